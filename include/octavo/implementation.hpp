@@ -1,0 +1,39 @@
+// The implementations of this build as objects one can list, ask and force (one per instruction set, and the
+// reference).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "octavo/export.hpp"
+#include "octavo/status.hpp"
+
+namespace octavo {
+
+struct ImplementationInfo {
+  std::string_view name;         // "avx512_vnni"
+  std::string_view description;  // one line: which instructions it uses
+  bool supported;                // this machine can run it
+  std::string reason;            // empty when supported, else what is missing
+};
+
+/// All implementations of this build, best first; "reference" is the last.
+OCTAVO_API std::vector<ImplementationInfo> implementations();
+
+/// Forces an implementation for later calls of the whole process; "" returns to the automatic choice. Setters win over
+/// the environment's OCTAVO_FORCE_IMPLEMENTATION.
+/// Errors: invalid_argument (unknown; lists the names), unavailable (this machine cannot run it).
+OCTAVO_API Status force_implementation(std::string_view name);
+
+/// The implementation that calls without an explicit one will use now; an error if the environment names one that is
+/// unknown or cannot run.
+OCTAVO_API Result<std::string_view> active_implementation();
+
+/// Name of the implementation that served the calling thread's last successful call; "" before the first.
+OCTAVO_API std::string_view last_implementation() noexcept;
+
+/// Which instruction-set features the processor and the operating system offer, as text: "avx2 fma avx512f ...".
+OCTAVO_API std::string processor_features();
+
+}  // namespace octavo

@@ -1,0 +1,18 @@
+// Joining two partial results over disjoint key sets: the algebra under split keys, ring and tree attention.
+#pragma once
+
+#include "octavo/export.hpp"
+#include "octavo/status.hpp"
+#include "octavo/tensor_view.hpp"
+
+namespace octavo {
+
+/// LSE = max + log1p(exp(min - max)); O = O_a exp(LSE_a - LSE) + O_b exp(LSE_b - LSE). Commutative; where both LSE are
+/// -infinity the result is O = 0, LSE = -infinity.
+/// o_a, o_b, out: f32 [B, M, H, Dv] (nhd) or [B, H, M, Dv] (hnd); lse_a, lse_b, lse: f32 [B, H, M]; any strides. `out`
+/// and `lse` may be the very tensors of a or b.
+OCTAVO_API Status merge_state(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b,
+                              const TensorView& lse_b, const TensorView& out, const TensorView& lse,
+                              Layout layout = Layout::nhd) noexcept;
+
+}  // namespace octavo

@@ -1,0 +1,36 @@
+// The CPU back end as the front door sees it: a list of implementations, and two entry points that run a checked
+// problem on one of them.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "core/problem.hpp"
+#include "octavo/parallel.hpp"
+#include "octavo/status.hpp"
+
+namespace octavo::cpu {
+
+struct Implementation;  // one instruction set: its name, what it needs, its kernels
+
+// Best first; every one that was compiled in, whether or not this machine can run it.
+std::span<const Implementation* const> implementations() noexcept;
+const char* name(const Implementation&) noexcept;
+const char* description(const Implementation&) noexcept;
+// Empty when this machine can run it, else what is missing ("avx512_vnni is missing").
+std::string missing(const Implementation&);
+std::string processor_features();
+
+// Ok, or unimplemented with what this implementation supports.
+Status supports(const Implementation&, const Problem&);
+
+// Scratch bytes that attention() needs with a runner of `threads` threads.
+std::size_t workspace_size(const Implementation&, const Problem&, int threads) noexcept;
+// Runs a problem that supports() accepts. `workspace` holds at least workspace_size() bytes, 64-byte aligned.
+void attention(const Implementation&, const Problem&, ParallelRunner&, std::byte* workspace) noexcept;
+
+std::size_t workspace_size(const Implementation&, const QuantizeProblem&, int threads) noexcept;
+void quantize(const Implementation&, const QuantizeProblem&, ParallelRunner&, std::byte* workspace) noexcept;
+
+}  // namespace octavo::cpu

@@ -1,0 +1,16 @@
+// The oracle as the front door sees it: 03's arithmetic in double, one thread, step by step. The steps themselves are
+// declared in the headers beside this one and can be called alone.
+#pragma once
+
+#include "core/problem.hpp"
+#include "octavo/status.hpp"
+
+namespace octavo::reference {
+
+// Ok, or unimplemented for a recipe the oracle does not know yet.
+Status supports(const Problem&);
+// May throw std::bad_alloc.
+void attention(const Problem&);
+void quantize(const QuantizeProblem&);
+
+}  // namespace octavo::reference
