@@ -1,0 +1,32 @@
+// The environment variables octavo reads, what they may hold, and that they are read once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "octavo/status.hpp"
+
+namespace octavo {
+
+// Each level contains those before it; `dispatch` is one line per call.
+enum class LogLevel : std::uint8_t { off, error, warn, info, dispatch, trace };
+
+struct Environment {
+  std::string force_implementation;  // OCTAVO_FORCE_IMPLEMENTATION; empty: automatic. Names are checked by dispatch.
+  int num_threads = 0;               // OCTAVO_NUM_THREADS; 0: what the machine gives
+  LogLevel log = LogLevel::off;      // OCTAVO_LOG
+  // Errors in words about a value that has no meaning; a call reports them unless a setter made the value moot.
+  Status num_threads_status;
+  Status log_status;
+};
+
+// More threads than this are refused: a mistyped number must not take the machine down.
+inline constexpr int kMaxThreads = 1024;
+
+// The environment as it was at the first call.
+const Environment& environment();
+
+// What the variables mean; null stands for "not set". Apart from environment() for tests.
+Environment parse_environment(const char* force_implementation, const char* num_threads, const char* log);
+
+}  // namespace octavo
