@@ -1,0 +1,9 @@
+// How a header's functions stay inside the translation unit that includes them. Files compiled for one instruction set
+// must not emit weak symbols: the linker could hand such a copy to code that runs on lesser machines.
+#pragma once
+
+#if defined(__CUDACC__)
+#define OCTAVO_INLINE static __host__ __device__ __forceinline__
+#else
+#define OCTAVO_INLINE static inline __attribute__((always_inline))
+#endif
