@@ -1,0 +1,166 @@
+// Which compositions have a meaning, with the reason where one has none.
+#include <cmath>
+
+#include "octavo/recipe.hpp"
+#include "recipes/recipe_fields.hpp"
+
+namespace octavo {
+namespace {
+
+Status refuse(std::string sentence) { return {StatusCode::kInvalidArgument, "recipe: " + std::move(sentence)}; }
+
+// "k_scale=channel", for messages.
+std::string said(const Recipe& recipe, std::string_view field) {
+  return std::string(field) + "=" + grammar::find_field(field)->get(recipe);
+}
+
+bool integer(Format format) { return format == Format::s8 || format == Format::s4; }
+bool unscaled(Format format) { return format == Format::input || format == Format::f16; }
+
+double largest_code(Format format) {
+  switch (format) {
+    case Format::s8:
+      return 127;
+    case Format::s4:
+      return 7;
+    case Format::e4m3:
+      return 448;
+    case Format::e5m2:
+      return 57344;
+    default:
+      return 0;
+  }
+}
+
+int largest_weight(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::s8:
+      return 127;
+    case WeightFormat::u8:
+      return 255;
+    case WeightFormat::u16:
+      return 65535;
+    case WeightFormat::e4m3:
+      return 448;
+    case WeightFormat::e5m2:
+      return 57344;
+    case WeightFormat::f16:
+      return 32768;
+    case WeightFormat::input:
+      return 1;
+  }
+  return 0;
+}
+
+Status check_words(const Recipe& recipe) {
+  Recipe copy;
+  for (const grammar::Field& field : grammar::fields()) {
+    const std::string value = field.get(recipe);
+    if (!field.set(copy, value)) {
+      return refuse(said(recipe, field.name) + " is no value of this field; allowed: " + field.allowed());
+    }
+  }
+  return {};
+}
+
+Status check_scores(const Recipe& recipe) {
+  for (const auto& [field, granularity] : {std::pair{"q_scale", recipe.q_scale}, {"k_scale", recipe.k_scale}}) {
+    if (granularity == Granularity::token_folded || granularity == Granularity::channel ||
+        granularity == Granularity::block_channel) {
+      return refuse(said(recipe, field) +
+                    " is for V only: a score sums over channels, so a scale must be constant along a row; allowed: "
+                    "none, tensor, block, warp, thread, token");
+    }
+    if (unscaled(recipe.scores) && granularity != Granularity::none) {
+      return refuse(said(recipe, field) + " contradicts " + said(recipe, "scores") + ", which has no scale; use none");
+    }
+    if (integer(recipe.scores) && granularity == Granularity::none) {
+      return refuse(said(recipe, field) + " contradicts " + said(recipe, "scores") +
+                    ": integer codes need a scale; allowed: tensor, block, warp, thread, token");
+    }
+  }
+  return {};
+}
+
+Status check_weights(const Recipe& recipe) {
+  const int largest = largest_weight(recipe.p);
+  if (recipe.p_range < 1 || recipe.p_range > largest) {
+    return refuse(said(recipe, "p_range") + " is outside 1.." + std::to_string(largest) + ", which " +
+                  said(recipe, "p") + " can hold");
+  }
+  if (recipe.row_sum == RowSum::codes && recipe.v_scale == Granularity::token_folded) {
+    return refuse("row_sum=codes contradicts v_scale=token_folded: folded codes hold p times the scale of V");
+  }
+  if (recipe.key_block < 16 || recipe.key_block > 4096 || recipe.key_block % 16 != 0) {
+    return refuse(said(recipe, "key_block") + " is not a multiple of 16 in 16..4096");
+  }
+  return {};
+}
+
+Status check_values(const Recipe& recipe) {
+  if (recipe.v_scale == Granularity::warp || recipe.v_scale == Granularity::thread) {
+    return refuse(said(recipe, "v_scale") +
+                  " is for Q and K; allowed: none, tensor, block, token, token_folded, channel, block_channel");
+  }
+  if (unscaled(recipe.values) && recipe.v_scale != Granularity::none) {
+    return refuse(said(recipe, "v_scale") + " contradicts " + said(recipe, "values") +
+                  ", which has no scale; use none");
+  }
+  if (integer(recipe.values) && recipe.v_scale == Granularity::none) {
+    return refuse("v_scale=none contradicts " + said(recipe, "values") + ": integer codes need a scale");
+  }
+  if (recipe.v_range != 0) {
+    const double largest = largest_code(recipe.values);
+    if (recipe.v_scale == Granularity::none) {
+      return refuse(said(recipe, "v_range") + " needs a scale of V; with v_scale=none it must be 0");
+    }
+    if (!(recipe.v_range >= 1 && recipe.v_range <= largest) ||
+        (integer(recipe.values) && recipe.v_range != std::floor(recipe.v_range))) {
+      return refuse(said(recipe, "v_range") + " must be 0 or " +
+                    (integer(recipe.values) ? "a whole number in 1.." : "in 1..") +
+                    std::to_string(static_cast<int>(largest)) + " with " + said(recipe, "values"));
+    }
+  }
+  if (recipe.smooth_v && recipe.v_scale == Granularity::token_folded) {
+    return refuse(
+        "smooth_v=on contradicts v_scale=token_folded: without its mean a token's scale no longer measures "
+        "its contribution");
+  }
+  if (recipe.channel_gains && recipe.v_scale != Granularity::token_folded) {
+    return refuse("channel_gains=on needs v_scale=token_folded; " + said(recipe, "v_scale") +
+                  " has other means against uneven channels");
+  }
+  return {};
+}
+
+Status check_accumulator(const Recipe& recipe) {
+  if (recipe.accumulator == Accumulator::f32) return {};
+  if (integer(recipe.values)) {
+    return refuse(said(recipe, "accumulator") + " contradicts " + said(recipe, "values") +
+                  ": integer products are summed exactly; use f32");
+  }
+  if (recipe.accumulator == Accumulator::f16 && recipe.two_level) {
+    const double range = recipe.v_range != 0            ? recipe.v_range
+                         : recipe.values == Format::f16 ? 512
+                                                        : largest_code(recipe.values);
+    if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
+      return refuse(
+          "accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have " +
+          said(recipe, "key_block") + ", " + said(recipe, "p_range") + ", " + said(recipe, "values") + ", " +
+          said(recipe, "v_range"));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_recipe(const Recipe& recipe) {
+  for (auto* check : {check_words, check_scores, check_weights, check_values, check_accumulator}) {
+    Status status = check(recipe);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+}  // namespace octavo

@@ -1,0 +1,133 @@
+// The presets' table and the grammar: every preset and a neighbour of it goes to text and back.
+#include "octavo/recipe.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace octavo {
+namespace {
+
+Recipe preset(std::string_view name) {
+  Result<Recipe> recipe = parse_recipe(name);
+  EXPECT_TRUE(recipe.ok()) << name << ": " << recipe.status().message();
+  return recipe.ok() ? *recipe : Recipe{};
+}
+
+TEST(Recipe, DefaultIsInt8) {
+  EXPECT_EQ(recipes().front().name, "int8");
+  EXPECT_EQ(recipes().front().recipe, Recipe{});
+  EXPECT_EQ(preset("int8"), Recipe{});
+}
+
+TEST(Recipe, AllPresetsOfTheContract) {
+  std::set<std::string_view> names;
+  for (const RecipeInfo& info : recipes()) {
+    names.insert(info.name);
+    EXPECT_FALSE(info.summary.empty());
+    EXPECT_TRUE(check_recipe(info.recipe).ok()) << info.name << ": " << check_recipe(info.recipe).message();
+  }
+  EXPECT_EQ(names,
+            (std::set<std::string_view>{"exact", "int8", "int8_block", "int8_p16", "int4", "int_flash",
+                                        "int_flash_half", "int_flash_int4", "int_flash_block_v", "sage1", "sage1_int8",
+                                        "sage2_8b", "sage2_4b", "sage2pp", "fa3_fp8", "fp8_e4m3", "fp8_e5m2"}));
+}
+
+TEST(Recipe, PresetsAreDistinctAndRoundTrip) {
+  for (const RecipeInfo& info : recipes()) {
+    EXPECT_EQ(to_string(info.recipe), info.name);
+    EXPECT_EQ(preset(info.name), info.recipe);
+  }
+}
+
+TEST(Recipe, NeighboursRoundTrip) {
+  for (const RecipeInfo& info : recipes()) {
+    for (const auto& [field, value] : {std::pair{"key_block", "48"},
+                                       {"hadamard", "on"},
+                                       {"smooth_q", "off"},
+                                       {"p_reference", "block"},
+                                       {"two_level", "off"}}) {
+      Recipe changed = info.recipe;
+      ASSERT_TRUE(set_recipe_field(changed, field, value).ok());
+      ASSERT_TRUE(check_recipe(changed).ok()) << info.name << " " << field;
+      Result<Recipe> back = parse_recipe(to_string(changed));
+      ASSERT_TRUE(back.ok()) << back.status().message();
+      EXPECT_EQ(*back, changed) << to_string(changed);
+    }
+  }
+}
+
+TEST(Recipe, GrammarOfTheCommandLine) {
+  Recipe expected;
+  expected.smooth_q = false;
+  expected.key_block = 64;
+  EXPECT_EQ(preset("int8,smooth_q=off,key_block=64"), expected);
+  EXPECT_EQ(preset(" int8 , smooth_q = false , key_block=64 "), expected);
+  EXPECT_EQ(preset("int8,smooth_q=0,key_block=64"), expected);
+  EXPECT_EQ(to_string(expected), "int8,smooth_q=off,key_block=64");
+  EXPECT_EQ(preset("sage2pp,v_range=4.5,p_range=224").v_range, 4.5);
+}
+
+TEST(Recipe, EveryFieldReadsWhatItWrites) {
+  EXPECT_EQ(recipe_fields().size(), 19u);
+  for (const RecipeInfo& info : recipes()) {
+    Recipe copy;
+    for (std::string_view field : recipe_fields()) {
+      Result<std::string> text = recipe_field(info.recipe, field);
+      ASSERT_TRUE(text.ok());
+      ASSERT_TRUE(set_recipe_field(copy, field, *text).ok()) << field << "=" << *text;
+    }
+    EXPECT_EQ(copy, info.recipe);
+  }
+}
+
+TEST(Recipe, ErrorsNameTheOffender) {
+  for (const auto& [text, word] : {std::pair{"", "recipe \"\""},
+                                   {"int9", "int9"},
+                                   {"int8,", "field=value"},
+                                   {"int8,,key_block=64", "field=value"},
+                                   {"int8,key_block", "key_block"},
+                                   {"int8,colour=red", "colour"},
+                                   {"int8,smooth_q=maybe", "maybe"},
+                                   {"int8,key_block=64x", "64x"},
+                                   {"int8,key_block=99999999999", "99999999999"},
+                                   {"int8,v_range=", "v_range"}}) {
+    Result<Recipe> recipe = parse_recipe(text);
+    ASSERT_FALSE(recipe.ok()) << text;
+    EXPECT_EQ(recipe.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_NE(recipe.status().message().find(word), std::string::npos) << recipe.status().message();
+  }
+}
+
+TEST(Recipe, ContradictionsAreRefusedWithAReason) {
+  for (const char* text :
+       {"int8,k_scale=channel", "int8,q_scale=token_folded", "int8,q_scale=none",        "exact,k_scale=token",
+        "int8,p_range=256",     "int_flash,p_range=128",     "int8,p_range=0",           "int8,row_sum=codes",
+        "int8,key_block=100",   "int8,key_block=0",          "int8,key_block=8192",      "int8,v_scale=thread",
+        "int8,v_scale=none",    "exact,v_scale=tensor",      "int8,v_range=3.5",         "int8,v_range=200",
+        "int8,v_range=-1",      "sage2pp,v_range=nan",       "int8,smooth_v=on",         "int8_block,channel_gains=on",
+        "int8,accumulator=f16", "sage2pp,key_block=128",     "sage2_8b,accumulator=f16", "exact,p_range=2"}) {
+    Result<Recipe> recipe = parse_recipe(text);
+    ASSERT_FALSE(recipe.ok()) << text;
+    EXPECT_EQ(recipe.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_GT(recipe.status().message().size(), 30u);
+  }
+}
+
+TEST(Recipe, CompositionsStayPossible) {
+  for (const char* text :
+       {"int_flash,smooth_k=on,hadamard=on", "int8,q_scale=block,k_scale=warp", "sage2_8b,smooth_v=on",
+        "int8,channel_gains=on", "int8,v_scale=token", "int8_block,v_scale=block", "sage1,key_block=64,accumulator=f16",
+        "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off"}) {
+    EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
+  }
+}
+
+TEST(Recipe, ValuesThatAreNoEnumeratorsAreRefused) {
+  Recipe recipe;
+  recipe.p = static_cast<WeightFormat>(99);
+  EXPECT_FALSE(check_recipe(recipe).ok());
+}
+
+}  // namespace
+}  // namespace octavo
