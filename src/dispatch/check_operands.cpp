@@ -1,0 +1,244 @@
+// Shapes, dtypes and places of q, k, v, out and lse, batched [B, rows, H, D] or packed [total, H, D].
+#include <string>
+
+#include "core/text.hpp"
+#include "dispatch/checks.hpp"
+#include "dispatch/quantized_operand.hpp"
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kMostDim = 576;
+
+bool is_input_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
+
+struct Packing {
+  bool packed = false;
+  int rank() const { return packed ? 3 : 4; }
+};
+
+// cu_seqlens [B + 1]: 0 = entry 0 <= entry 1 <= ... <= entry B = total. The total is compared by the caller.
+Status check_borders(std::string_view name, const IntegerArray& borders, std::int64_t batch, std::int64_t total,
+                     std::string_view tensor) {
+  if (borders[0] != 0) return invalid_argument(name, " begins with ", borders[0], "; it must begin with 0");
+  for (std::int64_t b = 0; b < batch; ++b) {
+    if (borders[b + 1] < borders[b]) {
+      return invalid_argument(name, " falls from ", borders[b], " to ", borders[b + 1], " at entry ", b + 1,
+                              "; it must never fall");
+    }
+  }
+  if (borders[batch] != total) {
+    return invalid_argument(name, " ends with ", borders[batch], "; ", tensor, " has ", total, " rows");
+  }
+  return {};
+}
+
+struct Read {
+  Role role;
+  std::string_view name, quantized_name;
+  const TensorView& floats;
+  const QuantizedView* codes;
+};
+
+// One of q, k, v, as floats or as codes.
+Status check_input(const Read& input, const AttentionInputs& inputs, const Recipe& recipe, Packing packing,
+                   Pointers pointers, Operand& operand, Axes& axes, ByteRanges& ranges) {
+  if (input.codes != nullptr) {
+    if (input.floats.given()) {
+      return invalid_argument(input.name, " and ", input.quantized_name, " are both given; only one of them may be");
+    }
+    if (packing.packed) {
+      return unimplemented(input.quantized_name,
+                           " together with cu_seqlens is not supported; hand packed sequences over as floats");
+    }
+    QuantizedRanges touched;
+    if (Status status =
+            check_quantized(input.quantized_name, *input.codes, input.role, recipe, pointers, operand, touched);
+        !status.ok()) {
+      return status;
+    }
+    axes = axes_of(input.codes->codes, input.codes->layout);
+    ranges.reads({input.quantized_name, ".codes"}, touched.codes);
+    ranges.reads({input.quantized_name, ".scales"}, touched.scales);
+    ranges.reads({input.quantized_name, ".mean"}, touched.mean);
+    return {};
+  }
+  if (!input.floats.given()) {
+    return invalid_argument(input.name, " is missing: neither ", input.name, " nor ", input.quantized_name,
+                            " is given");
+  }
+  ByteRange touched;
+  if (Status status = check_view({input.name}, input.floats, pointers, &touched); !status.ok()) return status;
+  if (input.floats.rank != packing.rank()) {
+    return invalid_argument(input.name, " has shape ", shape_string(input.floats), "; ", packing.rank(),
+                            " axes are needed, ", axes_words(inputs.layout, packing.rank()),
+                            packing.packed ? " (cu_seqlens are given)" : "");
+  }
+  if (!is_input_dtype(input.floats.dtype)) {
+    return invalid_argument(input.name, " is ", to_string(input.floats.dtype), "; allowed are f32, f16 and bf16");
+  }
+  operand = operand_of(input.floats, inputs.layout);
+  axes = axes_of(input.floats, inputs.layout);
+  ranges.reads({input.name}, touched);
+  if (axes.heads < 1 || axes.dim < 1) {
+    return invalid_argument(input.name, " has shape ", shape_string(input.floats),
+                            "; heads and head_dim must be at least 1");
+  }
+  if (axes.dim > kMostDim) {
+    return unimplemented(input.name, " has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
+  }
+  return {};
+}
+
+// q, k and v agree with each other.
+Status check_agreement(const AttentionInputs& inputs, const Axes& q, const Axes& k, const Axes& v) {
+  const TensorView* first = nullptr;
+  std::string_view first_name, name;
+  for (const TensorView* floats : {&inputs.q, &inputs.k, &inputs.v}) {
+    name = floats == &inputs.q ? "q" : floats == &inputs.k ? "k" : "v";
+    if (!floats->given()) continue;
+    if (first == nullptr) {
+      first = floats;
+      first_name = name;
+    } else if (floats->dtype != first->dtype) {
+      return invalid_argument(name, " is ", to_string(floats->dtype), " and ", first_name, " is ",
+                              to_string(first->dtype), "; q, k and v must have one dtype");
+    }
+  }
+  if (k.batch != q.batch || v.batch != q.batch) {
+    return invalid_argument("the batch sizes of q, k and v are ", q.batch, ", ", k.batch, " and ", v.batch,
+                            "; they must be equal");
+  }
+  if (v.heads != k.heads) {
+    return invalid_argument("k has ", k.heads, " heads and v has ", v.heads, "; they must be equal");
+  }
+  if (q.heads % k.heads != 0) {
+    return invalid_argument("q has ", q.heads, " heads and k has ", k.heads,
+                            "; q's must be a multiple of k's (query head h reads key head h / ratio)");
+  }
+  if (v.rows != k.rows) return invalid_argument("k has ", k.rows, " rows and v has ", v.rows, "; they must be equal");
+  if (k.dim != q.dim) {
+    return invalid_argument("q has head_dim ", q.dim, " and k has ", k.dim, "; they must be equal");
+  }
+  return {};
+}
+
+Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t value_dim, Packing packing,
+                     Pointers pointers, Problem& problem, ByteRanges& ranges) {
+  const TensorView& out = inputs.out;
+  if (!out.given()) return invalid_argument("out is missing");
+  ByteRange touched;
+  if (Status status = check_view({"out"}, out, pointers, &touched); !status.ok()) return status;
+  const std::array<std::int64_t, 4> shape =
+      shape_of({q.batch, q.heads, q.rows, value_dim}, inputs.layout, packing.rank());
+  if (!has_shape(out, shape, packing.rank())) {
+    return invalid_argument("out has shape ", shape_string(out), "; the result has ",
+                            shape_words(shape, packing.rank()));
+  }
+  if (!is_input_dtype(out.dtype)) {
+    return invalid_argument("out is ", to_string(out.dtype), "; allowed are f32, f16 and bf16");
+  }
+  if (!elements_are_apart(out)) {
+    return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
+  }
+  problem.out = operand_of(out, inputs.layout);
+  ranges.writes({"out"}, touched);
+
+  const TensorView& lse = inputs.lse;
+  if (!lse.given()) return {};
+  if (Status status = check_view({"lse"}, lse, pointers, &touched); !status.ok()) return status;
+  const std::array<std::int64_t, 4> lse_shape = packing.packed ? std::array<std::int64_t, 4>{q.heads, q.rows}
+                                                               : std::array<std::int64_t, 4>{q.batch, q.heads, q.rows};
+  const int lse_rank = packing.packed ? 2 : 3;
+  if (!has_shape(lse, lse_shape, lse_rank)) {
+    return invalid_argument("lse has shape ", shape_string(lse), "; it must be ", shape_words(lse_shape, lse_rank),
+                            packing.packed ? ", [heads, total]" : ", [batch, heads, seqlen_q]");
+  }
+  if (lse.dtype != DType::f32) return invalid_argument("lse is ", to_string(lse.dtype), "; it must be f32");
+  if (!elements_are_apart(lse)) {
+    return invalid_argument("lse has strides that let elements share memory; its axes must not overlap");
+  }
+  problem.lse = static_cast<float*>(place_of(lse));
+  problem.lse_strides = packing.packed ? std::array<std::int64_t, 3>{0, lse.strides[0], lse.strides[1]}
+                                       : std::array<std::int64_t, 3>{lse.strides[0], lse.strides[1], lse.strides[2]};
+  ranges.writes({"lse"}, touched);
+  return {};
+}
+
+}  // namespace
+
+Status check_integers(std::string_view name, const TensorView& view, std::int64_t entries,
+                      std::string_view entries_words, ByteRange& range, IntegerArray& integers) {
+  // Their values are part of the problem, so the memory is needed even where only sizes are asked for.
+  if (Status status = check_view({name}, view, Pointers::needed, &range); !status.ok()) return status;
+  if (view.dtype != DType::s32 && view.dtype != DType::s64) {
+    return invalid_argument(name, " is ", to_string(view.dtype), "; allowed are s32 and s64");
+  }
+  if (view.rank != 1 || (entries >= 0 && view.shape[0] != entries)) {
+    return invalid_argument(name, " has shape ", shape_string(view), "; it must be ", entries_words);
+  }
+  integers = {view.data, view.dtype, view.strides[0]};
+  return {};
+}
+
+Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
+  Packing packing;
+  packing.packed = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
+  if (packing.packed && !(inputs.cu_seqlens_q.given() && inputs.cu_seqlens_k.given())) {
+    return invalid_argument("only ", inputs.cu_seqlens_q.given() ? "cu_seqlens_q" : "cu_seqlens_k",
+                            " is given; packed sequences need cu_seqlens_q and cu_seqlens_k");
+  }
+  if (inputs.layout != Layout::nhd && inputs.layout != Layout::hnd) {
+    return invalid_argument("layout is the unknown value ", static_cast<int>(inputs.layout),
+                            "; allowed are NHD and HND");
+  }
+
+  Axes q, k, v;
+  const Read reads[] = {{Role::q, "q", "quantized_q", inputs.q, inputs.quantized_q},
+                        {Role::k, "k", "quantized_k", inputs.k, inputs.quantized_k},
+                        {Role::v, "v", "quantized_v", inputs.v, inputs.quantized_v}};
+  Operand* const operands[] = {&problem.q, &problem.k, &problem.v};
+  Axes* const axes[] = {&q, &k, &v};
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (Status status =
+            check_input(reads[i], inputs, problem.recipe, packing, pointers, *operands[i], *axes[i], ranges);
+        !status.ok()) {
+      return status;
+    }
+  }
+  if (Status status = check_agreement(inputs, q, k, v); !status.ok()) return status;
+  if (Status status = check_outputs(inputs, q, v.dim, packing, pointers, problem, ranges); !status.ok()) return status;
+
+  problem.batch = q.batch;
+  problem.q_heads = q.heads;
+  problem.kv_heads = k.heads;
+  problem.q_rows = q.rows;
+  problem.k_rows = k.rows;
+  problem.head_dim = q.dim;
+  problem.value_dim = v.dim;
+  if (!packing.packed) return {};
+
+  ByteRange touched;
+  if (Status status =
+          check_integers("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", touched, problem.cu_seqlens_q);
+      !status.ok()) {
+    return status;
+  }
+  ranges.reads({"cu_seqlens_q"}, touched);
+  if (inputs.cu_seqlens_q.shape[0] < 1) {
+    return invalid_argument("cu_seqlens_q has no entries; it must be [batch + 1]");
+  }
+  problem.batch = inputs.cu_seqlens_q.shape[0] - 1;
+  if (Status status = check_integers("cu_seqlens_k", inputs.cu_seqlens_k, problem.batch + 1,
+                                     "[batch + 1] like cu_seqlens_q", touched, problem.cu_seqlens_k);
+      !status.ok()) {
+    return status;
+  }
+  ranges.reads({"cu_seqlens_k"}, touched);
+  if (Status status = check_borders("cu_seqlens_q", problem.cu_seqlens_q, problem.batch, q.rows, "q"); !status.ok()) {
+    return status;
+  }
+  return check_borders("cu_seqlens_k", problem.cu_seqlens_k, problem.batch, k.rows, "k");
+}
+
+}  // namespace octavo

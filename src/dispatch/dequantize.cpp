@@ -1,0 +1,121 @@
+// dequantize(): x = R^-1 (code * scale + mean) in f32, R the recipe's rotation; then the output's dtype.
+#include <array>
+
+#include "core/float_types.hpp"
+#include "dispatch/byte_ranges.hpp"
+#include "dispatch/execution.hpp"
+#include "dispatch/guard.hpp"
+#include "dispatch/quantized_operand.hpp"
+#include "laws/rotation.hpp"
+#include "octavo/quantize.hpp"
+
+namespace octavo {
+namespace {
+
+constexpr std::size_t kMostDim = 576;
+
+struct Task {
+  Operand codes, out;
+  Axes axes;
+  laws::Groups groups;
+  Role role = Role::q;
+};
+
+float code_value(const Operand& codes, std::int64_t offset) {
+  const auto* bytes = static_cast<const std::uint8_t*>(codes.data);
+  switch (codes.dtype) {
+    case DType::s8:
+      return static_cast<float>(static_cast<std::int8_t>(bytes[offset]));
+    case DType::s4: {
+      // Offsets of rows are even, so the shift floors correctly below the data pointer too.
+      const int nibble = bytes[offset >> 1] >> (offset & 1 ? 4 : 0) & 0xf;
+      return static_cast<float>(nibble < 8 ? nibble : nibble - 16);
+    }
+    case DType::e4m3:
+      return e4m3_to_f32(bytes[offset]);
+    default:
+      return e5m2_to_f32(bytes[offset]);
+  }
+}
+
+void store(const Operand& out, std::int64_t offset, float value) {
+  if (out.dtype == DType::f32) {
+    static_cast<float*>(out.data)[offset] = value;
+  } else {
+    static_cast<std::uint16_t*>(out.data)[offset] =
+        out.dtype == DType::f16 ? f32_to_f16_saturating(value) : f32_to_bf16_saturating(value);
+  }
+}
+
+// All rows of one head.
+void dequantize_head(const Task& task, std::int64_t b, std::int64_t h) {
+  const std::int64_t head = b * task.axes.heads + h, dim = task.axes.dim;
+  const float* const scales =
+      task.codes.scales != nullptr ? task.codes.scales + head * task.codes.scales_per_head : nullptr;
+  const float* const means = task.codes.mean != nullptr ? task.codes.mean + head * task.codes.means_per_head : nullptr;
+  const bool by_channel = laws::per_channel(task.groups.granularity);
+  std::array<float, kMostDim> x;
+  for (std::int64_t row = 0; row < task.axes.rows; ++row) {
+    const std::int64_t group = laws::group_of_row(task.groups, row);
+    const float* const mean =
+        means == nullptr ? nullptr : means + (task.role == Role::q ? row / laws::kQueryBlock * dim : 0);
+    const std::int64_t from = task.codes.offset(b, h, row), to = task.out.offset(b, h, row);
+    for (std::int64_t c = 0; c < dim; ++c) {
+      float value = code_value(task.codes, from + c * task.codes.strides[3]);
+      if (scales != nullptr) value *= scales[by_channel ? group * dim + c : group];
+      if (mean != nullptr) value += mean[c];
+      x[static_cast<std::size_t>(c)] = value;
+    }
+    if (task.codes.rotated) laws::rotate_row_back(x.data(), dim);
+    for (std::int64_t c = 0; c < dim; ++c)
+      store(task.out, to + c * task.out.strides[3], x[static_cast<std::size_t>(c)]);
+  }
+}
+
+Status run(const QuantizedView& x, const TensorView& out, const Execution& execution) {
+  if (Status status = check_execution(execution); !status.ok()) return status;
+  if (Status status = check_recipe(x.recipe); !status.ok()) return status;
+  Task task;
+  QuantizedRanges read;
+  if (Status status = check_quantized("x", x, x.role, x.recipe, Pointers::needed, task.codes, read); !status.ok()) {
+    return status;
+  }
+  ByteRange written;
+  if (Status status = check_view({"out"}, out, Pointers::needed, &written); !status.ok()) return status;
+  if (!has_shape(out, x.codes.shape, x.codes.rank)) {
+    return invalid_argument("out has shape ", shape_string(out), "; the codes have ", shape_string(x.codes));
+  }
+  if (out.dtype != DType::f32 && out.dtype != DType::f16 && out.dtype != DType::bf16) {
+    return invalid_argument("out is ", to_string(out.dtype), "; allowed are f32, f16 and bf16");
+  }
+  if (!elements_are_apart(out)) {
+    return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
+  }
+  ByteRanges ranges;
+  ranges.reads({"x", ".codes"}, read.codes);
+  ranges.reads({"x", ".scales"}, read.scales);
+  ranges.reads({"x", ".mean"}, read.mean);
+  ranges.writes({"out"}, written);
+  if (Status status = ranges.check(); !status.ok()) return status;
+
+  task.out = operand_of(out, x.layout);
+  task.axes = axes_of(x.codes, x.layout);
+  task.groups = groups_of(x.recipe, x.role);
+  task.role = x.role;
+  runner_of(execution).run(
+      task.axes.batch * task.axes.heads,
+      [](void* context, std::int64_t head) {
+        const Task& whole = *static_cast<const Task*>(context);
+        dequantize_head(whole, head / whole.axes.heads, head % whole.axes.heads);
+      },
+      &task);
+  return {};
+}
+
+}  // namespace
+
+Status dequantize(const QuantizedView& x, const TensorView& out, const Execution& execution) noexcept {
+  return guarded([&] { return run(x, out, execution); });
+}
+
+}  // namespace octavo

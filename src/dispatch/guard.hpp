@@ -1,0 +1,23 @@
+// The border that no exception crosses: whatever is thrown inside a public function leaves it as a Status.
+#pragma once
+
+#include <exception>
+#include <new>
+
+#include "core/text.hpp"
+
+namespace octavo {
+
+// body() -> Status or Result<T>
+template <class Body>
+auto guarded(Body&& body) noexcept -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  } catch (...) {
+    return Status(StatusCode::kInternal, "internal error");  // short: putting it together must not throw
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,143 @@
+// quantize(): checks, one allocation for codes, scales and mean, and the quantizer that fills them.
+#include "octavo/quantize.hpp"
+
+#include <cstring>
+#include <memory>
+
+#include "core/aligned_buffer.hpp"
+#include "core/log.hpp"
+#include "core/text.hpp"
+#include "dispatch/execution.hpp"
+#include "dispatch/guard.hpp"
+#include "dispatch/quantized_operand.hpp"
+#include "dispatch/selection.hpp"
+#include "reference/reference.hpp"
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kMostDim = 576;
+
+Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout) {
+  if (role != Role::q && role != Role::k && role != Role::v) {
+    return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
+  }
+  if (layout != Layout::nhd && layout != Layout::hnd) {
+    return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
+  }
+  if (Status status = check_recipe(recipe); !status.ok()) return status;
+  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (Status status = check_view({"x"}, x, Pointers::needed, nullptr); !status.ok()) return status;
+  if (x.rank != 4) {
+    return invalid_argument("x has shape ", shape_string(x), "; 4 axes are needed, ", axes_words(layout, 4));
+  }
+  if (x.dtype != DType::f32 && x.dtype != DType::f16 && x.dtype != DType::bf16) {
+    return invalid_argument("x is ", to_string(x.dtype), "; allowed are f32, f16 and bf16");
+  }
+  const Axes axes = axes_of(x, layout);
+  if (axes.heads < 1 || axes.dim < 1) {
+    return invalid_argument("x has shape ", shape_string(x), "; heads and head_dim must be at least 1");
+  }
+  if (axes.dim > kMostDim) return unimplemented("x has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
+  return {};
+}
+
+// Dense row-major; s4 rows begin on a byte, so their strides count an odd head_dim's padding nibble too.
+TensorView dense_view(DType dtype, const std::array<std::int64_t, 4>& shape, int rank) {
+  TensorView view;
+  view.dtype = dtype;
+  view.rank = rank;
+  view.shape = shape;
+  std::int64_t stride = 1;
+  for (int axis = rank; axis-- > 0;) {
+    const auto i = static_cast<std::size_t>(axis);
+    view.strides[i] = stride;
+    stride *= dtype == DType::s4 && axis == rank - 1 ? shape[i] + shape[i] % 2 : shape[i];
+  }
+  return view;
+}
+
+std::size_t bytes_of(const TensorView& view) {
+  if (!view.given()) return 0;
+  const std::int64_t elements = view.shape[0] * view.strides[0];
+  const auto bytes = static_cast<std::size_t>((elements * bits_of(view.dtype) + 7) / 8);
+  return (bytes + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment * AlignedBuffer::kAlignment;
+}
+
+TensorView side_view(const SideShape& side) { return dense_view(DType::f32, side.shape, side.rank); }
+
+Status fill(const QuantizeProblem& problem, const Execution& execution) {
+  const Result<Selection> selection = select_implementation(problem, execution.implementation);
+  if (!selection.ok()) return selection.status();
+  if (selection->cpu != nullptr) {
+    FixedRunner runner(runner_of(execution));
+    const ScratchMemory scratch(execution, cpu::workspace_size(*selection->cpu, problem, runner.threads()));
+    if (!scratch.status().ok()) return scratch.status();
+    cpu::quantize(*selection->cpu, problem, runner, scratch.data());
+  } else {
+    reference::quantize(problem);
+  }
+  note_served_by(*selection);
+  if (log_enabled(LogLevel::dispatch)) {
+    log_line(LogLevel::dispatch, text("quantize ", to_string(problem.role), " ", to_string(problem.recipe), " batch ",
+                                      problem.batch, " heads ", problem.heads, " rows ", problem.rows, " head_dim ",
+                                      problem.dim, " -> ", selection->name));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view to_string(Role role) noexcept { return role == Role::q ? "q" : role == Role::k ? "k" : "v"; }
+
+Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe, Layout layout,
+                                 const Execution& execution) noexcept {
+  QuantizedTensor result;
+  Status status = guarded([&]() -> Status {
+    if (Status bad = check_execution(execution); !bad.ok()) return bad;
+    if (Status bad = check(x, role, recipe, layout); !bad.ok()) return bad;
+    const Axes axes = axes_of(x, layout);
+
+    QuantizedView& view = result.view_;
+    view.role = role;
+    view.layout = layout;
+    view.rotated = is_rotated(recipe, role);
+    view.recipe = recipe;
+    view.codes = dense_view(*code_dtype(recipe, role), x.shape, 4);
+    view.scales = side_view(scales_shape(recipe, role, axes));
+    view.mean = side_view(mean_shape(recipe, role, axes));
+
+    const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
+    const std::size_t bytes = code_bytes + scale_bytes + bytes_of(view.mean);
+    auto memory = std::make_shared<AlignedBuffer>(bytes);
+    if (memory->data() == nullptr && bytes > 0) {
+      return resource_exhausted(bytes, " bytes for codes and scales could not be allocated");
+    }
+    if (bytes > 0) {
+      view.codes.data = memory->data();
+      if (view.scales.given()) view.scales.data = memory->data() + code_bytes;
+      if (view.mean.given()) view.mean.data = memory->data() + code_bytes + scale_bytes;
+      // The nibble behind an odd head_dim belongs to nobody and is 0.
+      if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0) std::memset(memory->data(), 0, code_bytes);
+    }
+    result.memory_ = std::move(memory);
+
+    QuantizeProblem problem;
+    problem.batch = axes.batch;
+    problem.heads = axes.heads;
+    problem.rows = axes.rows;
+    problem.dim = axes.dim;
+    problem.x = operand_of(x, layout);
+    problem.codes = operand_of(view.codes, layout);
+    problem.scales = static_cast<float*>(view.scales.data);
+    problem.mean = static_cast<float*>(view.mean.data);
+    problem.role = role;
+    problem.recipe = recipe;
+    if (axes.batch == 0) return {};
+    return fill(problem, execution);
+  });
+  if (!status.ok()) return status;
+  return result;
+}
+
+}  // namespace octavo

@@ -1,0 +1,220 @@
+// The table of 02's `Quantized`, as checks.
+#include "dispatch/quantized_operand.hpp"
+
+#include <string>
+
+#include "core/text.hpp"
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kMostDim = 576;
+
+// The first field that the codes of `role` depend on and in which two recipes differ; empty when they agree.
+std::string_view differing_field(const Recipe& a, const Recipe& b, Role role) noexcept {
+  switch (role) {
+    case Role::q:
+      if (a.scores != b.scores) return "scores";
+      if (a.q_scale != b.q_scale) return "q_scale";
+      if (a.hadamard != b.hadamard) return "hadamard";
+      if (a.smooth_q != b.smooth_q) return "smooth_q";
+      return {};
+    case Role::k:
+      if (a.scores != b.scores) return "scores";
+      if (a.k_scale != b.k_scale) return "k_scale";
+      if (a.hadamard != b.hadamard) return "hadamard";
+      if (a.smooth_k != b.smooth_k) return "smooth_k";
+      return {};
+    case Role::v:
+      if (a.values != b.values) return "values";
+      if (a.v_scale != b.v_scale) return "v_scale";
+      if (a.v_range != b.v_range) return "v_range";
+      if (a.hadamard_v != b.hadamard_v) return "hadamard_v";
+      if (a.smooth_v != b.smooth_v) return "smooth_v";
+      if (a.channel_gains != b.channel_gains) return "channel_gains";
+      // Only where key blocks are the groups of the scales do the codes know about them.
+      if ((a.v_scale == Granularity::block || a.v_scale == Granularity::block_channel) && a.key_block != b.key_block) {
+        return "key_block";
+      }
+      return {};
+  }
+  return {};
+}
+
+std::string field_words(const Recipe& recipe, std::string_view field) {
+  const Result<std::string> value = recipe_field(recipe, field);
+  return text(field, "=", value.ok() ? std::string_view(*value) : std::string_view("?"));
+}
+
+// An f32 array beside the codes: shape, dtype, density.
+Status check_side(const Name& name, const TensorView& view, const SideShape& expected, Pointers pointers,
+                  ByteRange& range) {
+  if (Status status = check_view(name, view, pointers, &range); !status.ok()) return status;
+  if (view.dtype != DType::f32) return invalid_argument(name, " is ", to_string(view.dtype), "; it must be f32");
+  if (!has_shape(view, expected.shape, expected.rank)) {
+    return invalid_argument(name, " has shape ", shape_string(view), "; these codes and this recipe need ",
+                            shape_words(expected.shape, expected.rank));
+  }
+  if (!is_dense(view)) return invalid_argument(name, " must be dense in row-major order");
+  return {};
+}
+
+}  // namespace
+
+Format format_of(const Recipe& recipe, Role role) noexcept { return role == Role::v ? recipe.values : recipe.scores; }
+
+Granularity granularity_of(const Recipe& recipe, Role role) noexcept {
+  return role == Role::q ? recipe.q_scale : role == Role::k ? recipe.k_scale : recipe.v_scale;
+}
+
+bool is_rotated(const Recipe& recipe, Role role) noexcept {
+  return role == Role::v ? recipe.hadamard_v : recipe.hadamard;
+}
+
+bool is_smoothed(const Recipe& recipe, Role role) noexcept {
+  return role == Role::q ? recipe.smooth_q : role == Role::k ? recipe.smooth_k : recipe.smooth_v;
+}
+
+laws::Groups groups_of(const Recipe& recipe, Role role) noexcept {
+  return laws::groups_of(role, granularity_of(recipe, role), format_of(recipe, role), recipe.key_block);
+}
+
+std::optional<DType> code_dtype(const Recipe& recipe, Role role) noexcept {
+  switch (format_of(recipe, role)) {
+    case Format::s8:
+      return DType::s8;
+    case Format::s4:
+      return DType::s4;
+    case Format::e4m3:
+      return DType::e4m3;
+    case Format::e5m2:
+      return DType::e5m2;
+    default:
+      return std::nullopt;
+  }
+}
+
+Status check_quantizable(const Recipe& recipe, Role role) {
+  if (!code_dtype(recipe, role)) {
+    return unimplemented("recipe \"", to_string(recipe), "\" keeps ", to_string(role),
+                         " in floats; there are no codes to make or take");
+  }
+  if (role == Role::v && recipe.channel_gains) {
+    return unimplemented("recipe \"", to_string(recipe),
+                         "\" evens out v's channels with gains, which codes and scales do not carry; hand v over as "
+                         "floats, or set channel_gains=off");
+  }
+  return {};
+}
+
+std::int64_t SideShape::elements() const noexcept {
+  if (rank == 0) return 0;
+  std::int64_t count = 1;
+  for (int axis = 0; axis < rank; ++axis) count *= shape[static_cast<std::size_t>(axis)];
+  return count;
+}
+
+SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes) noexcept {
+  const laws::Groups groups = groups_of(recipe, role);
+  const std::int64_t row_groups = laws::row_groups(groups, axes.rows);
+  switch (groups.granularity) {
+    case Granularity::none:
+      return {};
+    case Granularity::tensor:
+      return {{axes.batch, axes.heads}, 2};
+    case Granularity::channel:
+      return {{axes.batch, axes.heads, axes.dim}, 3};
+    case Granularity::block_channel:
+      return {{axes.batch, axes.heads, row_groups, axes.dim}, 4};
+    default:
+      return {{axes.batch, axes.heads, row_groups}, 3};
+  }
+}
+
+SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes) noexcept {
+  if (!is_smoothed(recipe, role)) return {};
+  if (role != Role::q) return {{axes.batch, axes.heads, axes.dim}, 3};
+  const std::int64_t blocks = (axes.rows + laws::kQueryBlock - 1) / laws::kQueryBlock;
+  return {{axes.batch, axes.heads, blocks, axes.dim}, 4};
+}
+
+Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& recipe,
+                       Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
+  if (view.role != role) {
+    return invalid_argument(name, " holds codes of ", to_string(view.role), "; codes of ", to_string(role),
+                            " belong there");
+  }
+  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (const std::string_view field = differing_field(view.recipe, recipe, role); !field.empty()) {
+    return invalid_argument(name, " was made with ", field_words(view.recipe, field), "; the call's recipe \"",
+                            to_string(recipe), "\" has ", field_words(recipe, field));
+  }
+  if (view.rotated != is_rotated(recipe, role)) {
+    return invalid_argument(name, " is ", view.rotated ? "rotated" : "not rotated", "; the recipe has ",
+                            field_words(recipe, role == Role::v ? "hadamard_v" : "hadamard"));
+  }
+
+  const Name codes_name{name, ".codes"};
+  const TensorView& codes = view.codes;
+  if (Status status = check_view(codes_name, codes, pointers, &ranges.codes); !status.ok()) return status;
+  if (codes.rank != 4) {
+    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; 4 axes are needed, ",
+                            axes_words(view.layout, 4));
+  }
+  const DType dtype = *code_dtype(recipe, role);
+  if (codes.dtype != dtype) {
+    return invalid_argument(codes_name, " is ", to_string(codes.dtype), "; recipe \"", to_string(recipe), "\" needs ",
+                            to_string(dtype));
+  }
+  const Axes axes = axes_of(codes, view.layout);
+  if (axes.dim < 1 || axes.heads < 1) {
+    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; heads and head_dim must be at least 1");
+  }
+  if (axes.dim > kMostDim) {
+    return unimplemented(codes_name, " has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
+  }
+  operand = operand_of(codes, view.layout);
+  if (dtype == DType::s4) {
+    // A row must begin on a byte, and the two nibbles of a byte are neighbours.
+    const bool odd = (axes.batch > 1 && operand.strides[0] % 2 != 0) ||
+                     (axes.heads > 1 && operand.strides[1] % 2 != 0) || (axes.rows > 1 && operand.strides[2] % 2 != 0);
+    if (odd || (axes.dim > 1 && operand.strides[3] != 1)) {
+      return invalid_argument(codes_name, " is s4: head_dim must have stride 1 and every other axis an even stride");
+    }
+  }
+
+  const SideShape scales = scales_shape(recipe, role, axes);
+  if (scales.rank == 0) {
+    if (view.scales.given()) {
+      return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
+                              "\" has no scales for ", to_string(role));
+    }
+  } else if (Status status = check_side(Name{name, ".scales"}, view.scales, scales, pointers, ranges.scales);
+             !status.ok()) {
+    return status;
+  }
+  const SideShape mean = mean_shape(recipe, role, axes);
+  if (view.mean.given()) {
+    if (mean.rank == 0) {
+      return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(recipe),
+                              "\" subtracts nothing from ", to_string(role));
+    }
+    if (Status status = check_side(Name{name, ".mean"}, view.mean, mean, pointers, ranges.mean); !status.ok()) {
+      return status;
+    }
+  } else if (mean.rank != 0 && role != Role::k) {  // K: any fixed vector serves, zero too
+    return invalid_argument(name, ".mean is missing; recipe \"", to_string(recipe), "\" smooths ", to_string(role),
+                            " and needs ", shape_words(mean.shape, mean.rank));
+  }
+
+  const std::int64_t heads = axes.batch * axes.heads;
+  operand.quantized = true;
+  operand.rotated = view.rotated;
+  operand.scales = static_cast<const float*>(place_of(view.scales));
+  operand.scales_per_head = heads > 0 ? scales.elements() / heads : 0;
+  operand.mean = static_cast<const float*>(place_of(view.mean));
+  operand.means_per_head = heads > 0 ? mean.elements() / heads : 0;
+  return {};
+}
+
+}  // namespace octavo
