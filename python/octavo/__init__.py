@@ -1,0 +1,33 @@
+"""octavo: softmax(Q K^T) V with 8-bit and 4-bit operands in one online-softmax pass.
+
+>>> o = octavo.attention(q, k, v, recipe="int8", causal=True)    # NumPy, torch, anything with DLPack
+
+`octavo.recipes()` lists the arithmetic on offer, `octavo.info()` what this machine runs it on.
+"""
+
+from __future__ import annotations
+
+from . import _core, reference
+from ._attention import attention, merge_state, workspace_size
+from ._quantized import Quantized, quantize
+from ._recipe import Recipe, recipe, recipes
+from ._runtime import implementation, info, set_num_threads, threads
+
+__version__: str = _core.version()
+
+__all__ = [
+    "Quantized",
+    "Recipe",
+    "__version__",
+    "attention",
+    "implementation",
+    "info",
+    "merge_state",
+    "quantize",
+    "recipe",
+    "recipes",
+    "reference",
+    "set_num_threads",
+    "threads",
+    "workspace_size",
+]

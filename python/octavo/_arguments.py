@@ -1,0 +1,88 @@
+"""Scalar keywords of the calls: how each is spelled in Python, what it defaults to, and what the core gets for it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from typing import Any
+
+from . import _core
+from ._core import Causal, Layout
+
+_LAYOUTS = {"NHD": Layout.NHD, "HND": Layout.HND}
+_CAUSAL = {
+    False: Causal.none,
+    True: Causal.bottom_right,
+    "bottom_right": Causal.bottom_right,
+    "top_left": Causal.top_left,
+}
+_INT64_MAX = 2**63 - 1
+
+
+def layout(value: Any) -> Layout:
+    try:
+        return _LAYOUTS[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"layout: {value!r}; 'NHD' and 'HND' are allowed") from None
+
+
+def causal(value: Any) -> Causal:
+    try:
+        return _CAUSAL[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"causal: {value!r}; False, True, 'bottom_right' and 'top_left' are allowed") from None
+
+
+def number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: {value!r} is not a number") from None
+
+
+def scale(value: Any) -> float:
+    """NaN, the core's word for 1 / sqrt(D), where None is given; a NaN of the caller's is refused here."""
+    if value is None:
+        return math.nan
+    value = number(value, "scale")
+    if math.isnan(value):
+        raise ValueError("scale: NaN; a finite number or None (1 / sqrt(head_dim)) is allowed")
+    return value
+
+
+def window(value: Any) -> tuple[int, int]:
+    try:
+        left, right = (min(operator.index(side), _INT64_MAX) for side in value)
+        return max(left, -_INT64_MAX), max(right, -_INT64_MAX)
+    except (TypeError, ValueError):
+        raise ValueError(f"window: {value!r}; a pair of integers (left, right) is allowed, -1 = unlimited") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str) -> _core.Recipe:
+    parsed = _core.parse_recipe(text)
+    _core.check_recipe(parsed)
+    return parsed
+
+
+def recipe(value: Any) -> _core.Recipe:
+    """The core's recipe of a name, a text of the recipe grammar or a Recipe."""
+    if isinstance(value, str):
+        return _parse(value)
+    core = getattr(value, "_core", None)
+    if not isinstance(core, _core.Recipe):
+        raise ValueError(f"recipe: {value!r}; a recipe's text or an octavo.Recipe is allowed")
+    return core
+
+
+def stream(value: Any) -> int:
+    """A CUDA stream as an address: an integer, or an object of torch (`cuda_stream`) or CuPy (`ptr`); None = 0."""
+    if value is None:
+        return 0
+    for attribute in ("cuda_stream", "ptr"):
+        value = getattr(value, attribute, value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"stream: {value!r}; None, an address or a stream object is allowed") from None

@@ -1,0 +1,354 @@
+// The C++ interface as Python sees it, one function to one function: this file knows how Python values become views and
+// how a Status becomes an exception. Containers, keywords and defaults belong to the Python modules beside it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "octavo/octavo.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace octavo::python {
+namespace {
+
+class StatusError : public std::exception {
+ public:
+  explicit StatusError(Status status) : status_(std::move(status)) {}
+  const char* what() const noexcept override { return status_.message().c_str(); }
+  PyObject* type() const noexcept {
+    switch (status_.code()) {
+      case StatusCode::kInvalidArgument:
+        return PyExc_ValueError;
+      case StatusCode::kUnimplemented:
+        return PyExc_NotImplementedError;
+      case StatusCode::kResourceExhausted:
+        return PyExc_MemoryError;
+      default:
+        return PyExc_RuntimeError;
+    }
+  }
+
+ private:
+  Status status_;
+};
+
+void check(Status status) {
+  if (!status.ok()) throw StatusError(std::move(status));
+}
+
+template <class T>
+T value(Result<T> result) {
+  check(result.status());
+  return *std::move(result);
+}
+
+// shape and strides: tuples of the same length, at most 4; strides count elements (nibbles for s4).
+TensorView make_view(std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides) {
+  if (shape.size() != strides.size() || shape.size() > 4) {
+    throw nb::value_error("a view has as many strides as extents, at most 4");
+  }
+  TensorView view;
+  view.data = reinterpret_cast<void*>(data);
+  view.dtype = dtype;
+  view.rank = static_cast<int>(shape.size());
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    view.shape[axis] = nb::cast<std::int64_t>(shape[axis]);
+    view.strides[axis] = nb::cast<std::int64_t>(strides[axis]);
+  }
+  return view;
+}
+
+nb::tuple tuple_of(int rank, const std::array<std::int64_t, 4>& values) {
+  nb::list list;
+  for (int axis = 0; axis < rank; ++axis) list.append(values[static_cast<std::size_t>(axis)]);
+  return nb::tuple(list);
+}
+
+// A tensor whose memory belongs to a DLPack producer, kept for as long as this object lives.
+struct DlpackTensor {
+  nb::ndarray<nb::ro> array;
+  std::optional<DType> dtype;  // none: an element type that octavo has no word for (complex, vectors)
+};
+
+std::optional<DType> dtype_of(nb::dlpack::dtype type) {
+  if (type.lanes != 1) return std::nullopt;
+  const auto integer = [&](DType b8, DType b16, DType b32, DType b64) -> std::optional<DType> {
+    return type.bits == 8 ? b8 : type.bits == 16 ? b16 : type.bits == 32 ? b32 : b64;
+  };
+  switch (static_cast<nb::dlpack::dtype_code>(type.code)) {
+    case nb::dlpack::dtype_code::Int:
+      return integer(DType::s8, DType::s16, DType::s32, DType::s64);
+    case nb::dlpack::dtype_code::UInt:
+      return integer(DType::u8, DType::u16, DType::u32, DType::u64);
+    case nb::dlpack::dtype_code::Bool:
+      return DType::boolean;
+    case nb::dlpack::dtype_code::Bfloat:
+      return DType::bf16;
+    case nb::dlpack::dtype_code::Float:
+      if (type.bits == 16) return DType::f16;
+      if (type.bits == 32) return DType::f32;
+      if (type.bits == 64) return DType::f64;
+      return std::nullopt;
+    case nb::dlpack::dtype_code::Float8_E4M3FN:
+      return DType::e4m3;
+    case nb::dlpack::dtype_code::Float8_E5M2:
+      return DType::e5m2;
+    default:
+      return std::nullopt;
+  }
+}
+
+// Memory of `owner` as a NumPy array. Formats without a NumPy type come as bytes; s4 keeps its two codes to a byte.
+nb::object numpy_array(const TensorView& view, nb::handle owner) {
+  if (!view.given()) return nb::none();
+  nb::dlpack::dtype type = nb::dtype<std::uint8_t>();
+  if (view.dtype == DType::f32) type = nb::dtype<float>();
+  if (view.dtype == DType::s8) type = nb::dtype<std::int8_t>();
+  const bool packed = view.dtype == DType::s4;
+  std::array<std::size_t, 4> shape{};
+  std::array<std::int64_t, 4> strides{};
+  for (std::size_t axis = 0; axis < static_cast<std::size_t>(view.rank); ++axis) {
+    const bool innermost = axis + 1 == static_cast<std::size_t>(view.rank);
+    const std::int64_t extent = packed && innermost ? (view.shape[axis] + 1) / 2 : view.shape[axis];
+    shape[axis] = static_cast<std::size_t>(extent);
+    strides[axis] = packed && !innermost ? view.strides[axis] / 2 : view.strides[axis];
+  }
+  return nb::cast(nb::ndarray<nb::numpy>(view.data, static_cast<std::size_t>(view.rank), shape.data(), owner,
+                                         strides.data(), type));
+}
+
+// The arguments of attention() and workspace_size(). It holds views only: the caller keeps the arrays alive.
+struct Call {
+  AttentionInputs inputs;
+  AttentionParams params;
+  Execution execution;
+  std::array<QuantizedView, 3> quantized;
+  std::string implementation;
+
+  Call(nb::handle q, nb::handle k, nb::handle v, const TensorView& out, const TensorView* lse, const TensorView* mask,
+       const TensorView* alibi_slopes, const TensorView* sinks, const TensorView* kv_lens,
+       const TensorView* cu_seqlens_q, const TensorView* cu_seqlens_k, Layout layout, const Recipe& recipe,
+       double scale, Causal causal, std::int64_t window_left, std::int64_t window_right, double softcap,
+       std::string_view implementation_name, std::uintptr_t stream, const TensorView* workspace)
+      : implementation(implementation_name) {
+    operand(q, inputs.q, inputs.quantized_q, quantized[0]);
+    operand(k, inputs.k, inputs.quantized_k, quantized[1]);
+    operand(v, inputs.v, inputs.quantized_v, quantized[2]);
+    inputs.out = out;
+    const auto optional = [](const TensorView* given) { return given != nullptr ? *given : TensorView{}; };
+    inputs.lse = optional(lse);
+    inputs.mask = optional(mask);
+    inputs.alibi_slopes = optional(alibi_slopes);
+    inputs.sinks = optional(sinks);
+    inputs.kv_lens = optional(kv_lens);
+    inputs.cu_seqlens_q = optional(cu_seqlens_q);
+    inputs.cu_seqlens_k = optional(cu_seqlens_k);
+    inputs.layout = layout;
+    params = {recipe, scale, causal, window_left, window_right, softcap};
+    execution.implementation = implementation;
+    execution.stream = reinterpret_cast<void*>(stream);
+    if (workspace != nullptr) {
+      execution.workspace = workspace->data;
+      execution.workspace_bytes = static_cast<std::size_t>(workspace->elements());
+    }
+  }
+  Call(const Call&) = delete;  // the inputs point into the object itself
+  Call& operator=(const Call&) = delete;
+
+ private:
+  static void operand(nb::handle given, TensorView& floats, const QuantizedView*& pointer, QuantizedView& codes) {
+    if (nb::isinstance<QuantizedView>(given)) {
+      codes = nb::cast<const QuantizedView&>(given);
+      pointer = &codes;
+    } else {
+      floats = nb::cast<const TensorView&>(given);
+    }
+  }
+};
+
+Execution execution_on(std::string_view implementation) {
+  Execution execution;
+  execution.implementation = implementation;
+  return execution;
+}
+
+void bind_tensors(nb::module_& m) {
+  nb::enum_<DType> dtypes(m, "DType");
+  for (int i = 0; i <= static_cast<int>(DType::boolean); ++i) {
+    const auto dtype = static_cast<DType>(i);
+    dtypes.value(std::string(to_string(dtype)).c_str(), dtype);
+  }
+  nb::enum_<Layout>(m, "Layout").value("NHD", Layout::nhd).value("HND", Layout::hnd);
+  nb::enum_<Role>(m, "Role").value("q", Role::q).value("k", Role::k).value("v", Role::v);
+  nb::enum_<Causal>(m, "Causal")
+      .value("none", Causal::none)
+      .value("bottom_right", Causal::bottom_right)
+      .value("top_left", Causal::top_left);
+
+  nb::class_<TensorView>(m, "TensorView")
+      .def(
+          "__init__",
+          [](TensorView* self, std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides) {
+            new (self) TensorView(make_view(data, dtype, shape, strides));
+          },
+          "data"_a, "dtype"_a, "shape"_a, "strides"_a)
+      .def_ro("dtype", &TensorView::dtype)
+      .def_prop_ro("data", [](const TensorView& view) { return reinterpret_cast<std::uintptr_t>(view.data); })
+      .def_prop_ro("shape", [](const TensorView& view) { return tuple_of(view.rank, view.shape); })
+      .def_prop_ro("strides", [](const TensorView& view) { return tuple_of(view.rank, view.strides); });
+
+  nb::class_<DlpackTensor>(m, "DlpackTensor")
+      .def_ro("dtype", &DlpackTensor::dtype)
+      .def_prop_ro("data", [](const DlpackTensor& t) { return reinterpret_cast<std::uintptr_t>(t.array.data()); })
+      .def_prop_ro("shape",
+                   [](const DlpackTensor& t) {
+                     nb::list shape;
+                     for (std::size_t axis = 0; axis < t.array.ndim(); ++axis) shape.append(t.array.shape(axis));
+                     return nb::tuple(shape);
+                   })
+      .def_prop_ro("strides", [](const DlpackTensor& t) {
+        nb::list strides;
+        for (std::size_t axis = 0; axis < t.array.ndim(); ++axis) strides.append(t.array.stride(axis));
+        return nb::tuple(strides);
+      });
+  m.def(
+      "from_dlpack",
+      [](nb::ndarray<nb::ro> array) {
+        const auto dtype = dtype_of(array.dtype());
+        return DlpackTensor{std::move(array), dtype};
+      },
+      nb::arg("x").noconvert());
+}
+
+void bind_recipes(nb::module_& m) {
+  nb::class_<Recipe>(m, "Recipe")
+      .def(nb::init<>())
+      .def(nb::init<const Recipe&>())
+      .def("__eq__", [](const Recipe& a, const Recipe& b) { return a == b; });
+  m.def("parse_recipe", [](std::string_view text) { return value(parse_recipe(text)); });
+  m.def("recipe_text", [](const Recipe& recipe) { return to_string(recipe); });
+  m.def("recipe_fields", [] { return recipe_fields(); });
+  m.def("recipe_field",
+        [](const Recipe& recipe, std::string_view field) { return value(recipe_field(recipe, field)); });
+  m.def("set_recipe_field", [](Recipe& recipe, std::string_view field, std::string_view text) {
+    check(set_recipe_field(recipe, field, text));
+  });
+  m.def("check_recipe", [](const Recipe& recipe) { check(check_recipe(recipe)); });
+  m.def("recipes", [] {
+    std::vector<std::tuple<std::string_view, std::string_view>> list;
+    for (const RecipeInfo& info : recipes()) list.emplace_back(info.name, info.summary);
+    return list;
+  });
+}
+
+void bind_quantization(nb::module_& m) {
+  nb::class_<QuantizedView>(m, "QuantizedView")
+      .def(
+          "__init__",
+          [](QuantizedView* self, const TensorView& codes, const TensorView* scales, const TensorView* mean, Role role,
+             Layout layout, bool rotated, const Recipe& recipe) {
+            const TensorView none;
+            new (self) QuantizedView{
+                codes, scales != nullptr ? *scales : none, mean != nullptr ? *mean : none, role, layout, rotated,
+                recipe};
+          },
+          "codes"_a, "scales"_a.none(), "mean"_a.none(), "role"_a, "layout"_a, "rotated"_a, "recipe"_a);
+  nb::class_<QuantizedTensor>(m, "QuantizedTensor")
+      .def_prop_ro(
+          "codes",
+          [](nb::handle self) { return numpy_array(nb::cast<const QuantizedTensor&>(self).view().codes, self); })
+      .def_prop_ro(
+          "scales",
+          [](nb::handle self) { return numpy_array(nb::cast<const QuantizedTensor&>(self).view().scales, self); })
+      .def_prop_ro(
+          "mean", [](nb::handle self) { return numpy_array(nb::cast<const QuantizedTensor&>(self).view().mean, self); })
+      .def_prop_ro("dtype", [](const QuantizedTensor& t) { return t.view().codes.dtype; })
+      .def_prop_ro("rotated", [](const QuantizedTensor& t) { return t.view().rotated; });
+  m.def(
+      "quantize",
+      [](const TensorView& x, Role role, const Recipe& recipe, Layout layout, std::string_view implementation) {
+        return value(quantize(x, role, recipe, layout, execution_on(implementation)));
+      },
+      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "role"_a, "recipe"_a, "layout"_a, "implementation"_a);
+  m.def(
+      "dequantize",
+      [](const QuantizedView& x, const TensorView& out, std::string_view implementation) {
+        check(dequantize(x, out, execution_on(implementation)));
+      },
+      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "out"_a, "implementation"_a);
+}
+
+void bind_calls(nb::module_& m) {
+  nb::class_<Call>(m, "Call").def(
+      nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, const TensorView*, const TensorView*,
+               const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*, Layout,
+               const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view, std::uintptr_t,
+               const TensorView*>(),
+      "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
+      "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
+      "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a, "workspace"_a.none());
+  m.def(
+      "attention", [](const Call& call) { check(attention(call.inputs, call.params, call.execution)); },
+      nb::call_guard<nb::gil_scoped_release>(), "call"_a);
+  m.def(
+      "workspace_size",
+      [](const Call& call) { return value(workspace_size(call.inputs, call.params, call.execution)); }, "call"_a);
+  m.def(
+      "merge_state",
+      [](const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
+         const TensorView& out, const TensorView& lse,
+         Layout layout) { check(merge_state(o_a, lse_a, o_b, lse_b, out, lse, layout)); },
+      nb::call_guard<nb::gil_scoped_release>(), "o_a"_a, "lse_a"_a, "o_b"_a, "lse_b"_a, "out"_a, "lse"_a, "layout"_a);
+}
+
+void bind_runtime(nb::module_& m) {
+  m.def("version", &version);
+  m.def("set_num_threads", &set_num_threads, "n"_a);
+  m.def("num_threads", &num_threads);
+  m.def("processor_features", &processor_features);
+  m.def("active_implementation", [] { return value(active_implementation()); });
+  m.def("last_implementation", &last_implementation);
+  m.def("implementations", [] {
+    std::vector<std::tuple<std::string, std::string, bool, std::string>> list;
+    for (const ImplementationInfo& i : implementations()) {
+      list.emplace_back(std::string(i.name), std::string(i.description), i.supported, i.reason);
+    }
+    return list;
+  });
+}
+
+}  // namespace
+}  // namespace octavo::python
+
+NB_MODULE(_core, m) {
+  using namespace octavo::python;
+  nb::register_exception_translator(
+      [](const std::exception_ptr& pointer, void*) {
+        try {
+          std::rethrow_exception(pointer);
+        } catch (const StatusError& error) {
+          PyErr_SetString(error.type(), error.what());
+        }
+      },
+      nullptr);
+  bind_tensors(m);
+  bind_recipes(m);
+  bind_quantization(m);
+  bind_calls(m);
+  bind_runtime(m);
+}

@@ -1,0 +1,310 @@
+"""Quantized tensors in Python: codes, scales and mean as ordinary arrays, made here or the caller's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _arguments, _containers, _core, _runtime
+from ._core import DType
+from ._recipe import Recipe, recipe as _recipe
+
+_ROLES = {"q": _core.Role.q, "k": _core.Role.k, "v": _core.Role.v}
+_FORMATS = {"s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3, "e5m2": DType.e5m2}
+
+
+def _role(value: Any) -> str:
+    if value not in ("q", "k", "v"):
+        raise ValueError(f"role: {value!r}; 'q', 'k' and 'v' are allowed")
+    return value
+
+
+class Quantized:
+    """A quantized Q, K or V: ``x ~ code * scale (+ mean)``, rotated back where `rotated`.
+
+    `octavo.quantize` makes one; the constructor wraps codes and scales of the caller's own, without copying.
+
+    Parameters
+    ----------
+    codes : array
+        [B, N, H, D] (NHD) or [B, H, N, D] (HND), any strides; packed sequences [total, H, D] or [H, total, D]. int8; for
+        formats of 4 bits uint8 [..., ceil(D / 2)], two codes to a byte along D, the even channel in the low nibble; for
+        FP8 formats float8_e4m3fn / float8_e5m2 (torch, ml_dtypes) or their bytes as uint8.
+    scales : array or None
+        float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
+        [B, H, N] (token), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe has no scale.
+    role : {"q", "k", "v"}
+        Which operand it is.
+    recipe : str or Recipe
+        The recipe that the codes were made for; it decides format and granularity.
+    layout : {"NHD", "HND"}
+        Order of the axes of `codes`.
+    mean : array, optional
+        float32, what was subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K,
+        [B, H, ceil(N / 128), D] for Q.
+    rotated : bool, optional
+        Whether the recipe's Hadamard rotation was applied to the codes. Default: whether the recipe has one.
+    head_dim : int, optional
+        D; needed only for 4-bit codes of an odd D.
+
+    Raises
+    ------
+    TypeError
+        `codes`, `scales` or `mean` is not an array.
+    ValueError
+        A dtype, role or layout that does not fit; shapes are checked by the call that uses them.
+    """
+
+    __slots__ = ("_codes", "_scales", "_mean", "_role", "_recipe", "_layout", "_rotated", "_head_dim", "_format")
+
+    def __init__(
+        self,
+        codes: Any,
+        scales: Any,
+        *,
+        role: str,
+        recipe: str | Recipe = "int8",
+        layout: str = "NHD",
+        mean: Any = None,
+        rotated: bool | None = None,
+        head_dim: int | None = None,
+    ) -> None:
+        self._role = _role(role)
+        self._recipe = _recipe(recipe)
+        _arguments.layout(layout)
+        self._layout = layout
+        operand_format = self._recipe.values if role == "v" else self._recipe.scores
+        if operand_format not in _FORMATS:
+            raise ValueError(f"recipe {self._recipe} keeps {role} in floats; it has no codes")
+        self._format = _FORMATS[operand_format]
+        if rotated is None:
+            rotated = self._recipe.hadamard_v if role == "v" else self._recipe.hadamard
+        self._rotated = bool(rotated)
+        self._codes, self._scales, self._mean = codes, scales, mean
+        self._head_dim = self._check(head_dim)
+
+    def _check(self, head_dim: int | None) -> int:
+        """Dtypes against the recipe's formats; the head dimension."""
+        codes = _containers.read(self._codes, "codes")
+        packed = self._format == DType.s4
+        allowed = (DType.s8,) if self._format == DType.s8 else (DType.u8,) if packed else (self._format, DType.u8)
+        if codes.dtype not in allowed:
+            raise ValueError(
+                f"codes: dtype {codes.dtype.name}; recipe {self._recipe} has {self._format.name} codes for "
+                f"{self._role}, handed over as {' or '.join(dtype.name for dtype in allowed)}"
+            )
+        for array, name in ((self._scales, "scales"), (self._mean, "mean")):
+            if array is not None and (dtype := _containers.read(array, name).dtype) != DType.f32:
+                raise ValueError(f"{name}: dtype {dtype.name}; float32 is allowed")
+        if self._scales is None and self._scale_granularity() != "none":
+            raise ValueError(
+                f"scales: None; recipe {self._recipe} has one scale for each {self._scale_granularity()} of {self._role}"
+            )
+        width = codes.shape[-1]
+        if not packed:
+            if head_dim not in (None, width):
+                raise ValueError(f"head_dim: {head_dim}, but the codes have {width} channels")
+            return width
+        if head_dim is None:
+            return 2 * width
+        if (head_dim + 1) // 2 != width:
+            raise ValueError(f"head_dim: {head_dim} takes {(head_dim + 1) // 2} bytes a row, but the codes have {width}")
+        return head_dim
+
+    def _scale_granularity(self) -> str:
+        return {"q": self._recipe.q_scale, "k": self._recipe.k_scale, "v": self._recipe.v_scale}[self._role]
+
+    @property
+    def codes(self) -> Any:
+        """The codes in natural order, in the layout's shape; 4-bit ones packed along D."""
+        return self._codes
+
+    @property
+    def scales(self) -> Any:
+        """float32 multipliers that dequantize the codes, or None."""
+        return self._scales
+
+    @property
+    def mean(self) -> Any:
+        """float32, what was subtracted before quantization, or None."""
+        return self._mean
+
+    @property
+    def role(self) -> str:
+        return self._role
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    @property
+    def layout(self) -> str:
+        return self._layout
+
+    @property
+    def rotated(self) -> bool:
+        """Whether the recipe's Hadamard rotation is applied to the codes."""
+        return self._rotated
+
+    @property
+    def head_dim(self) -> int:
+        return self._head_dim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor that the codes stand for."""
+        return (*self._codes.shape[:-1], self._head_dim)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales and mean."""
+        return sum(int(np.prod(x.shape)) * x.itemsize for x in (self._codes, self._scales, self._mean) if x is not None)
+
+    def _read(self) -> tuple[_core.QuantizedView, _containers.Array, list[Any]]:
+        """The core's view, the codes' container, and what must live as long as the view."""
+        codes = _containers.read(self._codes, "codes")
+        view = _recast(codes, self._format, self._head_dim)
+        scales, mean = _dense(self._scales, "scales"), _dense(self._mean, "mean")
+        quantized = _core.QuantizedView(
+            view,
+            None if scales is None else scales.view,
+            None if mean is None else mean.view,
+            _ROLES[self._role],
+            _arguments.layout(self._layout),
+            self._rotated,
+            self._recipe._core,
+        )
+        return quantized, codes, [codes, scales, mean]
+
+    def dequantize(self, dtype: Any = "float32") -> Any:
+        """``code * scale + mean``, rotated back: an approximation of the tensor that was quantized.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float16", "bfloat16"} or a dtype object of those
+            Of the result.
+
+        Returns
+        -------
+        array
+            In the layout's shape [B, N, H, D] or [B, H, N, D]; the kind of container that `codes` is.
+        """
+        view, codes, alive = self._read()
+        out = codes.family.empty(self.shape, _containers.float_dtype(dtype, "dtype"), self._codes)
+        _core.dequantize(view, out.view, _runtime.forced.get())
+        del alive
+        return codes.family.finish(out, self._codes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Arrays and plain values from which `from_dict` makes the same tensor again."""
+        return {
+            "codes": self._codes,
+            "scales": self._scales,
+            "mean": self._mean,
+            "role": self._role,
+            "recipe": str(self._recipe),
+            "layout": self._layout,
+            "rotated": self._rotated,
+            "head_dim": self._head_dim,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Quantized:
+        """The tensor that `to_dict` described; a missing or unknown key is a ValueError."""
+        fields = dict(fields)
+        try:
+            return cls(fields.pop("codes"), fields.pop("scales"), **fields)
+        except KeyError as error:
+            raise ValueError(f"from_dict: {error} is missing") from None
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise ValueError(f"from_dict: {error}") from None
+
+    def __repr__(self) -> str:
+        return (
+            f"octavo.Quantized(role={self._role!r}, recipe={str(self._recipe)!r}, layout={self._layout!r}, "
+            f"shape={self.shape})"
+        )
+
+
+def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _core.TensorView:
+    """Bytes as the codes that they hold: s4 counts nibbles, FP8 only changes its name."""
+    if codes.dtype != DType.u8:
+        return codes.view
+    data, shape, strides = codes.view.data, codes.shape, codes.view.strides
+    if operand_format == DType.s4:
+        if strides[-1] != 1 and shape[-1] > 1:
+            raise ValueError(f"codes: packed 4-bit codes need stride 1 along D, not {strides[-1]}")
+        shape = (*shape[:-1], head_dim)
+        strides = (*(2 * stride for stride in strides[:-1]), 1)
+    return _core.TensorView(data, operand_format, shape, strides)
+
+
+def _dense(x: Any, name: str) -> _containers.Array | None:
+    """Scales and means reach the core dense; others are copied once."""
+    if x is None:
+        return None
+    array = _containers.read(x, name)
+    expected = 1
+    for extent, stride in zip(reversed(array.shape), reversed(array.view.strides)):
+        if extent > 1 and stride != expected:
+            return _containers.read(array.family.dense(x), name)
+        expected *= extent
+    return array
+
+
+def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD") -> Quantized:
+    """Quantizes Q, K or V as a recipe does it: rotation, smoothing, scales and codes.
+
+    Codes and scales are bit-equal on every implementation, and `octavo.attention` on quantized operands gives what it
+    gives on the floats they were made from.
+
+    Parameters
+    ----------
+    x : array
+        [B, N, H, D] (NHD) or [B, H, N, D] (HND); float32, float16 or bfloat16; any strides.
+    role : {"q", "k", "v"}
+        Which operand it is: each has its own scales and smoothing.
+    recipe : str or Recipe
+        A preset's name, a text of the recipe grammar, or a Recipe.
+    layout : {"NHD", "HND"}
+        Order of the axes of `x` and of the codes.
+
+    Returns
+    -------
+    Quantized
+        Its arrays are of `x`'s kind (NumPy, torch, ...).
+
+    Raises
+    ------
+    ValueError
+        Shape, dtype, role, layout or recipe.
+    TypeError
+        `x` is not an array.
+    NotImplementedError
+        The recipe keeps this operand in floats.
+
+    Notes
+    -----
+    Per-token scales are those of INT-FlashAttention (arXiv 2409.16997, section 3); per-thread groups and smoothing
+    those of SageAttention2 (arXiv 2411.10958, section 3).
+    """
+    made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
+    array = _containers.read(x, "x")
+    tensor = _core.quantize(array.view, operand, made_for._core, order, _runtime.forced.get())
+
+    def adopt(made: np.ndarray | None, dtype: DType) -> Any:
+        return None if made is None else array.family.adopt(made, dtype, x)
+
+    return Quantized(
+        adopt(tensor.codes, tensor.dtype),
+        adopt(tensor.scales, DType.f32),
+        role=role,
+        recipe=made_for,
+        layout=layout,
+        mean=adopt(tensor.mean, DType.f32),
+        rotated=tensor.rotated,
+        head_dim=array.shape[-1],
+    )

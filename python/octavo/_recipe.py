@@ -1,0 +1,186 @@
+"""Recipes in Python: an immutable value over the core's, whose fields and grammar are the core's own."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from . import _arguments, _core
+
+_DEFAULT = _core.Recipe()
+_FIELDS = tuple(_core.recipe_fields())
+_WORDS = {"on": True, "off": False}
+
+
+def _typed(text: str) -> Any:
+    """A field's text as the Python value it stands for."""
+    if text in _WORDS:
+        return _WORDS[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+class Recipe:
+    """How Q, K, P and V are represented and how their products are accumulated.
+
+    Fields that are not given keep those of the preset ``int8``. A recipe never changes: `replace` makes another one.
+    ``str(recipe)`` is a text of the recipe grammar (``"int8,smooth_q=off"``) that `octavo.recipe` reads back, the same
+    as on the command line.
+
+    Parameters
+    ----------
+    scores : {"s8", "s4", "e4m3", "e5m2", "f16", "input"}
+        Representation of Q and K.
+    q_scale, k_scale : {"none", "tensor", "block", "warp", "thread", "token"}
+        Which elements of Q and of K share a scale.
+    hadamard : bool
+        Rotate Q and K over their channels.
+    smooth_q, smooth_k, smooth_v : bool
+        Subtract the mean of each block of Q, of K over its tokens, of V over its tokens.
+    p : {"u8", "s8", "u16", "e4m3", "e5m2", "f16", "input"}
+        Representation of the weights.
+    p_range : int
+        Largest code of an integer P, the static factor of a float one.
+    p_reference : {"block", "running"}
+        Which row maximum the codes of P are relative to.
+    row_sum : {"weights", "codes"}
+        What the softmax's denominator adds up.
+    values : {"s8", "s4", "e4m3", "e5m2", "f16", "input"}
+        Representation of V.
+    v_scale : {"none", "tensor", "block", "token", "token_folded", "channel", "block_channel"}
+        Which elements of V share a scale.
+    v_range : float
+        Largest code of V; 0 = that of the format.
+    hadamard_v : bool
+        Rotate V over its channels; O is rotated back.
+    channel_gains : bool
+        Even out V's channels before the fold.
+    key_block : int
+        Keys of one step of the online softmax.
+    accumulator : {"f32", "f16", "sm89", "sm90", "sm100"}
+        Accumulator of the second product.
+    two_level : bool
+        A fresh sum per key block in the models of tensor cores.
+
+    Raises
+    ------
+    TypeError
+        An unknown field.
+    ValueError
+        A value that the field does not have, or fields that contradict each other.
+    """
+
+    __slots__ = ("_core",)
+    _core: _core.Recipe
+
+    scores: str
+    q_scale: str
+    k_scale: str
+    hadamard: bool
+    smooth_q: bool
+    smooth_k: bool
+    smooth_v: bool
+    p: str
+    p_range: int
+    p_reference: str
+    row_sum: str
+    values: str
+    v_scale: str
+    v_range: float
+    hadamard_v: bool
+    channel_gains: bool
+    key_block: int
+    accumulator: str
+    two_level: bool
+
+    def __init__(self, **fields: Any) -> None:
+        self._compose(_DEFAULT, fields)
+
+    def _compose(self, base: _core.Recipe, fields: dict[str, Any]) -> None:
+        composed = _core.Recipe(base)
+        for field, value in fields.items():
+            if field not in _FIELDS:
+                raise TypeError(f"a recipe has no field {field!r}; it has {', '.join(_FIELDS)}")
+            _core.set_recipe_field(composed, field, _text(value))
+        _core.check_recipe(composed)
+        object.__setattr__(self, "_core", composed)
+
+    def replace(self, **fields: Any) -> Recipe:
+        """This recipe with the fields named replaced; raises as the constructor does."""
+        other = object.__new__(Recipe)
+        other._compose(self._core, fields)
+        return other
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields and their values; ``Recipe(**recipe.to_dict()) == recipe``."""
+        return {field: getattr(self, field) for field in _FIELDS}
+
+    def __getattr__(self, field: str) -> Any:
+        if field not in _FIELDS:
+            raise AttributeError(f"a recipe has no field {field!r}; it has {', '.join(_FIELDS)}")
+        return _typed(_core.recipe_field(self._core, field))
+
+    def __setattr__(self, field: str, value: Any) -> None:
+        raise AttributeError(f"a recipe does not change: use recipe.replace({field}={value!r})")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *_FIELDS]
+
+    def __eq__(self, other: object) -> bool:
+        return self._core == other._core if isinstance(other, Recipe) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __str__(self) -> str:
+        return _core.recipe_text(self._core)
+
+    def __repr__(self) -> str:
+        return f"octavo.recipe({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return recipe, (str(self),)
+
+
+# help(Recipe) shows the core's fields and defaults, which stand nowhere else.
+Recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=_typed(_core.recipe_field(_DEFAULT, field)))
+        for field in _FIELDS
+    ]
+)
+
+
+def recipe(text: str | Recipe) -> Recipe:
+    """A recipe from its text: a preset's name, followed by any number of ``,field=value``.
+
+    Parameters
+    ----------
+    text : str or Recipe
+        ``"int8"``, ``"int8,smooth_q=off,key_block=64"``; a Recipe is handed back as it is.
+
+    Raises
+    ------
+    ValueError
+        An unknown preset, field or value (the message lists what is allowed), or fields that contradict each other.
+    """
+    if isinstance(text, Recipe):
+        return text
+    made = object.__new__(Recipe)
+    made._compose(_arguments.recipe(text), {})
+    return made
+
+
+def recipes() -> dict[str, str]:
+    """Names of all presets, the default first, each with one line on what it is and where it comes from."""
+    return dict(_core.recipes())

@@ -1,0 +1,106 @@
+"""How calls run, apart from what they compute: threads, the implementation, and what this machine offers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from . import _core
+
+# Of the thread or task that entered the context, not of the process: a call of another thread is not redirected.
+forced: ContextVar[str] = ContextVar("octavo.implementation", default="")
+
+_ENVIRONMENT = ("OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG")
+
+
+def set_num_threads(n: int) -> None:
+    """Threads of octavo's pool, the caller included, for all later calls of the process.
+
+    0 = as many as the machine gives this process. Results do not depend on it, bit for bit.
+    """
+    _core.set_num_threads(n)
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Context in which the pool has `n` threads (see `set_num_threads`); the number is the whole process's.
+
+    Examples
+    --------
+    >>> with octavo.threads(1):
+    ...     o = octavo.attention(q, k, v)
+    """
+    before = _core.num_threads()
+    _core.set_num_threads(n)
+    try:
+        yield
+    finally:
+        _core.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def implementation(name: str) -> Iterator[None]:
+    """Context in which calls of this thread run on one implementation of `info()["implementations"]`.
+
+    There is no silent way out: a call that the implementation cannot serve raises NotImplementedError.
+
+    Parameters
+    ----------
+    name : str
+        Exact name, e.g. "avx512_vnni", "scalar" or "reference"; "" = the automatic choice.
+
+    Raises
+    ------
+    ValueError
+        An unknown name; the message lists the known ones.
+    RuntimeError
+        This machine cannot run it.
+    """
+    known = {known_name: (supported, reason) for known_name, _, supported, reason in _core.implementations()}
+    if name:
+        if name not in known:
+            raise ValueError(f"implementation: {name!r} is unknown; this build has {', '.join(known)}")
+        supported, reason = known[name]
+        if not supported:
+            raise RuntimeError(f"implementation {name} cannot run on this machine: {reason}")
+    token = forced.set(name)
+    try:
+        yield
+    finally:
+        forced.reset(token)
+
+
+def info() -> dict[str, Any]:
+    """What this build and this machine offer, as plain values (``json.dumps`` takes them).
+
+    Returns
+    -------
+    dict
+        ``version``; ``processor``: instruction-set features; ``implementations``: list of dicts (name, description,
+        supported, reason), best first; ``active_implementation``: the one that calls of this thread use unless the
+        call needs another, or None with ``active_implementation_error`` where the environment names one that cannot
+        run; ``last_implementation``: the one that served this thread's last call; ``num_threads``; ``recipes``: name
+        -> summary; ``environment``: octavo's variables.
+    """
+    result: dict[str, Any] = {
+        "version": _core.version(),
+        "processor": _core.processor_features(),
+        "implementations": [
+            {"name": name, "description": description, "supported": supported, "reason": reason}
+            for name, description, supported, reason in _core.implementations()
+        ],
+        "active_implementation": forced.get() or None,
+        "last_implementation": _core.last_implementation() or None,
+        "num_threads": _core.num_threads(),
+        "recipes": dict(_core.recipes()),
+        "environment": {variable: os.environ.get(variable) for variable in _ENVIRONMENT},
+    }
+    if result["active_implementation"] is None:
+        try:
+            result["active_implementation"] = _core.active_implementation()
+        except (ValueError, RuntimeError) as error:
+            result["active_implementation_error"] = str(error)
+    return result
