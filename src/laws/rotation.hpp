@@ -29,22 +29,24 @@ OCTAVO_INLINE constexpr float rotation_factor(std::int64_t n) {
   return n == 2 ? factor * 0.70710678118654752440f : factor;
 }
 
-// In place: x[0..n) <- H x / sqrt(n).
-OCTAVO_INLINE constexpr void hadamard(float* x, std::int64_t n) {
+// In place: x[0..n) <- H x / sqrt(n). T is float, whose bits are the law, or the oracle's double.
+template <class T>
+OCTAVO_INLINE constexpr void hadamard(T* x, std::int64_t n) {
   for (std::int64_t h = 1; h < n; h *= 2) {
     for (std::int64_t first = 0; first < n; first += 2 * h) {
       for (std::int64_t i = first; i < first + h; ++i) {
-        const float a = x[i], b = x[i + h];
+        const T a = x[i], b = x[i + h];
         x[i] = a + b;
         x[i + h] = a - b;
       }
     }
   }
-  const float factor = rotation_factor(n);
+  const T factor = rotation_factor(n);
   for (std::int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-OCTAVO_INLINE constexpr void rotate_row(float* x, std::int64_t dim) {
+template <class T>
+OCTAVO_INLINE constexpr void rotate_row(T* x, std::int64_t dim) {
   for (std::int64_t c = 0; c < dim; ++c) {
     if (rotation_negates(c)) x[c] = -x[c];
   }
@@ -56,7 +58,8 @@ OCTAVO_INLINE constexpr void rotate_row(float* x, std::int64_t dim) {
 }
 
 // x = sign * (H y) / sqrt(n): H is symmetric and orthonormal, so the steps come in reverse.
-OCTAVO_INLINE constexpr void rotate_row_back(float* y, std::int64_t dim) {
+template <class T>
+OCTAVO_INLINE constexpr void rotate_row_back(T* y, std::int64_t dim) {
   for (std::int64_t begin = 0; begin < dim;) {
     const std::int64_t n = rotation_block(dim - begin);
     hadamard(y + begin, n);

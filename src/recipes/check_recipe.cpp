@@ -1,17 +1,21 @@
 // Which compositions have a meaning, with the reason where one has none.
 #include <cmath>
 
+#include "core/text.hpp"
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
 
 namespace octavo {
 namespace {
 
-Status refuse(std::string sentence) { return {StatusCode::kInvalidArgument, "recipe: " + std::move(sentence)}; }
+template <class... Parts>
+Status refuse(const Parts&... parts) {
+  return invalid_argument("recipe: ", parts...);
+}
 
 // "k_scale=channel", for messages.
 std::string said(const Recipe& recipe, std::string_view field) {
-  return std::string(field) + "=" + grammar::find_field(field)->get(recipe);
+  return text(field, "=", grammar::find_field(field)->get(recipe));
 }
 
 bool integer(Format format) { return format == Format::s8 || format == Format::s4; }
@@ -57,7 +61,7 @@ Status check_words(const Recipe& recipe) {
   for (const grammar::Field& field : grammar::fields()) {
     const std::string value = field.get(recipe);
     if (!field.set(copy, value)) {
-      return refuse(said(recipe, field.name) + " is no value of this field; allowed: " + field.allowed());
+      return refuse(said(recipe, field.name), " is no value of this field; allowed: ", field.allowed());
     }
   }
   return {};
@@ -67,15 +71,15 @@ Status check_scores(const Recipe& recipe) {
   for (const auto& [field, granularity] : {std::pair{"q_scale", recipe.q_scale}, {"k_scale", recipe.k_scale}}) {
     if (granularity == Granularity::token_folded || granularity == Granularity::channel ||
         granularity == Granularity::block_channel) {
-      return refuse(said(recipe, field) +
+      return refuse(said(recipe, field),
                     " is for V only: a score sums over channels, so a scale must be constant along a row; allowed: "
                     "none, tensor, block, warp, thread, token");
     }
     if (unscaled(recipe.scores) && granularity != Granularity::none) {
-      return refuse(said(recipe, field) + " contradicts " + said(recipe, "scores") + ", which has no scale; use none");
+      return refuse(said(recipe, field), " contradicts ", said(recipe, "scores"), ", which has no scale; use none");
     }
     if (integer(recipe.scores) && granularity == Granularity::none) {
-      return refuse(said(recipe, field) + " contradicts " + said(recipe, "scores") +
+      return refuse(said(recipe, field), " contradicts ", said(recipe, "scores"),
                     ": integer codes need a scale; allowed: tensor, block, warp, thread, token");
     }
   }
@@ -85,40 +89,38 @@ Status check_scores(const Recipe& recipe) {
 Status check_weights(const Recipe& recipe) {
   const int largest = largest_weight(recipe.p);
   if (recipe.p_range < 1 || recipe.p_range > largest) {
-    return refuse(said(recipe, "p_range") + " is outside 1.." + std::to_string(largest) + ", which " +
-                  said(recipe, "p") + " can hold");
+    return refuse(said(recipe, "p_range"), " is outside 1..", largest, ", which ", said(recipe, "p"), " can hold");
   }
   if (recipe.row_sum == RowSum::codes && recipe.v_scale == Granularity::token_folded) {
     return refuse("row_sum=codes contradicts v_scale=token_folded: folded codes hold p times the scale of V");
   }
   if (recipe.key_block < 16 || recipe.key_block > 4096 || recipe.key_block % 16 != 0) {
-    return refuse(said(recipe, "key_block") + " is not a multiple of 16 in 16..4096");
+    return refuse(said(recipe, "key_block"), " is not a multiple of 16 in 16..4096");
   }
   return {};
 }
 
 Status check_values(const Recipe& recipe) {
   if (recipe.v_scale == Granularity::warp || recipe.v_scale == Granularity::thread) {
-    return refuse(said(recipe, "v_scale") +
+    return refuse(said(recipe, "v_scale"),
                   " is for Q and K; allowed: none, tensor, block, token, token_folded, channel, block_channel");
   }
   if (unscaled(recipe.values) && recipe.v_scale != Granularity::none) {
-    return refuse(said(recipe, "v_scale") + " contradicts " + said(recipe, "values") +
-                  ", which has no scale; use none");
+    return refuse(said(recipe, "v_scale"), " contradicts ", said(recipe, "values"), ", which has no scale; use none");
   }
   if (integer(recipe.values) && recipe.v_scale == Granularity::none) {
-    return refuse("v_scale=none contradicts " + said(recipe, "values") + ": integer codes need a scale");
+    return refuse("v_scale=none contradicts ", said(recipe, "values"), ": integer codes need a scale");
   }
   if (recipe.v_range != 0) {
     const double largest = largest_code(recipe.values);
     if (recipe.v_scale == Granularity::none) {
-      return refuse(said(recipe, "v_range") + " needs a scale of V; with v_scale=none it must be 0");
+      return refuse(said(recipe, "v_range"), " needs a scale of V; with v_scale=none it must be 0");
     }
     if (!(recipe.v_range >= 1 && recipe.v_range <= largest) ||
         (integer(recipe.values) && recipe.v_range != std::floor(recipe.v_range))) {
-      return refuse(said(recipe, "v_range") + " must be 0 or " +
-                    (integer(recipe.values) ? "a whole number in 1.." : "in 1..") +
-                    std::to_string(static_cast<int>(largest)) + " with " + said(recipe, "values"));
+      return refuse(said(recipe, "v_range"), " must be 0 or ",
+                    (integer(recipe.values) ? "a whole number in 1.." : "in 1.."), largest, " with ",
+                    said(recipe, "values"));
     }
   }
   if (recipe.smooth_v && recipe.v_scale == Granularity::token_folded) {
@@ -127,7 +129,7 @@ Status check_values(const Recipe& recipe) {
         "its contribution");
   }
   if (recipe.channel_gains && recipe.v_scale != Granularity::token_folded) {
-    return refuse("channel_gains=on needs v_scale=token_folded; " + said(recipe, "v_scale") +
+    return refuse("channel_gains=on needs v_scale=token_folded; ", said(recipe, "v_scale"),
                   " has other means against uneven channels");
   }
   return {};
@@ -136,7 +138,7 @@ Status check_values(const Recipe& recipe) {
 Status check_accumulator(const Recipe& recipe) {
   if (recipe.accumulator == Accumulator::f32) return {};
   if (integer(recipe.values)) {
-    return refuse(said(recipe, "accumulator") + " contradicts " + said(recipe, "values") +
+    return refuse(said(recipe, "accumulator"), " contradicts ", said(recipe, "values"),
                   ": integer products are summed exactly; use f32");
   }
   if (recipe.accumulator == Accumulator::f16 && recipe.two_level) {
@@ -144,10 +146,9 @@ Status check_accumulator(const Recipe& recipe) {
                          : recipe.values == Format::f16 ? 512
                                                         : largest_code(recipe.values);
     if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
-      return refuse(
-          "accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have " +
-          said(recipe, "key_block") + ", " + said(recipe, "p_range") + ", " + said(recipe, "values") + ", " +
-          said(recipe, "v_range"));
+      return refuse("accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have ",
+                    said(recipe, "key_block"), ", ", said(recipe, "p_range"), ", ", said(recipe, "values"), ", ",
+                    said(recipe, "v_range"));
     }
   }
   return {};

@@ -1,22 +1,27 @@
 // The table of presets and the grammar "preset,field=value,...": from text, to text.
 #include "octavo/recipe.hpp"
 
+#include "core/text.hpp"
 #include "recipes/recipe_fields.hpp"
 
 namespace octavo {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return text;
+std::string_view trimmed(std::string_view part) {
+  while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
+  while (!part.empty() && part.back() == ' ') part.remove_suffix(1);
+  return part;
 }
 
-std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
+const RecipeInfo* find_preset(std::string_view name) {
+  for (const RecipeInfo& info : recipes()) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
 
 Status unknown_field(std::string_view name) {
-  return {StatusCode::kInvalidArgument,
-          "recipe field " + quoted(name) + " is unknown; fields are " + grammar::list_of(grammar::fields())};
+  return invalid_argument("recipe field \"", name, "\" is unknown; fields are ", grammar::list_of(grammar::fields()));
 }
 
 // How many fields of two recipes differ.
@@ -37,43 +42,33 @@ const std::vector<RecipeInfo>& recipes() {
   return kRecipes;
 }
 
-Result<Recipe> parse_recipe(std::string_view text) {
-  const std::string_view whole = text;
-  const auto next_part = [&text] {
-    const std::size_t comma = text.find(',');
-    const std::string_view part = trimmed(text.substr(0, comma));
-    text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+Result<Recipe> parse_recipe(std::string_view whole) {
+  std::string_view rest = whole;
+  bool more = true;
+  const auto next_part = [&] {
+    const std::size_t comma = rest.find(',');
+    const std::string_view part = trimmed(rest.substr(0, comma));
+    more = comma != std::string_view::npos;
+    rest = more ? rest.substr(comma + 1) : std::string_view{};
     return part;
   };
 
   const std::string_view name = next_part();
-  Recipe recipe;
-  bool known = false;
-  for (const RecipeInfo& info : recipes()) {
-    if (info.name == name) {
-      recipe = info.recipe;
-      known = true;
-    }
+  const RecipeInfo* preset = find_preset(name);
+  if (preset == nullptr) {
+    return invalid_argument("recipe \"", name, "\" is unknown; recipes are ", grammar::list_of(recipes()));
   }
-  if (!known) {
-    return Status(StatusCode::kInvalidArgument,
-                  "recipe " + quoted(name) + " is unknown; recipes are " + grammar::list_of(recipes()));
-  }
-
-  bool ends_with_comma = !whole.empty() && trimmed(whole).back() == ',';
-  while (!text.empty() || ends_with_comma) {
-    if (text.empty()) ends_with_comma = false;
+  Recipe recipe = preset->recipe;
+  while (more) {
     const std::string_view part = next_part();
     const std::size_t equals = part.find('=');
     if (equals == std::string_view::npos) {
-      return Status(StatusCode::kInvalidArgument,
-                    "recipe option " + quoted(part) + " in " + quoted(whole) + " is not of the form field=value");
+      return invalid_argument("recipe option \"", part, "\" in \"", whole, "\" is not of the form field=value");
     }
     Status status = set_recipe_field(recipe, trimmed(part.substr(0, equals)), trimmed(part.substr(equals + 1)));
     if (!status.ok()) return status;
   }
-  Status status = check_recipe(recipe);
-  if (!status.ok()) return status;
+  if (Status status = check_recipe(recipe); !status.ok()) return status;
   return recipe;
 }
 
@@ -82,12 +77,12 @@ std::string to_string(const Recipe& recipe) {
   for (const RecipeInfo& info : recipes()) {
     if (distance(recipe, info.recipe) < distance(recipe, nearest->recipe)) nearest = &info;
   }
-  std::string text(nearest->name);
+  std::string words(nearest->name);
   for (const grammar::Field& field : grammar::fields()) {
     const std::string value = field.get(recipe);
-    if (value != field.get(nearest->recipe)) text += "," + std::string(field.name) + "=" + value;
+    if (value != field.get(nearest->recipe)) words += text(",", field.name, "=", value);
   }
-  return text;
+  return words;
 }
 
 const std::vector<std::string_view>& recipe_fields() {
@@ -109,8 +104,7 @@ Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view
   const grammar::Field* found = grammar::find_field(field);
   if (found == nullptr) return unknown_field(field);
   if (!found->set(recipe, value)) {
-    return {StatusCode::kInvalidArgument,
-            "recipe field " + std::string(field) + " cannot be " + quoted(value) + "; allowed: " + found->allowed()};
+    return invalid_argument("recipe field ", field, " cannot be \"", value, "\"; allowed: ", found->allowed());
   }
   return {};
 }

@@ -1,0 +1,147 @@
+// The oracle: every row of every head on its own, key blocks in ascending order.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <span>
+
+#include "laws/query_width.hpp"
+#include "reference/operand.hpp"
+#include "reference/quantize_steps.hpp"
+#include "reference/reference.hpp"
+#include "reference/score_steps.hpp"
+#include "reference/softmax_steps.hpp"
+
+namespace octavo::reference {
+namespace {
+
+// O [Dv] and the LSE of one row.
+struct RowResult {
+  std::vector<double> output;
+  double lse = -std::numeric_limits<double>::infinity();
+};
+
+RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink) {
+  RowState state;
+  state.output.assign(static_cast<std::size_t>(v.rows.codes.cols), 0.0);
+
+  const std::span<const double> scores = row.scores;
+  const std::span<const double> relative_scales = v.relative_scales;
+  const std::int64_t block = recipe.key_block;
+  for (std::int64_t start = row.range.begin / block * block; start < row.range.end; start += block) {
+    const std::int64_t first = std::max(start, row.range.begin);
+    const std::int64_t last = std::min(start + block, row.range.end);
+    // The block's keys before the row's range count as unseen: f16 accumulators step from the block's first key.
+    std::vector<double> block_scores(static_cast<std::size_t>(last - start), -std::numeric_limits<double>::infinity());
+    std::copy(scores.begin() + (first - row.range.begin), scores.begin() + (last - row.range.begin),
+              block_scores.begin() + (first - start));
+    const BlockWeights weights = weights_of_block(
+        block_scores, relative_scales.empty() ? relative_scales : relative_scales.subspan(start, last - start),
+        state.maximum, recipe);
+    if (!weights.visible) continue;
+    add_block(state, weights, value_product(weights, v, start, recipe), recipe);
+  }
+
+  const double sink_share = add_sink(state, (sink - row.shift) * std::numbers::log2e);
+  RowResult result;
+  result.lse = (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift;
+  finish_output(state, v, recipe, sink_share);
+  result.output = std::move(state.output);
+  return result;
+}
+
+// Whether a token whose scale is NaN takes part: its weight cannot be told, so the row cannot.
+bool sees_a_broken_value(const ScoreRow& row, const PreparedV& v) {
+  if (v.relative_scales.empty()) return false;
+  for (std::int64_t key = row.range.begin; key < row.range.end; ++key) {
+    const double score = row.scores[static_cast<std::size_t>(key - row.range.begin)];
+    if (score != -std::numeric_limits<double>::infinity() &&
+        std::isnan(v.relative_scales[static_cast<std::size_t>(key)])) {
+      return true;
+    }
+  }
+  return false;
+}
+
+RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink) {
+  const auto dim = static_cast<std::size_t>(v.rows.codes.cols);
+  if (!row.sees_a_key) return {std::vector<double>(dim, 0.0), sink};
+  if (row.is_nan || std::isnan(sink) || sink == std::numeric_limits<double>::infinity() ||
+      sees_a_broken_value(row, v)) {
+    constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+    return {std::vector<double>(dim, kNan), kNan};
+  }
+  return attend(row, v, recipe, sink);
+}
+
+QuantizedRows head_of_q(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
+  if (p.q.quantized) return from_codes(p.q, Role::q, p.recipe, b, h, p.q_heads, s.q_rows, p.head_dim);
+  return quantize_q(load_rows(p.q, b, h, s.q_begin, s.q_rows, p.head_dim), p.recipe,
+                    laws::query_is_wide(p.recipe, s.q_rows));
+}
+QuantizedRows head_of_k(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
+  if (p.k.quantized) return from_codes(p.k, Role::k, p.recipe, b, h, p.kv_heads, s.k_rows, p.head_dim);
+  return quantize_k(load_rows(p.k, b, h, s.k_begin, s.k_rows, p.head_dim), p.recipe);
+}
+QuantizedRows head_of_v(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
+  if (p.v.quantized) return from_codes(p.v, Role::v, p.recipe, b, h, p.kv_heads, s.k_rows, p.value_dim);
+  return quantize_v(load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim), p.recipe);
+}
+
+void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std::int64_t q_head, const PreparedK& k,
+                 const PreparedV& v) {
+  // Packed sequences have no batch axis of their own.
+  const std::int64_t tensor_b = p.packed() ? 0 : b;
+  const QuantizedRows q = head_of_q(p, sequence, tensor_b, q_head);
+  double sink = -std::numeric_limits<double>::infinity();
+  if (p.sinks.data != nullptr) {
+    sink = read_element(p.sinks.data, p.sinks.dtype, b * p.sinks.strides[0] + q_head * p.sinks.strides[1]);
+  }
+  std::vector<double> delta;
+  for (std::int64_t row = 0; row < sequence.q_rows; ++row) {
+    if (row % laws::kQueryBlock == 0) delta = delta_scores(q, k, row / laws::kQueryBlock, p.softmax_scale);
+    const ScoreRow scores = scores_of_row(p, {b, q_head, row, sequence}, q, k, delta);
+    const RowResult result = result_of_row(scores, v, p.recipe, sink);
+    store_output_row(p.out, tensor_b, q_head, sequence.q_begin + row, result.output.data(), p.value_dim);
+    if (p.lse != nullptr) {
+      p.lse[tensor_b * p.lse_strides[0] + q_head * p.lse_strides[1] + (sequence.q_begin + row) * p.lse_strides[2]] =
+          static_cast<float>(result.lse);
+    }
+  }
+}
+
+}  // namespace
+
+Status supports(const Problem& p) {
+  const Recipe& recipe = p.recipe;
+  if (recipe.accumulator != Accumulator::f32 && recipe.accumulator != Accumulator::f16) {
+    return {StatusCode::kUnimplemented,
+            "reference: models of tensor-core accumulators (sm89, sm90, sm100) are not implemented; supported: "
+            "accumulator=f32 and f16"};
+  }
+  if (recipe.accumulator == Accumulator::f16 && !recipe.two_level) {
+    return {StatusCode::kUnimplemented,
+            "reference: accumulator=f16 is implemented with two_level=on only (a fresh sum for each key block)"};
+  }
+  if (p.packed() && (p.q.quantized || p.k.quantized || p.v.quantized)) {
+    return {StatusCode::kUnimplemented,
+            "reference: quantized q, k, v with cu_seqlens are not implemented; hand in floats, or one call a sequence"};
+  }
+  return {};
+}
+
+void attention(const Problem& p) {
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    const Sequence sequence = p.sequence(b);
+    if (sequence.q_rows == 0) continue;
+    const std::int64_t tensor_b = p.packed() ? 0 : b;
+    const std::int64_t group = p.q_heads / p.kv_heads;
+    for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head) {
+      const PreparedK k = prepare_k(head_of_k(p, sequence, tensor_b, kv_head));
+      const PreparedV v = prepare_v(head_of_v(p, sequence, tensor_b, kv_head));
+      for (std::int64_t i = 0; i < group; ++i) attend_head(p, sequence, b, kv_head * group + i, k, v);
+    }
+  }
+}
+
+}  // namespace octavo::reference

@@ -1,0 +1,31 @@
+// quantize() by the oracle: the attention's own steps, their results written where the caller wants them. Q is always
+// made of 8-bit (or smaller) codes with its block means, however few its rows.
+#include <algorithm>
+
+#include "reference/operand.hpp"
+#include "reference/quantize_steps.hpp"
+#include "reference/reference.hpp"
+
+namespace octavo::reference {
+
+void quantize(const QuantizeProblem& p) {
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t h = 0; h < p.heads; ++h) {
+      Matrix x = load_rows(p.x, b, h, 0, p.rows, p.dim);
+      const QuantizedRows result = p.role == Role::q   ? quantize_q(std::move(x), p.recipe)
+                                   : p.role == Role::k ? quantize_k(std::move(x), p.recipe)
+                                                       : quantize_v(std::move(x), p.recipe);
+      store_codes(p.codes, b, h, result.codes);
+      const std::int64_t head = b * p.heads + h;
+      const auto write = [head](const std::vector<float>& values, float* to) {
+        if (to != nullptr) {
+          std::copy(values.begin(), values.end(), to + head * static_cast<std::int64_t>(values.size()));
+        }
+      };
+      write(result.scales.values, p.scales);
+      write(result.means.data, p.mean);
+    }
+  }
+}
+
+}  // namespace octavo::reference

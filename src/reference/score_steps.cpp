@@ -1,0 +1,134 @@
+// Literal definitions; the order is product, softcap, additive terms, visibility.
+#include "reference/score_steps.hpp"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "reference/operand.hpp"
+
+namespace octavo::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double dot(const float* a, const float* b, std::int64_t n) {
+  double sum = 0;
+  for (std::int64_t c = 0; c < n; ++c) sum += static_cast<double>(a[c]) * b[c];
+  return sum;
+}
+
+}  // namespace
+
+PreparedK prepare_k(QuantizedRows k) {
+  PreparedK result;
+  result.codes_by_channel = Matrix(k.codes.cols, k.codes.rows);
+  for (std::int64_t row = 0; row < k.codes.rows; ++row) {
+    for (std::int64_t c = 0; c < k.codes.cols; ++c) result.codes_by_channel.at(c, row) = k.codes.at(row, c);
+  }
+  result.rows = std::move(k);
+  return result;
+}
+
+std::vector<double> delta_scores(const QuantizedRows& q, const PreparedK& k, std::int64_t block, double softmax_scale) {
+  if (q.means.empty()) return {};
+  std::vector<double> delta(static_cast<std::size_t>(k.rows.codes.rows));
+  for (std::int64_t j = 0; j < k.rows.codes.rows; ++j) {
+    delta[static_cast<std::size_t>(j)] = softmax_scale * dot(q.means.row(block), k.rows.floats.row(j), q.means.cols);
+  }
+  return delta;
+}
+
+double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row, double softmax_scale) {
+  if (k.rows.means.empty()) return 0;
+  return softmax_scale * dot(q.floats.row(row), k.rows.means.row(0), q.floats.cols);
+}
+
+std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
+                                    double softmax_scale, const std::vector<double>& delta) {
+  std::vector<double> s(static_cast<std::size_t>(range.end - range.begin), 0.0);
+  const std::int64_t keys = range.end - range.begin;
+  for (std::int64_t c = 0; c < q.codes.cols; ++c) {
+    const double q_code = q.codes.at(row, c);
+    const float* k_codes = k.codes_by_channel.row(c) + range.begin;
+    for (std::int64_t j = 0; j < keys; ++j) s[static_cast<std::size_t>(j)] += q_code * k_codes[j];
+  }
+  const bool q_finite = q.finite[static_cast<std::size_t>(row)];
+  const double q_factor = softmax_scale * q.scales.at(row, 0);
+  for (std::int64_t j = 0; j < keys; ++j) {
+    const std::int64_t key = range.begin + j;
+    double& score = s[static_cast<std::size_t>(j)];
+    score = score * q_factor * k.rows.scales.at(key, 0);
+    if (!delta.empty()) score += delta[static_cast<std::size_t>(key)];
+    if (!q_finite || !k.rows.finite[static_cast<std::size_t>(key)]) score = kNan;
+  }
+  return s;
+}
+
+std::vector<double> additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range) {
+  std::vector<double> terms(static_cast<std::size_t>(range.end - range.begin), 0.0);
+  const Broadcast& mask = problem.mask;
+  const Broadcast& alibi = problem.alibi_slopes;
+  const double slope =
+      alibi.data != nullptr
+          ? read_element(alibi.data, alibi.dtype, place.b * alibi.strides[0] + place.q_head * alibi.strides[1])
+          : 0.0;
+  const std::int64_t centre = laws::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
+  for (std::int64_t key = range.begin; key < range.end; ++key) {
+    double& term = terms[static_cast<std::size_t>(key - range.begin)];
+    if (alibi.data != nullptr) term += slope * static_cast<double>(key - centre) * std::numbers::log2e;
+    if (mask.data == nullptr) continue;
+    const double value = read_element(mask.data, mask.dtype,
+                                      place.b * mask.strides[0] + place.q_head * mask.strides[1] +
+                                          place.row * mask.strides[2] + key * mask.strides[3]);
+    if (mask.dtype == DType::boolean) {
+      if (value == 0) term = -kInfinity;
+    } else if (std::isfinite(value)) {
+      term += std::max(value * std::numbers::log2e, -static_cast<double>(FLT_MAX));  // a number, never -infinity
+    } else {
+      term += value;
+    }
+  }
+  return terms;
+}
+
+ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const QuantizedRows& q, const PreparedK& k,
+                       const std::vector<double>& delta) {
+  ScoreRow result;
+  result.range = laws::visible_keys(problem.causal, problem.window_left, problem.window_right, place.sequence.q_rows,
+                                    place.sequence.k_rows, place.row);
+  if (result.range.begin == result.range.end) return result;
+
+  result.scores = products_of_row(q, k, place.row, result.range, problem.softmax_scale, delta);
+  const std::vector<double> terms = additive_terms(problem, place, result.range);
+  double constant = row_constant(q, k, place.row, problem.softmax_scale);
+  if (problem.softcap > 0) {  // tanh needs the whole score; nothing is owed afterwards
+    for (double& s : result.scores) s = problem.softcap * std::tanh((s + constant) / problem.softcap);
+    constant = 0;
+  }
+
+  // A constant that all terms of a row share is no part of softmax: taken off, however huge, it cannot swallow the
+  // scores' digits.
+  double common = -kInfinity;
+  for (double term : terms) {
+    if (std::isfinite(term)) common = std::max(common, term);
+  }
+  if (common == -kInfinity) common = 0;
+  result.shift = constant + common * std::numbers::ln2;
+
+  for (std::size_t j = 0; j < terms.size(); ++j) {
+    if (terms[j] == -kInfinity) {
+      result.scores[j] = -kInfinity;  // whatever the product was
+      continue;
+    }
+    result.sees_a_key = true;
+    result.scores[j] = result.scores[j] * std::numbers::log2e + (terms[j] - common);
+    if (!std::isfinite(result.scores[j])) result.is_nan = true;
+  }
+  return result;
+}
+
+}  // namespace octavo::reference

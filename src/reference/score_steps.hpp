@@ -1,0 +1,50 @@
+// One row of scores, in double: S = scale * (Q8 . K8) * scale_q * scale_k + Delta_S, softcap, additive terms, then
+// visibility. What leaves here is in base 2 and relative to the row's `shift`, a constant that softmax does not see.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/problem.hpp"
+#include "laws/visibility.hpp"
+#include "reference/matrix.hpp"
+#include "reference/quantize_steps.hpp"
+
+namespace octavo::reference {
+
+// K of one head, ready for rows of Q: the codes by channel [D, N], so that a row's scores are sums of whole columns.
+struct PreparedK {
+  QuantizedRows rows;
+  Matrix codes_by_channel;
+};
+PreparedK prepare_k(QuantizedRows k);
+
+// Delta_S [N] of Q block `block`: softmax_scale * mean_q . K'_j, natural units; empty where Q was not smoothed.
+std::vector<double> delta_scores(const QuantizedRows& q, const PreparedK& k, std::int64_t block, double softmax_scale);
+
+// softmax_scale * q . mean_k with the unquantized q of a row: what smooth_k took off all scores of the row.
+double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row, double softmax_scale);
+
+// softmax_scale * q . k as the codes have it, plus Delta_S, natural units, keys range.begin..range.end-1; NaN where q
+// or k holds a NaN or an infinity.
+std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
+                                    double softmax_scale, const std::vector<double>& delta);
+
+// The caller's additive terms of one row: mask and ALiBi, in base 2; -infinity: may not attend.
+struct RowPlace {
+  std::int64_t b = 0, q_head = 0, row = 0;
+  Sequence sequence;
+};
+std::vector<double> additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range);
+
+struct ScoreRow {
+  laws::KeyRange range;
+  std::vector<double> scores;  // base 2, minus shift; -infinity where the row may not attend; index key - range.begin
+  double shift = 0;            // natural units: the true score is scores * ln 2 + shift
+  bool sees_a_key = false;
+  bool is_nan = false;  // some score that it sees is NaN or +infinity
+};
+ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const QuantizedRows& q, const PreparedK& k,
+                       const std::vector<double>& delta);
+
+}  // namespace octavo::reference

@@ -1,0 +1,160 @@
+// Section by section what the recipes' table says of P, V, their product and the row sum.
+#include "reference/softmax_steps.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/float_types.hpp"
+#include "laws/fold.hpp"
+#include "laws/rotation.hpp"
+
+namespace octavo::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double rounded_to_f16(double x) { return f16_to_f32(f32_to_f16(static_cast<float>(x))); }
+
+// The code of a weight p = 2^(T - reference), R p before rounding.
+double weight_code(double p, const Recipe& recipe) {
+  const double scaled = p * recipe.p_range;
+  switch (recipe.p) {
+    case WeightFormat::input:
+      return scaled;
+    case WeightFormat::f16:
+      return rounded_to_f16(scaled);
+    case WeightFormat::s8:
+    case WeightFormat::u8:
+    case WeightFormat::u16:
+      return std::nearbyint(scaled);  // half to even
+    case WeightFormat::e4m3:
+      return e4m3_to_f32(f32_to_e4m3(static_cast<float>(scaled)));
+    case WeightFormat::e5m2:
+      return e5m2_to_f32(f32_to_e5m2(static_cast<float>(scaled)));
+  }
+  return scaled;
+}
+
+// Keys whose products one instruction sums before an f16 accumulator rounds: 32 of 8 bits, 16 of 16.
+std::int64_t keys_of_an_instruction(Format values) { return values == Format::f16 ? 16 : 32; }
+
+}  // namespace
+
+PreparedV prepare_v(QuantizedRows v) {
+  PreparedV result;
+  if (v.scales.groups.granularity == Granularity::token_folded) {
+    double largest = 0;
+    for (std::int64_t j = 0; j < v.codes.rows; ++j) {
+      largest = laws::grow_largest_scale(largest, static_cast<double>(v.scales.at(j, 0)));
+    }
+    result.largest_scale = laws::largest_scale_or_one(largest);
+    for (std::int64_t j = 0; j < v.codes.rows; ++j) {
+      result.relative_scales.push_back(
+          laws::folded_scale(static_cast<double>(v.scales.at(j, 0)), result.largest_scale));
+    }
+  }
+  result.rows = std::move(v);
+  return result;
+}
+
+BlockWeights weights_of_block(std::span<const double> scores, std::span<const double> relative_scales,
+                              double running_maximum, const Recipe& recipe) {
+  BlockWeights result;
+  result.codes.assign(scores.size(), 0.0);
+  for (double s : scores) result.attends.push_back(s != -kInfinity);
+  result.maximum = running_maximum;
+
+  // r, the block's maximum of S, is taken off before b joins: beside a huge mask S + b would lose b.
+  double r = -kInfinity;
+  for (double s : scores) r = std::max(r, s);
+  if (r == -kInfinity) return result;
+  result.visible = true;
+  const auto relative_scale = [&](std::size_t j) { return relative_scales.empty() ? 1.0 : relative_scales[j]; };
+  std::vector<double> t(scores.size());
+  double t_max = -kInfinity;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    t[j] = (scores[j] - r) + std::log2(relative_scale(j));
+    t_max = std::max(t_max, t[j]);
+  }
+  result.maximum = std::max(running_maximum, t_max + r);
+  const double reference = recipe.p_reference == MaximumReference::block ? t_max : result.maximum - r;
+  result.reference = reference + r;
+
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    if (!result.attends[j]) continue;
+    const double p = std::exp2(t[j] - reference);
+    result.codes[j] = weight_code(p, recipe);
+    result.sum += (recipe.row_sum == RowSum::codes ? result.codes[j] / recipe.p_range : p) / relative_scale(j);
+  }
+  return result;
+}
+
+std::vector<double> value_product(const BlockWeights& weights, const PreparedV& v, std::int64_t first,
+                                  const Recipe& recipe) {
+  const Matrix& codes = v.rows.codes;
+  const Granularity granularity = recipe.v_scale;
+  const bool scale_by_token = granularity == Granularity::token;
+  const std::int64_t keys = static_cast<std::int64_t>(weights.codes.size());
+  const std::int64_t step = recipe.accumulator == Accumulator::f16 ? keys_of_an_instruction(recipe.values) : keys;
+
+  std::vector<double> product(static_cast<std::size_t>(codes.cols), 0.0), dot(product.size());
+  for (std::int64_t begin = 0; begin < keys; begin += step) {
+    std::fill(dot.begin(), dot.end(), 0.0);
+    for (std::int64_t j = begin; j < std::min(keys, begin + step); ++j) {
+      if (!weights.attends[static_cast<std::size_t>(j)]) continue;
+      double weight = weights.codes[static_cast<std::size_t>(j)];
+      if (scale_by_token) weight *= v.rows.scales.at(first + j, 0);
+      const float* row = codes.row(first + j);
+      for (std::size_t d = 0; d < dot.size(); ++d) dot[d] += weight * row[d];
+    }
+    for (std::size_t d = 0; d < dot.size(); ++d) {
+      product[d] += dot[d];
+      if (recipe.accumulator == Accumulator::f16) product[d] = rounded_to_f16(product[d]);
+    }
+  }
+  // One scale for the whole block, or one per channel; the fold's is in the weights.
+  if (granularity != Granularity::token_folded && !scale_by_token) {
+    for (std::size_t d = 0; d < product.size(); ++d) {
+      product[d] *= v.rows.scales.at(first, static_cast<std::int64_t>(d));
+    }
+  }
+  return product;
+}
+
+void add_block(RowState& state, const BlockWeights& weights, const std::vector<double>& product, const Recipe& recipe) {
+  const double alpha = std::exp2(state.maximum - weights.maximum);  // 0 at the first block
+  const double beta = std::exp2(weights.reference - weights.maximum);
+  state.maximum = weights.maximum;
+  state.sum = state.sum * alpha + beta * weights.sum;
+  for (std::size_t d = 0; d < product.size(); ++d) {
+    state.output[d] = state.output[d] * alpha + beta / recipe.p_range * product[d];
+  }
+}
+
+double add_sink(RowState& state, double sink) {
+  if (sink == -kInfinity) return 0;
+  if (!(sink <= state.maximum)) {  // also NaN
+    const double alpha = std::exp2(state.maximum - sink);
+    state.sum *= alpha;
+    for (double& o : state.output) o *= alpha;
+    state.maximum = sink;
+  }
+  const double weight = std::exp2(sink - state.maximum);
+  state.sum += weight;
+  return weight / state.sum;
+}
+
+void finish_output(RowState& state, const PreparedV& v, const Recipe& recipe, double sink_share) {
+  std::vector<double>& o = state.output;
+  const std::int64_t dim = static_cast<std::int64_t>(o.size());
+  const double factor = v.largest_scale * v.rows.value_divisor / state.sum;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    double& value = o[static_cast<std::size_t>(d)];
+    value *= factor;
+    if (!v.rows.means.empty()) value += v.rows.means.at(0, d) * (1 - sink_share);
+    if (!v.rows.gains.empty()) value *= v.rows.gains[static_cast<std::size_t>(d)];
+  }
+  if (recipe.hadamard_v) laws::rotate_row_back(o.data(), dim);
+}
+
+}  // namespace octavo::reference
