@@ -1,0 +1,145 @@
+// The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, then
+// attention tasks. Each phase is a list of tasks made from shapes; threads take them as they come, so results cannot
+// depend on how many threads there are.
+#include <algorithm>
+#include <new>
+
+#include "cpu/for_each_task.hpp"
+#include "cpu/implementation.hpp"
+#include "laws/mean.hpp"
+#include "laws/query_width.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// Task index -> its place in a list of stretches of different lengths.
+struct Place {
+  std::int64_t b, kv_head, i;
+};
+
+class CallDriver {
+ public:
+  CallDriver(const Plan& plan, const KernelTable& kernels, ParallelRunner& runner, int workers, std::byte* scratch)
+      : plan_(plan), kernels_(kernels), runner_(runner), workers_(workers), call_{&plan, scratch} {}
+
+  void run() {
+    list_sequences();
+    prepare_heads();
+    attend();
+  }
+
+ private:
+  void list_sequences() {
+    const Problem& problem = *plan_.problem;
+    std::int64_t block = 0, partial = 0;
+    for (std::int64_t b = 0; b < problem.batch; ++b) {
+      SequenceInfo& info = *new (sequence_at(call_, b)) SequenceInfo;
+      info.rows = problem.sequence(b);
+      info.blocks = (info.rows.k_rows + plan_.key_block - 1) / plan_.key_block;
+      info.partials = (info.rows.k_rows + laws::kMeanBlock - 1) / laws::kMeanBlock;
+      info.first_block = block;
+      info.first_partial = partial;
+      block += problem.kv_heads * info.blocks;
+      partial += problem.kv_heads * info.partials;
+      for (std::int64_t h = 0; h < problem.kv_heads; ++h) {
+        HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
+        head.pending_partials = info.partials;
+        head.pending_blocks = info.blocks;
+        if (info.blocks == 0 || !needs_statistics()) kernels_.finish_statistics(call_, b, h);
+      }
+    }
+  }
+
+  // Statistics, then packing; whoever finishes a head's last part also does what needs the whole head. Short sequences
+  // go head by head in one phase: there, waiting for each other costs more than the work.
+  void prepare_heads() {
+    const Problem& problem = *plan_.problem;
+    const std::int64_t heads = problem.batch * problem.kv_heads;
+    if (plan_.total_blocks <= kBlocksOfShortHeads * heads && (heads >= workers_ || workers_ == 1)) {
+      for_each_task(runner_, workers_, heads, [&](std::int64_t, std::int64_t task) { prepare_head(task); });
+      return;
+    }
+    if (needs_statistics()) {
+      for_each_task(runner_, workers_, plan_.total_partials, [&](std::int64_t, std::int64_t task) {
+        const Place place = find(task, &SequenceInfo::first_partial, &SequenceInfo::partials);
+        kernels_.statistics(call_, place.b, place.kv_head, place.i);
+        if (is_last(head_at(call_, place.b, place.kv_head)->pending_partials))
+          kernels_.finish_statistics(call_, place.b, place.kv_head);
+      });
+    }
+    for_each_task(runner_, workers_, plan_.total_blocks, [&](std::int64_t, std::int64_t task) {
+      const Place place = find(task, &SequenceInfo::first_block, &SequenceInfo::blocks);
+      kernels_.pack_block(call_, place.b, place.kv_head, place.i);
+      if (is_last(head_at(call_, place.b, place.kv_head)->pending_blocks))
+        kernels_.finish_blocks(call_, place.b, place.kv_head);
+    });
+  }
+
+  void prepare_head(std::int64_t task) {
+    const std::int64_t b = task / plan_.problem->kv_heads, kv_head = task % plan_.problem->kv_heads;
+    const SequenceInfo& info = *sequence_at(call_, b);
+    if (needs_statistics()) {
+      for (std::int64_t i = 0; i < info.partials; ++i) kernels_.statistics(call_, b, kv_head, i);
+      kernels_.finish_statistics(call_, b, kv_head);
+    }
+    for (std::int64_t i = 0; i < info.blocks; ++i) kernels_.pack_block(call_, b, kv_head, i);
+    kernels_.finish_blocks(call_, b, kv_head);
+  }
+
+  void attend() {
+    const Problem& problem = *plan_.problem;
+    const std::int64_t heads = problem.batch * problem.q_heads;
+    const Stages stages[2] = {kernels_.stages(plan_, false), kernels_.stages(plan_, true)};
+    // Causal rows grow longer to the end: they start first. Otherwise heads stay together, for the caches' sake.
+    const bool longest_first = problem.causal != Causal::none;
+    for_each_task(runner_, workers_, heads * plan_.tasks_per_head, [&](std::int64_t worker, std::int64_t task) {
+      const std::int64_t head = longest_first ? task % heads : task / plan_.tasks_per_head;
+      const std::int64_t stretch =
+          longest_first ? plan_.tasks_per_head - 1 - task / heads : task % plan_.tasks_per_head;
+      AttentionTask attention{.batch = head / problem.q_heads, .head = head % problem.q_heads};
+      const Sequence rows = sequence_at(call_, attention.batch)->rows;
+      attention.first = stretch * plan_.rows_per_task;
+      attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
+      if (attention.rows <= 0) return;
+      const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, rows.q_rows);
+      kernels_.attend(call_, stages[wide ? 1 : 0], attention,
+                      call_.scratch + plan_.threads_at + static_cast<std::size_t>(worker) * plan_.thread.bytes);
+    });
+  }
+
+  bool needs_statistics() const {
+    return (plan_.smooth_k && !plan_.problem->k.quantized) || plan_.v_statistics;
+  }
+  Place find(std::int64_t task, std::int64_t SequenceInfo::*first, std::int64_t SequenceInfo::*count) const {
+    const SequenceInfo* begin = sequence_at(call_, 0);
+    const SequenceInfo* end = begin + plan_.problem->batch;
+    const SequenceInfo* after =
+        std::upper_bound(begin, end, task, [&](std::int64_t t, const SequenceInfo& info) { return t < info.*first; });
+    const SequenceInfo& info = *(after - 1);
+    const std::int64_t within = task - info.*first;
+    return {&info - begin, within / (info.*count), within % (info.*count)};
+  }
+
+  static constexpr std::int64_t kBlocksOfShortHeads = 16;
+
+  const Plan& plan_;
+  const KernelTable& kernels_;
+  ParallelRunner& runner_;
+  const int workers_;
+  const Call call_;
+};
+
+}  // namespace
+
+std::size_t workspace_size(const Implementation& implementation, const Problem& problem, int threads) noexcept {
+  return make_plan(problem, implementation.kernels->traits, std::max(threads, 1)).bytes;
+}
+
+void attention(const Implementation& implementation, const Problem& problem, ParallelRunner& runner,
+               std::byte* workspace) noexcept {
+  const int workers = std::max(runner.threads(), 1);
+  const Plan plan = make_plan(problem, implementation.kernels->traits, workers);
+  CallDriver(plan, *implementation.kernels, runner, workers, workspace).run();
+}
+
+}  // namespace octavo::cpu

@@ -1,0 +1,71 @@
+#include "cpu/features.hpp"
+
+#include <array>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace octavo::cpu {
+namespace {
+
+#if defined(__x86_64__)
+// What the operating system saves on a task switch; without it registers of that width are lost.
+std::uint64_t saved_state() {
+  std::uint32_t low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<std::uint64_t>(high) << 32) | low;
+}
+
+std::uint32_t detect() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return 0;
+  const bool fma = (c & bit_FMA) != 0, f16c = (c & bit_F16C) != 0;
+  const std::uint64_t saved = saved_state();
+  const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6, tiles = (saved & 0x60000) == 0x60000;
+  unsigned a7 = 0, b7 = 0, c7 = 0, d7 = 0;
+  if (__get_cpuid_count(7, 0, &a7, &b7, &c7, &d7) == 0) return 0;
+  unsigned a71 = 0, b71 = 0, c71 = 0, d71 = 0;
+  if (a7 >= 1) __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71);
+
+  std::uint32_t found = 0;
+  if (ymm && fma && f16c && (b7 & bit_AVX2) != 0) found |= kAvx2;
+  if ((found & kAvx2) != 0 && (a71 & (1u << 4)) != 0) found |= kAvxVnni;
+  const unsigned base = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  if ((found & kAvx2) != 0 && zmm && (b7 & base) == base) {
+    found |= kAvx512;
+    if ((c7 & bit_AVX512VNNI) != 0) found |= kAvx512Vnni;
+    if ((a71 & (1u << 5)) != 0) found |= kAvx512Bf16;
+    if (tiles && (d7 & (1u << 24)) != 0 && (d7 & (1u << 25)) != 0) found |= kAmxInt8;
+  }
+  return found;
+}
+#else
+std::uint32_t detect() { return 0; }
+#endif
+
+}  // namespace
+
+std::uint32_t features() noexcept {
+  static const std::uint32_t found = detect();
+  return found;
+}
+
+std::string feature_names(std::uint32_t set) {
+  constexpr std::array<std::pair<std::uint32_t, const char*>, 6> kNames{{{kAvx2, "avx2"},
+                                                                          {kAvxVnni, "avx_vnni"},
+                                                                          {kAvx512, "avx512"},
+                                                                          {kAvx512Vnni, "avx512_vnni"},
+                                                                          {kAvx512Bf16, "avx512_bf16"},
+                                                                          {kAmxInt8, "amx_int8"}}};
+  std::string names;
+  for (const auto& [bit, name] : kNames) {
+    if ((set & bit) == 0) continue;
+    if (!names.empty()) names += ' ';
+    names += name;
+  }
+  return names;
+}
+
+}  // namespace octavo::cpu

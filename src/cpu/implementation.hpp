@@ -1,0 +1,18 @@
+// One row of the table of implementations.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/cpu.hpp"
+#include "cpu/kernel_table.hpp"
+
+namespace octavo::cpu {
+
+struct Implementation {
+  const char* name;
+  const char* description;
+  std::uint32_t features;  // bits of Feature it needs
+  const KernelTable* kernels;
+};
+
+}  // namespace octavo::cpu

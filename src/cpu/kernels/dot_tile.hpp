@@ -1,0 +1,63 @@
+// The register tile under both products: rows of words against a matrix of words.
+//   A [rows][steps] words, B [steps][columns] words -> C [rows][columns] of 32 bits
+// A word is 32 bits of consecutive operand elements along the contracted axis (4 codes of 8 bits, 2 of bf16, 1 float);
+// which product it stands for is the Kind's word. A is read one word at a time and repeated, B a vector at a time.
+#pragma once
+
+#include "cpu/simd/policy.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// s8 queries x key codes; sums start at a number per query row (what a bias of the key codes takes back).
+template <class S>
+struct KeyCodes {
+  using sum = typename S::s32;
+  OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t row) { return S::set1(starts[row]); }
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_key(acc, a, b); }
+  OCTAVO_INLINE typename S::f32 to_float(sum x) { return S::to_f32(x); }
+};
+// u8 weights x s8 values; sums start at a number per value column where the policy's word biases the weights.
+template <class S>
+struct ValueCodes {
+  using sum = typename S::s32;
+  OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t column) {
+    if constexpr (S::kWeightBias != 0) return S::load(starts + column);
+    return S::set1(0);
+  }
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_value(acc, a, b); }
+  OCTAVO_INLINE typename S::f32 to_float(sum x) { return S::to_f32(x); }
+};
+template <class S>
+struct Floats {
+  using sum = typename S::f32;
+  OCTAVO_INLINE sum start(const std::int32_t*, std::int64_t) { return S::set1(0.0f); }
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) {
+    return S::fma(S::from_bits(a), S::from_bits(b), acc);
+  }
+  OCTAVO_INLINE typename S::f32 to_float(sum x) { return x; }
+};
+template <class S>
+struct Bf16Pairs : Floats<S> {
+  using sum = typename S::f32;
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_bf16(acc, a, b); }
+};
+
+template <class S, class Kind, int kRows, int kColumns>
+OCTAVO_INLINE void dot_tile(const std::int32_t* a, std::ptrdiff_t a_ld, const std::int32_t* b, std::ptrdiff_t b_ld,
+                            std::int64_t steps, typename Kind::sum (&c)[kRows][kColumns]) {
+  for (std::int64_t step = 0; step < steps; ++step) {
+    typename S::s32 columns[kColumns];
+#pragma GCC unroll 8
+    for (int j = 0; j < kColumns; ++j) columns[j] = S::load(b + step * b_ld + j * S::kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const auto row = S::set1(a[i * a_ld + step]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::step(c[i][j], row, columns[j]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu

@@ -1,0 +1,55 @@
+// 2^x on a vector: x is split into an integer, which goes into the exponent field, and a fraction in [-1/2, 1/2], which
+// a polynomial takes. Valid for x <= 127; below -126 the result is 2^-126 (callers make exact zeros by other means);
+// NaN stays NaN.
+#pragma once
+
+#include "laws/exp2_poly.hpp"
+#include "cpu/simd/policy.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+template <class S, int kDegree>
+OCTAVO_INLINE typename S::f32 exp2_with(typename S::f32 x, const float (&c)[kDegree + 1]) {
+  // Adding 1.5 * 2^23 leaves round-to-nearest(x) in the low bits; the shift below drops all others.
+  const auto magic = S::set1(12582912.0f);
+  x = S::max(S::set1(-126.0f), x);
+  const auto shifted = S::add(x, magic);
+  const auto fraction = S::sub(x, S::sub(shifted, magic));
+  auto p = S::set1(c[kDegree]);
+  for (int i = kDegree; i-- > 0;) p = S::fma(p, fraction, S::set1(c[i]));
+  return S::from_bits(S::add_s32(S::bits(p), S::template shift_left<23>(S::bits(shifted))));
+}
+
+// Relative error below 1e-4: enough for weights of eight bits.
+template <class S>
+OCTAVO_INLINE typename S::f32 exp2_cubic(typename S::f32 x) {
+  return exp2_with<S, 3>(x, laws::kExp2Cubic);
+}
+
+// Relative error below 1e-6: for float weights and the running state.
+template <class S>
+OCTAVO_INLINE typename S::f32 exp2_quintic(typename S::f32 x) {
+  return exp2_with<S, 5>(x, laws::kExp2Quintic);
+}
+
+// log2(x) for positive normal x, absolute error about 1e-7: exponent plus the atanh series of (m - 1) / (m + 1), with m
+// in [sqrt(1/2), sqrt(2)). NaN stays NaN.
+template <class S>
+OCTAVO_INLINE typename S::f32 log2(typename S::f32 x) {
+  const auto offset = S::set1(std::int32_t{0x3f3504f3});  // sqrt(1/2)
+  const auto shifted = S::add_s32(S::bits(x), S::set1(std::int32_t{0x3f800000 - 0x3f3504f3}));
+  const auto exponent = S::add_s32(S::template shift_right<23>(shifted), S::set1(std::int32_t{-127}));
+  const auto m = S::from_bits(S::add_s32(S::and_s32(shifted, S::set1(std::int32_t{0x7fffff})), offset));
+  const auto t = S::div(S::sub(m, S::set1(1.0f)), S::add(m, S::set1(1.0f)));
+  const auto t2 = S::mul(t, t);
+  auto p = S::set1(2.8853900817779268f / 9);
+  p = S::fma(p, t2, S::set1(2.8853900817779268f / 7));
+  p = S::fma(p, t2, S::set1(2.8853900817779268f / 5));
+  p = S::fma(p, t2, S::set1(2.8853900817779268f / 3));
+  p = S::fma(p, t2, S::set1(2.8853900817779268f));
+  return S::select(S::equal(x, x), S::fma(p, t, S::to_f32(exponent)), x);
+}
+
+}  // namespace
+}  // namespace octavo::cpu

@@ -1,0 +1,137 @@
+// The kernels of quantize(): a unit of rows in each of its phases (cpu/quantize_plan.hpp).
+#pragma once
+
+#include "cpu/kernels/prepare.hpp"
+#include "cpu/quantize_plan.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+struct UnitRows {
+  std::int64_t b, h, first, last;
+};
+
+OCTAVO_INLINE UnitRows rows_of_unit(const QuantizePlan& plan, std::int64_t head, std::int64_t unit) {
+  const QuantizeProblem& problem = *plan.problem;
+  const std::int64_t first = unit * plan.unit_rows, end = first + plan.unit_rows;
+  return {head / problem.heads, head % problem.heads, first, end < problem.rows ? end : problem.rows};
+}
+
+// Channel sums of the unit's rows; for Q that is already the unit's mean.
+template <class S>
+void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  const QuantizePlan& plan = *call.plan;
+  const QuantizeProblem& problem = *plan.problem;
+  const UnitRows rows = rows_of_unit(plan, head, unit);
+  alignas(64) std::int32_t signs[kMaxPadded];
+  rotation_signs(signs, problem.dim);
+  alignas(64) float row[kMaxPadded];
+  float* sums = sums_of(call, head, unit);
+  for (std::int64_t d = 0; d < 2 * plan.width; ++d) sums[d] = 0;
+  for (std::int64_t r = rows.first; r < rows.last; ++r) {
+    load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
+    add_to_sums<S>(row, problem.dim, sums, sums + plan.width);
+  }
+  if (problem.role != Role::q) return;
+  float* mean = mean_of_unit(call, head, unit);
+  for (std::int64_t d = 0; d < problem.dim; ++d)
+    mean[d] = laws::mean_of(sums[d], static_cast<std::int64_t>(sums[plan.width + d]));
+}
+
+// One row as it is quantized: floats, rotated, less the mean (dense and padded).
+template <class S>
+OCTAVO_INLINE void load_centred(const QuantizePlan& plan, const UnitRows& rows, std::int64_t r,
+                                const std::int32_t* signs, const float* mean, float* row) {
+  const QuantizeProblem& problem = *plan.problem;
+  load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
+  for (std::int64_t d = 0; d < plan.width; d += S::kLanes) S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));
+}
+
+OCTAVO_INLINE void load_mean(const QuantizeCall& call, std::int64_t head, std::int64_t unit, float* mean) {
+  const float* given = mean_of_unit(call, head, unit);
+  for (std::int64_t d = 0; d < call.plan->width; ++d)
+    mean[d] = given != nullptr && d < call.plan->problem->dim ? given[d] : 0.0f;
+}
+
+// Largest finite magnitudes; the sign bit says that something beside them is not finite.
+template <class S>
+void range_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  const QuantizePlan& plan = *call.plan;
+  const QuantizeProblem& problem = *plan.problem;
+  const UnitRows rows = rows_of_unit(plan, head, unit);
+  const bool per_channel = laws::per_channel(plan.groups.granularity);
+  alignas(64) std::int32_t signs[kMaxPadded];
+  rotation_signs(signs, problem.dim);
+  alignas(64) float mean[kMaxPadded], row[kMaxPadded];
+  load_mean(call, head, unit, mean);
+  float* ranges = ranges_of(call, head) + (per_channel ? unit * plan.width : rows.first);
+  if (per_channel)
+    for (std::int64_t d = 0; d < plan.width; ++d) ranges[d] = 0;
+  for (std::int64_t r = rows.first; r < rows.last; ++r) {
+    load_centred<S>(plan, rows, r, signs, mean, row);
+    if (!per_channel) {
+      const RowRange range = row_range<S>(row, problem.dim);
+      ranges[r - rows.first] = range.finite ? range.amax : -range.amax;
+      continue;
+    }
+    for (std::int64_t d = 0; d < problem.dim; ++d) {
+      const bool finite = !__builtin_signbit(ranges[d]) && octavo::is_finite(row[d]);
+      const float amax = laws::grow_amax(__builtin_fabsf(ranges[d]), row[d]);
+      ranges[d] = finite ? amax : -amax;
+    }
+  }
+}
+
+// Stores a row's codes where they belong; s4 two to a byte.
+OCTAVO_INLINE void store_codes(const Operand& to, std::int64_t at, std::int64_t dim, const std::int8_t* codes) {
+  auto* bytes = static_cast<std::uint8_t*>(to.data);
+  if (to.dtype != DType::s4) {
+    for (std::int64_t d = 0; d < dim; ++d) bytes[at + d * to.strides[3]] = static_cast<std::uint8_t>(codes[d]);
+    return;
+  }
+  for (std::int64_t d = 0; d < dim; d += 2) {
+    const int low = codes[d] & 15, high = d + 1 < dim ? codes[d + 1] & 15 : 0;
+    bytes[(at + d) >> 1] = static_cast<std::uint8_t>(low | high << 4);
+  }
+}
+
+template <class S>
+void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  const QuantizePlan& plan = *call.plan;
+  const QuantizeProblem& problem = *plan.problem;
+  const UnitRows rows = rows_of_unit(plan, head, unit);
+  const bool per_channel = laws::per_channel(plan.groups.granularity);
+  alignas(64) std::int32_t signs[kMaxPadded];
+  rotation_signs(signs, problem.dim);
+  alignas(64) float mean[kMaxPadded], row[kMaxPadded], factors[kMaxPadded];
+  alignas(64) std::int8_t codes[kMaxPadded];
+  load_mean(call, head, unit, mean);
+  const bool integer = problem.codes.dtype == DType::s8 || problem.codes.dtype == DType::s4;
+  const float* inverses = inverses_of(call, head);
+  for (std::int64_t r = rows.first; r < rows.last; ++r) {
+    load_centred<S>(plan, rows, r, signs, mean, row);
+    const std::int64_t group = laws::group_of_row(plan.groups, r);
+    const float inverse =
+        plan.groups.granularity == Granularity::none ? 1.0f : per_channel ? 1.0f : inverses[group];
+    const float* column = nullptr;
+    if (per_channel) column = inverses + group * plan.width;
+    for (std::int64_t d = 0; d < plan.width; ++d) factors[d] = column != nullptr ? column[d] : inverse;
+    if (integer) {
+      for (std::int64_t d = 0; d < plan.width; d += 4 * S::kLanes) {
+        typename S::s32 c[4];
+        for (int u = 0; u < 4; ++u)
+          c[u] = codes_of<S>(S::load(row + d + u * S::kLanes), S::load(factors + d + u * S::kLanes),
+                             S::set1(plan.range));
+        S::store_s8x4(codes + d, c[0], c[1], c[2], c[3]);
+      }
+    } else {
+      for (std::int64_t d = 0; d < problem.dim; ++d)
+        codes[d] = static_cast<std::int8_t>(problem.codes.dtype == DType::e4m3 ? laws::e4m3_code(row[d], factors[d])
+                                                                               : laws::e5m2_code(row[d], factors[d]));
+    }
+    store_codes(problem.codes, problem.codes.offset(rows.b, rows.h, r), problem.dim, codes);
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu

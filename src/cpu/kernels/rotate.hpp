@@ -1,0 +1,83 @@
+// The rotation law (laws/rotation.hpp) on dense rows, a vector at a time, bit for bit: the butterflies inside a vector
+// are the policy's word, those between vectors are additions.
+#pragma once
+
+#include "cpu/simd/policy.hpp"
+#include "laws/rotation.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// Walsh-Hadamard over kVectors * kLanes channels, held in registers.
+template <class S, int kVectors>
+OCTAVO_INLINE void hadamard_vectors(float* x) {
+  typename S::f32 v[kVectors];
+#pragma GCC unroll 64
+  for (int i = 0; i < kVectors; ++i) {
+    v[i] = S::load(x + i * S::kLanes);
+    if constexpr (S::kLanes >= 2) v[i] = S::template butterfly<1>(v[i]);
+    if constexpr (S::kLanes >= 4) v[i] = S::template butterfly<2>(v[i]);
+    if constexpr (S::kLanes >= 8) v[i] = S::template butterfly<4>(v[i]);
+    if constexpr (S::kLanes >= 16) v[i] = S::template butterfly<8>(v[i]);
+  }
+#pragma GCC unroll 8
+  for (int h = 1; h < kVectors; h *= 2) {
+#pragma GCC unroll 64
+    for (int i = 0; i < kVectors; ++i) {
+      if ((i & h) != 0) continue;
+      const auto a = v[i], b = v[i + h];
+      v[i] = S::add(a, b);
+      v[i + h] = S::sub(a, b);
+    }
+  }
+  const auto factor = S::set1(laws::rotation_factor(kVectors * S::kLanes));
+#pragma GCC unroll 64
+  for (int i = 0; i < kVectors; ++i) S::store(x + i * S::kLanes, S::mul(v[i], factor));
+}
+
+template <class S>
+OCTAVO_INLINE void hadamard_block(float* x, std::int64_t n) {
+  switch (n / S::kLanes) {
+    case 1: return hadamard_vectors<S, 1>(x);
+    case 2: return hadamard_vectors<S, 2>(x);
+    case 4: return hadamard_vectors<S, 4>(x);
+    case 8: return hadamard_vectors<S, 8>(x);
+    case 16: return hadamard_vectors<S, 16>(x);
+    default: return laws::hadamard(x, n);  // shorter than a vector, or longer than the registers hold
+  }
+}
+
+template <class S>
+OCTAVO_INLINE void hadamard_blocks(float* x, std::int64_t dim) {
+  for (std::int64_t begin = 0; begin < dim;) {
+    const std::int64_t n = laws::rotation_block(dim - begin);
+    hadamard_block<S>(x + begin, n);
+    begin += n;
+  }
+}
+
+// Sign bits of the rotation for padded rows: signs[c] has the sign bit set where channel c changes its sign.
+OCTAVO_INLINE void rotation_signs(std::int32_t* signs, std::int64_t dim) {
+  for (std::int64_t c = 0; c < dim; ++c) signs[c] = laws::rotation_negates(c) ? INT32_MIN : 0;
+}
+
+template <class S>
+OCTAVO_INLINE void flip_signs(float* x, const std::int32_t* signs, std::int64_t dim) {
+  for (std::int64_t c = 0; c < dim; c += S::kLanes)
+    S::store(x + c, S::from_bits(S::xor_s32(S::bits(S::load(x + c)), S::load(signs + c))));
+}
+
+// Rows and signs are padded to whole vectors (rows with zeros or anything: padding lanes keep their place).
+template <class S>
+OCTAVO_INLINE void rotate_row(float* x, const std::int32_t* signs, std::int64_t dim) {
+  flip_signs<S>(x, signs, dim);
+  hadamard_blocks<S>(x, dim);
+}
+template <class S>
+OCTAVO_INLINE void rotate_row_back(float* x, const std::int32_t* signs, std::int64_t dim) {
+  hadamard_blocks<S>(x, dim);
+  flip_signs<S>(x, signs, dim);
+}
+
+}  // namespace
+}  // namespace octavo::cpu

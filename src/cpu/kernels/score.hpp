@@ -1,0 +1,70 @@
+// First stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
+// The integer product is exact; factors carry scales, softmax scale and log2 e; the addend carries smoothing's
+// correction, the fold's log2 of the value scale, and -infinity for keys that do not exist.
+#pragma once
+
+#include "cpu/kernels/dot_tile.hpp"
+#include "cpu/kernels/stages.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// What the product of one tile is before it is scaled: one sum, or two planes of a 16-bit query joined as 256 h + l.
+template <class S, class Kind>
+struct OnePlane {
+  template <int kRows, int kColumns>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key,
+                                     typename S::f32 (&out)[kRows][kColumns]) {
+    typename Kind::sum c[kRows][kColumns];
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
+    dot_tile<S, Kind, kRows, kColumns>(s.q + row * s.q_ld, s.q_ld, s.k + key, s.k_ld, s.steps, c);
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
+  }
+};
+
+template <class S>
+struct TwoPlanes {
+  template <int kRows, int kColumns>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key,
+                                     typename S::f32 (&out)[kRows][kColumns]) {
+    ScoreStage low = s;
+    low.q = s.q_low;
+    low.start = s.start_low;
+    typename S::f32 part[kRows][kColumns];
+    OnePlane<S, KeyCodes<S>>::products(low, row, key, part);
+    OnePlane<S, KeyCodes<S>>::products(s, row, key, out);
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
+  }
+};
+
+template <class S, class Product>
+void score_stage(const ScoreStage& s) {
+  constexpr int kRows = S::kTileRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
+  alignas(64) float maxima[kGroupRows * kLanes];
+  for (int i = 0; i < kGroupRows; ++i) S::store(maxima + i * kLanes, S::set1(-__builtin_inff()));
+  for (std::int64_t key = 0; key < s.keys; key += kColumns * kLanes) {
+    for (int row = 0; row < s.rows; row += kRows) {
+      typename S::f32 t[kRows][kColumns];
+      Product::products(s, row, key, t);
+      for (int i = 0; i < kRows; ++i) {
+        const auto factor = S::set1(s.row_factor[row + i]);
+        auto best = S::load(maxima + (row + i) * kLanes);
+        for (int j = 0; j < kColumns; ++j) {
+          const std::int64_t at = key + j * kLanes;
+          const auto scaled = S::mul(t[i][j], S::load(s.key_factor + at));
+          const auto logit = S::fma(scaled, factor, S::load(s.key_addend + at));
+          S::store(s.scores + (row + i) * s.k_ld + at, logit);
+          best = S::max(logit, best);
+        }
+        S::store(maxima + (row + i) * kLanes, best);
+      }
+    }
+  }
+  for (int i = 0; i < kGroupRows; i += kLanes) S::store(s.row_max + i, S::row_max(maxima + i * kLanes));
+}
+
+}  // namespace
+}  // namespace octavo::cpu

@@ -1,0 +1,64 @@
+// The three stages an attention kernel is composed of, as function types over one group of query rows and one key
+// block. A recipe chooses one of each; granularity, smoothing and the fold only fill the vectors they read.
+//   score   Q, K block            -> T [rows][keys] f32 (base-2 logits) and the row maxima
+//   weight  T, reference maximum  -> P [rows][keys] (codes or floats) and the row sums
+//   value   P, V block            -> O = alpha * O + beta * (P V)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/tile_config.hpp"
+
+namespace octavo::cpu {
+
+struct ScoreStage {
+  const std::int32_t* q;     // [rows][steps] words; two-plane scores: the high plane
+  const std::int32_t* q_low;  // two-plane scores only
+  std::ptrdiff_t q_ld;       // words
+  const std::int32_t* start;      // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
+  const std::int32_t* start_low;
+  const float* row_factor;  // [rows]; NaN poisons the row
+  const std::int32_t* k;     // [steps][key_block] words
+  std::ptrdiff_t k_ld;
+  std::int64_t steps;
+  const float* key_factor;  // [keys]
+  const float* key_addend;  // [keys]; -infinity hides a key, NaN poisons whoever sees it
+  float* scores;            // [kGroupRows][key_block]
+  float* row_max;           // [kGroupRows] out
+  int rows;                 // used ones, 1..kGroupRows
+  std::int64_t keys;        // used ones, 1..key_block
+};
+
+struct WeightStage {
+  const float* scores;       // [kGroupRows][ld]
+  const float* shift;        // [kGroupRows]: weight = 2^(T - shift); the reference maximum less log2 R
+  const float* inverse;      // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
+  void* weights;             // [kGroupRows][ld] u8, or f32, bf16 words
+  std::ptrdiff_t ld;         // key block
+  float* row_sum;            // [kGroupRows] out
+  int rows;
+  std::int64_t keys;
+};
+
+struct ValueStage {
+  const std::int32_t* weights;  // [kGroupRows][p_ld] words
+  std::ptrdiff_t p_ld;
+  const std::int32_t* v;        // [steps][columns] words
+  const std::int32_t* start;    // [columns]: where integer accumulators start; null: 0
+  std::int64_t steps;
+  std::int64_t columns;         // a multiple of the lanes
+  const float* column_scale;    // [columns] of this block (per-block-channel values); null: 1
+  const float* alpha;           // [kGroupRows]
+  const float* beta;            // [kGroupRows]
+  float* out;                   // [kGroupRows][columns] f32
+  int rows;
+};
+
+struct Stages {
+  void (*score)(const ScoreStage&);
+  void (*weight)(const WeightStage&);
+  void (*value)(const ValueStage&);
+};
+
+}  // namespace octavo::cpu

@@ -1,0 +1,166 @@
+// quantize() on the CPU, knowing no instruction set: three phases over units of rows (cpu/quantize_plan.hpp).
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/for_each_task.hpp"
+#include "cpu/implementation.hpp"
+#include "cpu/quantize_plan.hpp"
+#include "laws/mean.hpp"
+#include "laws/scale.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+float range_of(DType codes) {
+  switch (codes) {
+    case DType::s4: return laws::kRangeS4;
+    case DType::e4m3: return laws::kRangeE4m3;
+    case DType::e5m2: return laws::kRangeE5m2;
+    default: return laws::kRangeS8;
+  }
+}
+
+// K's mean over all units of the head.
+void finish_mean(const QuantizeCall& call, std::int64_t head) {
+  const QuantizePlan& plan = *call.plan;
+  float* mean = mean_of_unit(call, head, 0);
+  for (std::int64_t d = 0; d < plan.problem->dim; ++d) {
+    float sum = 0;
+    std::int64_t count = 0;
+    for (std::int64_t unit = 0; unit < plan.units; ++unit) {
+      sum += sums_of(call, head, unit)[d];
+      count += static_cast<std::int64_t>(sums_of(call, head, unit)[plan.width + d]);
+    }
+    mean[d] = laws::mean_of(sum, count);
+  }
+}
+
+// The range of a group from those of its members; the sign bit stands for something that is not finite.
+struct GroupRange {
+  float amax = 0;
+  bool finite = true;
+  void add(float range) {
+    amax = std::max(amax, std::fabs(range));
+    finite = finite && !std::signbit(range);
+  }
+};
+
+void put_scale(const QuantizePlan& plan, const GroupRange& range, float* scale, float* inverse) {
+  const laws::Scale law = laws::scale_of(range.amax, plan.range, plan.zero_scale_of_zero ? 0.0f : 1.0f);
+  *scale = range.finite ? law.scale : __builtin_nanf("");
+  *inverse = law.inverse;
+}
+
+void finish_scales(const QuantizeCall& call, std::int64_t head) {
+  const QuantizePlan& plan = *call.plan;
+  const QuantizeProblem& problem = *plan.problem;
+  const std::int64_t groups = laws::row_groups(plan.groups, problem.rows);
+  float* inverses = inverses_of(call, head);
+  const float* ranges = ranges_of(call, head);
+  float* scales = problem.scales + head * laws::scales_per_head(plan.groups, problem.rows, problem.dim);
+  if (laws::per_channel(plan.groups.granularity)) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      // A unit is a key block for block_channel scales; a channel's only group takes every unit.
+      const std::int64_t first = groups == plan.units ? g : 0, last = groups == plan.units ? g + 1 : plan.units;
+      for (std::int64_t d = 0; d < problem.dim; ++d) {
+        GroupRange range;
+        for (std::int64_t unit = first; unit < last; ++unit) range.add(ranges[unit * plan.width + d]);
+        put_scale(plan, range, scales + g * problem.dim + d, inverses + g * plan.width + d);
+      }
+      std::fill(inverses + g * plan.width + problem.dim, inverses + (g + 1) * plan.width, 0.0f);
+    }
+    return;
+  }
+  if (groups == problem.rows) {
+    for (std::int64_t r = 0; r < problem.rows; ++r) {
+      GroupRange range;
+      range.add(ranges[r]);
+      put_scale(plan, range, scales + r, inverses + r);
+    }
+    return;
+  }
+  // `inverses` gathers the groups' ranges before they become inverses.
+  std::fill(inverses, inverses + groups, 0.0f);
+  for (std::int64_t r = 0; r < problem.rows; ++r) {
+    float& of_group = inverses[laws::group_of_row(plan.groups, r)];
+    GroupRange range;
+    range.add(of_group);
+    range.add(ranges[r]);
+    of_group = range.finite ? range.amax : -range.amax;
+  }
+  for (std::int64_t g = 0; g < groups; ++g) {
+    GroupRange range;
+    range.add(inverses[g]);
+    put_scale(plan, range, scales + g, inverses + g);
+  }
+}
+
+}  // namespace
+
+QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
+  const Recipe& recipe = problem.recipe;
+  QuantizePlan plan;
+  plan.problem = &problem;
+  const Granularity granularity = problem.role == Role::q   ? recipe.q_scale
+                                  : problem.role == Role::k ? recipe.k_scale
+                                                            : recipe.v_scale;
+  const Format format = problem.role == Role::v ? recipe.values : recipe.scores;
+  plan.groups = laws::groups_of(problem.role, granularity, format, recipe.key_block);
+  plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
+  plan.zero_scale_of_zero = granularity == Granularity::token_folded;
+  plan.range = range_of(problem.codes.dtype);
+  if (problem.role == Role::v && recipe.v_range > 0) plan.range = static_cast<float>(recipe.v_range);
+  plan.unit_rows = granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
+  plan.units = (problem.rows + plan.unit_rows - 1) / plan.unit_rows;
+  plan.width = (problem.dim + 63) / 64 * 64;
+
+  const std::int64_t heads = problem.batch * problem.heads;
+  const auto take = [&](std::int64_t floats) {
+    const std::size_t at = plan.bytes;
+    plan.bytes += static_cast<std::size_t>((floats * 4 + 63) / 64 * 64);
+    return at;
+  };
+  const bool per_channel = laws::per_channel(granularity);
+  plan.pending_at = take(4 * heads);
+  plan.sums_at = take(problem.mean != nullptr ? heads * plan.units * 2 * plan.width : 0);
+  plan.ranges_at = take(heads * plan.units * (per_channel ? plan.width : plan.unit_rows));
+  plan.inverses_at = take(heads * laws::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
+  return plan;
+}
+
+std::size_t workspace_size(const Implementation&, const QuantizeProblem& problem, int) noexcept {
+  return make_quantize_plan(problem).bytes;
+}
+
+void quantize(const Implementation& implementation, const QuantizeProblem& problem, ParallelRunner& runner,
+              std::byte* workspace) noexcept {
+  const QuantizePlan plan = make_quantize_plan(problem);
+  const KernelTable& kernels = *implementation.kernels;
+  const QuantizeCall call{&plan, workspace};
+  const std::int64_t heads = problem.batch * problem.heads, tasks = heads * plan.units;
+  const int workers = std::max(runner.threads(), 1);
+  for (std::int64_t head = 0; head < heads; ++head) {
+    pending_of(call, head)[0] = pending_of(call, head)[1] = plan.units;
+    if (plan.units == 0 && problem.mean != nullptr && problem.role == Role::k) finish_mean(call, head);
+    if (plan.units == 0 && problem.scales != nullptr) finish_scales(call, head);
+  }
+  if (problem.mean != nullptr) {
+    for_each_task(runner, workers, tasks, [&](std::int64_t, std::int64_t task) {
+      const std::int64_t head = task / plan.units;
+      kernels.sum_unit(call, head, task % plan.units);
+      if (problem.role == Role::k && is_last(pending_of(call, head)[0])) finish_mean(call, head);
+    });
+  }
+  if (problem.scales != nullptr) {
+    for_each_task(runner, workers, tasks, [&](std::int64_t, std::int64_t task) {
+      const std::int64_t head = task / plan.units;
+      kernels.range_unit(call, head, task % plan.units);
+      if (is_last(pending_of(call, head)[1])) finish_scales(call, head);
+    });
+  }
+  for_each_task(runner, workers, tasks, [&](std::int64_t, std::int64_t task) {
+    kernels.code_unit(call, task / plan.units, task % plan.units);
+  });
+}
+
+}  // namespace octavo::cpu

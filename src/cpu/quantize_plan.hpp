@@ -1,0 +1,66 @@
+// quantize() on the CPU in terms of units of rows: what each phase reads and writes in scratch memory.
+//   1 sums      channel sums of a unit (K's mean); the head's mean when its last unit is done
+//   2 ranges    largest magnitude of every row or column of a unit; the head's scales when its last unit is done
+//   3 codes
+#pragma once
+
+#include <cstddef>
+
+#include "core/inline.hpp"
+#include "core/problem.hpp"
+#include "laws/granularity.hpp"
+
+namespace octavo::cpu {
+
+struct QuantizePlan {
+  const QuantizeProblem* problem = nullptr;
+  laws::Groups groups;
+  bool rotate = false;
+  bool zero_scale_of_zero = false;  // a token of folded V
+  float range = 127;
+  std::int64_t unit_rows = 128;  // a query block, a mean block or a key block
+  std::int64_t units = 0;        // of a head
+  std::int64_t width = 0;        // padded channels
+  std::size_t pending_at = 0, sums_at = 0, ranges_at = 0, inverses_at = 0;
+  std::size_t bytes = 0;
+};
+
+struct QuantizeCall {
+  const QuantizePlan* plan;
+  std::byte* scratch;
+};
+
+QuantizePlan make_quantize_plan(const QuantizeProblem& problem);
+
+// Counters of the head: units to go in phase 1, in phase 2.
+OCTAVO_INLINE std::int64_t* pending_of(const QuantizeCall& call, std::int64_t head) {
+  return reinterpret_cast<std::int64_t*>(call.scratch + call.plan->pending_at) + 2 * head;
+}
+// f32 [2][width]: sums and counts of a unit's channels.
+OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  return reinterpret_cast<float*>(call.scratch + call.plan->sums_at) +
+         (head * call.plan->units + unit) * 2 * call.plan->width;
+}
+// Largest magnitudes, NaN where a value is not finite: f32 [rows] of a head, or f32 [units][width] for scales per channel.
+OCTAVO_INLINE float* ranges_of(const QuantizeCall& call, std::int64_t head) {
+  const QuantizePlan& plan = *call.plan;
+  const std::int64_t per_head =
+      laws::per_channel(plan.groups.granularity) ? plan.units * plan.width : plan.units * plan.unit_rows;
+  return reinterpret_cast<float*>(call.scratch + plan.ranges_at) + head * per_head;
+}
+// 1 / scale in the quantizer's sense, laid out like the scales of a head, channels padded to `width`.
+OCTAVO_INLINE float* inverses_of(const QuantizeCall& call, std::int64_t head) {
+  const QuantizePlan& plan = *call.plan;
+  const std::int64_t per_head = laws::row_groups(plan.groups, plan.problem->rows) *
+                                (laws::per_channel(plan.groups.granularity) ? plan.width : 1);
+  return reinterpret_cast<float*>(call.scratch + plan.inverses_at) + head * per_head;
+}
+// Mean that rows of a unit lose; null where nothing is subtracted.
+OCTAVO_INLINE float* mean_of_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  const QuantizeProblem& problem = *call.plan->problem;
+  if (problem.mean == nullptr) return nullptr;
+  return problem.mean +
+         (problem.role == Role::q ? head * call.plan->units + unit : head) * problem.dim;
+}
+
+}  // namespace octavo::cpu

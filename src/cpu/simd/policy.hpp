@@ -1,0 +1,29 @@
+// The vocabulary of the CPU kernels: what a SIMD policy must speak. Kernels are templates over a policy and contain no
+// intrinsics; a policy contains no algorithm. The words, for a policy S with L = S::kLanes (a power of two):
+//
+//   f32, s32                      vectors of L floats, of L 32-bit integers
+//   load store set1 zero          memory need not be aligned; set1 repeats one value
+//   add sub mul div max min fma   fma(a, b, c) = a * b + c, rounded once. max(a, b): b where either is NaN
+//   round_to_s32, to_f32          nearest even; exact for |x| < 2^24
+//   bits, from_bits               the same 32 bits seen as the other type
+//   s32: add_s32 and_s32 or_s32 xor_s32 shift_left<n> shift_right<n> (logical)
+//   select(mask, a, b)            a where the mask holds; masks come from less, equal and is_finite
+//   load_f16 load_bf16 store_f16 store_bf16      L 16-bit floats <-> f32, nearest even
+//   store_u8x4, store_s8x4        four s32 vectors with values in range -> 4 L bytes in order
+//   load_s8                       L bytes -> s32
+//   swap<h>(x)                    lanes exchanged at distance h; butterfly<h>(x) = (a + b, a - b) at that distance
+//   transpose(from, ld, to, ld)   L x L words
+//   row_max, row_sum              L vectors in memory -> one vector: lane i reduces vector i
+//   dot_key(acc, a, b)            acc += sum of 4 products per lane: a = one word of s8 (repeated), b = key codes
+//   dot_value(acc, a, b)          likewise: a = one word of u8 weights, b = s8 values
+//   dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
+//
+// kKeyBias: key codes are stored with this added (128: unsigned operand of VPDPBUSD, 0: signed); accumulators of scores
+// then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
+// start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/inline.hpp"

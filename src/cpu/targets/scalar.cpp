@@ -1,0 +1,8 @@
+// Portable: this file's flags are that instruction set's, and nothing but its table leaves it.
+#include "cpu/kernels/table.hpp"
+#include "cpu/simd/scalar.hpp"
+
+namespace octavo::cpu {
+extern const KernelTable kScalarTable;
+const KernelTable kScalarTable = make_table<Scalar>();
+}  // namespace octavo::cpu
