@@ -11,6 +11,7 @@ from ._quantized import Quantized
 from ._recipe import Recipe
 
 _FLOATS = (DType.f32, DType.f16, DType.bf16)
+_ALIGNMENT = 64  # of the core's scratch memory
 
 
 def attention(
@@ -153,7 +154,8 @@ def workspace_size(
         q, k, v, recipe, causal, scale, window, softcap, mask, sinks, layout, alibi_slopes, kv_lens, cu_seqlens_q,
         cu_seqlens_k, return_lse, out, out_dtype, stream, None
     )  # fmt: skip
-    return _core.workspace_size(call)
+    size = _core.workspace_size(call)
+    return size + _ALIGNMENT - 1 if size > 0 else 0
 
 
 def _prepare(
@@ -163,9 +165,9 @@ def _prepare(
 ) -> tuple[_core.Call, Array, Array | None, Any, Any]:  # fmt: skip
     """The core's call, output, lse, the container that they shall be like, and what must live until it has run."""
     order = _arguments.layout(layout)
-    q_view, q_array, q_shape, q_alive = _operand(q, "q")
-    k_view, _, _, k_alive = _operand(k, "k")
-    v_view, _, v_shape, v_alive = _operand(v, "v")
+    q_view, q_array, q_shape, q_alive = _operand(q, "q", layout)
+    k_view, _, _, k_alive = _operand(k, "k", layout)
+    v_view, _, v_shape, v_alive = _operand(v, "v", layout)
 
     dtype = _containers.float_dtype(out_dtype, "out_dtype") if out_dtype is not None else _out_dtype(q, q_array)
     shape = (*q_shape[:-1], v_shape[-1])
@@ -185,7 +187,7 @@ def _prepare(
             (cu_seqlens_q, "cu_seqlens_q"), (cu_seqlens_k, "cu_seqlens_k"),
         )
     ]  # fmt: skip
-    scratch = None if workspace is None else _scratch(workspace)
+    scratch = (None, None) if workspace is None else _scratch(workspace)
     left, right = (-1, -1) if window == (-1, -1) else _arguments.window(window)
     call = _core.Call(
         q_view,
@@ -203,16 +205,19 @@ def _prepare(
         _arguments.number(softcap, "softcap"),
         _runtime.forced.get(),
         _arguments.stream(stream),
-        None if scratch is None else scratch.view,
+        scratch[0],
     )
     return call, output, log_sum, like, (q_alive, k_alive, v_alive, optional, scratch)
 
 
-def _operand(x: Any, name: str) -> tuple[Any, Array, tuple[int, ...], Any]:
-    """View, the array that a result shall be like, the shape of the floats, what must live as long as the view."""
+def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...], Any]:
+    """View, the array that a result shall be like, the floats' shape in the call's layout, what keeps the view alive."""
     if isinstance(x, Quantized):
         view, codes, alive = x._read()
-        return view, codes, x.shape, alive
+        shape = x.shape
+        if x.layout != layout:
+            shape = (*shape[:-3], shape[-2], shape[-3], shape[-1])
+        return view, codes, shape, alive
     array = _containers.read(x, name)
     return array.view, array, array.shape, array
 
@@ -231,11 +236,14 @@ def _lse_shape(q_shape: tuple[int, ...], order: _core.Layout) -> tuple[int, ...]
     return (*q_shape[:-3], q_shape[heads], q_shape[rows])
 
 
-def _scratch(workspace: Any) -> Array:
+def _scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
+    """The aligned part of the caller's bytes: containers start where they like, `workspace_size` has room for that."""
     array = _containers.write(workspace, "workspace")
     if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
         raise ValueError(f"workspace: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
-    return array
+    skipped = -array.view.data % _ALIGNMENT
+    size = max(array.shape[0] - skipped, 0)
+    return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,)), array
 
 
 def merge_state(o_a: Any, lse_a: Any, o_b: Any, lse_b: Any, *, layout: str = "NHD") -> tuple[Any, Any]:

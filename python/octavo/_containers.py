@@ -286,7 +286,9 @@ class _Dlpack:
 
     # Results are made in NumPy and handed to the producer's own array-API namespace.
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
-        return NUMPY.empty(shape, dtype, None)
+        array = NUMPY.empty(shape, dtype, None)
+        array.family = self
+        return array
 
     def finish(self, array: Array, like: Any) -> Any:
         return self.adopt(array.container, array.dtype, like)

@@ -1,0 +1,29 @@
+"""Shared by all Python tests: seeded data, and torch as a dependency that CI may not silently lack."""
+
+import os
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def qkv(rng):
+    """A small NHD problem with GQA and M != N: q [2, 5, 4, 16], k [2, 9, 2, 16], v [2, 9, 2, 24]."""
+    shapes = ((2, 5, 4, 16), (2, 9, 2, 16), (2, 9, 2, 24))
+    return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    try:
+        import torch
+    except ImportError as error:
+        if os.environ.get("OCTAVO_REQUIRE_TORCH") == "1":
+            pytest.fail(f"OCTAVO_REQUIRE_TORCH=1, and torch cannot be imported: {error}")
+        pytest.skip("torch is not installed")
+    return torch

@@ -1,0 +1,178 @@
+"""What counts as an array: views of every kind give the bits of their dense copies, and inputs stay as they are."""
+
+import ctypes
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import octavo
+
+
+def transposed(x):
+    return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+
+
+def fortran(x):
+    return np.asfortranarray(x)
+
+
+def gaps(x):
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def offset(x):
+    padded = np.full((x.shape[0], x.shape[1] + 3, *x.shape[2:]), np.nan, x.dtype)
+    padded[:, 2:-1] = x
+    return padded[:, 2:-1]
+
+
+def negative(x):
+    return np.ascontiguousarray(x[:, ::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def field(x):
+    """A field of packed records: strides that are no multiple of the element size."""
+    records = np.zeros(x.shape, dtype=[("flag", "u1"), ("value", x.dtype)])
+    records["value"] = x
+    return records["value"]
+
+
+def unaligned(x):
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    view = raw[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    assert not view.flags.aligned
+    return view
+
+
+def buffer(x):
+    return memoryview(np.ascontiguousarray(x))
+
+
+def ctypes_buffer(x):
+    """The buffer protocol without NumPy behind it."""
+    kind = ctypes.c_float
+    for extent in reversed(x.shape):
+        kind = kind * extent
+    return kind.from_buffer_copy(np.ascontiguousarray(x).tobytes())
+
+
+class Dlpack:
+    """Nothing but DLPack."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __dlpack__(self, **keywords):
+        return self.x.__dlpack__(**keywords)
+
+    def __dlpack_device__(self):
+        return self.x.__dlpack_device__()
+
+
+VIEWS = [transposed, fortran, gaps, offset, negative, read_only, field, unaligned, buffer, ctypes_buffer, Dlpack]
+
+
+@pytest.mark.parametrize("recipe", ["exact", "int8"])
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+def test_views_give_the_bits_of_dense_arrays(qkv, view, recipe):
+    expected = octavo.attention(*qkv, recipe=recipe, causal=True)
+    o = octavo.attention(*(view(x) for x in qkv), recipe=recipe, causal=True)
+    assert type(o) is np.ndarray and np.array_equal(o, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("view", [transposed, gaps, negative, read_only, unaligned], ids=lambda view: view.__name__)
+def test_views_of_16_bit_types(qkv, view, dtype):
+    dense = [x.astype(dtype) for x in qkv]
+    o = octavo.attention(*(view(x) for x in dense), recipe="exact")
+    assert o.dtype == dense[0].dtype and np.array_equal(o, octavo.attention(*dense, recipe="exact"))
+
+
+def test_broadcast_batch(qkv):
+    q, k, v = qkv
+    shared_k, shared_v = (np.broadcast_to(x[:1], x.shape) for x in (k, v))
+    o = octavo.attention(q, shared_k, shared_v)
+    assert np.array_equal(o, octavo.attention(q, shared_k.copy(), shared_v.copy()))
+
+
+@pytest.mark.parametrize("recipe", ["exact", "int8", "int_flash"])
+def test_inputs_are_not_modified(qkv, recipe):
+    before = [x.copy() for x in qkv]
+    mask = np.ones((5, 9), bool)
+    octavo.attention(*qkv, recipe=recipe, mask=mask)
+    octavo.quantize(qkv[1], role="k", recipe="int8")
+    assert all(np.array_equal(a, b) for a, b in zip(qkv, before)) and mask.all()
+
+
+def test_read_only_everywhere(qkv):
+    extras = {"mask": np.ones((5, 9), bool), "sinks": np.zeros(4, np.float32), "kv_lens": np.array([9, 9])}
+    for x in (*qkv, *extras.values()):
+        x.flags.writeable = False
+    assert np.all(np.isfinite(octavo.attention(*qkv, **extras)))
+
+
+def test_jax_like_results(qkv):
+    """An array-API producer gets its own kind back."""
+
+    class Namespace:
+        @staticmethod
+        def asarray(x):
+            return Producer(x)
+
+    class Producer(Dlpack):
+        def __array_namespace__(self):
+            return Namespace
+
+    o, lse = octavo.attention(*(Producer(x) for x in qkv), return_lse=True)
+    assert type(o) is Producer and type(lse) is Producer
+    assert np.array_equal(o.x, octavo.attention(*qkv))
+    quantized = octavo.quantize(Producer(qkv[0]), role="q", recipe="int8")
+    assert type(quantized.codes) is Producer and type(quantized.scales) is Producer
+
+
+def test_masked_arrays_are_refused(qkv):
+    q, k, v = qkv
+    with pytest.raises(ValueError, match="masked array"):
+        octavo.attention(np.ma.masked_greater(q, 1), k, v)
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_no_framework_is_imported():
+    result = run(
+        "import sys, numpy, octavo\n"
+        "x = numpy.ones((1, 3, 1, 8), numpy.float32)\n"
+        "octavo.attention(x, x, x); octavo.quantize(x, role='k'); octavo.info()\n"
+        "print([name for name in ('torch', 'jax', 'ml_dtypes', 'cupy') if name in sys.modules])"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"
+
+
+def test_without_ml_dtypes():
+    result = run(
+        "import sys; sys.modules['ml_dtypes'] = None\n"
+        "import numpy, octavo\n"
+        "x = numpy.ones((1, 3, 1, 8), numpy.float32)\n"
+        "assert octavo.attention(x, x, x).dtype == numpy.float32\n"
+        "v = octavo.quantize(x, role='v', recipe='sage2_8b')\n"
+        "assert v.codes.dtype == numpy.uint8 and numpy.allclose(v.dequantize(), 1)\n"
+        "try: octavo.attention(x, x, x, out_dtype='bfloat16')\n"
+        "except ImportError as error: print(error)"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "ml_dtypes" in result.stdout

@@ -1,0 +1,182 @@
+"""Every refusal: its type, and the words that tell the caller what was wrong."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import octavo
+
+F32 = np.float32
+
+
+def ones(*shape, dtype=F32):
+    return np.ones(shape, dtype)
+
+
+Q, K, V = ones(2, 5, 4, 16), ones(2, 9, 2, 16), ones(2, 9, 2, 24)
+
+
+def test_the_call_itself_is_legal():
+    assert octavo.attention(Q, K, V).shape == (2, 5, 4, 24)
+
+
+@pytest.mark.parametrize(
+    "q, k, v, words",
+    [
+        (ones(5, 4, 16), K, V, "q .*4 axes"),
+        (ones(2, 5, 4, 16, 1), K, V, "q: rank 5"),
+        (F32(1), K, V, "q: rank 0"),
+        (ones(16), K, V, "q "),
+        (ones(3, 5, 4, 16), K, V, "batch"),
+        (ones(2, 5, 3, 16), K, V, "heads"),
+        (ones(2, 5, 4, 17), K, V, "head_dim"),
+        (Q, K, ones(2, 8, 2, 24), "rows"),
+        (Q, K, ones(2, 9, 1, 24), "heads"),
+        (ones(2, 5, 4, 0), ones(2, 9, 2, 0), V, "head_dim"),
+        (ones(2, 5, 0, 16), K, V, "heads"),
+        (Q.astype(np.float16), K, V, "one dtype"),
+        (Q.astype(np.float64), K.astype(np.float64), V.astype(np.float64), "f64"),
+        (Q.astype(np.int8), K.astype(np.int8), V.astype(np.int8), "s8"),
+        (Q.astype(np.int64), K, V, "s64"),
+        (Q.astype(bool), K, V, "bool"),
+        (Q.astype(np.complex64), K, V, "q: dtype complex64"),
+        (Q.astype(np.longdouble), K, V, "q: dtype (float128|longdouble)"),
+        (Q.astype("U4"), K, V, "q: dtype <U4"),
+        (Q.astype(object), K, V, "q: dtype object"),
+        (Q, K.astype(">f4"), V, "k: dtype >f4.*byte order"),
+        (Q.astype(ml_dtypes.float8_e4m3fn), K, V, "e4m3"),
+    ],
+)  # fmt: skip
+def test_operands(q, k, v, words):
+    with pytest.raises(ValueError, match=words):
+        octavo.attention(q, k, v)
+
+
+@pytest.mark.parametrize("value", [[[1.0]], None, 1.0, "q", {"a": 1}, object()])
+def test_not_an_array(value):
+    for operands, name in (((value, K, V), "q"), ((Q, value, V), "k"), ((Q, K, value), "v")):
+        # A string and a number are no arrays either, whatever protocol they have.
+        with pytest.raises(TypeError, match=f"^{name}: a .* is not an array"):
+            octavo.attention(*operands)
+    with pytest.raises(TypeError, match="x: "):
+        octavo.quantize(value, role="q")
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"recipe": "int9"}, "int9"),
+        ({"recipe": 8}, "recipe: 8"),
+        ({"recipe": "int8,key_block=77"}, "key_block"),
+        ({"causal": "left"}, "causal: 'left'.*top_left"),
+        ({"causal": 2}, "causal: 2"),
+        ({"causal": [True]}, "causal"),
+        ({"scale": float("nan")}, "scale: NaN"),
+        ({"scale": float("inf")}, "scale.*inf"),
+        ({"scale": "big"}, "scale: 'big'"),
+        ({"window": (-2, 0)}, "window.*-2"),
+        ({"window": (-(2**80), 0)}, "window"),
+        ({"window": 3}, "window: 3"),
+        ({"window": (1,)}, "window"),
+        ({"window": (1.5, 2)}, "window"),
+        ({"softcap": -1.0}, "softcap.*-1"),
+        ({"softcap": float("inf")}, "softcap"),
+        ({"softcap": None}, "softcap"),
+        ({"mask": ones(5, 9, dtype=np.int32)}, "mask.*s32"),
+        ({"mask": ones(5, 9, dtype=np.uint8)}, "mask.*u8"),
+        ({"mask": np.array(True)}, "mask: rank 0"),
+        ({"mask": ones(1, 2, 4, 5, 9)}, "mask: rank 5"),
+        ({"mask": ones(5, 8)}, "mask.*broadcast"),
+        ({"sinks": ones(3)}, "sinks"),
+        ({"sinks": ones(4, dtype=np.int32)}, "sinks.*s32"),
+        ({"alibi_slopes": ones(3)}, "alibi_slopes"),
+        ({"kv_lens": np.array([1, 10])}, "kv_lens.*10"),
+        ({"kv_lens": np.array([1, -1])}, "kv_lens.*-1"),
+        ({"kv_lens": np.array([1])}, "kv_lens"),
+        ({"kv_lens": ones(2)}, "kv_lens.*f32"),
+        ({"layout": "BSHD"}, "layout: 'BSHD'.*HND"),
+        ({"layout": "HND"}, "."),
+        ({"out_dtype": "float64"}, "out_dtype.*float64"),
+        ({"out_dtype": np.int8}, "out_dtype"),
+        ({"out": ones(2, 5, 4, 23)}, "out .*shape"),
+        ({"out": ones(2, 5, 4, 24, dtype=np.float16)}, "out.*f16"),
+        ({"out": ones(2, 5, 4, 24), "out_dtype": "float16"}, "out.*f32.*f16"),
+        ({"out": np.broadcast_to(F32(1), (2, 5, 4, 24))}, "out.*read-only"),
+        ({"workspace": ones(4)}, "workspace.*f32"),
+        ({"stream": 1}, "stream"),
+        ({"stream": "default"}, "stream"),
+        ({"cu_seqlens_q": np.array([0, 5])}, "cu_seqlens_k"),
+    ],
+)  # fmt: skip
+def test_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        octavo.attention(Q, K, V, **options)
+
+
+@pytest.mark.parametrize("name", ["mask", "sinks", "alibi_slopes", "kv_lens", "out", "workspace"])
+def test_options_that_are_no_arrays(name):
+    with pytest.raises(TypeError, match=f"{name}: a list is not an array"):
+        octavo.attention(Q, K, V, **{name: [1, 2]})
+
+
+def test_out_overlaps_an_input():
+    q = ones(2, 5, 4, 16)
+    with pytest.raises(ValueError, match="out.*overlap|overlap.*out"):
+        octavo.attention(q, K, K, out=q)
+
+
+def test_small_workspace():
+    size = octavo.workspace_size(Q, K, V)
+    if size == 0:
+        pytest.skip("this implementation needs no scratch memory")
+    with pytest.raises(ValueError, match="workspace"):
+        octavo.attention(Q, K, V, workspace=np.empty(8, np.uint8))
+
+
+def test_packed():
+    q, k, starts = ones(5, 4, 16), ones(9, 2, 16), np.array([0, 5])
+    with pytest.raises(ValueError, match="4 axes"):
+        octavo.attention(q, k, k)
+    with pytest.raises(ValueError, match="3 axes"):
+        octavo.attention(Q, K, V, cu_seqlens_q=starts, cu_seqlens_k=starts)
+    with pytest.raises(ValueError, match="cu_seqlens_k ends with 5.*9"):
+        octavo.attention(q, k, k, cu_seqlens_q=starts, cu_seqlens_k=starts)
+    with pytest.raises(ValueError, match="cu_seqlens_q begins with 1"):
+        octavo.attention(q, k, k, cu_seqlens_q=np.array([1, 5]), cu_seqlens_k=np.array([0, 9]))
+    with pytest.raises(ValueError, match="kv_lens and cu_seqlens"):
+        octavo.attention(q, k, k, cu_seqlens_q=starts, cu_seqlens_k=np.array([0, 9]), kv_lens=np.array([9]))
+
+
+def test_unsupported_is_not_an_argument_error():
+    wide = ones(1, 2, 1, 577)
+    with pytest.raises(NotImplementedError, match="577.*576"):
+        octavo.attention(wide, wide, wide)
+
+
+def test_errors_leave_out_alone():
+    out = np.full((2, 5, 4, 24), 7, F32)
+    with pytest.raises(ValueError):
+        octavo.attention(Q, K, V, out=out, softcap=-1)
+    assert np.all(out == 7)
+
+
+class OnCuda:
+    def __dlpack_device__(self):
+        return (2, 1)
+
+    def __dlpack__(self, **keywords):
+        raise AssertionError("a tensor on another device is refused before its memory is asked for")
+
+
+class OnMetal(OnCuda):
+    def __dlpack_device__(self):
+        return (8, 0)
+
+
+def test_other_devices():
+    with pytest.raises(RuntimeError, match="q is on cuda:1.*no CUDA"):
+        octavo.attention(OnCuda(), K, V)
+    with pytest.raises(RuntimeError, match="mask is on cuda:1"):
+        octavo.attention(Q, K, V, mask=OnCuda())
+    with pytest.raises(RuntimeError, match="v is on DLPack device 8"):
+        octavo.attention(Q, K, OnMetal())

@@ -1,0 +1,105 @@
+"""Names, signatures and defaults that users rely on."""
+
+import inspect
+import json
+import pathlib
+import re
+
+import pytest
+
+import octavo
+
+EXPECTED = {
+    "recipe": "int8",
+    "causal": False,
+    "scale": None,
+    "window": (-1, -1),
+    "softcap": 0.0,
+    "mask": None,
+    "sinks": None,
+    "layout": "NHD",
+    "alibi_slopes": None,
+    "kv_lens": None,
+    "cu_seqlens_q": None,
+    "cu_seqlens_k": None,
+    "return_lse": False,
+    "out": None,
+    "out_dtype": None,
+    "stream": None,
+}
+
+
+def test_attention_signature():
+    parameters = inspect.signature(octavo.attention).parameters
+    positional = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert positional == ["q", "k", "v"]
+    assert keywords == {**EXPECTED, "workspace": None}
+    assert list(keywords)[: len(EXPECTED)] == list(EXPECTED)
+
+
+def test_workspace_size_takes_the_same_keywords():
+    attention = inspect.signature(octavo.attention).parameters
+    size = inspect.signature(octavo.workspace_size).parameters
+    assert {name: p.default for name, p in size.items()} == {
+        name: p.default for name, p in attention.items() if name != "workspace"
+    }
+
+
+def test_quantize_signatures():
+    made = inspect.signature(octavo.quantize).parameters
+    assert list(made) == ["x", "role", "recipe", "layout"] and made["recipe"].default == "int8"
+    assert made["role"].kind is inspect.Parameter.KEYWORD_ONLY and made["role"].default is inspect.Parameter.empty
+    wrapped = inspect.signature(octavo.Quantized).parameters
+    defaults = {"recipe": "int8", "layout": "NHD", "mean": None, "rotated": None}
+    assert list(wrapped)[:2] == ["codes", "scales"] and {name: wrapped[name].default for name in defaults} == defaults
+
+
+def test_every_public_name_is_documented():
+    for name in octavo.__all__:
+        assert hasattr(octavo, name), name
+        if name != "__version__":
+            assert (inspect.getdoc(getattr(octavo, name)) or "").strip(), name
+    for name in EXPECTED:
+        assert re.search(rf"^ *.*\b{name}\b.* : |^ *{name} : ", inspect.getdoc(octavo.attention), re.M) or name in (
+            "stream",
+        ), f"attention's docstring has no parameter {name}"
+
+
+def test_unknown_keywords():
+    for call in (octavo.attention, octavo.reference.attention, octavo.workspace_size):
+        with pytest.raises(TypeError, match="is_causal"):
+            call(1, 2, 3, is_causal=True)
+    with pytest.raises(TypeError):
+        octavo.quantize([1], role="q", axis=0)
+
+
+def test_version():
+    importlib_metadata = pytest.importorskip("importlib.metadata")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", octavo.__version__)
+    try:
+        installed = importlib_metadata.version("octavo")
+    except importlib_metadata.PackageNotFoundError:
+        return  # run from a build folder
+    assert installed == octavo.__version__
+
+
+def test_typing():
+    package = pathlib.Path(octavo.__file__).parent
+    assert (package / "py.typed").exists() and (package / "_core.pyi").exists()
+    for function in (octavo.attention, octavo.quantize, octavo.merge_state, octavo.workspace_size, octavo.threads):
+        signature = inspect.signature(function)
+        assert all(p.annotation is not p.empty for p in signature.parameters.values()), function
+        assert signature.return_annotation is not signature.empty, function
+
+
+def test_info_is_plain():
+    info = octavo.info()
+    assert json.loads(json.dumps(info)) == info
+    assert info["version"] == octavo.__version__ and info["num_threads"] >= 1
+    names = [entry["name"] for entry in info["implementations"]]
+    assert names[-1] == "reference" and info["active_implementation"] in names
+    for entry in info["implementations"]:
+        assert entry["description"] and bool(entry["reason"]) != entry["supported"]
+    assert set(info["environment"]) == {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"}
+    assert info["recipes"] == octavo.recipes()

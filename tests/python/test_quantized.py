@@ -1,0 +1,209 @@
+"""octavo.quantize and octavo.Quantized: shapes, error bounds, and quantized operands in place of floats."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from oracle import relative_error, softmax_attention
+
+import octavo
+
+ROLES = {"q": 0, "k": 1, "v": 2}
+
+
+def quantize_all(qkv, recipe, layout="NHD"):
+    return tuple(octavo.quantize(x, role=role, recipe=recipe, layout=layout) for x, role in zip(qkv, "qkv"))
+
+
+@pytest.mark.parametrize("role", "qkv")
+@pytest.mark.parametrize("recipe", ["int8", "int_flash"])
+def test_shapes(qkv, recipe, role):
+    x = qkv[ROLES[role]]
+    batch, rows, heads, dim = x.shape
+    made = octavo.quantize(x, role=role, recipe=recipe)
+    assert made.codes.shape == x.shape and made.codes.dtype == np.int8 and np.abs(made.codes.astype(int)).max() == 127
+    per_token = recipe == "int8" or role != "v"
+    assert made.scales.shape == ((batch, heads, rows) if per_token else (batch, heads))
+    assert made.scales.dtype == np.float32 and np.all(made.scales > 0)
+    mean_shape = {"q": (batch, heads, 1, dim), "k": (batch, heads, dim), "v": None}[role]
+    if recipe == "int8" and mean_shape:
+        assert made.mean.shape == mean_shape and made.mean.dtype == np.float32
+    else:
+        assert made.mean is None
+    assert made.rotated == (recipe == "int8")
+    assert (made.role, made.layout, str(made.recipe), made.shape) == (role, "NHD", recipe, x.shape)
+
+
+@pytest.mark.parametrize("role", "qk")
+def test_codes_are_the_papers(qkv, role):
+    """INT-FlashAttention section 3: scale = amax of the token / 127, codes rounded to nearest even."""
+    x = qkv[ROLES[role]]
+    made = octavo.quantize(x, role=role, recipe="int_flash")
+    amax = np.abs(x).max(axis=-1)
+    np.testing.assert_array_equal(made.scales, np.swapaxes(amax / np.float32(127), 1, 2))
+    np.testing.assert_array_equal(made.codes, np.rint(x * (np.float32(127) / amax)[..., None]))
+
+
+@pytest.mark.parametrize("role", "qkv")
+def test_dequantize_is_within_half_a_step(qkv, role):
+    x = qkv[ROLES[role]]
+    made = octavo.quantize(x, role=role, recipe="int_flash")
+    back = made.dequantize()
+    assert back.dtype == np.float32 and back.shape == x.shape
+    step = np.swapaxes(made.scales, 1, 2)[..., None] if role != "v" else made.scales[:, None, :, None]
+    assert np.all(np.abs(back - x) <= 0.5001 * step)
+    assert np.any(back != x)
+
+
+@pytest.mark.parametrize("role", "qkv")
+def test_dequantize_undoes_rotation_and_smoothing(qkv, role):
+    x = qkv[ROLES[role]] + np.float32(3)
+    made = octavo.quantize(x, role=role, recipe="int8")
+    # Half a step in every rotated channel is at most half a step times sqrt(D) in one, in the 2-norm.
+    back = made.dequantize()
+    error = np.linalg.norm(back - x, axis=-1)
+    assert np.all(error <= 0.5001 * np.swapaxes(made.scales, 1, 2) * np.sqrt(x.shape[-1]) + 1e-5)
+    assert relative_error(back, x) < 0.01
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_dequantize_dtype(qkv, dtype):
+    made = octavo.quantize(qkv[0], role="q", recipe="int8")
+    assert made.dequantize(dtype).dtype == np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    assert relative_error(made.dequantize(dtype), made.dequantize()) < 8e-3
+
+
+@pytest.mark.parametrize("layout", ["NHD", "HND"])
+@pytest.mark.parametrize("recipe", ["int8", "int_flash", "int8_block", "int4", "sage2_8b", "fp8_e5m2"])
+def test_quantized_operands_give_the_bits_of_floats(rng, recipe, layout):
+    shape = (1, 20, 2, 32) if layout == "NHD" else (1, 2, 20, 32)
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
+    operands = quantize_all((q, k, v), recipe, layout)
+    with octavo.implementation("reference"):
+        # smooth_q with codes only takes the correction from dequantized keys, another (documented) arithmetic.
+        exact = "smooth_q=off" if recipe in ("int8", "int4") else ""
+        text = f"{recipe},{exact}" if exact else recipe
+        operands = quantize_all((q, k, v), text, layout)
+        floats = octavo.attention(q, k, v, recipe=text, layout=layout)
+        codes = octavo.attention(*operands, recipe=text, layout=layout)
+        mixed = octavo.attention(q, *operands[1:], recipe=text, layout=layout)
+    assert codes.dtype == np.float32 and codes.shape == shape
+    np.testing.assert_allclose(codes, floats, atol=2e-6)
+    np.testing.assert_allclose(mixed, floats, atol=2e-6)
+
+
+def test_default_recipe_from_codes(rng):
+    q, k, v = (rng.standard_normal((1, 40, 2, 64)).astype(np.float32) for _ in range(3))
+    o, lse = octavo.attention(*quantize_all((q, k, v), "int8"), causal=True, return_lse=True)
+    expected, expected_lse = softmax_attention(q, k, v, causal=True)
+    assert relative_error(o, expected) < 0.03
+    np.testing.assert_allclose(lse, expected_lse, atol=0.1)
+
+
+def test_layouts_may_differ(rng):
+    q, k, v = (rng.standard_normal((2, 6, 3, 16)).astype(np.float32) for _ in range(3))
+    hnd = tuple(octavo.quantize(x.swapaxes(1, 2), role=role, layout="HND") for x, role in zip((q, k, v), "qkv"))
+    nhd = quantize_all((q, k, v), "int8")
+    assert np.array_equal(octavo.attention(*hnd), octavo.attention(*nhd))
+    assert np.array_equal(octavo.attention(*hnd, layout="HND").swapaxes(1, 2), octavo.attention(*nhd))
+
+
+def test_packed_codes(rng):
+    x = rng.standard_normal((1, 6, 2, 10)).astype(np.float32)
+    made = octavo.quantize(x, role="q", recipe="int_flash_int4")
+    assert made.codes.shape == (1, 6, 2, 5) and made.codes.dtype == np.uint8
+    low, high = (made.codes & 15).astype(np.int8), (made.codes >> 4).astype(np.int8)
+    codes = np.stack([low, high], axis=-1).reshape(x.shape)
+    codes = np.where(codes > 7, codes - 16, codes)
+    amax = np.abs(x).max(axis=-1)
+    np.testing.assert_array_equal(codes, np.rint(x * (np.float32(7) / amax)[..., None]))
+    assert np.abs(made.dequantize() - x).max() <= 0.5001 * made.scales.max()
+
+
+def test_packed_codes_of_an_odd_head_dim(rng):
+    x = rng.standard_normal((1, 6, 2, 7)).astype(np.float32)
+    made = octavo.quantize(x, role="k", recipe="int_flash_int4")
+    assert made.codes.shape == (1, 6, 2, 4) and made.shape == x.shape and made.head_dim == 7
+    assert np.abs(made.dequantize() - x).max() <= 0.5001 * made.scales.max()
+    again = octavo.Quantized(made.codes, made.scales, role="k", recipe="int_flash_int4", head_dim=7)
+    assert np.array_equal(again.dequantize(), made.dequantize())
+    with pytest.raises(ValueError, match="head_dim"):
+        octavo.Quantized(made.codes, made.scales, role="k", recipe="int_flash_int4", head_dim=9)
+
+
+def test_fp8_codes(rng):
+    v = rng.standard_normal((1, 70, 2, 8)).astype(np.float32)
+    made = octavo.quantize(v, role="v", recipe="sage2_8b")
+    assert made.codes.dtype == ml_dtypes.float8_e4m3fn and made.scales.shape == (1, 2, 8)
+    expected = made.codes.astype(np.float32) * made.scales[:, None]
+    np.testing.assert_array_equal(made.dequantize(), expected)
+    raw = octavo.Quantized(made.codes.view(np.uint8), made.scales, role="v", recipe="sage2_8b")
+    np.testing.assert_array_equal(raw.dequantize(), expected)
+    unscaled = octavo.quantize(v, role="v", recipe="fp8_e5m2")
+    assert unscaled.scales is None and unscaled.codes.dtype == ml_dtypes.float8_e5m2
+    np.testing.assert_array_equal(unscaled.dequantize(), v.astype(ml_dtypes.float8_e5m2).astype(np.float32))
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4", "sage2_8b"])
+def test_round_trip_through_a_dict(qkv, recipe):
+    made = octavo.quantize(qkv[1], role="k", recipe=recipe, layout="NHD")
+    fields = made.to_dict()
+    assert fields["recipe"] == recipe and fields["role"] == "k" and fields["layout"] == "NHD"
+    again = octavo.Quantized.from_dict(fields)
+    assert np.array_equal(again.dequantize(), made.dequantize())
+    assert again.recipe == made.recipe and again.rotated == made.rotated and again.shape == made.shape
+    assert again.nbytes == made.nbytes >= made.codes.nbytes + made.scales.nbytes
+    del fields["scales"]
+    with pytest.raises(ValueError, match="scales"):
+        octavo.Quantized.from_dict(fields)
+    with pytest.raises(ValueError, match="colour"):
+        octavo.Quantized.from_dict({**made.to_dict(), "colour": 1})
+
+
+def test_codes_of_any_strides(qkv):
+    made = octavo.quantize(qkv[1], role="k", recipe="int_flash")
+    codes = np.ascontiguousarray(made.codes.transpose(3, 2, 1, 0)).transpose(3, 2, 1, 0)
+    scales = np.asfortranarray(made.scales)
+    again = octavo.Quantized(codes, scales, role="k", recipe="int_flash")
+    assert np.array_equal(again.dequantize(), made.dequantize())
+
+
+def test_fields_do_not_change(qkv):
+    made = octavo.quantize(qkv[0], role="q")
+    for field in ("codes", "scales", "mean", "role", "recipe", "layout", "rotated"):
+        with pytest.raises(AttributeError):
+            setattr(made, field, None)
+
+
+def test_refusals(qkv):
+    q, k, v = quantize_all(qkv, "int_flash")
+    codes, scales = q.codes, q.scales
+    with pytest.raises(ValueError, match="role"):
+        octavo.Quantized(codes, scales, role="o", recipe="int_flash")
+    with pytest.raises(ValueError, match="layout"):
+        octavo.Quantized(codes, scales, role="q", recipe="int_flash", layout="BSHD")
+    with pytest.raises(ValueError, match="codes.*int16|codes.*s16"):
+        octavo.Quantized(codes.astype(np.int16), scales, role="q", recipe="int_flash")
+    with pytest.raises(ValueError, match="scales.*f64"):
+        octavo.Quantized(codes, scales.astype(np.float64), role="q", recipe="int_flash")
+    with pytest.raises(ValueError, match="scales: None"):
+        octavo.Quantized(codes, None, role="q", recipe="int_flash")
+    with pytest.raises(TypeError, match="scales.*list"):
+        octavo.Quantized(codes, scales.tolist(), role="q", recipe="int_flash")
+    with pytest.raises(ValueError, match="exact.*floats"):
+        octavo.Quantized(codes, scales, role="q", recipe="exact")
+    with pytest.raises(NotImplementedError, match="floats"):
+        octavo.quantize(qkv[2], role="v", recipe="int_flash_half")
+    with pytest.raises(TypeError, match="colour"):
+        octavo.Quantized(codes, scales, role="q", colour=1)
+    # What the codes were made for is what they are used for.
+    with pytest.raises(ValueError, match="hadamard|rotated|made with"):
+        octavo.attention(q, k, v, recipe="int8")
+    with pytest.raises(ValueError, match="codes of"):
+        octavo.attention(k, q, v, recipe="int_flash")
+    short = octavo.Quantized(codes, scales[..., :-1], role="q", recipe="int_flash")
+    with pytest.raises(ValueError, match="scales"):
+        octavo.attention(short, k, v, recipe="int_flash")
+    with pytest.raises(ValueError, match="scales"):
+        short.dequantize()
+    with pytest.raises(ValueError, match="dtype"):
+        q.dequantize("float64")
