@@ -8,6 +8,9 @@
 
 namespace octavo {
 
+// check_recipe(), remembering the calling thread's last sound one.
+Status check_recipe_once(const Recipe& recipe);
+
 // Fills `problem` (as default-constructed) and `ranges`, the memory the call reads and writes. With Pointers::optional,
 // null data stands for memory that will be there when the call runs; the problem then is fit for asking sizes only.
 Status check_attention(const AttentionInputs& inputs, const AttentionParams& params, Pointers pointers,

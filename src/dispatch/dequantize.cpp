@@ -2,7 +2,7 @@
 #include <array>
 
 #include "core/float_types.hpp"
-#include "dispatch/byte_ranges.hpp"
+#include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
 #include "dispatch/guard.hpp"
 #include "dispatch/quantized_operand.hpp"
@@ -74,7 +74,7 @@ void dequantize_head(const Task& task, std::int64_t b, std::int64_t h) {
 
 Status run(const QuantizedView& x, const TensorView& out, const Execution& execution) {
   if (Status status = check_execution(execution); !status.ok()) return status;
-  if (Status status = check_recipe(x.recipe); !status.ok()) return status;
+  if (Status status = check_recipe_once(x.recipe); !status.ok()) return status;
   Task task;
   QuantizedRanges read;
   if (Status status = check_quantized("x", x, x.role, x.recipe, Pointers::needed, task.codes, read); !status.ok()) {

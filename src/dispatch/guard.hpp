@@ -1,8 +1,8 @@
 // The border that no exception crosses: whatever is thrown inside a public function leaves it as a Status.
 #pragma once
 
-#include <exception>
 #include <new>
+#include <stdexcept>
 
 #include "core/text.hpp"
 
@@ -14,6 +14,8 @@ auto guarded(Body&& body) noexcept -> decltype(body()) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  } catch (const std::length_error&) {  // a vector larger than any memory
     return out_of_memory();
   } catch (...) {
     return Status(StatusCode::kInternal, "internal error");  // short: putting it together must not throw

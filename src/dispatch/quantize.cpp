@@ -7,6 +7,7 @@
 #include "core/aligned_buffer.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
 #include "dispatch/guard.hpp"
 #include "dispatch/quantized_operand.hpp"
@@ -25,8 +26,9 @@ Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout
   if (layout != Layout::nhd && layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
   }
-  if (Status status = check_recipe(recipe); !status.ok()) return status;
+  if (Status status = check_recipe_once(recipe); !status.ok()) return status;
   if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (!x.given()) return invalid_argument("x is missing");
   if (Status status = check_view({"x"}, x, Pointers::needed, nullptr); !status.ok()) return status;
   if (x.rank != 4) {
     return invalid_argument("x has shape ", shape_string(x), "; 4 axes are needed, ", axes_words(layout, 4));
