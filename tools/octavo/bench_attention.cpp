@@ -1,0 +1,120 @@
+// octavo bench attention: time of one attention call on N(0, 1) data. Q [B, M, Hq, D], K [B, N, Hkv, D],
+// V [B, N, Hkv, Dv] -> O [B, M, Hq, Dv].
+#include <memory>
+#include <optional>
+
+#include "bench_shape.hpp"
+#include "commands.hpp"
+#include "failure.hpp"
+#include "machine.hpp"
+#include "octavo/implementation.hpp"
+#include "octavo/parallel.hpp"
+#include "peak.hpp"
+#include "random_tensor.hpp"
+#include "timing.hpp"
+
+namespace octavo::tool {
+namespace {
+
+constexpr int kWarmUp = 2;
+
+struct Options {
+  BenchShape shape;
+  CallOptions call;
+  bool with_quantization = true;
+  bool peak = false;
+};
+
+// The operand's codes, or nothing where the recipe keeps it in floats.
+std::optional<QuantizedTensor> codes_of(const TensorView& x, Role role, const Recipe& recipe,
+                                        const Execution& execution) {
+  Result<QuantizedTensor> codes = quantize(x, role, recipe, Layout::nhd, execution);
+  if (!codes.ok() && codes.status().code() == StatusCode::kUnimplemented) return std::nullopt;
+  return value_of(std::move(codes));
+}
+
+void run(Options& options) {
+  BenchShape& shape = options.shape;
+  resolve(shape);
+  const AttentionParams params = params_of(options.call);
+  const Execution execution = execution_of(options.call);
+  const DType dtype = float_dtype_of(shape.dtype);
+
+  const io::Tensor q = random_tensor(dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
+  const io::Tensor k = random_tensor(dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.head_dim}, 2);
+  const io::Tensor v = random_tensor(dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.value_head_dim}, 3);
+  const io::Tensor out = touched_tensor(dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
+  AttentionInputs inputs;
+  inputs.q = q.view();
+  inputs.k = k.view();
+  inputs.v = v.view();
+  inputs.out = out.view();
+
+  std::optional<QuantizedTensor> codes[3];
+  if (!options.with_quantization) {
+    const auto replace = [&](std::size_t i, TensorView& x, Role role, const QuantizedView*& quantized) {
+      codes[i] = codes_of(x, role, params.recipe, execution);
+      if (!codes[i]) return;
+      quantized = &codes[i]->view();
+      x = {};
+    };
+    replace(0, inputs.q, Role::q, inputs.quantized_q);
+    replace(1, inputs.k, Role::k, inputs.quantized_k);
+    replace(2, inputs.v, Role::v, inputs.quantized_v);
+  }
+
+  const auto call = [&] { require(attention(inputs, params, execution)); };
+  for (int i = 0; i < kWarmUp; ++i) call();
+  std::vector<double> times;
+  for (int i = 0; i < shape.repeat; ++i) times.push_back(microseconds(call));
+
+  const double operations = 2.0 * static_cast<double>(shape.batch * shape.heads) *
+                            static_cast<double>(visible_pairs(shape.seqlen_q, shape.seqlen_k, params)) *
+                            static_cast<double>(shape.head_dim + shape.value_head_dim);
+  const double gops = operations / median(times) / 1e3;
+  Json json = {{"schema_version", kSchemaVersion},
+               {"kind", "attention"},
+               {"machine", machine()},
+               {"parameters", parameters_json(shape, options.call)},
+               {"time_us", time_json(times)},
+               {"gops", gops},
+               {"with_quantization", options.with_quantization},
+               {"implementation", last_implementation()}};
+  std::string line =
+      format("%s  %s  median %.1f us (min %.1f, max %.1f)  %.1f gops%s", to_string(params.recipe).c_str(),
+             std::string(last_implementation()).c_str(), median(times), *std::min_element(times.begin(), times.end()),
+             *std::max_element(times.begin(), times.end()), gops,
+             options.with_quantization ? "" : "  (operands quantized beforehand)");
+  if (options.peak) {
+    const double peak = measure_vnni_gops(num_threads());
+    json["vnni_gops"] = peak > 0 ? Json(peak) : Json(nullptr);
+    json["fraction_of_vnni_peak"] = peak > 0 ? Json(gops / peak) : Json(nullptr);
+    line += peak > 0 ? format("  %.1f %% of %.1f vnni_gops", 100 * gops / peak, peak) : "  no int8 peak here";
+  }
+  std::fprintf(text_stream(options.call.json), "%s\n", line.c_str());
+  write_json(options.call.json, json);
+}
+
+}  // namespace
+
+void add_bench_attention(CLI::App& bench) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = bench.add_subcommand("attention", "Time of an attention call on N(0, 1) data");
+  add_recipe_option(*command, options->call);
+  add_shape_options(*command, options->shape);
+  add_mask_options(*command, options->call);
+  command
+      ->add_option("--with-quantization", options->with_quantization, "false: hand in codes that were made beforehand")
+      ->type_name("true|false")
+      ->capture_default_str();
+  command->add_flag("--peak", options->peak, "Measure the int8 peak too, and say which fraction of it was reached");
+  add_machine_options(*command, options->call);
+  command->footer(
+      "Examples:\n"
+      "  octavo bench attention --recipe int8 --heads 8 --seqlen-q 4096 --head-dim 128 --threads 2\n"
+      "  octavo bench attention --recipe int8 --causal --window 1024,0 --dtype bf16 --json -\n"
+      "  octavo bench attention --recipe int8,smooth_q=off --with-quantization false --peak");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace octavo::tool

@@ -1,0 +1,49 @@
+// Flags of the benches' shapes.
+#include "bench_shape.hpp"
+
+#include "octavo/parallel.hpp"
+
+namespace octavo::tool {
+
+void add_shape_options(CLI::App& command, BenchShape& shape) {
+  const auto extent = [&](const char* flag, std::int64_t& value, std::int64_t least, const char* help) {
+    command.add_option(flag, value, help)->check(CLI::Range(least, std::int64_t{1} << 40));
+  };
+  extent("--batch", shape.batch, 1, "Sequences [1]");
+  extent("--heads", shape.heads, 1, "Query heads [8]");
+  extent("--kv-heads", shape.kv_heads, 1, "Key and value heads [as --heads]");
+  extent("--seqlen-q", shape.seqlen_q, 1, "Queries of a sequence [4096]");
+  extent("--seqlen-k", shape.seqlen_k, 1, "Keys of a sequence [as --seqlen-q]");
+  extent("--head-dim", shape.head_dim, 1, "Channels of Q and K [128]");
+  extent("--value-head-dim", shape.value_head_dim, 1, "Channels of V [as --head-dim]");
+  command.add_option("--dtype", shape.dtype, "f32, f16 or bf16")->capture_default_str();
+  command.add_option("--repeat", shape.repeat, "Measured calls, after two that are not")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+}
+
+void resolve(BenchShape& shape) {
+  if (shape.kv_heads == 0) shape.kv_heads = shape.heads;
+  if (shape.seqlen_k == 0) shape.seqlen_k = shape.seqlen_q;
+  if (shape.value_head_dim == 0) shape.value_head_dim = shape.head_dim;
+}
+
+Json parameters_json(const BenchShape& shape, const CallOptions& options) {
+  const AttentionParams params = params_of(options);
+  return {{"recipe", to_string(params.recipe)},
+          {"batch", shape.batch},
+          {"heads", shape.heads},
+          {"kv_heads", shape.kv_heads},
+          {"seqlen_q", shape.seqlen_q},
+          {"seqlen_k", shape.seqlen_k},
+          {"head_dim", shape.head_dim},
+          {"value_head_dim", shape.value_head_dim},
+          {"causal", causal_word(params.causal)},
+          {"window", {params.window_left, params.window_right}},
+          {"dtype", shape.dtype},
+          {"device", options.device},
+          {"threads", num_threads()},
+          {"repeat", shape.repeat}};
+}
+
+}  // namespace octavo::tool

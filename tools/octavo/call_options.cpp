@@ -1,0 +1,113 @@
+// Text of flags to AttentionParams and Execution.
+#include "call_options.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "failure.hpp"
+#include "octavo/parallel.hpp"
+#include "octavo/recipe.hpp"
+
+namespace octavo::tool {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+bool read_integer(std::string_view text, std::int64_t& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+}  // namespace
+
+void add_recipe_option(CLI::App& command, CallOptions& options) {
+  command.add_option("--recipe", options.recipe, "A preset, or a preset with changed fields: int8,smooth_q=off")
+      ->capture_default_str();
+}
+
+void add_mask_options(CLI::App& command, CallOptions& options) {
+  command.add_flag("--causal{bottom_right}", options.causal,
+                   "Hide later keys; --causal=top_left counts the diagonal from the first key");
+  command.add_option("--window", options.window, "L,R: keys visible left and right of the diagonal; -1 = unlimited")
+      ->capture_default_str();
+  command.add_option("--scale", options.scale, "Factor of q.k; default 1 / sqrt(head_dim)");
+  command.add_option("--softcap", options.softcap, "c > 0: scores become c * tanh(s / c)");
+}
+
+void add_json_option(CLI::App& command, std::string& target) {
+  command.add_option("--json", target, "Write one JSON object to FILE, or to stdout for -")->type_name("FILE|-");
+}
+
+void add_machine_options(CLI::App& command, CallOptions& options) {
+  command.add_option("--threads", options.threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
+      ->check(CLI::Range(0, kMostThreads));
+  command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+  command.add_option("--implementation", options.implementation, "Exact name; 'octavo info' lists them");
+  add_json_option(command, options.json);
+}
+
+AttentionParams params_of(const CallOptions& options) {
+  AttentionParams params;
+  params.recipe = value_of(parse_recipe(options.recipe));
+  require(check_recipe(params.recipe));
+  if (options.causal == "bottom_right" || options.causal == "true") {
+    params.causal = Causal::bottom_right;
+  } else if (options.causal == "top_left") {
+    params.causal = Causal::top_left;
+  } else if (options.causal != "none" && options.causal != "false") {
+    fail(kExitUsage, "--causal=" + options.causal + "; allowed are none, bottom_right (--causal alone) and top_left");
+  }
+  const std::size_t comma = options.window.find(',');
+  const std::string_view window = options.window;
+  if (comma == std::string::npos || !read_integer(window.substr(0, comma), params.window_left) ||
+      !read_integer(window.substr(comma + 1), params.window_right)) {
+    fail(kExitUsage, "--window " + options.window + "; allowed are two integers L,R, -1 = unlimited");
+  }
+  params.softmax_scale = options.scale;
+  params.softcap = options.softcap;
+  return params;
+}
+
+Execution execution_of(const CallOptions& options) {
+  if (options.device != "cpu" && !options.device.starts_with("cuda")) {
+    fail(kExitUsage, "--device " + options.device + "; allowed are cpu and cuda");
+  }
+  if (options.device != "cpu") fail(kExitUnsupported, "--device " + options.device + ": this build has no CUDA");
+  if (options.threads > 0) set_num_threads(options.threads);
+  Execution execution;
+  execution.implementation = options.implementation;
+  return execution;
+}
+
+std::string causal_word(Causal causal) {
+  return causal == Causal::none ? "none" : causal == Causal::top_left ? "top_left" : "bottom_right";
+}
+
+DType float_dtype_of(const std::string& name) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    if (name == to_string(dtype)) return dtype;
+  }
+  fail(kExitUsage, "dtype " + name + "; allowed are f32, f16 and bf16");
+}
+
+Layout layout_of(const std::string& name) {
+  if (name == "NHD" || name == "nhd") return Layout::nhd;
+  if (name == "HND" || name == "hnd") return Layout::hnd;
+  fail(kExitUsage, "layout " + name + "; allowed are NHD [batch, seqlen, heads, dim] and HND");
+}
+
+std::int64_t visible_pairs(std::int64_t q_rows, std::int64_t k_rows, const AttentionParams& params) {
+  const std::int64_t most = q_rows + k_rows;  // a window beyond this hides nothing
+  std::int64_t pairs = 0;
+  for (std::int64_t i = 0; i < q_rows; ++i) {
+    const std::int64_t diagonal = params.causal == Causal::top_left ? i : i + k_rows - q_rows;
+    std::int64_t first = 0, last = k_rows - 1;
+    if (params.causal != Causal::none) last = std::min(last, diagonal);
+    if (params.window_right >= 0) last = std::min(last, diagonal + std::min(params.window_right, most));
+    if (params.window_left >= 0) first = std::max(first, diagonal - std::min(params.window_left, most));
+    pairs += std::max<std::int64_t>(0, last - first + 1);
+  }
+  return pairs;
+}
+
+}  // namespace octavo::tool

@@ -1,0 +1,45 @@
+// The flags that every command with an attention call shares, and what they mean to the library.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "octavo/attention.hpp"
+#include "output.hpp"
+
+namespace octavo::tool {
+
+struct CallOptions {
+  std::string recipe = "int8";
+  std::string causal = "none";  // none, bottom_right, top_left
+  std::string window = "-1,-1";
+  double scale = __builtin_nan("");
+  double softcap = 0;
+  int threads = 0;  // 0: as the environment or the machine says
+  std::string device = "cpu";
+  std::string implementation;
+  std::string json;
+};
+
+// --recipe
+void add_recipe_option(CLI::App& command, CallOptions& options);
+// --causal --window --scale --softcap
+void add_mask_options(CLI::App& command, CallOptions& options);
+// --threads --device --implementation --json
+void add_machine_options(CLI::App& command, CallOptions& options);
+void add_json_option(CLI::App& command, std::string& target);
+
+AttentionParams params_of(const CallOptions& options);
+// Sets the number of threads; refuses devices that this build does not have.
+Execution execution_of(const CallOptions& options);
+// "none" | "bottom_right" | "top_left"
+std::string causal_word(Causal causal);
+// f32, f16 or bf16
+DType float_dtype_of(const std::string& name);
+Layout layout_of(const std::string& name);
+
+// Pairs (query, key) that causal and window leave visible.
+std::int64_t visible_pairs(std::int64_t q_rows, std::int64_t k_rows, const AttentionParams& params);
+
+}  // namespace octavo::tool

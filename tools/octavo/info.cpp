@@ -1,0 +1,103 @@
+// octavo info: what this build is, what this machine can run of it, and what the environment asks for.
+#include <cstdlib>
+#include <memory>
+
+#include "call_options.hpp"
+#include "commands.hpp"
+#include "failure.hpp"
+#include "machine.hpp"
+#include "octavo/attention.hpp"
+#include "octavo/implementation.hpp"
+#include "octavo/parallel.hpp"
+#include "octavo/recipe.hpp"
+#include "octavo/version.hpp"
+
+namespace octavo::tool {
+namespace {
+
+constexpr const char* kVariables[] = {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"};
+
+// Whether a plain call with this recipe would be served: asked without data, through the size of its workspace.
+Status serves(const Recipe& recipe) {
+  constexpr std::int64_t kRows = 256, kHeads = 2, kDim = 64;
+  AttentionInputs inputs;
+  inputs.q = inputs.k = inputs.v = inputs.out = TensorView(nullptr, DType::f16, {1, kRows, kHeads, kDim});
+  AttentionParams params;
+  params.recipe = recipe;
+  return workspace_size(inputs, params).status();
+}
+
+Json collect() {
+  Json json = {{"schema_version", kSchemaVersion}, {"kind", "info"}, {"version", version()}, {"machine", machine()}};
+  json["implementations"] = Json::array();
+  for (const ImplementationInfo& info : implementations()) {
+    json["implementations"].push_back({{"name", info.name},
+                                       {"description", info.description},
+                                       {"supported", info.supported},
+                                       {"reason", info.reason}});
+  }
+  const Result<std::string_view> active = active_implementation();
+  json["active_implementation"] = active.ok() ? Json(*active) : Json(nullptr);
+  if (!active.ok()) json["active_implementation_reason"] = active.status().message();
+  json["recipes"] = Json::array();
+  for (const RecipeInfo& info : recipes()) {
+    const Status status = serves(info.recipe);
+    json["recipes"].push_back(
+        {{"name", info.name}, {"summary", info.summary}, {"supported", status.ok()}, {"reason", status.message()}});
+  }
+  json["threads"] = num_threads();
+  json["environment"] = Json::object();
+  for (const char* variable : kVariables) {
+    const char* value = std::getenv(variable);
+    json["environment"][variable] = value == nullptr ? Json(nullptr) : Json(value);
+  }
+  return json;
+}
+
+std::string word(const Json& value) { return value.is_string() ? value.get<std::string>() : "not set"; }
+
+void print(const Json& json, std::FILE* stream) {
+  using Align = Table::Align;
+  std::fprintf(stream, "octavo %s\n", word(json["version"]).c_str());
+  std::fprintf(stream, "processor   %s\nfeatures    %s\nthreads     %d\n", word(json["machine"]["processor"]).c_str(),
+               word(json["machine"]["features"]).c_str(), json["threads"].get<int>());
+  std::fprintf(
+      stream, "active      %s\n",
+      word(json[json["active_implementation"].is_null() ? "active_implementation_reason" : "active_implementation"])
+          .c_str());
+  std::fprintf(stream, "\nimplementations, best first\n");
+  Table implementations({Align::left, Align::left, Align::left, Align::left});
+  for (const Json& entry : json["implementations"]) {
+    implementations.add({"", word(entry["name"]),
+                         entry["supported"].get<bool>() ? "yes" : "no: " + word(entry["reason"]),
+                         word(entry["description"])});
+  }
+  implementations.print(stream);
+  std::fprintf(stream, "\nrecipes, the default first\n");
+  Table recipes({Align::left, Align::left, Align::left, Align::left});
+  for (const Json& entry : json["recipes"]) {
+    recipes.add({"", word(entry["name"]), entry["supported"].get<bool>() ? "yes" : "not here", word(entry["summary"])});
+  }
+  recipes.print(stream);
+  std::fprintf(stream, "\nenvironment\n");
+  Table environment({Align::left, Align::left, Align::left});
+  for (const auto& [name, value] : json["environment"].items()) environment.add({"", name, word(value)});
+  environment.print(stream);
+}
+
+}  // namespace
+
+void add_info(CLI::App& octavo) {
+  auto json = std::make_shared<std::string>();
+  CLI::App* command =
+      octavo.add_subcommand("info", "Processor, implementations and why each can or cannot run, recipes, environment");
+  add_json_option(*command, *json);
+  command->footer("Examples:\n  octavo info\n  octavo info --json -");
+  command->callback([json] {
+    const Json collected = collect();
+    print(collected, text_stream(*json));
+    write_json(*json, collected);
+  });
+}
+
+}  // namespace octavo::tool

@@ -1,0 +1,63 @@
+// The command `octavo`: parses, runs one subcommand, and turns every way of ending into an exit code.
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "commands.hpp"
+#include "failure.hpp"
+#include "octavo/version.hpp"
+
+namespace {
+
+// A full disk or a closed pipe behind stdout is known only after the last flush.
+int finish(int exit_code) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::fputs("octavo: writing to stdout failed\n", stderr);
+    return octavo::tool::kExitIo;
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace octavo::tool;
+  try {
+    CLI::App app("Quantized attention: what this machine can run, how exact and how fast it is.", "octavo");
+    app.set_version_flag("--version", std::string("octavo ") + octavo::version());
+    app.require_subcommand(1);
+    app.footer(
+        "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported here, 4 input or output.\n"
+        "'octavo COMMAND --help' explains a command and gives examples.");
+    add_info(app);
+    add_demo(app);
+    add_run(app);
+    add_compare(app);
+    add_quantize(app);
+    CLI::App* bench = app.add_subcommand("bench", "Measure time: attention, quantize, or the machine's own peaks");
+    bench->require_subcommand(1);
+    bench->footer(
+        "Examples:\n"
+        "  octavo bench attention --recipe int8 --seqlen-q 4096 --seqlen-k 4096 --json -\n"
+        "  octavo bench peak --threads 2");
+    add_bench_attention(*bench);
+    add_bench_quantize(*bench);
+    add_bench_peak(*bench);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return finish(app.exit(error) == 0 ? kExitOk : kExitUsage);
+    }
+    return finish(kExitOk);
+  } catch (const Failure& failure) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "octavo: %s\n", failure.message.c_str());
+    return failure.exit_code;
+  } catch (const std::bad_alloc&) {
+    std::fputs("octavo: not enough memory\n", stderr);
+    return kExitUnsupported;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "octavo: %s\n", error.what());
+    return kExitCheckFailed;
+  }
+}

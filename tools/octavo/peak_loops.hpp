@@ -1,0 +1,28 @@
+// Loops that do nothing but one arithmetic instruction, or nothing but loads: this machine's ceilings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace octavo::tool {
+
+// A product and an addition are two operations.
+struct PeakLoop {
+  const char* instruction;          // null: this machine has none
+  double operations_per_iteration;  // on one thread
+  void (*run)(std::uint64_t iterations);
+};
+
+// The widest form that this machine has, chosen at run time.
+PeakLoop int8_loop();
+PeakLoop bf16_loop();
+PeakLoop f32_loop();
+
+struct ReadLoop {
+  const char* instruction;
+  std::size_t bytes_per_step;
+  void (*run)(const void* data, std::size_t steps);
+};
+ReadLoop read_loop();
+
+}  // namespace octavo::tool

@@ -1,0 +1,105 @@
+// octavo quantize: the codes, scales and mean of one operand, written to a safetensors file.
+#include "octavo/quantize.hpp"
+
+#include <memory>
+#include <vector>
+
+#include "call_options.hpp"
+#include "commands.hpp"
+#include "elements.hpp"
+#include "error_metrics.hpp"
+#include "failure.hpp"
+#include "io/safetensors.hpp"
+#include "octavo/implementation.hpp"
+#include "role_option.hpp"
+#include "tensor_argument.hpp"
+
+namespace octavo::tool {
+namespace {
+
+struct Options {
+  CallOptions call;
+  std::string file, role = "k", layout = "NHD", out;
+};
+
+// s4 codes lie two to a byte along the last axis; no file format has a name for that: they are written as bytes.
+TensorView as_bytes(const TensorView& codes) {
+  if (codes.dtype != DType::s4) return codes;
+  TensorView bytes = codes;
+  bytes.dtype = DType::u8;
+  const auto last = static_cast<std::size_t>(codes.rank - 1);
+  bytes.shape[last] = (codes.shape[last] + 1) / 2;
+  for (std::size_t axis = 0; axis < last; ++axis) bytes.strides[axis] = codes.strides[axis] / 2;
+  return bytes;
+}
+
+void run(const Options& options) {
+  if (!options.out.empty() && !options.out.ends_with(".safetensors")) {
+    fail(kExitUsage, "'" + options.out + "': codes, scales and mean go into one file, whose name ends in .safetensors");
+  }
+  const Recipe recipe = params_of(options.call).recipe;
+  const Execution execution = execution_of(options.call);
+  const Layout layout = layout_of(options.layout);
+  const io::Tensor x = load_tensor(options.file);
+  const TensorView operand = with_batch(x.view(), layout, "the tensor");
+  const QuantizedTensor quantized = value_of(quantize(operand, role_of(options.role), recipe, layout, execution));
+  const QuantizedView& view = quantized.view();
+
+  const std::int64_t shape[] = {operand.shape[0], operand.shape[1], operand.shape[2], operand.shape[3]};
+  const io::Tensor back = value_of(io::Tensor::allocate("", DType::f32, shape));
+  require(dequantize(view, back.view(), execution));
+  const ErrorMetrics metrics = compare(to_f64(back.view()), to_f64(operand));
+
+  std::vector<io::NamedView> tensors{{"codes", as_bytes(view.codes)}};
+  if (view.scales.given()) tensors.push_back({"scales", view.scales});
+  if (view.mean.given()) tensors.push_back({"mean", view.mean});
+  const std::string dtype(to_string(view.codes.dtype));
+  if (!options.out.empty()) {
+    require_file(io::write_safetensors(options.out, tensors,
+                                       {{"recipe", to_string(recipe)},
+                                        {"role", options.role},
+                                        {"layout", std::string(to_string(layout))},
+                                        {"codes_dtype", dtype},
+                                        {"codes_shape", shape_string(view.codes)},
+                                        {"rotated", view.rotated ? "1" : "0"}}));
+  }
+  const auto shape_or_none = [](const TensorView& tensor) {
+    return tensor.given() ? shape_string(tensor) : std::string("none");
+  };
+  std::fprintf(text_stream(options.call.json),
+               "codes %s %s  scales %s  mean %s  relative L2 of the round trip %.3f %%%s%s\n", dtype.c_str(),
+               shape_string(view.codes).c_str(), shape_or_none(view.scales).c_str(), shape_or_none(view.mean).c_str(),
+               100 * metrics.relative_l2, options.out.empty() ? "" : "  -> ", options.out.c_str());
+  write_json(options.call.json, {{"schema_version", kSchemaVersion},
+                                 {"kind", "quantize"},
+                                 {"recipe", to_string(recipe)},
+                                 {"role", options.role},
+                                 {"layout", to_string(layout)},
+                                 {"codes", {{"dtype", dtype}, {"shape", shape_string(view.codes)}}},
+                                 {"scales", {{"shape", shape_or_none(view.scales)}}},
+                                 {"mean", {{"shape", shape_or_none(view.mean)}}},
+                                 {"rotated", view.rotated},
+                                 {"relative_l2", metrics.relative_l2},
+                                 {"out", options.out},
+                                 {"implementation", last_implementation()}});
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& octavo) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = octavo.add_subcommand("quantize", "Write codes and scales of a tensor");
+  command->add_option("tensor", options->file, "FILE or FILE:NAME, [B, N, H, D]; the batch axis may be missing")
+      ->required();
+  add_role_option(*command, options->role);
+  add_recipe_option(*command, options->call);
+  command->add_option("--layout", options->layout, "NHD or HND")->capture_default_str();
+  command->add_option("--out", options->out, "Where codes, scales and mean go: .safetensors");
+  add_machine_options(*command, options->call);
+  command->footer(
+      "Example:\n"
+      "  octavo quantize data/smollm2_qkv_small.safetensors:L0.k --role k --layout HND --out k.safetensors");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace octavo::tool

@@ -1,0 +1,45 @@
+// Resolves FILE:NAME, a file whose own name has a colon first.
+#include "tensor_argument.hpp"
+
+#include <filesystem>
+
+#include "failure.hpp"
+
+namespace octavo::tool {
+
+io::Tensor load_tensor(const std::string& argument) {
+  std::string path = argument, name;
+  std::error_code error;
+  const std::size_t colon = argument.find_last_of(':');
+  if (colon != std::string::npos && !std::filesystem::exists(argument, error)) {
+    path = argument.substr(0, colon);
+    name = argument.substr(colon + 1);
+  }
+  return value_of_file(value_of_file(io::TensorFile::open(path)).find(name));
+}
+
+TensorView with_batch(const TensorView& x, Layout layout, const std::string& name) {
+  TensorView result = x;
+  result.rank = 4;
+  if (x.rank == 4) return result;
+  if (x.rank == 3) {
+    result.shape = {1, x.shape[0], x.shape[1], x.shape[2]};
+    result.strides = {0, x.strides[0], x.strides[1], x.strides[2]};
+  } else if (x.rank == 2) {
+    const bool nhd = layout == Layout::nhd;
+    result.shape = {1, nhd ? x.shape[0] : 1, nhd ? 1 : x.shape[0], x.shape[1]};
+    result.strides = {0, nhd ? x.strides[0] : 0, nhd ? 0 : x.strides[0], x.strides[1]};
+  } else {
+    fail(kExitUsage, name + " has shape " + shape_string(x) + "; needed are 2 axes [seqlen, dim], 3 without a batch " +
+                         "axis, or 4");
+  }
+  return result;
+}
+
+TensorView without_batch(const TensorView& x, int rank, Layout layout) {
+  if (rank == 4) return x;
+  if (rank == 3) return TensorView(x.data, x.dtype, {x.shape[1], x.shape[2], x.shape[3]});
+  return TensorView(x.data, x.dtype, {layout == Layout::nhd ? x.shape[1] : x.shape[2], x.shape[3]});
+}
+
+}  // namespace octavo::tool
