@@ -70,10 +70,10 @@ def recipe(value: Any) -> _core.Recipe:
     """The core's recipe of a name, a text of the recipe grammar or a Recipe."""
     if isinstance(value, str):
         return _parse(value)
-    core = getattr(value, "_core", None)
-    if not isinstance(core, _core.Recipe):
+    held = getattr(value, "_value", None)
+    if not isinstance(held, _core.Recipe):
         raise ValueError(f"recipe: {value!r}; a recipe's text or an octavo.Recipe is allowed")
-    return core
+    return held
 
 
 def stream(value: Any) -> int:

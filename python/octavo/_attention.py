@@ -40,8 +40,8 @@ def attention(
     """``softmax(scale * Q K^T + ...) V`` with the arithmetic of a recipe, in one online-softmax pass.
 
     B batch, Hq / Hkv query and key-value heads (query head h reads KV head ``h // (Hq // Hkv)``), M queries, N keys,
-    D head_dim, Dv head_dim of V. Arrays are NumPy arrays, torch tensors, or anything with DLPack or the buffer protocol,
-    on the CPU, with any strides; inputs are never modified.
+    D head_dim, Dv head_dim of V. Arrays are NumPy arrays, torch tensors, or anything with DLPack or the buffer
+    protocol, on the CPU, with any strides; inputs are never modified.
 
     Parameters
     ----------
@@ -187,6 +187,7 @@ def _prepare(
             (cu_seqlens_q, "cu_seqlens_q"), (cu_seqlens_k, "cu_seqlens_k"),
         )
     ]  # fmt: skip
+    views: list[Any] = [None if array is None else array.view for array in optional]
     scratch = (None, None) if workspace is None else _scratch(workspace)
     left, right = (-1, -1) if window == (-1, -1) else _arguments.window(window)
     call = _core.Call(
@@ -195,7 +196,12 @@ def _prepare(
         v_view,
         output.view,
         None if log_sum is None else log_sum.view,
-        *[None if array is None else array.view for array in optional],
+        views[0],
+        views[1],
+        views[2],
+        views[3],
+        views[4],
+        views[5],
         order,
         _arguments.recipe(recipe),
         _arguments.scale(scale),
@@ -211,7 +217,7 @@ def _prepare(
 
 
 def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...], Any]:
-    """View, the array that a result shall be like, the floats' shape in the call's layout, what keeps the view alive."""
+    """View, the array that a result is like, the floats' shape in the call's layout, what keeps the view alive."""
     if isinstance(x, Quantized):
         view, codes, alive = x._read()
         shape = x.shape

@@ -93,7 +93,7 @@ _NUMPY_DTYPES: dict[Any, DType] = {
 }
 # Types of ml_dtypes by name: the package need not be there.
 _EXTENSION_DTYPES = {"bfloat16": DType.bf16, "float8_e4m3fn": DType.e4m3, "float8_e5m2": DType.e5m2}
-_NUMPY_TYPES = {DType.f32: np.dtype(np.float32), DType.f16: np.dtype(np.float16)}
+_NUMPY_TYPES: dict[DType, Any] = {DType.f32: np.dtype(np.float32), DType.f16: np.dtype(np.float16)}
 
 
 def _numpy_dtype(dtype: np.dtype, name: str) -> DType:
@@ -111,7 +111,7 @@ def _numpy_dtype(dtype: np.dtype, name: str) -> DType:
     return found
 
 
-def _numpy_type(dtype: DType) -> np.dtype:
+def _numpy_type(dtype: DType) -> Any:
     found = _NUMPY_TYPES.get(dtype)
     if found is None:
         try:

@@ -239,7 +239,7 @@ void bind_recipes(nb::module_& m) {
   nb::class_<Recipe>(m, "Recipe")
       .def(nb::init<>())
       .def(nb::init<const Recipe&>())
-      .def("__eq__", [](const Recipe& a, const Recipe& b) { return a == b; });
+      .def("same", [](const Recipe& a, const Recipe& b) { return a == b; });
   m.def("parse_recipe", [](std::string_view text) { return value(parse_recipe(text)); });
   m.def("recipe_text", [](const Recipe& recipe) { return to_string(recipe); });
   m.def("recipe_fields", [] { return recipe_fields(); });

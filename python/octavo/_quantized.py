@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 from . import _arguments, _containers, _core, _runtime
 from ._core import DType
@@ -28,9 +27,9 @@ class Quantized:
     Parameters
     ----------
     codes : array
-        [B, N, H, D] (NHD) or [B, H, N, D] (HND), any strides; packed sequences [total, H, D] or [H, total, D]. int8; for
-        formats of 4 bits uint8 [..., ceil(D / 2)], two codes to a byte along D, the even channel in the low nibble; for
-        FP8 formats float8_e4m3fn / float8_e5m2 (torch, ml_dtypes) or their bytes as uint8.
+        [B, N, H, D] (NHD) or [B, H, N, D] (HND), any strides. int8; for formats of 4 bits uint8 [..., ceil(D / 2)], two
+        codes to a byte along D, the even channel in the low nibble; for FP8 formats float8_e4m3fn / float8_e5m2 (torch,
+        ml_dtypes) or their bytes as uint8.
     scales : array or None
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
         [B, H, N] (token), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe has no scale.
@@ -56,7 +55,9 @@ class Quantized:
         A dtype, role or layout that does not fit; shapes are checked by the call that uses them.
     """
 
-    __slots__ = ("_codes", "_scales", "_mean", "_role", "_recipe", "_layout", "_rotated", "_head_dim", "_format")
+    __slots__ = (
+        "_codes", "_scales", "_mean", "_role", "_recipe", "_layout", "_rotated", "_format", "_shape", "_nbytes"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -82,10 +83,10 @@ class Quantized:
             rotated = self._recipe.hadamard_v if role == "v" else self._recipe.hadamard
         self._rotated = bool(rotated)
         self._codes, self._scales, self._mean = codes, scales, mean
-        self._head_dim = self._check(head_dim)
+        self._shape = self._check(head_dim)
 
-    def _check(self, head_dim: int | None) -> int:
-        """Dtypes against the recipe's formats; the head dimension."""
+    def _check(self, head_dim: int | None) -> tuple[int, ...]:
+        """Dtypes against the recipe's formats; the shape of what the codes stand for."""
         codes = _containers.read(self._codes, "codes")
         packed = self._format == DType.s4
         allowed = (DType.s8,) if self._format == DType.s8 else (DType.u8,) if packed else (self._format, DType.u8)
@@ -94,26 +95,26 @@ class Quantized:
                 f"codes: dtype {codes.dtype.name}; recipe {self._recipe} has {self._format.name} codes for "
                 f"{self._role}, handed over as {' or '.join(dtype.name for dtype in allowed)}"
             )
-        for array, name in ((self._scales, "scales"), (self._mean, "mean")):
-            if array is not None and (dtype := _containers.read(array, name).dtype) != DType.f32:
-                raise ValueError(f"{name}: dtype {dtype.name}; float32 is allowed")
-        if self._scales is None and self._scale_granularity() != "none":
+        self._nbytes = math.prod(codes.shape)
+        for container, name in ((self._scales, "scales"), (self._mean, "mean")):
+            if container is None:
+                continue
+            array = _containers.read(container, name)
+            if array.dtype != DType.f32:
+                raise ValueError(f"{name}: dtype {array.dtype.name}; float32 is allowed")
+            self._nbytes += 4 * math.prod(array.shape)
+        granularity = {"q": self._recipe.q_scale, "k": self._recipe.k_scale, "v": self._recipe.v_scale}[self._role]
+        if self._scales is None and granularity != "none":
             raise ValueError(
-                f"scales: None; recipe {self._recipe} has one scale for each {self._scale_granularity()} of {self._role}"
+                f"scales: None; recipe {self._recipe} has one scale for each {granularity} of {self._role}"
             )
         width = codes.shape[-1]
-        if not packed:
-            if head_dim not in (None, width):
-                raise ValueError(f"head_dim: {head_dim}, but the codes have {width} channels")
-            return width
         if head_dim is None:
-            return 2 * width
-        if (head_dim + 1) // 2 != width:
-            raise ValueError(f"head_dim: {head_dim} takes {(head_dim + 1) // 2} bytes a row, but the codes have {width}")
-        return head_dim
-
-    def _scale_granularity(self) -> str:
-        return {"q": self._recipe.q_scale, "k": self._recipe.k_scale, "v": self._recipe.v_scale}[self._role]
+            head_dim = 2 * width if packed else width
+        needed = (head_dim + 1) // 2 if packed else head_dim
+        if needed != width:
+            raise ValueError(f"head_dim: {head_dim} takes {needed} bytes a row, but the codes have {width}")
+        return (*codes.shape[:-1], head_dim)
 
     @property
     def codes(self) -> Any:
@@ -149,22 +150,22 @@ class Quantized:
 
     @property
     def head_dim(self) -> int:
-        return self._head_dim
+        return self._shape[-1]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor that the codes stand for."""
-        return (*self._codes.shape[:-1], self._head_dim)
+        return self._shape
 
     @property
     def nbytes(self) -> int:
         """Bytes of codes, scales and mean."""
-        return sum(int(np.prod(x.shape)) * x.itemsize for x in (self._codes, self._scales, self._mean) if x is not None)
+        return self._nbytes
 
     def _read(self) -> tuple[_core.QuantizedView, _containers.Array, list[Any]]:
         """The core's view, the codes' container, and what must live as long as the view."""
         codes = _containers.read(self._codes, "codes")
-        view = _recast(codes, self._format, self._head_dim)
+        view = _recast(codes, self._format, self.head_dim)
         scales, mean = _dense(self._scales, "scales"), _dense(self._mean, "mean")
         quantized = _core.QuantizedView(
             view,
@@ -173,7 +174,7 @@ class Quantized:
             _ROLES[self._role],
             _arguments.layout(self._layout),
             self._rotated,
-            self._recipe._core,
+            self._recipe._value,
         )
         return quantized, codes, [codes, scales, mean]
 
@@ -206,7 +207,7 @@ class Quantized:
             "recipe": str(self._recipe),
             "layout": self._layout,
             "rotated": self._rotated,
-            "head_dim": self._head_dim,
+            "head_dim": self.head_dim,
         }
 
     @classmethod
@@ -293,9 +294,9 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
     """
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")
-    tensor = _core.quantize(array.view, operand, made_for._core, order, _runtime.forced.get())
+    tensor = _core.quantize(array.view, operand, made_for._value, order, _runtime.forced.get())
 
-    def adopt(made: np.ndarray | None, dtype: DType) -> Any:
+    def adopt(made: Any, dtype: DType) -> Any:
         return None if made is None else array.family.adopt(made, dtype, x)
 
     return Quantized(

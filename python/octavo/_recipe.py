@@ -80,8 +80,8 @@ class Recipe:
         A value that the field does not have, or fields that contradict each other.
     """
 
-    __slots__ = ("_core",)
-    _core: _core.Recipe
+    __slots__ = ("_value",)
+    _value: _core.Recipe
 
     scores: str
     q_scale: str
@@ -113,12 +113,12 @@ class Recipe:
                 raise TypeError(f"a recipe has no field {field!r}; it has {', '.join(_FIELDS)}")
             _core.set_recipe_field(composed, field, _text(value))
         _core.check_recipe(composed)
-        object.__setattr__(self, "_core", composed)
+        object.__setattr__(self, "_value", composed)
 
     def replace(self, **fields: Any) -> Recipe:
         """This recipe with the fields named replaced; raises as the constructor does."""
         other = object.__new__(Recipe)
-        other._compose(self._core, fields)
+        other._compose(self._value, fields)
         return other
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Recipe:
     def __getattr__(self, field: str) -> Any:
         if field not in _FIELDS:
             raise AttributeError(f"a recipe has no field {field!r}; it has {', '.join(_FIELDS)}")
-        return _typed(_core.recipe_field(self._core, field))
+        return _typed(_core.recipe_field(self._value, field))
 
     def __setattr__(self, field: str, value: Any) -> None:
         raise AttributeError(f"a recipe does not change: use recipe.replace({field}={value!r})")
@@ -137,13 +137,13 @@ class Recipe:
         return [*super().__dir__(), *_FIELDS]
 
     def __eq__(self, other: object) -> bool:
-        return self._core == other._core if isinstance(other, Recipe) else NotImplemented
+        return self._value.same(other._value) if isinstance(other, Recipe) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(str(self))
 
     def __str__(self) -> str:
-        return _core.recipe_text(self._core)
+        return _core.recipe_text(self._value)
 
     def __repr__(self) -> str:
         return f"octavo.recipe({str(self)!r})"

@@ -177,3 +177,10 @@ def test_without_ml_dtypes():
     )
     assert result.returncode == 0, result.stderr
     assert "ml_dtypes" in result.stdout
+
+
+def test_codes_from_dlpack_only(qkv):
+    made = octavo.quantize(qkv[1], role="k")
+    wrapped = octavo.Quantized(*(Dlpack(x) for x in (made.codes, made.scales)), role="k", mean=Dlpack(made.mean))
+    assert wrapped.shape == made.shape and wrapped.nbytes == made.nbytes
+    assert np.array_equal(wrapped.dequantize(), made.dequantize())

@@ -43,7 +43,7 @@ def test_fields():
     parameters = inspect.signature(octavo.Recipe).parameters
     assert parameters["key_block"].default == 128 and list(parameters) == list(recipe.to_dict())
     # Every field of the core is annotated for type checkers, and none more.
-    assert set(octavo.Recipe.__annotations__) - {"_core"} == set(parameters)
+    assert set(octavo.Recipe.__annotations__) - {"_value"} == set(parameters)
 
 
 def test_replace():
