@@ -107,10 +107,8 @@ class CallDriver {
     });
   }
 
-  bool needs_statistics() const {
-    return (plan_.smooth_k && !plan_.problem->k.quantized) || plan_.v_statistics;
-  }
-  Place find(std::int64_t task, std::int64_t SequenceInfo::*first, std::int64_t SequenceInfo::*count) const {
+  bool needs_statistics() const { return (plan_.smooth_k && !plan_.problem->k.quantized) || plan_.v_statistics; }
+  Place find(std::int64_t task, std::int64_t SequenceInfo::* first, std::int64_t SequenceInfo::* count) const {
     const SequenceInfo* begin = sequence_at(call_, 0);
     const SequenceInfo* end = begin + plan_.problem->batch;
     const SequenceInfo* after =

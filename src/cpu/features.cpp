@@ -54,11 +54,11 @@ std::uint32_t features() noexcept {
 
 std::string feature_names(std::uint32_t set) {
   constexpr std::array<std::pair<std::uint32_t, const char*>, 6> kNames{{{kAvx2, "avx2"},
-                                                                          {kAvxVnni, "avx_vnni"},
-                                                                          {kAvx512, "avx512"},
-                                                                          {kAvx512Vnni, "avx512_vnni"},
-                                                                          {kAvx512Bf16, "avx512_bf16"},
-                                                                          {kAmxInt8, "amx_int8"}}};
+                                                                         {kAvxVnni, "avx_vnni"},
+                                                                         {kAvx512, "avx512"},
+                                                                         {kAvx512Vnni, "avx512_vnni"},
+                                                                         {kAvx512Bf16, "avx512_bf16"},
+                                                                         {kAmxInt8, "amx_int8"}}};
   std::string names;
   for (const auto& [bit, name] : kNames) {
     if ((set & bit) == 0) continue;

@@ -20,8 +20,7 @@ void for_each_task(ParallelRunner& runner, int workers, std::int64_t tasks, cons
   } shared{&body, tasks};
   const auto work = [](void* context, std::int64_t worker) {
     auto& s = *static_cast<Shared*>(context);
-    for (std::int64_t task; (task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks;)
-      (*s.body)(worker, task);
+    for (std::int64_t task; (task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks;) (*s.body)(worker, task);
   };
   if (tasks > 0) runner.run(std::min<std::int64_t>(workers, tasks), work, &shared);
 }

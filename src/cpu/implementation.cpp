@@ -25,8 +25,8 @@ constexpr Implementation const* kAll[] = {
 };
 
 Status unimplemented(const Implementation& implementation, std::string what) {
-  return Status(StatusCode::kUnimplemented, "implementation \"" + std::string(implementation.name) +
-                                                "\" does not support " + std::move(what));
+  return Status(StatusCode::kUnimplemented,
+                "implementation \"" + std::string(implementation.name) + "\" does not support " + std::move(what));
 }
 
 }  // namespace

@@ -50,9 +50,8 @@ void choose_forms(Plan& plan) {
   plan.rotate_v = recipe.hadamard_v;
   plan.smooth_q = recipe.smooth_q;
   plan.smooth_k = recipe.smooth_k;
-  plan.v_statistics = !problem.v.quantized &&
-                      (recipe.values == Format::f16 ||
-                       (plan.value == ValueForm::s8 && recipe.v_scale == Granularity::tensor));
+  plan.v_statistics = !problem.v.quantized && (recipe.values == Format::f16 ||
+                                               (plan.value == ValueForm::s8 && recipe.v_scale == Granularity::tensor));
 }
 
 // Rows of one task. Few rows, so that every thread has work; many, so that the correction's pass over K is shared.
@@ -113,14 +112,14 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   const std::int64_t rows = laws::kQueryBlock, slots = plan.query_blocks;
   Layout64 thread;
   plan.thread.rows = thread.take(rows * width * 4);
-  plan.thread.mean = thread.take(slots * width * 4);
+  plan.thread.mean = thread.take(kMaxQueryBlocks * width * 4);
   plan.thread.queries = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.queries_low = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.row_vectors = thread.take(slots * static_cast<std::int64_t>(sizeof(QueryVectors)));
   plan.thread.correction = thread.take(plan.smooth_q ? slots * plan.longest_keys * 4 : 0);
   plan.thread.scores = thread.take(kGroupRows * plan.key_block * 4);
-  plan.thread.weights = thread.take(kGroupRows * plan.key_block * 4);
-  plan.thread.out = thread.take(rows * plan.v_columns * 4);
+  plan.thread.weights = thread.take(rows * plan.key_block / plan.v_depth * 4);
+  plan.thread.out = thread.take(slots * rows * plan.v_columns * 4);
   plan.thread.bytes = thread.end;
 
   plan.head_bytes = static_cast<std::size_t>(64 + width * 4);

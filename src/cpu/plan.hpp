@@ -37,15 +37,15 @@ struct BlockLayout {
 
 // Byte offsets of the parts of one thread's scratch.
 struct ThreadLayout {
-  std::size_t rows = 0;          // f32 [128][padded D]: rows before they become codes
-  std::size_t mean = 0;          // f32 [query_blocks][padded D]: smooth_q's means, rotated back for the correction
-  std::size_t queries = 0;       // [query_blocks][128][q_ld] words
-  std::size_t queries_low = 0;   // likewise: low plane of 16-bit queries
-  std::size_t row_vectors = 0;   // QueryVectors [query_blocks]
-  std::size_t correction = 0;    // f32 [query_blocks][keys]: key addend of the block (smooth_q)
-  std::size_t scores = 0;        // f32 [kGroupRows][key_block]
-  std::size_t weights = 0;       // words [kGroupRows][key_block]
-  std::size_t out = 0;           // f32 [128][v_columns]
+  std::size_t rows = 0;         // f32 [128][padded D]: rows before they become codes
+  std::size_t mean = 0;         // f32 [query_blocks][padded D]: smooth_q's means, rotated back for the correction
+  std::size_t queries = 0;      // [query_blocks][128][q_ld] words
+  std::size_t queries_low = 0;  // likewise: low plane of 16-bit queries
+  std::size_t row_vectors = 0;  // QueryVectors [query_blocks]
+  std::size_t correction = 0;   // f32 [query_blocks][keys]: key addend of the block (smooth_q)
+  std::size_t scores = 0;       // f32 [kGroupRows][key_block]
+  std::size_t weights = 0;      // words [128][key_block / v_depth]
+  std::size_t out = 0;          // f32 [query_blocks][128][v_columns]
   std::size_t bytes = 0;
 };
 
@@ -61,8 +61,8 @@ struct SequenceInfo {
 // One (sequence, KV head) after its statistics. The mean of K follows it in memory, f32 [padded D].
 struct HeadInfo {
   std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
-  float v_scale = 1, v_inverse = 1;  // per-tensor V; f16 V: its power of two
-  float out_scale = 1;               // what O / l is multiplied by
+  float v_scale = 1, v_inverse = 1;                       // per-tensor V; f16 V: its power of two
+  float out_scale = 1;                                    // what O / l is multiplied by
 };
 
 // Statistics of 128 rows of K and V. Sums and counts of K's channels follow it, f32 [2][padded D].
@@ -109,10 +109,10 @@ struct Plan {
 
   BlockLayout block;
   ThreadLayout thread;
-  std::int64_t rows_per_task = 128;    // a divisor or a multiple of the query block
-  std::int64_t query_blocks = 1;       // query blocks of a task
-  std::int64_t tasks_per_head = 0;     // of the longest sequence
-  std::int64_t longest_keys = 0;       // rounded up to key blocks
+  std::int64_t rows_per_task = 128;  // a divisor or a multiple of the query block
+  std::int64_t query_blocks = 1;     // query blocks of a task
+  std::int64_t tasks_per_head = 0;   // of the longest sequence
+  std::int64_t longest_keys = 0;     // rounded up to key blocks
   std::int64_t total_blocks = 0, total_partials = 0;
 
   std::size_t head_bytes = 0, partial_bytes = 0;

@@ -13,10 +13,14 @@ namespace {
 
 float range_of(DType codes) {
   switch (codes) {
-    case DType::s4: return laws::kRangeS4;
-    case DType::e4m3: return laws::kRangeE4m3;
-    case DType::e5m2: return laws::kRangeE5m2;
-    default: return laws::kRangeS8;
+    case DType::s4:
+      return laws::kRangeS4;
+    case DType::e4m3:
+      return laws::kRangeE4m3;
+    case DType::e5m2:
+      return laws::kRangeE5m2;
+    default:
+      return laws::kRangeS8;
   }
 }
 

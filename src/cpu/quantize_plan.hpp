@@ -41,7 +41,8 @@ OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::i
   return reinterpret_cast<float*>(call.scratch + call.plan->sums_at) +
          (head * call.plan->units + unit) * 2 * call.plan->width;
 }
-// Largest magnitudes, NaN where a value is not finite: f32 [rows] of a head, or f32 [units][width] for scales per channel.
+// Largest magnitudes, NaN where a value is not finite: f32 [rows] of a head, or f32 [units][width] for scales per
+// channel.
 OCTAVO_INLINE float* ranges_of(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const std::int64_t per_head =
@@ -51,16 +52,15 @@ OCTAVO_INLINE float* ranges_of(const QuantizeCall& call, std::int64_t head) {
 // 1 / scale in the quantizer's sense, laid out like the scales of a head, channels padded to `width`.
 OCTAVO_INLINE float* inverses_of(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
-  const std::int64_t per_head = laws::row_groups(plan.groups, plan.problem->rows) *
-                                (laws::per_channel(plan.groups.granularity) ? plan.width : 1);
+  const std::int64_t per_head =
+      laws::row_groups(plan.groups, plan.problem->rows) * (laws::per_channel(plan.groups.granularity) ? plan.width : 1);
   return reinterpret_cast<float*>(call.scratch + plan.inverses_at) + head * per_head;
 }
 // Mean that rows of a unit lose; null where nothing is subtracted.
 OCTAVO_INLINE float* mean_of_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizeProblem& problem = *call.plan->problem;
   if (problem.mean == nullptr) return nullptr;
-  return problem.mean +
-         (problem.role == Role::q ? head * call.plan->units + unit : head) * problem.dim;
+  return problem.mean + (problem.role == Role::q ? head * call.plan->units + unit : head) * problem.dim;
 }
 
 }  // namespace octavo::cpu

@@ -10,8 +10,15 @@ namespace octavo::cpu {
 // one transposing reduction of 16 lanes serves.
 inline constexpr int kGroupRows = 16;
 
+// Keys are taken in whole steps of this many: the widest register tile of scores, and one vector of 8-bit weights.
+inline constexpr std::int64_t kKeyStep = 64;
+
 // Query blocks of 128 rows that one task may hold: smooth_q's correction reads the caller's K once for all of them.
 inline constexpr std::int64_t kMaxQueryBlocks = 4;
+
+// How far (base 2) a block's maximum may rise above the running reference before O and l are rescaled. 2^8 keeps f32
+// sums far from overflow, and rescaling becomes rare enough for its test to be predicted.
+inline constexpr float kStaleLogits = 8.0f;
 
 // Keys whose products with the means are summed side by side in the correction: enough chains to hide FMA's latency.
 inline constexpr std::int64_t kCorrectionKeys = 4;

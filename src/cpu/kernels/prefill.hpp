@@ -11,32 +11,69 @@
 namespace octavo::cpu {
 namespace {
 
-struct RunningState {
-  float m[kGroupRows], l[kGroupRows];
+inline constexpr std::int64_t kSlotGroups = kQueryBlock / kGroupRows;
+
+struct RowGroup {
+  alignas(64) float m[kGroupRows];
+  alignas(64) float l[kGroupRows];
+  alignas(64) float alpha[kGroupRows];  // of the current key block
+  alignas(64) float beta[kGroupRows];
+  bool rescale;         // some alpha is not 1
+  int rows;             // used ones
+  std::int64_t keys;    // of the current key block that any of its rows sees, from the block's start
+  laws::KeyRange seen;  // by any of its rows
+  laws::KeyRange seen_by_all;
 };
 
-// The state's step: reference maxima of the block -> shift of the weights, alpha, beta.
+// Both ends of a row's range grow with the row: all rows see what lies between the last one's begin and the first one's
+// end (nothing where either sees nothing).
+template <class Seen>
+OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, const Seen& seen_by) {
+  for (int i = 0; i < kGroupRows; ++i) group.m[i] = -__builtin_inff(), group.l[i] = 0;
+  group.rows = rows;
+  group.seen = seen_by(row, row + rows);
+  const laws::KeyRange top = seen_by(row, row + 1), bottom = seen_by(row + rows - 1, row + rows);
+  group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
+}
+
+// The state's step: maxima of the block -> shift of the weights, alpha, beta. Where the codes do not depend on m, it
+// need not be the maximum itself: it stays until a block rises kStaleLogits above it, so that O is hardly ever
+// rescaled.
 template <class S>
-OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, RunningState& state, float* shift, float* alpha,
-                           float* beta) {
-  const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f);
+OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, RowGroup& group, float* shift) {
+  const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f), one = S::set1(1.0f);
+  const auto range = S::set1(plan.log2_p_range);
+  const auto slack = S::set1(plan.running_maximum ? 0.0f : kStaleLogits);
+  bool rescale = false;
   for (int i = 0; i < kGroupRows; i += S::kLanes) {
-    const auto t = S::load(row_max + i), m = S::load(state.m + i);
-    const auto next = S::max(t, m);
+    const auto t = S::load(row_max + i), m = S::load(group.m + i);
+    const auto next = S::select(S::less(S::add(m, slack), t), t, m);
     // A row that has seen nothing yet: any finite reference will do, its sums are zero.
     const auto reference = S::select(S::equal(next, nothing), zero, next);
     const auto block = plan.running_maximum ? reference : S::select(S::equal(t, nothing), zero, t);
-    const auto range = S::set1(plan.log2_p_range);
     S::store(shift + i, S::sub(block, range));
-    S::store(alpha + i, exp2_quintic<S>(S::sub(m, reference)));
+    const auto alpha = S::select(S::equal(m, next), one, exp2_quintic<S>(S::sub(m, reference)));
+    rescale = rescale || !S::all(S::equal(alpha, one));
+    S::store(group.alpha + i, alpha);
     // What a hidden row gathered in this block is nothing.
     const auto scale = exp2_quintic<S>(S::sub(S::sub(block, reference), range));
-    S::store(beta + i, S::select(S::equal(t, nothing), zero, scale));
-    S::store(state.m + i, next);
+    const auto beta = S::select(S::equal(t, nothing), zero, scale);
+    S::store(group.beta + i, beta);
+    S::store(group.m + i, next);
+  }
+  group.rescale = rescale;
+}
+
+template <class S>
+OCTAVO_INLINE void add_row_sums(RowGroup& group, const float* row_sum) {
+  for (int i = 0; i < kGroupRows; i += S::kLanes) {
+    const auto kept = S::mul(S::load(group.l + i), S::load(group.alpha + i));
+    S::store(group.l + i, S::fma(S::load(row_sum + i), S::load(group.beta + i), kept));
   }
 }
 
-// Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's edge.
+// Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's
+// edge.
 template <class S>
 OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
                         std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores, float* row_max) {
@@ -60,8 +97,8 @@ OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::i
 
 // O / l with what the recipe still owes, and the LSE.
 template <class S>
-OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, int rows,
-                          const RunningState& state, const QueryVectors& queries, std::int64_t slot_row, float* out) {
+OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
+                          const float* constant, float* out) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
@@ -69,132 +106,143 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   alignas(64) float x[kMaxPadded];
-  for (int i = 0; i < rows; ++i) {
-    const bool sees = state.m[i] != -__builtin_inff() || state.l[i] != state.l[i];
-    const auto factor = S::set1(sees ? info.out_scale / state.l[i] : 0.0f);
+  for (int i = 0; i < group.rows; ++i) {
+    const bool sees = group.m[i] != -__builtin_inff() || group.l[i] != group.l[i];
+    const auto factor = S::set1(sees ? info.out_scale / group.l[i] : 0.0f);
     for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
       S::store(x + d, sees ? S::mul(S::load(out + i * plan.v_columns + d), factor) : S::set1(0.0f));
     if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
     store_row<S>(problem.out, problem.out.offset(b, head, sequence.q_begin + row + i), problem.value_dim, x);
     if (problem.lse == nullptr) continue;
     alignas(64) float logarithm[S::kLanes];
-    S::store(logarithm, log2<S>(S::set1(state.l[i])));
+    S::store(logarithm, log2<S>(S::set1(group.l[i])));
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? (state.m[i] + logarithm[0]) * 0.69314718f + queries.constant[slot_row + i] : -__builtin_inff();
+        sees ? (group.m[i] + logarithm[0]) * 0.69314718f + constant[i] : -__builtin_inff();
   }
 }
 
-// Rows first..first+rows-1 of one query block (slot `slot` of the thread's scratch) against all keys they see.
+// What one task keeps while it walks over the keys.
+struct TaskState {
+  const Call* call;
+  const Stages* stages;
+  const AttentionTask* task;
+  std::byte* thread;
+  std::int64_t kv_head;
+  bool corrected;  // smooth_q's correction stands in for the keys' own addend
+};
+
+// Scores and weights of one row group against a key block, and the step of its running state.
 template <class S>
-void attend_block(const Call& call, const Stages& stages, std::byte* thread, std::int64_t slot, std::int64_t b,
-                  std::int64_t head, std::int64_t first, std::int64_t rows) {
-  const Plan& plan = *call.plan;
-  const Problem& problem = *plan.problem;
-  const Sequence sequence = sequence_at(call, b)->rows;
-  const std::int64_t kv_head = problem.kv_head(head);
-  const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[slot];
-  const auto* q = part<std::int32_t>(thread, plan.thread.queries) + slot * kQueryBlock * plan.q_ld;
-  const auto* q_low = part<std::int32_t>(thread, plan.thread.queries_low) + slot * kQueryBlock * plan.q_ld;
-  const float* correction = part<float>(thread, plan.thread.correction) + slot * plan.longest_keys;
-  float* scores = part<float>(thread, plan.thread.scores);
-  void* weights = part<void>(thread, plan.thread.weights);
-  float* out = part<float>(thread, plan.thread.out);
-  const bool corrected = owes_correction(plan, sequence.q_rows);
-  constexpr std::int64_t kGroups = kQueryBlock / kGroupRows;
-  RunningState state[kGroups];
-  for (auto& group : state)
-    for (int i = 0; i < kGroupRows; ++i) group.m[i] = -__builtin_inff(), group.l[i] = 0;
-  std::memset(out, 0, static_cast<std::size_t>(kQueryBlock * plan.v_columns) * 4);
-
-  const auto seen_by = [&](std::int64_t from, std::int64_t to) __attribute__((always_inline)) {
-    return laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
-                                      sequence.k_rows, from, to);
-  };
-  const laws::KeyRange seen = seen_by(first, first + rows);
-  for (std::int64_t i = seen.begin / plan.key_block; i * plan.key_block < seen.end; ++i) {
-    std::byte* block = block_at(call, b, kv_head, i);
-    const std::int64_t first_key = i * plan.key_block;
-    for (std::int64_t r = 0; r < rows; r += kGroupRows) {
-      const int group_rows = static_cast<int>(rows - r < kGroupRows ? rows - r : kGroupRows);
-      const laws::KeyRange group = seen_by(first + r, first + r + group_rows);
-      const std::int64_t end = group.end - first_key < plan.key_block ? group.end - first_key : plan.key_block;
-      if (group.begin >= first_key + plan.key_block || end <= 0) continue;
-      const std::int64_t keys = (end + 63) / 64 * 64;
-
-      alignas(64) float row_max[kGroupRows], shift[kGroupRows], alpha[kGroupRows], beta[kGroupRows];
-      alignas(64) float row_sum[kGroupRows];
-      stages.score({.q = q + r * plan.q_ld,
-                    .q_low = q_low + r * plan.q_ld,
-                    .q_ld = plan.q_ld,
-                    .start = queries.start + r,
-                    .start_low = queries.start_low + r,
-                    .row_factor = queries.factor + r,
-                    .k = part<std::int32_t>(block, plan.block.keys),
-                    .k_ld = plan.key_block,
-                    .steps = plan.k_steps,
-                    .key_factor = part<float>(block, plan.block.key_factor),
-                    .key_addend = corrected ? correction + first_key : part<float>(block, plan.block.key_addend),
-                    .scores = scores,
-                    .row_max = row_max,
-                    .rows = group_rows,
-                    .keys = keys});
-      // Both ends of a row's range grow with the row: the block needs no hiding if the first row sees to its end and
-      // the last from its start.
-      const laws::KeyRange top = seen_by(first + r, first + r + 1);
-      const laws::KeyRange bottom = seen_by(first + r + group_rows - 1, first + r + group_rows);
-      if (bottom.begin > first_key || bottom.end == 0 || (top.end < first_key + keys && top.end < sequence.k_rows))
-        hide<S>(problem, sequence, first + r, group_rows, first_key, keys, plan.key_block, scores, row_max);
-      advance<S>(plan, row_max, state[r / kGroupRows], shift, alpha, beta);
-      stages.weight({.scores = scores,
-                     .shift = shift,
-                     .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
-                     .weights = weights,
-                     .ld = plan.key_block,
-                     .row_sum = row_sum,
-                     .rows = group_rows,
-                     .keys = keys});
-      float* l = state[r / kGroupRows].l;
-      for (int j = 0; j < kGroupRows; ++j) l[j] = l[j] * alpha[j] + row_sum[j] * beta[j];
-      stages.value({.weights = static_cast<const std::int32_t*>(weights),
-                    .p_ld = plan.key_block / plan.v_depth,
-                    .v = part<std::int32_t>(block, plan.block.values),
-                    .start = part<std::int32_t>(block, plan.block.v_start),
-                    .steps = (end + plan.v_depth - 1) / plan.v_depth,
-                    .columns = plan.v_columns,
-                    .column_scale = nullptr,
-                    .alpha = alpha,
-                    .beta = beta,
-                    .out = out + r * plan.v_columns,
-                    .rows = group_rows});
-    }
-  }
-  for (std::int64_t r = 0; r < rows; r += kGroupRows)
-    finish<S>(call, b, head, first + r, static_cast<int>(rows - r < kGroupRows ? rows - r : kGroupRows),
-              state[r / kGroupRows], queries, r, out + r * plan.v_columns);
+OCTAVO_INLINE void weigh_group(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
+                               RowGroup& group, std::int32_t* weights) {
+  const Plan& plan = *state.call->plan;
+  const std::int64_t slot = g / kSlotGroups, row = g % kSlotGroups * kGroupRows;
+  const std::int64_t at = (slot * kQueryBlock + row) * plan.q_ld;
+  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[slot];
+  float* scores = part<float>(state.thread, plan.thread.scores);
+  const std::int64_t keys = (group.keys + kKeyStep - 1) / kKeyStep * kKeyStep;
+  alignas(64) float row_max[kGroupRows], shift[kGroupRows], row_sum[kGroupRows];
+  state.stages->score({.q = part<std::int32_t>(state.thread, plan.thread.queries) + at,
+                       .q_low = part<std::int32_t>(state.thread, plan.thread.queries_low) + at,
+                       .q_ld = plan.q_ld,
+                       .start = queries.start + row,
+                       .start_low = queries.start_low + row,
+                       .row_factor = queries.factor + row,
+                       .k = part<std::int32_t>(block, plan.block.keys),
+                       .k_ld = plan.key_block,
+                       .steps = plan.k_steps,
+                       .key_factor = part<float>(block, plan.block.key_factor),
+                       .key_addend = state.corrected ? part<float>(state.thread, plan.thread.correction) +
+                                                           slot * plan.longest_keys + first_key
+                                                     : part<float>(block, plan.block.key_addend),
+                       .scores = scores,
+                       .row_max = row_max,
+                       .rows = group.rows,
+                       .keys = keys});
+  const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
+  if (group.seen_by_all.begin > first_key ||
+      (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
+    hide<S>(*plan.problem, sequence, state.task->first + g * kGroupRows, group.rows, first_key, keys, plan.key_block,
+            scores, row_max);
+  advance<S>(plan, row_max, group, shift);
+  state.stages->weight({.scores = scores,
+                        .shift = shift,
+                        .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
+                        .weights = weights,
+                        .ld = plan.key_block,
+                        .row_sum = row_sum,
+                        .rows = group.rows,
+                        .keys = keys});
+  add_row_sums<S>(group, row_sum);
 }
 
-// One task: its query blocks are prepared together, so that the correction reads K once for all of them.
+// The task's query blocks against all keys they see. Key blocks are the outer loop: a block of K and V is fetched once
+// for all the task's rows; within it the scores and weights of a query block come first, then its values, so that K's
+// part, then V's, stays in the first-level cache.
 template <class S>
 void attend(const Call& call, const Stages& stages, const AttentionTask& task, std::byte* thread) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, task.batch)->rows;
-  std::int64_t slots = 0;
-  for (std::int64_t r = 0; r < task.rows; r += kQueryBlock, ++slots)
-    prepare_queries<S>(call, thread, slots, task.batch, task.head, task.first + r,
-                       task.rows - r < kQueryBlock ? task.rows - r : kQueryBlock);
-  if (owes_correction(plan, sequence.q_rows)) {
-    const laws::KeyRange seen =
-        laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
-                                   sequence.k_rows, task.first, task.first + task.rows);
-    correct_keys<S>(call, thread, slots, task.batch, problem.kv_head(task.head), seen.begin / plan.key_block,
-                    (seen.end + plan.key_block - 1) / plan.key_block);
+  const std::int64_t key_block = plan.key_block, weights_ld = key_block / plan.v_depth;
+  const TaskState state{
+      &call, &stages, &task, thread, problem.kv_head(task.head), owes_correction(plan, sequence.q_rows)};
+  auto* weights = part<std::int32_t>(thread, plan.thread.weights);
+  float* out = part<float>(thread, plan.thread.out);
+  const auto seen_by = [&](std::int64_t from, std::int64_t to) __attribute__((always_inline)) {
+    return laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
+                                      sequence.k_rows, from, to);
+  };
+  const laws::KeyRange seen = seen_by(task.first, task.first + task.rows);
+  const std::int64_t first_block = seen.begin / key_block, last_block = (seen.end + key_block - 1) / key_block;
+
+  RowGroup groups[kMaxQueryBlocks * kSlotGroups];
+  std::int64_t used = 0, slots = 0;
+  for (; used * kGroupRows < task.rows; ++used) {
+    const std::int64_t row = used * kGroupRows, left = task.rows - row;
+    start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
   }
-  for (std::int64_t slot = 0; slot < slots; ++slot) {
-    const std::int64_t r = slot * kQueryBlock;
-    attend_block<S>(call, stages, thread, slot, task.batch, task.head, task.first + r,
-                    task.rows - r < kQueryBlock ? task.rows - r : kQueryBlock);
+  for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++slots)
+    prepare_queries<S>(call, thread, slots, task.batch, task.head, task.first + row,
+                       task.rows - row < kQueryBlock ? task.rows - row : kQueryBlock);
+  if (state.corrected) correct_keys<S>(call, thread, slots, task.batch, state.kv_head, first_block, last_block);
+  std::memset(out, 0, static_cast<std::size_t>(used * kGroupRows * plan.v_columns) * 4);
+
+  for (std::int64_t i = first_block; i < last_block; ++i) {
+    std::byte* block = block_at(call, task.batch, state.kv_head, i);
+    const std::int64_t first_key = i * key_block;
+    for (std::int64_t first = 0; first < used; first += kSlotGroups) {
+      const std::int64_t last = first + kSlotGroups < used ? first + kSlotGroups : used;
+      for (std::int64_t g = first; g < last; ++g) {
+        RowGroup& group = groups[g];
+        const std::int64_t end = group.seen.end - first_key;
+        group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;
+        if (group.keys > 0)
+          weigh_group<S>(state, block, first_key, g, group, weights + (g - first) * kGroupRows * weights_ld);
+      }
+      for (std::int64_t g = first; g < last; ++g) {
+        const RowGroup& group = groups[g];
+        if (group.keys <= 0) continue;
+        stages.value({.weights = weights + (g - first) * kGroupRows * weights_ld,
+                      .p_ld = weights_ld,
+                      .v = part<std::int32_t>(block, plan.block.values),
+                      .start = part<std::int32_t>(block, plan.block.v_start),
+                      .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
+                      .columns = plan.v_columns,
+                      .column_scale = nullptr,
+                      .rescale = group.rescale,
+                      .alpha = group.alpha,
+                      .beta = group.beta,
+                      .out = out + g * kGroupRows * plan.v_columns,
+                      .rows = group.rows});
+      }
+    }
+  }
+  for (std::int64_t g = 0; g < used; ++g) {
+    const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[g / kSlotGroups];
+    finish<S>(call, task.batch, task.head, task.first + g * kGroupRows, groups[g],
+              queries.constant + g % kSlotGroups * kGroupRows, out + g * kGroupRows * plan.v_columns);
   }
 }
 

@@ -102,8 +102,7 @@ void finish_statistics(const Call& call, std::int64_t b, std::int64_t kv_head) {
         S::store(counts + d, S::add(S::load(counts + d), S::load(sums + width + d)));
       }
     }
-    for (std::int64_t d = 0; d < width; ++d)
-      mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
+    for (std::int64_t d = 0; d < width; ++d) mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
   }
   head->v_scale = head->v_inverse = head->out_scale = 1;
   if (problem.v.quantized) {
@@ -128,8 +127,7 @@ void finish_statistics(const Call& call, std::int64_t b, std::int64_t kv_head) {
 }
 
 template <class S>
-OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i,
-                             std::byte* block) {
+OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i, std::byte* block) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& k = problem.k;
@@ -263,13 +261,14 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
           S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
         }
         const auto byte = S::set1(0xff);
-        word = S::or_s32(
-            S::or_s32(S::and_s32(c[0], byte), S::template shift_left<8>(S::and_s32(c[1], byte))),
-            S::or_s32(S::template shift_left<16>(S::and_s32(c[2], byte)), S::template shift_left<24>(c[3])));
+        word =
+            S::or_s32(S::or_s32(S::and_s32(c[0], byte), S::template shift_left<8>(S::and_s32(c[1], byte))),
+                      S::or_s32(S::template shift_left<16>(S::and_s32(c[2], byte)), S::template shift_left<24>(c[3])));
       } else if (plan.value == ValueForm::bf16) {
         // bf16 inputs: the upper halves of their f32 values.
-        word = S::or_s32(S::template shift_right<16>(S::bits(S::load(row + d))),
-                         S::and_s32(S::bits(S::load(row + width + d)), S::set1(static_cast<std::int32_t>(0xffff0000u))));
+        word =
+            S::or_s32(S::template shift_right<16>(S::bits(S::load(row + d))),
+                      S::and_s32(S::bits(S::load(row + width + d)), S::set1(static_cast<std::int32_t>(0xffff0000u))));
       } else {
         auto x = S::load(row + d);
         if (plan.value == ValueForm::f16_as_f32) x = S::round_f16(S::mul(x, S::set1(inverse[0])));

@@ -44,7 +44,8 @@ OCTAVO_INLINE void load_centred(const QuantizePlan& plan, const UnitRows& rows, 
                                 const std::int32_t* signs, const float* mean, float* row) {
   const QuantizeProblem& problem = *plan.problem;
   load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
-  for (std::int64_t d = 0; d < plan.width; d += S::kLanes) S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));
+  for (std::int64_t d = 0; d < plan.width; d += S::kLanes)
+    S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));
 }
 
 OCTAVO_INLINE void load_mean(const QuantizeCall& call, std::int64_t head, std::int64_t unit, float* mean) {
@@ -111,8 +112,7 @@ void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   for (std::int64_t r = rows.first; r < rows.last; ++r) {
     load_centred<S>(plan, rows, r, signs, mean, row);
     const std::int64_t group = laws::group_of_row(plan.groups, r);
-    const float inverse =
-        plan.groups.granularity == Granularity::none ? 1.0f : per_channel ? 1.0f : inverses[group];
+    const float inverse = plan.groups.granularity == Granularity::none ? 1.0f : per_channel ? 1.0f : inverses[group];
     const float* column = nullptr;
     if (per_channel) column = inverses + group * plan.width;
     for (std::int64_t d = 0; d < plan.width; ++d) factors[d] = column != nullptr ? column[d] : inverse;
@@ -120,8 +120,8 @@ void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
       for (std::int64_t d = 0; d < plan.width; d += 4 * S::kLanes) {
         typename S::s32 c[4];
         for (int u = 0; u < 4; ++u)
-          c[u] = codes_of<S>(S::load(row + d + u * S::kLanes), S::load(factors + d + u * S::kLanes),
-                             S::set1(plan.range));
+          c[u] =
+              codes_of<S>(S::load(row + d + u * S::kLanes), S::load(factors + d + u * S::kLanes), S::set1(plan.range));
         S::store_s8x4(codes + d, c[0], c[1], c[2], c[3]);
       }
     } else {

@@ -81,8 +81,7 @@ void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std
       if (smooth) add_to_sums<S>(x, dim, mean, counts);
     }
     if (smooth)
-      for (std::int64_t d = 0; d < width; ++d)
-        mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
+      for (std::int64_t d = 0; d < width; ++d) mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
   }
 
   for (std::int64_t i = 0; i < (rows + kGroupRows - 1) / kGroupRows * kGroupRows; ++i) {
@@ -141,7 +140,8 @@ void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std
 // Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
 //   correction[slot][j] = key_addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k
 // The rotation is orthonormal, so mean_q . K'_j = (rotated-back mean_q) . K_j - mean_q . mean_k with K as the caller
-// has it: nothing of K needs to be kept in floats. Keys first_block * key_block .. last_block * key_block.
+// has it: nothing of K needs to be kept in floats. Means of absent slots are zeros. Keys first_block * key_block ..
+// last_block * key_block.
 template <class S>
 void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b, std::int64_t kv_head,
                   std::int64_t first_block, std::int64_t last_block) {
@@ -158,6 +158,7 @@ void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, dim);
   float constant[kMaxQueryBlocks];
+  std::memset(means + slots * width, 0, static_cast<std::size_t>((kMaxQueryBlocks - slots) * width) * 4);
   for (std::int64_t slot = 0; slot < slots; ++slot) {
     constant[slot] = k.quantized ? 0.0f : dot<S>(means + slot * width, key_mean, width);
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
@@ -193,16 +194,22 @@ void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::
             load_row<S>(k, at, dim, x);
           }
         }
-        for (std::int64_t slot = 0; slot < slots; ++slot) {
-          const float* mean = means + slot * width;
-          typename S::f32 sum[kCorrectionKeys];
-          for (auto& x : sum) x = S::set1(0.0f);
-          for (std::int64_t d = 0; d < dim; d += S::kLanes) {
-            const auto m = S::load(mean + d);
-            for (int u = 0; u < kCorrectionKeys; ++u) sum[u] = S::fma(S::load(rows[u] + d), m, sum[u]);
+        typename S::f32 sum[kCorrectionKeys][kMaxQueryBlocks];
+        for (auto& of_key : sum)
+          for (auto& x : of_key) x = S::set1(0.0f);
+        for (std::int64_t d = 0; d < dim; d += S::kLanes) {
+          typename S::f32 m[kMaxQueryBlocks];
+#pragma GCC unroll 4
+          for (int slot = 0; slot < kMaxQueryBlocks; ++slot) m[slot] = S::load(means + slot * width + d);
+#pragma GCC unroll 4
+          for (int u = 0; u < kCorrectionKeys; ++u) {
+            const auto x = S::load(rows[u] + d);
+#pragma GCC unroll 4
+            for (int slot = 0; slot < kMaxQueryBlocks; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
           }
-          for (int u = 0; u < kCorrectionKeys; ++u) S::store(sums[slot] + (r + u) * S::kLanes, sum[u]);
         }
+        for (int slot = 0; slot < kMaxQueryBlocks; ++slot)
+          for (int u = 0; u < kCorrectionKeys; ++u) S::store(sums[slot] + (r + u) * S::kLanes, sum[u][slot]);
       }
       for (std::int64_t slot = 0; slot < slots; ++slot) {
         const auto delta = S::sub(S::row_sum(sums[slot]), S::set1(constant[slot]));

@@ -38,12 +38,18 @@ OCTAVO_INLINE void hadamard_vectors(float* x) {
 template <class S>
 OCTAVO_INLINE void hadamard_block(float* x, std::int64_t n) {
   switch (n / S::kLanes) {
-    case 1: return hadamard_vectors<S, 1>(x);
-    case 2: return hadamard_vectors<S, 2>(x);
-    case 4: return hadamard_vectors<S, 4>(x);
-    case 8: return hadamard_vectors<S, 8>(x);
-    case 16: return hadamard_vectors<S, 16>(x);
-    default: return laws::hadamard(x, n);  // shorter than a vector, or longer than the registers hold
+    case 1:
+      return hadamard_vectors<S, 1>(x);
+    case 2:
+      return hadamard_vectors<S, 2>(x);
+    case 4:
+      return hadamard_vectors<S, 4>(x);
+    case 8:
+      return hadamard_vectors<S, 8>(x);
+    case 16:
+      return hadamard_vectors<S, 16>(x);
+    default:
+      return laws::hadamard(x, n);  // shorter than a vector, or longer than the registers hold
   }
 }
 

@@ -13,8 +13,7 @@ namespace {
 template <class S, class Kind>
 struct OnePlane {
   template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key,
-                                     typename S::f32 (&out)[kRows][kColumns]) {
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns]) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
@@ -27,8 +26,7 @@ struct OnePlane {
 template <class S>
 struct TwoPlanes {
   template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key,
-                                     typename S::f32 (&out)[kRows][kColumns]) {
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns]) {
     ScoreStage low = s;
     low.q = s.q_low;
     low.start = s.start_low;
@@ -41,25 +39,34 @@ struct TwoPlanes {
 };
 
 template <class S, class Product>
-void score_stage(const ScoreStage& s) {
+void score_stage(const ScoreStage& stage) {
   constexpr int kRows = S::kTileRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
+  const ScoreStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   alignas(64) float maxima[kGroupRows * kLanes];
   for (int i = 0; i < kGroupRows; ++i) S::store(maxima + i * kLanes, S::set1(-__builtin_inff()));
   for (std::int64_t key = 0; key < s.keys; key += kColumns * kLanes) {
+    typename S::f32 factor[kColumns], addend[kColumns];
     for (int row = 0; row < s.rows; row += kRows) {
       typename S::f32 t[kRows][kColumns];
       Product::products(s, row, key, t);
+#pragma GCC unroll 8
+      for (int j = 0; j < kColumns; ++j) {
+        factor[j] = S::load(s.key_factor + key + j * kLanes);
+        addend[j] = S::load(s.key_addend + key + j * kLanes);
+      }
+#pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        const auto factor = S::set1(s.row_factor[row + i]);
-        auto best = S::load(maxima + (row + i) * kLanes);
+        const auto row_factor = S::set1(s.row_factor[row + i]);
+        float* scores = s.scores + (row + i) * s.k_ld + key;
+        float* maximum = maxima + (row + i) * kLanes;
+        auto best = S::load(maximum);
+#pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
-          const std::int64_t at = key + j * kLanes;
-          const auto scaled = S::mul(t[i][j], S::load(s.key_factor + at));
-          const auto logit = S::fma(scaled, factor, S::load(s.key_addend + at));
-          S::store(s.scores + (row + i) * s.k_ld + at, logit);
+          const auto logit = S::fma(S::mul(t[i][j], factor[j]), row_factor, addend[j]);
+          S::store(scores + j * kLanes, logit);
           best = S::max(logit, best);
         }
-        S::store(maxima + (row + i) * kLanes, best);
+        S::store(maximum, best);
       }
     }
   }

@@ -13,13 +13,13 @@
 namespace octavo::cpu {
 
 struct ScoreStage {
-  const std::int32_t* q;     // [rows][steps] words; two-plane scores: the high plane
+  const std::int32_t* q;      // [rows][steps] words; two-plane scores: the high plane
   const std::int32_t* q_low;  // two-plane scores only
-  std::ptrdiff_t q_ld;       // words
-  const std::int32_t* start;      // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
+  std::ptrdiff_t q_ld;        // words
+  const std::int32_t* start;  // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
   const std::int32_t* start_low;
   const float* row_factor;  // [rows]; NaN poisons the row
-  const std::int32_t* k;     // [steps][key_block] words
+  const std::int32_t* k;    // [steps][key_block] words
   std::ptrdiff_t k_ld;
   std::int64_t steps;
   const float* key_factor;  // [keys]
@@ -31,12 +31,12 @@ struct ScoreStage {
 };
 
 struct WeightStage {
-  const float* scores;       // [kGroupRows][ld]
-  const float* shift;        // [kGroupRows]: weight = 2^(T - shift); the reference maximum less log2 R
-  const float* inverse;      // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
-  void* weights;             // [kGroupRows][ld] u8, or f32, bf16 words
-  std::ptrdiff_t ld;         // key block
-  float* row_sum;            // [kGroupRows] out
+  const float* scores;   // [kGroupRows][ld]
+  const float* shift;    // [kGroupRows]: weight = 2^(T - shift); the reference maximum less log2 R
+  const float* inverse;  // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
+  void* weights;         // [kGroupRows][ld] u8, or f32, bf16 words
+  std::ptrdiff_t ld;     // key block
+  float* row_sum;        // [kGroupRows] out
   int rows;
   std::int64_t keys;
 };
@@ -44,14 +44,15 @@ struct WeightStage {
 struct ValueStage {
   const std::int32_t* weights;  // [kGroupRows][p_ld] words
   std::ptrdiff_t p_ld;
-  const std::int32_t* v;        // [steps][columns] words
-  const std::int32_t* start;    // [columns]: where integer accumulators start; null: 0
+  const std::int32_t* v;      // [steps][columns] words
+  const std::int32_t* start;  // [columns]: where integer accumulators start; null: 0
   std::int64_t steps;
-  std::int64_t columns;         // a multiple of the lanes
-  const float* column_scale;    // [columns] of this block (per-block-channel values); null: 1
-  const float* alpha;           // [kGroupRows]
-  const float* beta;            // [kGroupRows]
-  float* out;                   // [kGroupRows][columns] f32
+  std::int64_t columns;       // a multiple of the lanes
+  const float* column_scale;  // [columns] of this block (per-block-channel values); null: 1
+  bool rescale;               // false: every alpha is 1
+  const float* alpha;         // [kGroupRows]
+  const float* beta;          // [kGroupRows]
+  float* out;                 // [kGroupRows][columns] f32
   int rows;
 };
 

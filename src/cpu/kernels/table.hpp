@@ -18,7 +18,9 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
     case ScoreForm::s8:
       stages.score = wide_queries ? score_stage<S, TwoPlanes<S>> : score_stage<S, OnePlane<S, KeyCodes<S>>>;
       break;
-    case ScoreForm::f32: stages.score = score_stage<S, OnePlane<S, Floats<S>>>; break;
+    case ScoreForm::f32:
+      stages.score = score_stage<S, OnePlane<S, Floats<S>>>;
+      break;
     case ScoreForm::bf16:
       if constexpr (S::kHasBf16) stages.score = score_stage<S, OnePlane<S, Bf16Pairs<S>>>;
       break;

@@ -23,7 +23,7 @@ struct IntegerWeights {
     if constexpr (kSum == SumOf::codes)
       for (int u = 0; u < kWeightVectors; ++u) p[u] = S::to_f32(code[u]);
   }
-  OCTAVO_INLINE typename S::f32 exp2(typename S::f32 x) { return exp2_cubic<S>(x); }
+  OCTAVO_INLINE typename S::f32 exp2(typename S::f32 x) { return exp2_quartic<S>(x); }
 };
 
 // Floats as they are; the row sum takes the unrounded weights.
@@ -53,7 +53,8 @@ struct Bf16Weights : FloatWeights<S> {
 };
 
 template <class S, class Weights>
-void weight_stage(const WeightStage& w) {
+void weight_stage(const WeightStage& stage) {
+  const WeightStage w = stage;  // a local copy: vector stores may alias anything behind a reference
   constexpr int kLanes = S::kLanes, kStep = kWeightVectors * kLanes;
   using element = typename Weights::element;
   alignas(64) float sums[kGroupRows * kLanes];
@@ -70,8 +71,7 @@ void weight_stage(const WeightStage& w) {
     auto sum = S::set1(0.0f), sum2 = S::set1(0.0f);
     for (std::int64_t key = 0; key < w.keys; key += kStep) {
       typename S::f32 p[kWeightVectors];
-      for (int u = 0; u < kWeightVectors; ++u)
-        p[u] = Weights::exp2(S::sub(S::load(scores + key + u * kLanes), shift));
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = Weights::exp2(S::sub(S::load(scores + key + u * kLanes), shift));
       Weights::convert(p, to + key);
       for (int u = 0; u < kWeightVectors; u += 2) {
         sum = S::fma(p[u], S::load(count + count_step * key + u * kLanes), sum);

@@ -58,7 +58,8 @@ struct Avx2 {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   OCTAVO_INLINE f32 load_bf16(const std::uint16_t* p) {
-    return from_bits(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+    return from_bits(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
   }
   OCTAVO_INLINE void store_f16(std::uint16_t* p, f32 x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -131,7 +132,8 @@ struct Avx2 {
       const f32 x = load(rows + i * 8), y = load(rows + (i + 4) * 8);
       a[i] = op(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
     }
-    for (int i = 0; i < 2; ++i) b[i] = op(_mm256_shuffle_ps(a[i], a[i + 2], 0x44), _mm256_shuffle_ps(a[i], a[i + 2], 0xee));
+    for (int i = 0; i < 2; ++i)
+      b[i] = op(_mm256_shuffle_ps(a[i], a[i + 2], 0x44), _mm256_shuffle_ps(a[i], a[i + 2], 0xee));
     const f32 c = op(_mm256_shuffle_ps(b[0], b[1], 0x88), _mm256_shuffle_ps(b[0], b[1], 0xdd));
     return _mm256_permute_ps(c, 0xd8);  // lanes hold rows 0, 2, 1, 3
   }

@@ -52,9 +52,7 @@ struct Avx512Vnni {
   OCTAVO_INLINE bool all(mask m) { return m == 0xffff; }
   OCTAVO_INLINE f32 select(mask m, f32 a, f32 b) { return _mm512_mask_blend_ps(m, b, a); }
   // 0, 1, 2, ...
-  OCTAVO_INLINE f32 lane_index() {
-    return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  }
+  OCTAVO_INLINE f32 lane_index() { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
 
   OCTAVO_INLINE f32 load_f16(const std::uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -101,7 +99,8 @@ struct Avx512Vnni {
     if constexpr (kDistance == 4) return _mm512_shuffle_f32x4(x, x, 0xb1);
     if constexpr (kDistance == 8) return _mm512_shuffle_f32x4(x, x, 0x4e);
   }
-  // a + b in the lower lane of each pair, a - b in the upper: the multiplication by +-1 is exact, so each is one rounding.
+  // a + b in the lower lane of each pair, a - b in the upper: the multiplication by +-1 is exact, so each is one
+  // rounding.
   template <int kDistance>
   OCTAVO_INLINE f32 butterfly(f32 x) {
     constexpr mask upper = kDistance == 1 ? 0xaaaa : kDistance == 2 ? 0xcccc : kDistance == 4 ? 0xf0f0 : 0xff00;
@@ -110,7 +109,7 @@ struct Avx512Vnni {
   }
 
   OCTAVO_INLINE void transpose(const std::int32_t* from, std::ptrdiff_t from_ld, std::int32_t* to,
-                                      std::ptrdiff_t to_ld) {
+                               std::ptrdiff_t to_ld) {
     s32 r[16], t[16];
     for (int i = 0; i < 16; ++i) r[i] = load(from + i * from_ld);
     for (int i = 0; i < 16; i += 2) {
@@ -146,7 +145,8 @@ struct Avx512Vnni {
     }
     for (int i = 0; i < 4; ++i)  // b[i]: rows i, i + 4 | i + 8, i + 12 by 128-bit lanes
       b[i] = op(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd));
-    for (int i = 0; i < 2; ++i) c[i] = op(_mm512_shuffle_ps(b[i], b[i + 2], 0x44), _mm512_shuffle_ps(b[i], b[i + 2], 0xee));
+    for (int i = 0; i < 2; ++i)
+      c[i] = op(_mm512_shuffle_ps(b[i], b[i + 2], 0x44), _mm512_shuffle_ps(b[i], b[i + 2], 0xee));
     const f32 d = op(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xdd));
     // Lanes of d: 128-bit lane j holds rows {0, 2, 1, 3} + {0, 8, 4, 12}[j].
     const s32 order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);

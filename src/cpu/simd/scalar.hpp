@@ -65,9 +65,11 @@ struct Scalar {
   }
   // The product of two floats is exact in double; the one double rounding that is left does not matter to any law.
   OCTAVO_INLINE f32 fma(f32 a, f32 b, f32 c) {
-    return map<f32>([](float x, float y, float z) {
-      return static_cast<float>(static_cast<double>(x) * static_cast<double>(y) + static_cast<double>(z));
-    }, a, b, c);
+    return map<f32>(
+        [](float x, float y, float z) {
+          return static_cast<float>(static_cast<double>(x) * static_cast<double>(y) + static_cast<double>(z));
+        },
+        a, b, c);
   }
   OCTAVO_INLINE s32 round_to_s32(f32 x) {
     return map<s32>([](float v) { return static_cast<std::int32_t>(laws::round_half_even(v)); }, x);
