@@ -20,6 +20,21 @@ Status system_error(const std::string& path, const char* action) {
   return {StatusCode::kFailedPrecondition, "'" + path + "': cannot " + action + ": " + std::strerror(errno)};
 }
 
+// Names in a hostile file may hold anything; what is said about them is plain ASCII, safe for a terminal and a log.
+std::string printable(const std::string& text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7F) {
+      result += c;
+    } else {
+      result += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 Result<InputFile> InputFile::open(const std::string& path) {
@@ -76,11 +91,11 @@ Status InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const 
 }
 
 Status InputFile::malformed(const std::string& what) const {
-  return {StatusCode::kFailedPrecondition, "'" + path_ + "': " + what};
+  return {StatusCode::kFailedPrecondition, "'" + path_ + "': " + printable(what)};
 }
 
 Status InputFile::unsupported(const std::string& what) const {
-  return {StatusCode::kUnimplemented, "'" + path_ + "': " + what};
+  return {StatusCode::kUnimplemented, "'" + path_ + "': " + printable(what)};
 }
 
 Result<OutputFile> OutputFile::create(const std::string& path) {

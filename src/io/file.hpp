@@ -24,7 +24,8 @@ class InputFile {
   std::uint64_t size() const noexcept { return size_; }
   /// Reads exactly `bytes` bytes; fewer in the file is an error.
   Status read(std::uint64_t offset, void* to, std::size_t bytes) const;
-  /// A failed_precondition that begins with the file's name: "'a.npy': <what>".
+  /// A failed_precondition that begins with the file's name: "'a.npy': <what>", `what` with anything but printable
+  /// ASCII as \xNN.
   Status malformed(const std::string& what) const;
   /// An unimplemented that begins with the file's name.
   Status unsupported(const std::string& what) const;

@@ -283,8 +283,8 @@ Result<Tensor> read_safetensors(const InputFile& file, const TensorEntry& entry)
     }
     Result<Tensor> tensor = Tensor::allocate(entry.name, *entry.dtype, entry.shape);
     if (!tensor.ok()) {
-      return Status(tensor.status().code(),
-                    "'" + file.path() + "': tensor " + json_quoted(entry.name) + ": " + tensor.status().message());
+      const std::string what = "tensor " + json_quoted(entry.name) + ": " + tensor.status().message();
+      return Status(tensor.status().code(), file.malformed(what).message());
     }
     if (Status status = read_elements(file, entry.offset, *tensor); !status.ok()) return status;
     return tensor;

@@ -165,7 +165,7 @@ TEST(Npy, MutatedFilesNeverCrash) {
   std::mt19937 random(7);
   const ScratchFile file(".npy");
   int refused = 0;
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 600; ++round) {
     std::string bytes = good;
     for (unsigned change = 0; change <= random() % 3; ++change) {
       bytes[random() % (bytes.size() - 24)] = static_cast<char>(random());
@@ -177,7 +177,7 @@ TEST(Npy, MutatedFilesNeverCrash) {
       EXPECT_EQ(read->bytes(), 24u);
     }
   }
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(refused, 300);
 }
 
 }  // namespace

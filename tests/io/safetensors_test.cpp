@@ -129,6 +129,14 @@ TEST(Safetensors, MalformedFilesAreRefusedInWords) {
   expect(file_bytes(one(entry("a", "U8", "[1]", 0, 1) + "," + entry("b", "U8", "[1]", 2, 3)), "xyz"), "gap");
 }
 
+TEST(Safetensors, NamesAreQuotedInPlainAscii) {
+  const Status status = header_of(file_bytes("{" + entry("\x1b[2J\xff", "U8", "[2]", 0, 2) + "}", "x")).status();
+  EXPECT_NE(status.message().find("control character"), std::string::npos) << status.message();
+  const Status escaped = header_of(file_bytes("{" + entry("\\u001b\xff", "U8", "[2]", 0, 2) + "}", "x")).status();
+  EXPECT_NE(escaped.message().find("\\u001b\\xff"), std::string::npos) << escaped.message();
+  for (const char c : escaped.message()) EXPECT_TRUE(c >= 0x20 && c < 0x7F) << escaped.message();
+}
+
 TEST(Safetensors, DeepAndHugeHeadersAreRefused) {
   EXPECT_FALSE(header_of(file_bytes("{\"a\":" + std::string(1'000'000, '['), "")).ok());
   EXPECT_FALSE(header_of(file_bytes("{" + std::string(1'000'000, '{'), "")).ok());
@@ -180,7 +188,7 @@ TEST(Safetensors, MutatedFilesNeverCrash) {
   std::mt19937 random(11);
   const ScratchFile scratch(".safetensors");
   int refused = 0;
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 600; ++round) {
     std::string bytes = good;
     for (unsigned change = 0; change <= random() % 3; ++change) {
       bytes[random() % (bytes.size() - 28)] = static_cast<char>(random());
@@ -197,7 +205,7 @@ TEST(Safetensors, MutatedFilesNeverCrash) {
       }
     }
   }
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(refused, 300);
 }
 
 }  // namespace

@@ -65,8 +65,8 @@ void run(Options& options) {
 
   const auto call = [&] { require(attention(inputs, params, execution)); };
   for (int i = 0; i < kWarmUp; ++i) call();
-  std::vector<double> times;
-  for (int i = 0; i < shape.repeat; ++i) times.push_back(microseconds(call));
+  const Times measured = repeat(shape.repeat, num_threads(), call);
+  const std::vector<double>& times = measured.microseconds;
 
   const double operations = 2.0 * static_cast<double>(shape.batch * shape.heads) *
                             static_cast<double>(visible_pairs(shape.seqlen_q, shape.seqlen_k, params)) *
@@ -77,6 +77,7 @@ void run(Options& options) {
                {"machine", machine()},
                {"parameters", parameters_json(shape, options.call)},
                {"time_us", time_json(times)},
+               {"cpu_share", measured.cpu_share},
                {"gops", gops},
                {"with_quantization", options.with_quantization},
                {"implementation", last_implementation()}};
@@ -86,10 +87,14 @@ void run(Options& options) {
              *std::max_element(times.begin(), times.end()), gops,
              options.with_quantization ? "" : "  (operands quantized beforehand)");
   if (options.peak) {
-    const double peak = measure_vnni_gops(num_threads());
-    json["vnni_gops"] = peak > 0 ? Json(peak) : Json(nullptr);
-    json["fraction_of_vnni_peak"] = peak > 0 ? Json(gops / peak) : Json(nullptr);
-    line += peak > 0 ? format("  %.1f %% of %.1f vnni_gops", 100 * gops / peak, peak) : "  no int8 peak here";
+    const Peak peak = measure_vnni(num_threads());
+    const bool known = peak.instruction != nullptr;
+    json["vnni_gops"] = known ? Json(peak.value) : Json(nullptr);
+    json["vnni_cpu_share"] = known ? Json(peak.cpu_share) : Json(nullptr);
+    json["fraction_of_vnni_peak"] = known ? Json(gops / peak.value) : Json(nullptr);
+    line += known ? format("  %.1f %% of %.1f vnni_gops (measured with %.0f %% of the processors)",
+                           100 * gops / peak.value, peak.value, 100 * peak.cpu_share)
+                  : "  no int8 peak here";
   }
   std::fprintf(text_stream(options.call.json), "%s\n", line.c_str());
   write_json(options.call.json, json);

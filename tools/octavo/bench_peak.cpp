@@ -1,4 +1,5 @@
 // octavo bench peak: the ceilings that every other figure is read against.
+#include <algorithm>
 #include <memory>
 
 #include "call_options.hpp"
@@ -10,42 +11,57 @@
 namespace octavo::tool {
 namespace {
 
-Json peak_or_null(const char* instruction, double value) {
-  return instruction == nullptr ? Json(nullptr) : Json(value);
-}
+// Less of the processors than this, and the figures are called too low.
+constexpr double kUndisturbed = 0.95;
 
-Json instruction_or_null(const char* instruction) { return instruction == nullptr ? Json(nullptr) : Json(instruction); }
+Json value_or_null(const Peak& peak) { return peak.instruction == nullptr ? Json(nullptr) : Json(peak.value); }
+
+Json instruction_or_null(const Peak& peak) {
+  return peak.instruction == nullptr ? Json(nullptr) : Json(peak.instruction);
+}
 
 void run(int threads, const std::string& json) {
   if (threads == 0) threads = num_threads();
   const Peaks peaks = measure_peaks(threads);
   Table table({Table::Align::left, Table::Align::right, Table::Align::left, Table::Align::left});
   table.add({"peak", "value", "unit", "measured with"});
-  const auto row = [&](const char* name, double value, const char* unit, const char* instruction) {
-    table.add({name, instruction == nullptr ? "-" : format("%.1f", value), unit,
-               instruction == nullptr ? "no such instruction here" : instruction});
+  double cpu_share = 1;
+  const auto row = [&](const char* name, const Peak& peak, const char* unit) {
+    const bool missing = peak.instruction == nullptr;
+    table.add({name, missing ? "-" : format("%.1f", peak.value), unit,
+               missing ? "no such instruction here" : peak.instruction});
+    cpu_share = std::min(cpu_share, peak.cpu_share);
   };
-  row("vnni_gops", peaks.vnni_gops, "10^9 int8 operations/s", peaks.vnni_instruction);
-  row("bf16_gflops", peaks.bf16_gflops, "10^9 operations/s", peaks.bf16_instruction);
-  row("f32_gflops", peaks.f32_gflops, "10^9 operations/s", peaks.f32_instruction);
-  row("dram_gbs", peaks.dram_gbs, "10^9 bytes read/s", peaks.dram_instruction);
+  row("vnni_gops", peaks.vnni, "10^9 int8 operations/s");
+  row("bf16_gflops", peaks.bf16, "10^9 operations/s");
+  row("f32_gflops", peaks.f32, "10^9 operations/s");
+  row("dram_gbs", peaks.dram, "10^9 bytes read/s");
   std::FILE* stream = text_stream(json);
   std::fprintf(stream, "%s, %d thread%s (a product and an addition are two operations)\n", processor_name().c_str(),
                threads, threads == 1 ? "" : "s");
   table.print(stream);
+  if (cpu_share < kUndisturbed) {
+    std::fprintf(stderr, "octavo: other processes took up to %.0f %% of the processors: these peaks are too low\n",
+                 100 * (1 - cpu_share));
+  }
   write_json(json, {{"schema_version", kSchemaVersion},
                     {"kind", "peak"},
                     {"machine", machine()},
                     {"parameters", {{"threads", threads}, {"dram_bytes", peaks.dram_bytes}}},
-                    {"vnni_gops", peak_or_null(peaks.vnni_instruction, peaks.vnni_gops)},
-                    {"bf16_gflops", peak_or_null(peaks.bf16_instruction, peaks.bf16_gflops)},
-                    {"f32_gflops", peak_or_null(peaks.f32_instruction, peaks.f32_gflops)},
-                    {"dram_gbs", peaks.dram_gbs},
+                    {"vnni_gops", value_or_null(peaks.vnni)},
+                    {"bf16_gflops", value_or_null(peaks.bf16)},
+                    {"f32_gflops", value_or_null(peaks.f32)},
+                    {"dram_gbs", value_or_null(peaks.dram)},
                     {"instructions",
-                     {{"vnni", instruction_or_null(peaks.vnni_instruction)},
-                      {"bf16", instruction_or_null(peaks.bf16_instruction)},
-                      {"f32", instruction_or_null(peaks.f32_instruction)},
-                      {"dram", peaks.dram_instruction}}}});
+                     {{"vnni", instruction_or_null(peaks.vnni)},
+                      {"bf16", instruction_or_null(peaks.bf16)},
+                      {"f32", instruction_or_null(peaks.f32)},
+                      {"dram", instruction_or_null(peaks.dram)}}},
+                    {"cpu_share",
+                     {{"vnni", peaks.vnni.cpu_share},
+                      {"bf16", peaks.bf16.cpu_share},
+                      {"f32", peaks.f32.cpu_share},
+                      {"dram", peaks.dram.cpu_share}}}});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "failure.hpp"
 #include "machine.hpp"
 #include "octavo/implementation.hpp"
+#include "octavo/parallel.hpp"
 #include "octavo/quantize.hpp"
 #include "random_tensor.hpp"
 #include "role_option.hpp"
@@ -35,8 +36,8 @@ void run(Options& options) {
 
   const auto call = [&] { require(quantize(x.view(), role, recipe, Layout::nhd, execution).status()); };
   for (int i = 0; i < kWarmUp; ++i) call();
-  std::vector<double> times;
-  for (int i = 0; i < shape.repeat; ++i) times.push_back(microseconds(call));
+  const Times measured = repeat(shape.repeat, num_threads(), call);
+  const std::vector<double>& times = measured.microseconds;
 
   const double gbs = static_cast<double>(x.bytes()) / median(times) / 1e3;
   Json parameters = parameters_json(shape, options.call);
@@ -47,6 +48,7 @@ void run(Options& options) {
                                  {"machine", machine()},
                                  {"parameters", parameters},
                                  {"time_us", time_json(times)},
+                                 {"cpu_share", measured.cpu_share},
                                  {"gops", nullptr},
                                  {"input_gbs", gbs},
                                  {"with_quantization", true},

@@ -36,6 +36,9 @@ struct Row {
   double speed() const { return median(ratios); }
 };
 
+// Per cent, with digits left where an error is tiny.
+std::string percent(double value) { return format(value < 1e-4 ? "%.1e" : "%.3f", 100 * value); }
+
 struct Missing {
   std::string name, reason;
 };
@@ -129,10 +132,10 @@ void print(const Options& options, const std::string& path, const LayerSet& real
   table.add({"recipe", "median %", "worst %", "in head", "cosine", "N(0,1) median %", "worst %", "ms", "x exact",
              "implementation"});
   for (const Row& row : rows) {
-    table.add({std::string(row.info.name), format("%.3f", 100 * row.real.median), format("%.3f", 100 * row.real.worst),
-               row.real.worst_head, format("%.6f", row.real.cosine), format("%.3f", 100 * row.normal.median),
-               format("%.3f", 100 * row.normal.worst), format("%.2f", median(row.times) / 1e3),
-               row.ratios.empty() ? "-" : format("%.2f", row.speed()), row.implementation});
+    table.add({std::string(row.info.name), percent(row.real.median), percent(row.real.worst), row.real.worst_head,
+               format("%.6f", row.real.cosine), percent(row.normal.median), percent(row.normal.worst),
+               format("%.2f", median(row.times) / 1e3), row.ratios.empty() ? "-" : format("%.2f", row.speed()),
+               row.implementation});
   }
   table.print(stream, options.markdown);
   if (options.markdown) std::fputs("\n", stream);

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -50,12 +51,15 @@ std::uint64_t available_memory() {
 Json machine() {
   const utsname names = system_names();
   const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
+  double load = 0;
   return {{"processor", processor_name()},
           {"architecture", names.machine},
           {"features", processor_features()},
           {"logical_processors", std::thread::hardware_concurrency()},
           {"threads", num_threads()},
           {"memory_bytes", static_cast<std::int64_t>(pages) * page},
+          // Above the number of processors before a measurement starts, others share them.
+          {"load_average", ::getloadavg(&load, 1) == 1 ? Json(load) : Json(nullptr)},
           {"system", std::string(names.sysname) + " " + names.release},
           {"compiler", __VERSION__},
           {"octavo", version()}};

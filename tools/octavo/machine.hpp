@@ -12,7 +12,8 @@ namespace octavo::tool {
 std::string processor_name();
 // Bytes that can be had without swapping; 0 if unknown.
 std::uint64_t available_memory();
-// {processor, architecture, features, logical_processors, threads, memory_bytes, system, compiler, version}
+// {processor, architecture, features, logical_processors, threads, memory_bytes, load_average, system, compiler,
+// version}
 Json machine();
 
 }  // namespace octavo::tool

@@ -2,6 +2,9 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "commands.hpp"
 #include "failure.hpp"
@@ -16,6 +19,20 @@ int finish(int exit_code) {
     return octavo::tool::kExitIo;
   }
   return exit_code;
+}
+
+// What CLI11 only calls a missing subcommand: which one is wanted, or which word is none.
+void report_missing_subcommand(const CLI::App& app) {
+  const CLI::App* parent = &app;
+  while (!parent->get_subcommands().empty()) parent = parent->get_subcommands().front();
+  std::string names;
+  for (const CLI::App* command : parent->get_subcommands([](const CLI::App*) { return true; })) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  const std::vector<std::string> words = parent->remaining();
+  std::fprintf(stderr, "octavo: %s; the subcommands%s are %s\n",
+               words.empty() ? "a subcommand is needed" : ("unknown subcommand '" + words.front() + "'").c_str(),
+               parent == &app ? "" : (" of " + parent->get_name()).c_str(), names.c_str());
 }
 
 }  // namespace
@@ -45,6 +62,13 @@ int main(int argc, char** argv) {
     add_bench_peak(*bench);
     try {
       app.parse(argc, argv);
+    } catch (const CLI::RequiredError& error) {
+      if (std::string_view(error.what()).find("subcommand") == std::string_view::npos) {
+        app.exit(error);
+      } else {
+        report_missing_subcommand(app);
+      }
+      return kExitUsage;
     } catch (const CLI::ParseError& error) {
       return finish(app.exit(error) == 0 ? kExitOk : kExitUsage);
     }

@@ -1,22 +1,23 @@
 // The measured peaks of this machine with T threads.
 #pragma once
 
-#include "output.hpp"
+#include <cstddef>
 
 namespace octavo::tool {
 
+struct Peak {
+  double value = 0;      // 10^9 operations or bytes a second; 0: no such instruction here
+  double cpu_share = 1;  // of the processors, while it was measured; below 1, others took the rest and it is too low
+  const char* instruction = nullptr;
+};
+
 struct Peaks {
-  // 10^9 operations or bytes a second; 0: no such instruction here.
-  double vnni_gops = 0, bf16_gflops = 0, f32_gflops = 0, dram_gbs = 0;
-  const char* vnni_instruction = nullptr;
-  const char* bf16_instruction = nullptr;
-  const char* f32_instruction = nullptr;
-  const char* dram_instruction = nullptr;
+  Peak vnni, bf16, f32, dram;
   std::size_t dram_bytes = 0;
 };
 
 // Only the int8 peak.
-double measure_vnni_gops(int threads);
+Peak measure_vnni(int threads);
 Peaks measure_peaks(int threads);
 
 }  // namespace octavo::tool

@@ -1,5 +1,7 @@
 // octavo run: one attention call on tensors from files; writes O and LSE.
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "call_options.hpp"
 #include "commands.hpp"

@@ -1,0 +1,79 @@
+"""octavo bench: the figures follow from the times, and flags reach the call."""
+
+import unittest
+
+from command import CommandTest
+
+SMALL = ("--batch", 2, "--heads", 4, "--kv-heads", 2, "--seqlen-q", 40, "--seqlen-k", 70, "--head-dim", 16,
+         "--value-head-dim", 24, "--repeat", 3, "--threads", 1)
+
+
+class Bench(CommandTest):
+    def attention(self, *arguments):
+        result = self.json("bench", "attention", *SMALL, *arguments)
+        self.assertEqual(result["schema_version"], 1)
+        time = result["time_us"]
+        self.assertLess(0, time["min"])
+        self.assertLessEqual(time["min"], time["median"])
+        self.assertLessEqual(time["median"], time["max"])
+        self.assertIn("processor", result["machine"])
+        return result
+
+    def pairs(self, *arguments):
+        """gops * time, back to visible pairs."""
+        result = self.attention(*arguments)
+        return result["gops"] * result["time_us"]["median"] * 1e3 / (2 * 2 * 4 * (16 + 24))
+
+    def test_gops_count_visible_pairs(self):
+        self.assertAlmostEqual(self.pairs(), 40 * 70, places=3)
+        self.assertAlmostEqual(self.pairs("--causal"), sum(i + 31 for i in range(40)), places=3)
+        self.assertAlmostEqual(self.pairs("--causal=top_left"), sum(i + 1 for i in range(40)), places=3)
+        self.assertAlmostEqual(self.pairs("--causal", "--window", "7,0"), 40 * 8, places=3)
+        self.assertAlmostEqual(self.pairs("--window", "2,1"), sum(min(69, i + 31) - (i + 28) + 1 for i in range(40)),
+                               places=3)
+
+    def test_parameters_are_reported(self):
+        result = self.attention("--recipe", "int8,smooth_q=off", "--dtype", "bf16", "--implementation", "scalar")
+        self.assertEqual(result["implementation"], "scalar")
+        self.assertTrue(result["with_quantization"])
+        parameters = result["parameters"]
+        self.assertEqual(parameters["recipe"], "int8,smooth_q=off")
+        self.assertEqual(parameters["dtype"], "bf16")
+        self.assertEqual([parameters[key] for key in ("batch", "heads", "kv_heads", "seqlen_q", "seqlen_k", "head_dim",
+                                                      "value_head_dim", "threads")], [2, 4, 2, 40, 70, 16, 24, 1])
+
+    def test_operands_can_be_quantized_beforehand(self):
+        result = self.attention("--with-quantization", "false")
+        self.assertFalse(result["with_quantization"])
+        self.assertFalse(self.attention("--recipe", "exact", "--with-quantization", "false")["with_quantization"])
+
+    def test_quantize(self):
+        for role in "qkv":
+            result = self.json("bench", "quantize", *SMALL, "--role", role)
+            self.assertEqual(result["parameters"]["role"], role)
+            self.assertGreater(result["input_gbs"], 0)
+
+    def test_peak(self):
+        result = self.json("bench", "peak", "--threads", 1)
+        self.assertEqual(result["parameters"]["threads"], 1)
+        self.assertGreater(result["dram_gbs"], 0.1)
+        for key in ("vnni_gops", "bf16_gflops", "f32_gflops"):
+            self.assertIn(key, result)
+            self.assertEqual(result[key] is None, result["instructions"][key.split("_")[0]] is None)
+            if result[key] is not None:
+                self.assertGreater(result[key], 0.1)
+
+    def test_refusals(self):
+        self.fails(2, ["nonsense", "int8"], "bench", "attention", *SMALL, "--recipe", "nonsense")
+        self.fails(2, "--window", "bench", "attention", *SMALL, "--window", "3")
+        self.fails(2, "--causal", "bench", "attention", *SMALL, "--causal=sideways")
+        self.fails(2, "f8", "bench", "attention", *SMALL, "--dtype", "f8")
+        self.fails(2, "--batch", "bench", "attention", "--batch", "0")
+        self.fails(2, ["mmx", "reference"], "bench", "attention", *SMALL, "--implementation", "mmx")
+        self.fails(2, "OCTAVO_NUM_THREADS", "bench", "attention", *SMALL[:-2], env={"OCTAVO_NUM_THREADS": "many"})
+        self.fails(3, "CUDA", "bench", "attention", *SMALL, "--device", "cuda")
+        self.fails(3, "exact", "bench", "quantize", *SMALL, "--recipe", "exact")
+
+
+if __name__ == "__main__":
+    unittest.main()

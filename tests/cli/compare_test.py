@@ -1,0 +1,60 @@
+"""octavo compare: metrics of known differences, and the exit code of a check."""
+
+import json
+import unittest
+
+from command import CommandTest, normal, run, write_npy
+
+
+class Compare(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.b = normal(600, 4)
+        write_npy(self.path("b.npy"), (10, 60), self.b)
+        write_npy(self.path("a.npy"), (10, 60), [x * 1.25 for x in self.b])
+
+    def test_metrics(self):
+        tensor, = self.json("compare", self.path("a.npy"), self.path("b.npy"))["tensors"]
+        self.assertAlmostEqual(tensor["relative_l2"], 0.25, places=6)
+        self.assertAlmostEqual(tensor["cosine"], 1, places=6)
+        self.assertAlmostEqual(tensor["max_abs"], 0.25 * max(map(abs, self.b)), places=6)
+        self.assertEqual((tensor["elements"], tensor["not_finite"]), (600, 0))
+
+    def test_equal_files(self):
+        tensor, = self.json("compare", self.path("b.npy"), self.path("b.npy"), "--max-relative-l2", 0)["tensors"]
+        self.assertEqual((tensor["relative_l2"], tensor["max_abs"]), (0, 0))
+
+    def test_a_check_that_fails_is_exit_code_1(self):
+        self.ok("compare", self.path("a.npy"), self.path("b.npy"), "--max-relative-l2", 0.26)
+        done = self.json_of_failure("--max-relative-l2", 0.24)
+        self.assertAlmostEqual(done["tensors"][0]["relative_l2"], 0.25, places=6)
+
+    def json_of_failure(self, *arguments):
+        done = run("compare", self.path("a.npy"), self.path("b.npy"), *arguments, "--json", "-")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("beyond", done.stderr)
+        return json.loads(done.stdout)
+
+    def test_a_nan_is_beyond_every_limit(self):
+        write_npy(self.path("a.npy"), (10, 60), self.b[:-1] + [float("nan")])
+        self.assertEqual(self.json_of_failure("--max-relative-l2", 1000)["tensors"][0]["not_finite"], 1)
+
+    def test_two_recipes(self):
+        for name in "qkv":
+            write_npy(self.path(name + ".npy"), (1, 70, 2, 32), normal(70 * 2 * 32, ord(name)))
+        files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
+        error = {recipe: self.json("compare", recipe, "exact", *files)["tensors"][0]["relative_l2"]
+                 for recipe in ("exact", "int8", "int4")}
+        self.assertEqual(error["exact"], 0)
+        self.assertTrue(1e-4 < error["int8"] < 0.03, error)
+        self.assertTrue(error["int8"] < error["int4"] < 0.5, error)
+        self.fails(2, "--v", "compare", "int8", "exact", *files[:4])
+
+    def test_refusals(self):
+        write_npy(self.path("c.npy"), (60, 10), self.b)
+        self.fails(2, ["[60, 10]", "[10, 60]"], "compare", self.path("c.npy"), self.path("b.npy"))
+        self.fails(4, "none.npy", "compare", self.path("none.npy"), self.path("b.npy"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,87 @@
+"""octavo run: attention on files against its definition, in both formats and layouts."""
+
+import array
+import unittest
+
+from command import (CommandTest, attention, normal, read_npy, read_safetensors, relative_l2, swapped, write_npy,
+                     write_safetensors)
+
+M, N, HQ, HKV, D, DV = SHAPE = (5, 9, 4, 2, 8, 6)
+
+
+class Run(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.q, self.k, self.v = normal(M * HQ * D, 1), normal(N * HKV * D, 2), normal(N * HKV * DV, 3)
+        for name, shape, values in (("q", (1, M, HQ, D), self.q), ("k", (1, N, HKV, D), self.k),
+                                    ("v", (1, N, HKV, DV), self.v)):
+            write_npy(self.path(name + ".npy"), shape, values)
+        self.files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
+
+    def test_exact_is_the_definition(self):
+        for causal in (False, True):
+            self.ok("run", *self.files, "--recipe", "exact", *(["--causal"] if causal else []), "--out",
+                    self.path("o.npy"), "--lse", self.path("lse.npy"))
+            out, lse = attention(self.q, self.k, self.v, SHAPE, causal)
+            shape, values = read_npy(self.path("o.npy"))
+            self.assertEqual(shape, (1, M, HQ, DV))
+            self.assertLess(relative_l2(values, out), 1e-4)
+            shape, values = read_npy(self.path("lse.npy"))
+            self.assertEqual(shape, (1, HQ, M))
+            self.assertLess(relative_l2(values, lse), 1e-4)
+
+    def test_layouts_and_missing_batch_axes(self):
+        expected, lse = attention(self.q, self.k, self.v, SHAPE)
+        for name, rows, heads, dim, values in (("q", M, HQ, D, self.q), ("k", N, HKV, D, self.k),
+                                               ("v", N, HKV, DV, self.v)):
+            write_npy(self.path(name + ".npy"), (heads, rows, dim), swapped(values, rows, heads, dim))
+        self.ok("run", *self.files, "--layout", "HND", "--recipe", "exact", "--out", self.path("o.npy"), "--lse",
+                self.path("lse.npy"))
+        shape, values = read_npy(self.path("o.npy"))
+        self.assertEqual(shape, (HQ, M, DV))
+        self.assertLess(relative_l2(swapped(values, HQ, M, DV), expected), 1e-4)
+        shape, values = read_npy(self.path("lse.npy"))
+        self.assertEqual(shape, (HQ, M))
+        self.assertLess(relative_l2(values, lse), 1e-4)
+
+    def test_safetensors_in_and_out(self):
+        write_safetensors(self.path("all.safetensors"), {
+            name: ("F32", shape, array.array("f", values).tobytes())
+            for name, shape, values in (("q", (M, HQ, D), self.q), ("k", (N, HKV, D), self.k),
+                                        ("v", (N, HKV, DV), self.v))})
+        files = [x for n in "qkv" for x in ("--" + n, self.path("all.safetensors:" + n))]
+        self.ok("run", *files, "--recipe", "exact", "--out", self.path("o.safetensors"))
+        tensors, _ = read_safetensors(self.path("o.safetensors"))
+        dtype, shape, data = tensors["o"]
+        self.assertEqual((dtype, shape), ("F32", [M, HQ, DV]))
+        self.assertLess(relative_l2(array.array("f", data).tolist(), attention(self.q, self.k, self.v, SHAPE)[0]), 1e-4)
+
+    def test_int8_is_near(self):
+        result = self.json("run", *self.files, "--recipe", "int8", "--out", self.path("o.npy"))
+        self.assertEqual(result["parameters"]["recipe"], "int8")
+        _, values = read_npy(self.path("o.npy"))
+        error = relative_l2(values, attention(self.q, self.k, self.v, SHAPE)[0])
+        self.assertLess(error, 0.03)
+        self.assertGreater(error, 1e-5)
+
+    def test_scale_and_out_dtype(self):
+        self.ok("run", *self.files, "--recipe", "exact", "--scale", "0", "--out", self.path("o.npy"))
+        _, values = read_npy(self.path("o.npy"))
+        means = [sum(self.v[(j * HKV + h // 2) * DV + d] for j in range(N)) / N for h in range(HQ) for d in range(DV)]
+        self.assertLess(relative_l2(values, means * M), 1e-5)
+        self.ok("run", *self.files, "--out-dtype", "bf16", "--out", self.path("o.safetensors"))
+        self.assertEqual(read_safetensors(self.path("o.safetensors"))[0]["o"][0], "BF16")
+
+    def test_refusals(self):
+        self.fails(2, "o.txt", "run", *self.files, "--out", self.path("o.txt"))
+        self.fails(2, "layout", "run", *self.files, "--layout", "DHN")
+        self.fails(4, "No such file", "run", *self.files[:4], "--v", self.path("none.npy"))
+        self.fails(4, "nowhere", "run", *self.files, "--out", self.path("nowhere/o.npy"))
+        write_npy(self.path("k.npy"), (1, N, HKV, D + 1), normal(N * HKV * (D + 1), 2))
+        self.fails(2, str(D + 1), "run", *self.files)
+        write_npy(self.path("k.npy"), (D,), normal(D, 2))
+        self.fails(2, "--k", "run", *self.files)
+
+
+if __name__ == "__main__":
+    unittest.main()
