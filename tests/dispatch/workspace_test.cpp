@@ -1,6 +1,7 @@
 // Scratch memory: sizes, the caller's own, and that a call which has it allocates nothing.
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <new>
 
@@ -122,6 +123,32 @@ TEST(WorkspaceTest, NothingIsAllocatedWithTheCallersOwn) {
     EXPECT_TRUE(ok);
     EXPECT_EQ(Workspace::kept(), 0u) << name;
     call.execution = {};
+  }
+}
+
+// Scratch memory comes as others left it: fresh zeros, an earlier call's numbers, bytes that read as NaN.
+TEST(WorkspaceTest, WhatLiesInItDoesNotMatter) {
+  for (std::int64_t queries : {1, 5}) {  // Q in 16 bits, and in a block of its own
+    for (const char* recipe : {"int8", "int_flash", "exact", "int_flash_half"}) {
+      Call call;
+      call.params.recipe = *parse_recipe(recipe);
+      call.inputs.q.shape[1] = call.inputs.out.shape[1] = call.inputs.lse.shape[2] = queries;
+      for (std::string_view name : able(call)) {
+        call.execution.implementation = name;
+        const std::size_t bytes = *workspace_size(call.inputs, call.params, call.execution);
+        const AlignedBuffer buffer(bytes);
+        call.execution.workspace = buffer.data();
+        call.execution.workspace_bytes = bytes;
+        std::vector<float> first;
+        for (int filling : {0x00, 0xff, 0x7b, 0x3f}) {
+          std::memset(buffer.data(), filling, bytes);
+          ASSERT_TRUE(call.run().ok());
+          if (first.empty()) first = call.out;
+          EXPECT_EQ(call.out, first) << name << " " << recipe << ", " << queries << " queries, scratch of " << filling;
+        }
+        call.execution = {};
+      }
+    }
   }
 }
 
