@@ -2,6 +2,7 @@
 #include "octavo/quantize.hpp"
 
 #include <cmath>
+#include <cstring>
 
 #include "call.hpp"
 #include "dispatch/quantized_operand.hpp"
@@ -210,6 +211,37 @@ TEST(QuantizeTest, Refusals) {
   dequantize_refused(q->view(), {out.data(), DType::s8, {1, 4, 1, 8}}, "out is s8");
   dequantize_refused(q->view(), {q->view().scales.data, DType::f32, {1, 4, 1, 8}}, "out overlaps x.scales");
   for (float value : out) EXPECT_EQ(value, -5.0f);
+}
+
+bool same_bytes(const TensorView& a, const TensorView& b) {
+  if (!a.given() || !b.given()) return a.given() == b.given();
+  const auto bytes = static_cast<std::size_t>((a.shape[0] * a.strides[0] * bits_of(a.dtype) + 7) / 8);
+  return a.strides == b.strides && std::memcmp(a.data, b.data, bytes) == 0;
+}
+
+// The quantizer's law is in f32 and bit-equal everywhere: which implementation made the codes cannot be told.
+TEST(QuantizeTest, EveryImplementationMakesTheSameBits) {
+  for (std::int64_t dim : {15, 64}) {
+    const std::vector<float> x = normal_values(kB * kRows * kH * dim, 11);
+    const TensorView view(x.data(), DType::f32, {kB, kRows, kH, dim});
+    for (const RecipeInfo& preset : recipes()) {
+      for (Role role : {Role::q, Role::k, Role::v}) {
+        const Result<QuantizedTensor> expected = quantize(view, role, preset.recipe, Layout::nhd, on_reference());
+        if (!expected.ok()) continue;  // kept in floats
+        for (const ImplementationInfo& info : implementations()) {
+          if (!info.supported) continue;
+          Execution execution;
+          execution.implementation = info.name;
+          const Result<QuantizedTensor> made = quantize(view, role, preset.recipe, Layout::nhd, execution);
+          ASSERT_TRUE(made.ok()) << made.status().message();
+          EXPECT_TRUE(same_bytes(made->view().codes, expected->view().codes) &&
+                      same_bytes(made->view().scales, expected->view().scales) &&
+                      same_bytes(made->view().mean, expected->view().mean))
+              << info.name << " " << preset.name << " " << to_string(role) << " head_dim " << dim;
+        }
+      }
+    }
+  }
 }
 
 // A call whose operands are codes made here.
