@@ -31,7 +31,7 @@ struct AttentionInputs {
   const QuantizedView* quantized_v = nullptr;
 
   TensorView mask;          // bool (true = may attend) or float (added), broadcast from the right to [B, Hq, M, N]
-  TensorView alibi_slopes;  // f32 [Hq] or [B, Hq]
+  TensorView alibi_slopes;  // any float dtype, [Hq] or [B, Hq]
   TensorView sinks;         // any float dtype [Hq]: one extra logit per head without a value
   TensorView kv_lens;       // s32 or s64 [B]: keys beyond it do not exist
   TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: packed sequences, then q is [total, Hq, D]

@@ -44,9 +44,8 @@ std::string processor_features() { return feature_names(features()); }
 
 Status supports(const Implementation& implementation, const Problem& problem) {
   const Recipe& recipe = problem.recipe;
-  const std::string text = to_string(recipe);
   const auto refuse = [&](const std::string& what) {
-    return unimplemented(implementation, what + " (recipe " + text + ")");
+    return unimplemented(implementation, what + " (recipe " + to_string(recipe) + ")");
   };
   if (recipe.scores != Format::input && recipe.scores != Format::s8 && recipe.scores != Format::s4)
     return refuse("scores=e4m3, e5m2 or f16; it computes scores from the inputs, s8 and s4");
@@ -71,8 +70,6 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   if (recipe.accumulator != Accumulator::f32) return refuse("an accumulator other than f32");
   if (recipe.key_block != 64 && recipe.key_block != 128 && recipe.key_block != 256 && recipe.key_block != 512)
     return refuse("key_block=" + std::to_string(recipe.key_block) + "; it supports 64, 128, 256 and 512");
-  if (problem.modifies_scores()) return unimplemented(implementation, "masks, alibi_slopes or softcap yet");
-  if (problem.sinks.data != nullptr) return unimplemented(implementation, "sinks yet");
   return {};
 }
 

@@ -50,6 +50,7 @@ void choose_forms(Plan& plan) {
   plan.rotate_v = recipe.hadamard_v;
   plan.smooth_q = recipe.smooth_q;
   plan.smooth_k = recipe.smooth_k;
+  plan.modifies_scores = problem.modifies_scores();
   plan.v_statistics = !problem.v.quantized && (recipe.values == Format::f16 ||
                                                (plan.value == ValueForm::s8 && recipe.v_scale == Granularity::tensor));
 }
@@ -105,6 +106,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.block.key_factor = block.take(plan.key_block * 4);
   plan.block.key_addend = block.take(plan.key_block * 4);
   plan.block.inverse = block.take(plan.key_block * 4);
+  plan.block.fold = block.take(plan.modifies_scores ? plan.key_block * 4 : 0);
   plan.block.v_scale = block.take(plan.key_block * 4);
   plan.block.v_start = block.take(plan.v_columns * 4);
   plan.block.bytes = block.end;

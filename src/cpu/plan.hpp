@@ -30,6 +30,7 @@ struct BlockLayout {
   std::size_t key_factor = 0;  // f32 [key_block]: scale of K * logit_scale
   std::size_t key_addend = 0;  // f32 [key_block]: b of the fold; -infinity: no such key; NaN: poisoned
   std::size_t inverse = 0;     // f32 [key_block]: 1 / s~ of the fold
+  std::size_t fold = 0;        // f32 [key_block]: b of the fold where it is not part of key_addend
   std::size_t v_scale = 0;     // f32 [key_block]: raw scale of a token of V (the fold)
   std::size_t v_start = 0;     // s32 [v_columns]: weight bias times the block's column sums
   std::size_t bytes = 0;
@@ -97,7 +98,8 @@ struct Plan {
   bool running_maximum = false, sum_codes = false;
   bool fold = false;
   bool rotate_qk = false, rotate_v = false, smooth_q = false, smooth_k = false;
-  bool v_statistics = false;  // V needs its amax before it can be packed
+  bool modifies_scores = false;  // softcap, masks, ALiBi: scores and the fold's b are kept apart
+  bool v_statistics = false;     // V needs its amax before it can be packed
 
   std::int64_t key_block = 128;
   std::int64_t k_steps = 0;    // words of a Q or K row

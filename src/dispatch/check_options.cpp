@@ -112,8 +112,8 @@ Status check_alibi_slopes(const TensorView& slopes, Pointers pointers, Problem& 
   if (!slopes.given()) return {};
   ByteRange touched;
   if (Status status = check_view({"alibi_slopes"}, slopes, pointers, &touched); !status.ok()) return status;
-  if (slopes.dtype != DType::f32) {
-    return invalid_argument("alibi_slopes is ", to_string(slopes.dtype), "; it must be f32");
+  if (!is_float(slopes.dtype)) {
+    return invalid_argument("alibi_slopes is ", to_string(slopes.dtype), "; allowed are f32, f16, bf16 and f64");
   }
   if (has_shape(slopes, {problem.q_heads}, 1)) {
     problem.alibi_slopes = {place_of(slopes), slopes.dtype, {0, slopes.strides[0], 0, 0}};

@@ -68,29 +68,40 @@ std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, 
   return s;
 }
 
-std::vector<double> additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range) {
-  std::vector<double> terms(static_cast<std::size_t>(range.end - range.begin), 0.0);
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range) {
+  AdditiveTerms terms;
+  terms.of_key.assign(static_cast<std::size_t>(range.end - range.begin), 0.0);
   const Broadcast& mask = problem.mask;
-  const Broadcast& alibi = problem.alibi_slopes;
-  const double slope =
-      alibi.data != nullptr
-          ? read_element(alibi.data, alibi.dtype, place.b * alibi.strides[0] + place.q_head * alibi.strides[1])
-          : 0.0;
-  const std::int64_t centre = laws::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
-  for (std::int64_t key = range.begin; key < range.end; ++key) {
-    double& term = terms[static_cast<std::size_t>(key - range.begin)];
-    if (alibi.data != nullptr) term += slope * static_cast<double>(key - centre) * std::numbers::log2e;
-    if (mask.data == nullptr) continue;
+  for (std::int64_t key = range.begin; mask.data != nullptr && key < range.end; ++key) {
+    double& term = terms.of_key[static_cast<std::size_t>(key - range.begin)];
     const double value = read_element(mask.data, mask.dtype,
                                       place.b * mask.strides[0] + place.q_head * mask.strides[1] +
                                           place.row * mask.strides[2] + key * mask.strides[3]);
     if (mask.dtype == DType::boolean) {
-      if (value == 0) term = -kInfinity;
+      term = value == 0 ? -kInfinity : 0.0;
     } else if (std::isfinite(value)) {
-      term += std::max(value * std::numbers::log2e, -static_cast<double>(FLT_MAX));  // a number, never -infinity
+      term = std::max(value * std::numbers::log2e, -static_cast<double>(FLT_MAX));  // a number, never -infinity
     } else {
-      term += value;
+      term = value;
     }
+  }
+  // A constant that the mask's terms share is no part of softmax: taken off, however huge, it can swallow the digits
+  // neither of the scores nor of ALiBi.
+  double largest = -kInfinity;
+  for (double term : terms.of_key) {
+    if (std::isfinite(term)) largest = std::max(largest, term);
+  }
+  terms.common = largest == -kInfinity ? 0 : largest;
+  for (double& term : terms.of_key) term -= terms.common;
+
+  const Broadcast& alibi = problem.alibi_slopes;
+  if (alibi.data == nullptr) return terms;
+  const double slope =
+      read_element(alibi.data, alibi.dtype, place.b * alibi.strides[0] + place.q_head * alibi.strides[1]);
+  const std::int64_t centre = laws::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
+  for (std::int64_t key = range.begin; key < range.end; ++key) {
+    terms.of_key[static_cast<std::size_t>(key - range.begin)] +=
+        slope * static_cast<double>(key - centre) * std::numbers::log2e;
   }
   return terms;
 }
@@ -103,29 +114,22 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
   if (result.range.begin == result.range.end) return result;
 
   result.scores = products_of_row(q, k, place.row, result.range, problem.softmax_scale, delta);
-  const std::vector<double> terms = additive_terms(problem, place, result.range);
+  const AdditiveTerms terms = additive_terms(problem, place, result.range);
   double constant = row_constant(q, k, place.row, problem.softmax_scale);
   if (problem.softcap > 0) {  // tanh needs the whole score; nothing is owed afterwards
     for (double& s : result.scores) s = problem.softcap * std::tanh((s + constant) / problem.softcap);
     constant = 0;
   }
 
-  // A constant that all terms of a row share is no part of softmax: taken off, however huge, it cannot swallow the
-  // scores' digits.
-  double common = -kInfinity;
-  for (double term : terms) {
-    if (std::isfinite(term)) common = std::max(common, term);
-  }
-  if (common == -kInfinity) common = 0;
-  result.shift = constant + common * std::numbers::ln2;
+  result.shift = constant + terms.common * std::numbers::ln2;
 
-  for (std::size_t j = 0; j < terms.size(); ++j) {
-    if (terms[j] == -kInfinity) {
+  for (std::size_t j = 0; j < terms.of_key.size(); ++j) {
+    if (terms.of_key[j] == -kInfinity) {
       result.scores[j] = -kInfinity;  // whatever the product was
       continue;
     }
     result.sees_a_key = true;
-    result.scores[j] = result.scores[j] * std::numbers::log2e + (terms[j] - common);
+    result.scores[j] = result.scores[j] * std::numbers::log2e + terms.of_key[j];
     if (!std::isfinite(result.scores[j])) result.is_nan = true;
   }
   return result;

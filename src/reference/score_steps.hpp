@@ -30,12 +30,17 @@ double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row
 std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
                                     double softmax_scale, const std::vector<double>& delta);
 
-// The caller's additive terms of one row: mask and ALiBi, in base 2; -infinity: may not attend.
 struct RowPlace {
   std::int64_t b = 0, q_head = 0, row = 0;
   Sequence sequence;
 };
-std::vector<double> additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range);
+
+// The caller's additive terms of one row: mask and ALiBi, in base 2; -infinity: may not attend.
+struct AdditiveTerms {
+  std::vector<double> of_key;  // index key - range.begin, less `common`
+  double common = 0;           // the mask's largest finite term
+};
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range);
 
 struct ScoreRow {
   laws::KeyRange range;

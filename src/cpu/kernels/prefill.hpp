@@ -5,6 +5,7 @@
 // With codes relative to the running maximum (INT-FlashAttention, algorithm 1) t is m' and beta 1 / R.
 #pragma once
 
+#include "cpu/kernels/modify.hpp"
 #include "cpu/kernels/queries.hpp"
 #include "laws/visibility.hpp"
 
@@ -18,10 +19,12 @@ struct RowGroup {
   alignas(64) float l[kGroupRows];
   alignas(64) float alpha[kGroupRows];  // of the current key block
   alignas(64) float beta[kGroupRows];
-  bool rescale;         // some alpha is not 1
-  int rows;             // used ones
-  std::int64_t keys;    // of the current key block that any of its rows sees, from the block's start
-  laws::KeyRange seen;  // by any of its rows
+  bool rescale;              // some alpha is not 1
+  int rows;                  // used ones
+  float common[kGroupRows];  // what every term of the row's mask loses
+  float owed[kGroupRows];    // what the row's scores lost by that and by ALiBi's peak
+  std::int64_t keys;         // of the current key block that any of its rows sees, from the block's start
+  laws::KeyRange seen;       // by any of its rows
   laws::KeyRange seen_by_all;
 };
 
@@ -37,21 +40,22 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
 }
 
 // The state's step: maxima of the block -> shift of the weights, alpha, beta. Where the codes do not depend on m, it
-// need not be the maximum itself: it stays until a block rises kStaleLogits above it, so that O is hardly ever
-// rescaled.
+// need not be the maximum itself (`offset` is what the row's scores and their maximum stand apart from T): it stays
+// until a block rises kStaleLogits above it, so that O is hardly ever rescaled.
 template <class S>
-OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, RowGroup& group, float* shift) {
+OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, const float* offset, RowGroup& group, float* shift) {
   const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f), one = S::set1(1.0f);
   const auto range = S::set1(plan.log2_p_range);
   const auto slack = S::set1(plan.running_maximum ? 0.0f : kStaleLogits);
   bool rescale = false;
   for (int i = 0; i < kGroupRows; i += S::kLanes) {
-    const auto t = S::load(row_max + i), m = S::load(group.m + i);
+    const auto apart = S::load(offset + i);
+    const auto t = S::add(S::load(row_max + i), apart), m = S::load(group.m + i);
     const auto next = S::select(S::less(S::add(m, slack), t), t, m);
     // A row that has seen nothing yet: any finite reference will do, its sums are zero.
     const auto reference = S::select(S::equal(next, nothing), zero, next);
     const auto block = plan.running_maximum ? reference : S::select(S::equal(t, nothing), zero, t);
-    S::store(shift + i, S::sub(block, range));
+    S::store(shift + i, S::sub(S::sub(block, apart), range));
     const auto alpha = S::select(S::equal(m, next), one, exp2_quintic<S>(S::sub(m, reference)));
     rescale = rescale || !S::all(S::equal(alpha, one));
     S::store(group.alpha + i, alpha);
@@ -95,30 +99,50 @@ OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::i
   }
 }
 
+// The sink, one more logit without a value: m and l take it in. Returns what O must be multiplied by.
+// In double: beside a mask of -1e9 an f32 maximum would lose the sink.
+OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
+  if (sink == -__builtin_inf()) return 1;
+  const double next = sink > m ? sink : m;
+  const float kept = __builtin_exp2f(static_cast<float>(m - next));
+  l = l * kept + __builtin_exp2f(static_cast<float>(sink - next));
+  m = next;
+  return kept;
+}
+
 // O / l with what the recipe still owes, and the LSE.
 template <class S>
 OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
-                          const float* constant, float* out) {
+                          const float* constants, float* out) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
   const HeadInfo& info = *head_at(call, b, problem.kv_head(head));
+  const float sink = problem.sinks.data == nullptr
+                         ? -__builtin_inff()
+                         : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   alignas(64) float x[kMaxPadded];
   for (int i = 0; i < group.rows; ++i) {
-    const bool sees = group.m[i] != -__builtin_inff() || group.l[i] != group.l[i];
-    const auto factor = S::set1(sees ? info.out_scale / group.l[i] : 0.0f);
+    double m = group.m[i];
+    float l = group.l[i];
+    const bool sees = m != -__builtin_inf() || l != l;
+    // Softcap's tanh has used the row constant up.
+    const float constant = problem.softcap > 0 ? 0.0f : constants[i];
+    const float kept =
+        sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
+    const auto factor = S::set1(sees ? info.out_scale * kept / l : 0.0f);
     for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
       S::store(x + d, sees ? S::mul(S::load(out + i * plan.v_columns + d), factor) : S::set1(0.0f));
     if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
     store_row<S>(problem.out, problem.out.offset(b, head, sequence.q_begin + row + i), problem.value_dim, x);
     if (problem.lse == nullptr) continue;
     alignas(64) float logarithm[S::kLanes];
-    S::store(logarithm, log2<S>(S::set1(group.l[i])));
+    S::store(logarithm, log2<S>(S::set1(l)));
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? (group.m[i] + logarithm[0]) * 0.69314718f + constant[i] : -__builtin_inff();
+        sees ? static_cast<float>((m + logarithm[0] + group.owed[i]) * 0.6931471805599453 + constant) : sink;
   }
 }
 
@@ -131,6 +155,39 @@ struct TaskState {
   std::int64_t kv_head;
   bool corrected;  // smooth_q's correction stands in for the keys' own addend
 };
+
+// Softcap, masks and ALiBi on a row group's scores.
+template <class S>
+OCTAVO_INLINE void modify(const TaskState& state, const Sequence& sequence, const RowGroup& group, std::int64_t row,
+                          std::int64_t first_key, std::int64_t keys, const float* constants, float* scores) {
+  const Plan& plan = *state.call->plan;
+  const Problem& problem = *plan.problem;
+  alignas(64) float bias[kMaxKeyBlock];
+  for (int i = 0; i < group.rows; ++i) {
+    const laws::KeyRange seen = laws::visible_keys(problem.causal, problem.window_left, problem.window_right,
+                                                   sequence.q_rows, sequence.k_rows, row + i);
+    RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
+    terms.common = group.common[i];
+    modify_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
+  }
+}
+
+// The additive term each row of a group loses, and gets back at the end.
+template <class S>
+OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& sequence, RowGroup& group,
+                                     std::int64_t row) {
+  const Problem& problem = *state.call->plan->problem;
+  for (int i = 0; i < kGroupRows; ++i) group.common[i] = group.owed[i] = 0;
+  if (!state.call->plan->modifies_scores) return;
+  for (int i = 0; i < group.rows; ++i) {
+    const laws::KeyRange seen = laws::visible_keys(problem.causal, problem.window_left, problem.window_right,
+                                                   sequence.q_rows, sequence.k_rows, row + i);
+    const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
+    group.common[i] = largest_mask_term<S>(problem, terms.mask_at, seen);
+    const std::int64_t diagonal = laws::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
+    group.owed[i] = group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal);
+  }
+}
 
 // Scores and weights of one row group against a key block, and the step of its running state.
 template <class S>
@@ -161,11 +218,20 @@ OCTAVO_INLINE void weigh_group(const TaskState& state, std::byte* block, std::in
                        .rows = group.rows,
                        .keys = keys});
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
-  if (group.seen_by_all.begin > first_key ||
+  const std::int64_t first_row = state.task->first + g * kGroupRows;
+  if (plan.modifies_scores)
+    modify<S>(state, sequence, group, first_row, first_key, keys, queries.constant + row, scores);
+  if (plan.modifies_scores || group.seen_by_all.begin > first_key ||
       (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
-    hide<S>(*plan.problem, sequence, state.task->first + g * kGroupRows, group.rows, first_key, keys, plan.key_block,
-            scores, row_max);
-  advance<S>(plan, row_max, group, shift);
+    hide<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores, row_max);
+  alignas(64) float offset[kGroupRows] = {};
+  if (plan.modifies_scores && plan.fold) {
+    for (int i = 0; i < group.rows; ++i) {
+      offset[i] = row_max[i] == -__builtin_inff() ? 0.0f : row_max[i];
+      row_max[i] = fold_row<S>(scores + i * plan.key_block, part<float>(block, plan.block.fold), keys, row_max[i]);
+    }
+  }
+  advance<S>(plan, row_max, offset, group, shift);
   state.stages->weight({.scores = scores,
                         .shift = shift,
                         .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
@@ -202,6 +268,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   for (; used * kGroupRows < task.rows; ++used) {
     const std::int64_t row = used * kGroupRows, left = task.rows - row;
     start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
+    find_common_terms<S>(state, sequence, groups[used], task.first + row);
   }
   for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++slots)
     prepare_queries<S>(call, thread, slots, task.batch, task.head, task.first + row,
@@ -216,7 +283,9 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
       const std::int64_t last = first + kSlotGroups < used ? first + kSlotGroups : used;
       for (std::int64_t g = first; g < last; ++g) {
         RowGroup& group = groups[g];
-        const std::int64_t end = group.seen.end - first_key;
+        // Biased weights count every key of the block in the sums they start from, so those keys must be there.
+        const bool whole = S::kWeightBias != 0 && plan.value == ValueForm::s8 && group.seen.end > first_key;
+        const std::int64_t end = (whole ? sequence.k_rows : group.seen.end) - first_key;
         group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;
         if (group.keys > 0)
           weigh_group<S>(state, block, first_key, g, group, weights + (g - first) * kGroupRows * weights_ld);

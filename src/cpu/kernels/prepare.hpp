@@ -309,7 +309,11 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
     float* inverse = part<float>(block, plan.block.inverse);
     for (std::int64_t r = 0; r < plan.key_block; r += S::kLanes) {
       const auto folded = S::max(floor, S::div(S::load(scale + r), unit));  // a NaN scale stays NaN
-      S::store(addend + r, S::add(S::load(addend + r), log2<S>(folded)));
+      const auto b_j = log2<S>(folded);
+      if (plan.modifies_scores)
+        S::store(part<float>(block, plan.block.fold) + r, b_j);
+      else
+        S::store(addend + r, S::add(S::load(addend + r), b_j));
       S::store(inverse + r, S::div(S::set1(1.0f), folded));
     }
   }

@@ -2,6 +2,7 @@
 // are the policy's word, those between vectors are additions.
 #pragma once
 
+#include "cpu/kernels/rows.hpp"
 #include "cpu/simd/policy.hpp"
 #include "laws/rotation.hpp"
 
@@ -62,9 +63,10 @@ OCTAVO_INLINE void hadamard_blocks(float* x, std::int64_t dim) {
   }
 }
 
-// Sign bits of the rotation for padded rows: signs[c] has the sign bit set where channel c changes its sign.
+// Sign bits of the rotation for padded rows: signs[c] has the sign bit set where channel c changes its sign, and
+// nothing set in the padding, which whole vectors read too.
 OCTAVO_INLINE void rotation_signs(std::int32_t* signs, std::int64_t dim) {
-  for (std::int64_t c = 0; c < dim; ++c) signs[c] = laws::rotation_negates(c) ? INT32_MIN : 0;
+  for (std::int64_t c = 0; c < padded(dim); ++c) signs[c] = c < dim && laws::rotation_negates(c) ? INT32_MIN : 0;
 }
 
 template <class S>

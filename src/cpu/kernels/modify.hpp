@@ -1,0 +1,153 @@
+// What happens to scores between the product and the softmax: softcap, additive masks and ALiBi, boolean masks.
+//   s = scale * q.k (+ the row constant that smooth_k took off);  s = c tanh(s / c);  s += mask + slope (j - diagonal)
+// What all keys of a row have in common is no part of softmax: the mask's largest finite term is taken off first, so
+// that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
+#pragma once
+
+#include "core/float_types.hpp"
+#include "cpu/kernels/exp2.hpp"
+#include "cpu/plan.hpp"
+#include "laws/visibility.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+inline constexpr float kLog2E = 1.44269504f;
+
+// An element of an optional tensor as f32; what is finite stays finite.
+OCTAVO_INLINE float read_number(const Broadcast& x, std::int64_t at) {
+  switch (x.dtype) {
+    case DType::f32:
+      return static_cast<const float*>(x.data)[at];
+    case DType::f16:
+      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
+    case DType::bf16:
+      return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
+    default:
+      break;
+  }
+  const double value = static_cast<const double*>(x.data)[at];
+  if (value > 3.4028234663852886e38 && value < __builtin_inf()) return 3.40282347e38f;
+  if (value < -3.4028234663852886e38 && value > -__builtin_inf()) return -3.40282347e38f;
+  return static_cast<float>(value);
+}
+
+// Where the additive terms of one query row come from. ALiBi is counted from the key where it is largest, slope *
+// (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.
+struct RowBias {
+  const Problem* problem;
+  std::int64_t mask_at;   // element offset of the mask's row
+  float slope = 0;        // base 2
+  std::int64_t peak = 0;  // key where the ALiBi term is largest
+  float common = 0;       // taken off every term of the mask, base 2
+};
+
+OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::int64_t head, std::int64_t row,
+                                  laws::KeyRange seen) {
+  RowBias bias{&problem, b * problem.mask.strides[0] + head * problem.mask.strides[1] + row * problem.mask.strides[2]};
+  if (problem.alibi_slopes.data != nullptr) {
+    const Broadcast& slopes = problem.alibi_slopes;
+    bias.slope = read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]) * kLog2E;
+    bias.peak = bias.slope >= 0 ? seen.end - 1 : seen.begin;
+  }
+  return bias;
+}
+
+OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_t keys, std::int64_t last_key,
+                             float* bias) {
+  const Broadcast& mask = row.problem->mask;
+  const std::int64_t step = mask.strides[3], count = last_key - first < keys ? last_key - first : keys;
+  const std::int64_t at = row.mask_at + first * step;
+  if (mask.data == nullptr) {
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = 0;
+  } else if (mask.dtype == DType::boolean) {
+    const auto* from = static_cast<const std::uint8_t*>(mask.data) + at;
+    if (step == 1)
+      for (std::int64_t j = 0; j < count; ++j) bias[j] = from[j] != 0 ? 0.0f : -__builtin_inff();
+    else
+      for (std::int64_t j = 0; j < count; ++j) bias[j] = from[j * step] != 0 ? 0.0f : -__builtin_inff();
+  } else if (mask.dtype == DType::f32 && step == 1) {
+    const float* from = static_cast<const float*>(mask.data) + at;
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = from[j];
+  } else {
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = read_number(mask, at + j * step);
+  }
+  if (mask.data != nullptr && mask.dtype != DType::boolean) {
+    // A finite mask stays a number, however huge; infinities and NaN keep their meaning.
+    constexpr float kMost = 3.40282347e38f;
+    for (std::int64_t j = 0; j < count; ++j) {
+      const float x = bias[j] * kLog2E;
+      const bool overflowed = __builtin_fabsf(bias[j]) <= kMost && !(__builtin_fabsf(x) <= kMost);
+      bias[j] = (overflowed ? (x < 0 ? -kMost : kMost) : x) - row.common;
+    }
+  }
+  if (row.slope != 0)
+    for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
+  for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
+}
+
+// The largest finite term of the mask among the keys a row sees, base 2; 0 where there is none.
+template <class S>
+OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_at, laws::KeyRange seen) {
+  if (problem.mask.data == nullptr || problem.mask.dtype == DType::boolean) return 0;
+  constexpr std::int64_t kChunk = 256;
+  alignas(64) float bias[kChunk];
+  const RowBias mask_alone{&problem, mask_at};
+  const auto nothing = S::set1(-__builtin_inff());
+  auto best = nothing;
+  for (std::int64_t j = seen.begin; j < seen.end; j += kChunk) {
+    fill_bias(mask_alone, j, kChunk, seen.end, bias);
+    for (std::int64_t u = 0; u < kChunk; u += S::kLanes) {
+      const auto x = S::load(bias + u);
+      best = S::max(S::select(S::is_finite(x), x, nothing), best);
+    }
+  }
+  const float largest = S::reduce_max(best);
+  return largest == -__builtin_inff() ? 0.0f : largest;
+}
+
+// c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
+template <class S>
+OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
+  const auto s = S::fma(logit, S::set1(0.69314718f), constant);
+  const auto x = S::min(S::set1(60.0f), S::mul(s, S::set1(2 * kLog2E / softcap)));
+  const auto power = exp2_quintic<S>(x);
+  const auto two = S::set1(2.0f), one = S::set1(1.0f);
+  const auto tanh = S::sub(one, S::div(two, S::add(power, one)));
+  return S::mul(tanh, S::set1(softcap * kLog2E));
+}
+
+// One row of scores in place. `constant` is what softcap's tanh needs added (natural units).
+template <class S>
+OCTAVO_INLINE void modify_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
+                              std::int64_t last_key, float* scores, float* bias) {
+  const Problem& problem = *row.problem;
+  if (problem.softcap > 0)
+    for (std::int64_t j = 0; j < keys; j += S::kLanes)
+      S::store(scores + j, soften<S>(S::load(scores + j), S::set1(constant), static_cast<float>(problem.softcap)));
+  if (problem.mask.data == nullptr && row.slope == 0) return;
+  fill_bias(row, first, keys, last_key, bias);
+  const auto nothing = S::set1(-__builtin_inff()), poison = S::set1(__builtin_nanf(""));
+  for (std::int64_t j = 0; j < keys; j += S::kLanes) {
+    const auto term = S::load(bias + j);
+    auto x = S::add(S::load(scores + j), term);
+    x = S::select(S::equal(x, x), x, poison);  // a caller's NaN becomes the one whose payload exp2 keeps
+    S::store(scores + j, S::select(S::equal(term, nothing), nothing, x));
+  }
+}
+
+// T = (s - r) + b with r the row's maximum of s: the fold's b keeps its digits beside any score.
+template <class S>
+OCTAVO_INLINE float fold_row(float* scores, const float* fold, std::int64_t keys, float row_max) {
+  auto best = S::set1(-__builtin_inff());
+  if (row_max == -__builtin_inff()) return row_max;
+  for (std::int64_t j = 0; j < keys; j += S::kLanes) {
+    const auto x = S::add(S::sub(S::load(scores + j), S::set1(row_max)), S::load(fold + j));
+    S::store(scores + j, x);
+    best = S::max(x, best);
+  }
+  return S::reduce_max(best);
+}
+
+}  // namespace
+}  // namespace octavo::cpu
