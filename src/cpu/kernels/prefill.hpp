@@ -130,6 +130,7 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const bool sees = m != -__builtin_inf() || l != l;
     // Softcap's tanh has used the row constant up.
     const float constant = problem.softcap > 0 ? 0.0f : constants[i];
+    const double seen_max = m;
     const float kept =
         sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
     const auto factor = S::set1(sees ? info.out_scale * kept / l : 0.0f);
@@ -140,9 +141,12 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     if (problem.lse == nullptr) continue;
     alignas(64) float logarithm[S::kLanes];
     S::store(logarithm, log2<S>(S::set1(l)));
+    // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
+    const double base = m != seen_max ? static_cast<double>(sink)
+                                      : (m + static_cast<double>(group.owed[i])) * 0.6931471805599453 + constant;
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? static_cast<float>((m + logarithm[0] + group.owed[i]) * 0.6931471805599453 + constant) : sink;
+        sees ? static_cast<float>(base + logarithm[0] * 0.6931471805599453) : sink;
   }
 }
 
