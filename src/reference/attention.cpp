@@ -42,9 +42,13 @@ RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, 
     add_block(state, weights, value_product(weights, v, start, recipe), recipe);
   }
 
+  const double seen_maximum = state.maximum;
   const double sink_share = add_sink(state, (sink - row.shift) * std::numbers::log2e);
   RowResult result;
-  result.lse = (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift;
+  // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink's digits.
+  result.lse = state.maximum == seen_maximum
+                   ? (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift
+                   : sink + std::log(state.sum);
   finish_output(state, v, recipe, sink_share);
   result.output = std::move(state.output);
   return result;
