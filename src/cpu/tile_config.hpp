@@ -26,4 +26,7 @@ inline constexpr float kStaleLogits = 8.0f;
 // Keys whose products with the means are summed side by side in the correction: enough chains to hide FMA's latency.
 inline constexpr std::int64_t kCorrectionKeys = 4;
 
+// How many keys ahead the correction fetches.
+inline constexpr std::int64_t kCorrectionPrefetch = 16;
+
 }  // namespace octavo::cpu

@@ -42,7 +42,7 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
 
 // Fills slot `slot` of the thread's scratch with rows first..first+rows-1 of the query block they lie in.
 template <class S>
-void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std::int64_t b, std::int64_t head,
+__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std::int64_t b, std::int64_t head,
                      std::int64_t first, std::int64_t rows) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
@@ -143,7 +143,7 @@ void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std
 // has it: nothing of K needs to be kept in floats. Means of absent slots are zeros. Keys first_block * key_block ..
 // last_block * key_block.
 template <class S>
-void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b, std::int64_t kv_head,
+__attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b, std::int64_t kv_head,
                   std::int64_t first_block, std::int64_t last_block) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
@@ -164,6 +164,8 @@ void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
   }
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
+  // The rows are read once, from memory that left the caches long ago: their loads are what this costs.
+  const std::int64_t ahead = direct ? kCorrectionPrefetch * k.strides[2] : 0;
   alignas(64) float buffer[kCorrectionKeys * kMaxPadded];
   alignas(64) std::int8_t codes[kMaxPadded];
   alignas(64) float sums[kMaxQueryBlocks][S::kLanes * S::kLanes];
@@ -204,6 +206,7 @@ void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::
 #pragma GCC unroll 4
           for (int u = 0; u < kCorrectionKeys; ++u) {
             const auto x = S::load(rows[u] + d);
+            __builtin_prefetch(rows[u] + d + ahead);
 #pragma GCC unroll 4
             for (int slot = 0; slot < kMaxQueryBlocks; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
           }
