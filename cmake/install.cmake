@@ -1,1 +1,27 @@
-# What `cmake --install` puts where, and the package files that find it again.
+# What `cmake --install` puts where, and the package files that find it again: octavo::octavo for CMake's
+# find_package(octavo), octavo.pc for pkg-config. Both are found from their own place, so a prefix may be moved.
+option(OCTAVO_INSTALL "Write install rules" ${PROJECT_IS_TOP_LEVEL})
+if(NOT OCTAVO_INSTALL)
+  return()
+endif()
+include(CMakePackageConfigHelpers)
+
+install(TARGETS octavo EXPORT octavo_targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/octavo DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/octavo)
+install(EXPORT octavo_targets NAMESPACE octavo:: DESTINATION ${package_dir})
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/octavo-config.cmake.in
+                              ${PROJECT_BINARY_DIR}/octavo-config.cmake INSTALL_DESTINATION ${package_dir})
+# Before 1.0 a minor version may change the C++ interface.
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/octavo-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/octavo-config.cmake ${PROJECT_BINARY_DIR}/octavo-config-version.cmake
+        DESTINATION ${package_dir})
+
+set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH prefix_from_pkgconfig ${CMAKE_INSTALL_PREFIX}/${pkgconfig_dir} ${CMAKE_INSTALL_PREFIX})
+configure_file(${PROJECT_SOURCE_DIR}/cmake/octavo.pc.in ${PROJECT_BINARY_DIR}/octavo.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/octavo.pc DESTINATION ${pkgconfig_dir})

@@ -1,0 +1,10 @@
+# Every target is one script; `make demo` and `make test` need nothing but g++, cmake, python3, make and git.
+.PHONY: help demo test bench wheel sanitize format
+
+help: ; @scripts/help.sh
+demo: ; @scripts/demo.sh
+test: ; @scripts/test.sh
+bench: ; @scripts/bench.sh
+wheel: ; @scripts/wheel.sh
+sanitize: ; @scripts/sanitize.sh
+format: ; @scripts/format.sh

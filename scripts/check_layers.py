@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""The layer rule, read off #include lines: src depends only downwards; tools, io and Python see the public headers.
+
+Intrinsics stand under src/cpu/simd only, and conditions on an instruction set where implementations are listed.
+Prints each violation as file:line and exits with 1 when there is one.
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PUBLIC = "octavo"
+
+# Folder -> folders whose headers it may include, besides its own. `octavo` stands for include/octavo.
+LAYERS = {
+    "include/octavo": {PUBLIC},
+    "src/core": {PUBLIC},
+    "src/laws": {PUBLIC, "core"},
+    "src/recipes": {PUBLIC, "core", "laws"},
+    "src/reference": {PUBLIC, "core", "laws", "recipes"},
+    "src/cpu": {PUBLIC, "core", "laws", "recipes"},
+    "src/dispatch": {PUBLIC, "core", "laws", "recipes", "reference", "cpu"},
+    "src/io": {PUBLIC},
+    "tools/octavo": {PUBLIC, "io"},
+    "python/octavo": {PUBLIC},
+    "examples": {PUBLIC},
+}
+SOURCES = {".cpp", ".hpp", ".h", ".inc"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmintrin\.h|arm_(neon|sve)\.h)\b")
+# Conditions that GCC's and Clang's own macros for instruction sets decide.
+INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
+INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
+# Headers of frameworks and the folder that binds each of them.
+FRAMEWORKS = {"nanobind": "python/", "CLI": "tools/", "nlohmann": "tools/", "cuda": "src/cuda/", "gtest": "tests/"}
+
+
+def folder_of(header):
+    """The folder that a quoted include names, `octavo` for the public ones; "" for one beside the file."""
+    return header.split("/")[0] if "/" in header else ""
+
+
+def check_include(path, layer, bracket, header):
+    if ".." in header.split("/"):
+        return f"includes {header}: no path upwards; start at src or include"
+    framework = next((word for word in FRAMEWORKS if re.match(rf"{word}\b|{word}_", header)), None)
+    if framework and not path.startswith(FRAMEWORKS[framework]):
+        return f"includes {header}, which only {FRAMEWORKS[framework]} may"
+    folder = folder_of(header)
+    own = layer.rsplit("/", 1)[-1]
+    if bracket == "<" and folder != PUBLIC:
+        return None
+    if folder in LAYERS[layer] or (folder == own and layer.startswith("src/")):
+        return None
+    if folder == "" and (ROOT / path).parent.joinpath(header).is_file():
+        return None
+    if (ROOT / "src" / header).is_file() or (ROOT / "include" / header).is_file():
+        allowed = ", ".join(sorted(LAYERS[layer]))
+        return f"includes {header}; {layer} may include its own headers and those of {allowed}"
+    return None
+
+
+def check_file(path, layer):
+    relative = path.relative_to(ROOT).as_posix()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        code = line.split("//")[0]
+        if match := INCLUDE.match(line):
+            if problem := check_include(relative, layer, *match.groups()):
+                yield f"{relative}:{number}: {problem}"
+        if INTRINSIC.search(code) and not relative.startswith("src/cpu/simd/"):
+            yield f"{relative}:{number}: {INTRINSIC.search(code).group(0)}: intrinsics stand under src/cpu/simd only"
+        if INSTRUCTION_SET.match(line) and not relative.startswith(INSTRUCTION_SET_FILES):
+            yield f"{relative}:{number}: a condition on an instruction set outside {', '.join(INSTRUCTION_SET_FILES)}"
+
+
+def layer_of(path):
+    relative = path.relative_to(ROOT).as_posix()
+    return next((layer for layer in LAYERS if relative.startswith(layer + "/")), None)
+
+
+def main():
+    files = sorted(
+        path
+        for top in ("include", "src", "tools", "python", "examples")
+        for path in (ROOT / top).rglob("*")
+        if path.suffix in SOURCES
+    )
+    problems = []
+    for path in files:
+        layer = layer_of(path)
+        if layer is None:
+            problems.append(f"{path.relative_to(ROOT)}: in no layer that {pathlib.Path(__file__).name} knows")
+        else:
+            problems += check_file(path, layer)
+    print("\n".join(problems) if problems else f"{len(files)} files keep the layers")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

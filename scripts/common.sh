@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# What the scripts share: the repository's root, the number of jobs, Debian packages and the Python environment.
+# To be sourced.
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+say() { printf '\n== %s\n' "$*"; }
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# As many jobs as there are processors, and 1.5 GiB of memory for each.
+jobs=$(nproc 2>/dev/null || echo 2)
+if memory_kib=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo 2>/dev/null) && [ -n "$memory_kib" ]; then
+  memory_jobs=$((memory_kib / 1572864))
+  [ "$memory_jobs" -ge 1 ] || memory_jobs=1
+  [ "$jobs" -le "$memory_jobs" ] || jobs=$memory_jobs
+fi
+
+has_command() { command -v "$1" >/dev/null 2>&1; }
+
+is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# need_packages NAME... [-- NICE_TO_HAVE...]: Debian packages, installed only where they are missing.
+need_packages() {
+  local needed=() nice=() package optional=false
+  for package in "$@"; do
+    if [ "$package" = -- ]; then
+      optional=true
+    elif ! is_installed "$package"; then
+      if $optional; then nice+=("$package"); else needed+=("$package"); fi
+    fi
+  done
+  [ $((${#needed[@]} + ${#nice[@]})) -gt 0 ] || return 0
+  if ! has_command apt-get; then
+    [ ${#needed[@]} -eq 0 ] || say "no apt-get here; going on as if these were installed under other names: ${needed[*]}"
+    return 0
+  fi
+  local root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if has_command sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+      root=(sudo)
+    elif [ ${#needed[@]} -gt 0 ]; then
+      die "these packages are missing, and this is neither root nor is there sudo: run" \
+        "apt-get install ${needed[*]} as root, then this again"
+    else
+      return 0
+    fi
+  fi
+  say "installing ${needed[*]} ${nice[*]}"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null || true
+  for package in "${nice[@]}"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then needed+=("$package"); fi
+  done
+  [ ${#needed[@]} -gt 0 ] || return 0
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${needed[@]}" \
+    >/dev/null || die "apt-get could not install ${needed[*]}"
+}
+
+# Compilers are taken through ccache wherever it is installed.
+use_ccache() {
+  if has_command ccache; then export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}; fi
+}
+
+python=${PYTHON:-python3}
+
+# The Debian packages without which $python can make no environment or compile no module.
+python_packages() {
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+  "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
+    echo python3-dev
+}
+
+# .venv with what the Python package and its tests need. torch comes first, alone and by its exact version: an
+# unpinned one may bring gigabytes of another build.
+make_venv() {
+  local torch=torch==2.13.0
+  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core)
+  local ready=.venv/octavo-ready
+  if [ "$(cat $ready 2>/dev/null)" = "$torch ${others[*]}" ]; then return 0; fi
+  [ -x .venv/bin/python ] || "$python" -m venv .venv || return 1
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+  .venv/bin/python -m pip install --quiet "$torch" || return 1
+  .venv/bin/python -m pip install --quiet "${others[@]}" || return 1
+  echo "$torch ${others[*]}" >$ready
+}

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# What `make` can do.
+cat <<'TEXT'
+make demo      build the command, run real Q, K and V through every recipe, print one table
+make test      build everything, run all fast tests (C++, command line, Python, installation, the README's examples)
+make bench     instruction peaks of this machine, then attention recipe by recipe
+make wheel     dist/octavo-*.whl
+make sanitize  the fast tests under the address, undefined-behaviour and thread sanitizers
+make format    clang-format-19 over the C++ sources
+TEXT

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Sums test results: a line per suite, every failure and skip by name, and `N passed, M failed` at the end.
+
+    report_tests.py [--strict] [--check NAME=0|1]... JUNIT_XML...
+
+JUnit files come from ctest and pytest. --strict takes a skipped test for a failed one, unless it says that the processor
+lacks what the test is about. --check adds a check that has no JUnit file, with its exit status. Exit status: 0 when
+nothing failed.
+"""
+
+import argparse
+import pathlib
+import sys
+import xml.etree.ElementTree as ElementTree
+
+# The library's own words for an implementation that a machine cannot run; the only reason to skip that --strict takes.
+LACKING = "this processor lacks"
+
+
+def outcome(case):
+    """passed, failed or skipped, with what the test said."""
+    said = "\n".join(
+        " ".join(filter(None, [part.get("message"), part.text]))
+        for tag in ("failure", "error", "skipped", "system-out")
+        for part in case.iter(tag)
+    )
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed", said
+    if case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
+        return "skipped", said
+    return "passed", said
+
+
+def read(path):
+    """(test name, outcome, words) of every test of a file. A file that is missing or empty is a failure itself."""
+    try:
+        cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError) as error:
+        return [(str(path), "failed", f"no results: {error}")]
+    if not cases:
+        return [(str(path), "failed", "holds no tests")]
+    return [(".".join(filter(None, [case.get("classname"), case.get("name")])), *outcome(case)) for case in cases]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--check", action="append", default=[], metavar="NAME=STATUS")
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    arguments = parser.parse_args()
+
+    suites = {path.stem: read(path) for path in arguments.files}
+    checks = [check.rsplit("=", 1) for check in arguments.check]
+    if checks:
+        suites["checks"] = [(name, "passed" if status == "0" else "failed", "see above") for name, status in checks]
+
+    passed = failed = 0
+    for suite, tests in suites.items():
+        counts = {"passed": 0, "failed": 0, "skipped": 0}
+        for name, result, words in tests:
+            if result == "skipped" and arguments.strict and LACKING not in words:
+                result = "failed"
+                words = f"was skipped where it should run: {words}"
+            counts[result] += 1
+            if result != "passed":
+                print(f"{result}: {suite}: {name}" + (f": {words.strip().splitlines()[0]}" if words.strip() else ""))
+        print(f"{suite}: " + ", ".join(f"{count} {result}" for result, count in counts.items()))
+        passed += counts["passed"]
+        failed += counts["failed"]
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

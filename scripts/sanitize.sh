@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The fast C++ and command-line tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under
+# ThreadSanitizer. Arguments choose: address, thread.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+need_packages cmake g++ ninja-build pkg-config libcli11-dev nlohmann-json3-dev libgtest-dev -- ccache
+use_ccache
+[ $# -gt 0 ] || set -- address thread
+export UBSAN_OPTIONS=print_stacktrace=1
+failed=()
+for preset in "$@"; do
+  say "$preset: build/$preset"
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset" -j "$jobs"
+  # What users build on their own is not instrumented, and tests nothing here.
+  ctest --preset "$preset" -j "$jobs" --label-exclude 'slow|install' || failed+=("$preset")
+done
+[ ${#failed[@]} -eq 0 ] || die "tests failed under: ${failed[*]}"

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Everything a change must pass: C++ and command-line tests, installation, the wheel and its tests, README's examples.
+# Results are left as JUnit files in build/test for report_tests.py.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+mapfile -t for_python < <(python_packages)
+need_packages cmake g++ ninja-build pkg-config libcli11-dev nlohmann-json3-dev libgtest-dev "${for_python[@]}" \
+  -- clang-format-19 ccache
+use_ccache
+mkdir -p build/test
+rm -f build/test/ctest.xml build/test/pytest.xml
+
+say "a Python environment in .venv (meanwhile), build/test"
+make_venv >build/test/venv.log 2>&1 &
+venv=$!
+trap 'kill "$venv" 2>/dev/null || true' EXIT
+cmake --preset test >/dev/null
+cmake --build --preset test -j "$jobs"
+
+failed=0
+say "ctest: all but what is labelled slow"
+ctest --preset test -j "$jobs" --output-junit "$PWD/build/test/ctest.xml" || failed=1
+
+say "pip install ."
+wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }
+trap - EXIT
+.venv/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
+  --config-settings=cmake.define.OCTAVO_WERROR=ON
+
+say "pytest"
+.venv/bin/python -m pytest -q -rs --junitxml=build/test/pytest.xml || failed=1
+
+say "results"
+"$python" scripts/report_tests.py build/test/ctest.xml build/test/pytest.xml || failed=1
+exit "$failed"
