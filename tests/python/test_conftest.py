@@ -1,4 +1,5 @@
-"""A CI that promises torch (OCTAVO_REQUIRE_TORCH=1) fails without it; elsewhere its tests are skipped."""
+"""A CI that promises torch or onnx (OCTAVO_REQUIRE_TORCH=1, OCTAVO_REQUIRE_ONNX=1) fails without it; elsewhere its tests
+are skipped."""
 
 import os
 import pathlib
@@ -7,14 +8,21 @@ import sys
 
 import pytest
 
+HERE = pathlib.Path(__file__).parent
+TESTS = {
+    "torch": ("test_torch.py::test_out", "1 skipped"),
+    "onnx": ("test_onnx_attention.py", "skipped"),
+}
 
-@pytest.mark.parametrize("required, code, words", [("1", 1, "cannot be imported"), ("0", 0, "1 skipped")])
-def test_missing_torch(required, code, words):
-    here = pathlib.Path(__file__).parent
-    test = f"{here / 'test_torch.py'}::test_out"
-    script = f"import sys, pytest; sys.modules['torch'] = None; sys.exit(pytest.main(['-q', '-rs', {test!r}]))"
-    environment = {**os.environ, "OCTAVO_REQUIRE_TORCH": required}
+
+@pytest.mark.parametrize("package", TESTS)
+@pytest.mark.parametrize("required, code", [("1", 1), ("0", 0)])
+def test_missing(package, required, code):
+    test, skipped = TESTS[package]
+    words = "cannot be imported" if required == "1" else skipped
+    script = f"import sys, pytest; sys.modules[{package!r}] = None; sys.exit(pytest.main(['-q', '-rs', {str(HERE / test)!r}]))"
+    environment = {**os.environ, f"OCTAVO_REQUIRE_{package.upper()}": required}
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, cwd=here
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, cwd=HERE
     )
     assert result.returncode == code and words in result.stdout, result.stdout
