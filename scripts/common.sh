@@ -72,10 +72,10 @@ python_packages() {
 }
 
 # .venv with what the Python package and its tests need. torch comes first, alone and by its exact version: an
-# unpinned one may bring gigabytes of another build.
+# unpinned one may bring gigabytes of another build. onnx is pinned because a test counts its cases.
 make_venv() {
   local torch=torch==2.13.0
-  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core)
+  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core onnx==1.23.2)
   local ready=.venv/octavo-ready
   if [ "$(cat $ready 2>/dev/null)" = "$torch ${others[*]}" ]; then return 0; fi
   [ -x .venv/bin/python ] || "$python" -m venv .venv || return 1

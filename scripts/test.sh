@@ -29,6 +29,7 @@ trap - EXIT
   --config-settings=cmake.define.OCTAVO_WERROR=ON
 
 say "pytest"
+export OCTAVO_REQUIRE_TORCH=1 OCTAVO_REQUIRE_ONNX=1 # both are in .venv: their tests may not be skipped
 .venv/bin/python -m pytest -q -rs --junitxml=build/test/pytest.xml || failed=1
 
 say "results"
