@@ -1,0 +1,184 @@
+// The table of one policy's words, for the one translation unit that has its flags.
+#pragma once
+
+#include "cpu/kernels/exp2.hpp"
+#include "words.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+OCTAVO_INLINE const float* floats(const void* p) { return static_cast<const float*>(p); }
+OCTAVO_INLINE const std::int32_t* ints(const void* p) { return static_cast<const std::int32_t*>(p); }
+
+// Word: an empty class with a static `of`, so that always-inline words are called and never pointed at.
+template <class S, class Word>
+void f32_to_f32(const void* a, void* out) {
+  S::store(static_cast<float*>(out), Word::of(S::load(floats(a))));
+}
+template <class S, class Word>
+void two_f32(const void* a, const void* b, void* out) {
+  S::store(static_cast<float*>(out), Word::of(S::load(floats(a)), S::load(floats(b))));
+}
+template <class S, class Word>
+void three_f32(const void* a, const void* b, const void* c, void* out) {
+  S::store(static_cast<float*>(out), Word::of(S::load(floats(a)), S::load(floats(b)), S::load(floats(c))));
+}
+template <class S, class Word>
+void s32_to_s32(const void* a, void* out) {
+  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a))));
+}
+template <class S, class Word>
+void two_s32(const void* a, const void* b, void* out) {
+  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a)), S::load(ints(b))));
+}
+template <class S, class Word>
+void three_s32(const void* a, const void* b, const void* c, void* out) {
+  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a)), S::load(ints(b)), S::load(ints(c))));
+}
+
+#define OCTAVO_WORD(Name, parameters, expression)           \
+  template <class S>                                        \
+  struct Name {                                             \
+    using f32 = typename S::f32;                            \
+    using s32 = typename S::s32;                            \
+    OCTAVO_INLINE auto of parameters { return expression; } \
+  };
+
+OCTAVO_WORD(Copy, (f32 a), a)
+OCTAVO_WORD(CopyS32, (s32 a), a)
+OCTAVO_WORD(Abs, (f32 a), S::abs(a))
+OCTAVO_WORD(Add, (f32 a, f32 b), S::add(a, b))
+OCTAVO_WORD(Sub, (f32 a, f32 b), S::sub(a, b))
+OCTAVO_WORD(Mul, (f32 a, f32 b), S::mul(a, b))
+OCTAVO_WORD(Div, (f32 a, f32 b), S::div(a, b))
+OCTAVO_WORD(Max, (f32 a, f32 b), S::max(a, b))
+OCTAVO_WORD(Min, (f32 a, f32 b), S::min(a, b))
+OCTAVO_WORD(Fma, (f32 a, f32 b, f32 c), S::fma(a, b, c))
+OCTAVO_WORD(AddS32, (s32 a, s32 b), S::add_s32(a, b))
+OCTAVO_WORD(AndS32, (s32 a, s32 b), S::and_s32(a, b))
+OCTAVO_WORD(OrS32, (s32 a, s32 b), S::or_s32(a, b))
+OCTAVO_WORD(XorS32, (s32 a, s32 b), S::xor_s32(a, b))
+OCTAVO_WORD(Left1, (s32 a), S::template shift_left<1>(a))
+OCTAVO_WORD(Left8, (s32 a), S::template shift_left<8>(a))
+OCTAVO_WORD(Left16, (s32 a), S::template shift_left<16>(a))
+OCTAVO_WORD(Left23, (s32 a), S::template shift_left<23>(a))
+OCTAVO_WORD(Left24, (s32 a), S::template shift_left<24>(a))
+OCTAVO_WORD(Right1, (s32 a), S::template shift_right<1>(a))
+OCTAVO_WORD(Right16, (s32 a), S::template shift_right<16>(a))
+OCTAVO_WORD(Right23, (s32 a), S::template shift_right<23>(a))
+OCTAVO_WORD(Right31, (s32 a), S::template shift_right<31>(a))
+OCTAVO_WORD(SelectLess, (f32 a, f32 b, f32 c), S::select(S::less(a, b), a, c))
+OCTAVO_WORD(SelectEqual, (f32 a, f32 b, f32 c), S::select(S::equal(a, b), a, c))
+OCTAVO_WORD(SelectFinite, (f32 a, f32, f32 c), S::select(S::is_finite(a), a, c))
+OCTAVO_WORD(RoundF16, (f32 a), S::round_f16(a))
+OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
+OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
+OCTAVO_WORD(Exp2Quartic, (f32 a), exp2_quartic<S>(a))
+OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
+OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
+#undef OCTAVO_WORD
+
+template <class S, int kDistance>
+void swap_word(const void* a, void* out) {
+  S::store(static_cast<float*>(out), S::template swap<kDistance>(S::load(floats(a))));
+}
+template <class S, int kDistance>
+void butterfly_word(const void* a, void* out) {
+  S::store(static_cast<float*>(out), S::template butterfly<kDistance>(S::load(floats(a))));
+}
+template <class S, int kDistance>
+constexpr SimdWords::Unary swap_or_null() {
+  if constexpr (kDistance < S::kLanes)
+    return swap_word<S, kDistance>;
+  else
+    return nullptr;
+}
+template <class S, int kDistance>
+constexpr SimdWords::Unary butterfly_or_null() {
+  if constexpr (kDistance < S::kLanes)
+    return butterfly_word<S, kDistance>;
+  else
+    return nullptr;
+}
+template <class S>
+constexpr SimdWords::Ternary dot_bf16_or_null() {
+  if constexpr (S::kHasBf16)
+    return [](const void* acc, const void* a, const void* b, void* out) {
+      S::store(static_cast<float*>(out), S::dot_bf16(S::load(floats(acc)), S::load(ints(a)), S::load(ints(b))));
+    };
+  else
+    return nullptr;
+}
+
+template <class S>
+constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
+  SimdWords w{};
+  w.name = name;
+  w.lanes = S::kLanes, w.tile_rows = S::kTileRows, w.tile_columns = S::kTileColumns;
+  w.key_bias = S::kKeyBias, w.weight_bias = S::kWeightBias;
+  w.has_bf16 = S::kHasBf16, w.fma_rounds_once = fma_rounds_once;
+  w.copy_f32 = f32_to_f32<S, Copy<S>>, w.abs = f32_to_f32<S, Abs<S>>;
+  w.repeat_f32 = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::set1(*floats(a))); };
+  w.add = two_f32<S, Add<S>>, w.sub = two_f32<S, Sub<S>>, w.mul = two_f32<S, Mul<S>>, w.div = two_f32<S, Div<S>>;
+  w.max = two_f32<S, Max<S>>, w.min = two_f32<S, Min<S>>, w.fma = three_f32<S, Fma<S>>;
+  w.lane_index = [](void* out) { S::store(static_cast<float*>(out), S::lane_index()); };
+  w.copy_s32 = s32_to_s32<S, CopyS32<S>>;
+  w.repeat_s32 = [](const void* a, void* out) { S::store(static_cast<std::int32_t*>(out), S::set1(*ints(a))); };
+  w.add_s32 = two_s32<S, AddS32<S>>, w.and_s32 = two_s32<S, AndS32<S>>;
+  w.or_s32 = two_s32<S, OrS32<S>>, w.xor_s32 = two_s32<S, XorS32<S>>;
+  w.shift_left_1 = s32_to_s32<S, Left1<S>>, w.shift_left_8 = s32_to_s32<S, Left8<S>>;
+  w.shift_left_16 = s32_to_s32<S, Left16<S>>, w.shift_left_23 = s32_to_s32<S, Left23<S>>;
+  w.shift_left_24 = s32_to_s32<S, Left24<S>>;
+  w.shift_right_1 = s32_to_s32<S, Right1<S>>, w.shift_right_16 = s32_to_s32<S, Right16<S>>;
+  w.shift_right_23 = s32_to_s32<S, Right23<S>>, w.shift_right_31 = s32_to_s32<S, Right31<S>>;
+  w.round_to_s32 = [](const void* a, void* out) {
+    S::store(static_cast<std::int32_t*>(out), S::round_to_s32(S::load(floats(a))));
+  };
+  w.to_f32 = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::to_f32(S::load(ints(a)))); };
+  w.bits = [](const void* a, void* out) { S::store(static_cast<std::int32_t*>(out), S::bits(S::load(floats(a)))); };
+  w.from_bits = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::from_bits(S::load(ints(a)))); };
+  w.select_less = three_f32<S, SelectLess<S>>, w.select_equal = three_f32<S, SelectEqual<S>>;
+  w.select_finite = three_f32<S, SelectFinite<S>>;
+  w.all_equal = [](const void* a, const void* b) {
+    return static_cast<bool>(S::all(S::equal(S::load(floats(a)), S::load(floats(b)))));
+  };
+  w.load_f16 = [](const void* a, void* out) {
+    S::store(static_cast<float*>(out), S::load_f16(static_cast<const std::uint16_t*>(a)));
+  };
+  w.load_bf16 = [](const void* a, void* out) {
+    S::store(static_cast<float*>(out), S::load_bf16(static_cast<const std::uint16_t*>(a)));
+  };
+  w.store_f16 = [](const void* a, void* out) { S::store_f16(static_cast<std::uint16_t*>(out), S::load(floats(a))); };
+  w.store_bf16 = [](const void* a, void* out) { S::store_bf16(static_cast<std::uint16_t*>(out), S::load(floats(a))); };
+  w.round_f16 = f32_to_f32<S, RoundF16<S>>;
+  w.load_s8 = [](const void* a, void* out) {
+    S::store(static_cast<std::int32_t*>(out), S::load_s8(static_cast<const std::int8_t*>(a)));
+  };
+  w.store_u8x4 = [](const void* a, void* out) {
+    S::store_u8x4(static_cast<std::uint8_t*>(out), S::load(ints(a)), S::load(ints(a) + S::kLanes),
+                  S::load(ints(a) + 2 * S::kLanes), S::load(ints(a) + 3 * S::kLanes));
+  };
+  w.store_s8x4 = [](const void* a, void* out) {
+    S::store_s8x4(static_cast<std::int8_t*>(out), S::load(ints(a)), S::load(ints(a) + S::kLanes),
+                  S::load(ints(a) + 2 * S::kLanes), S::load(ints(a) + 3 * S::kLanes));
+  };
+  w.swap[0] = swap_or_null<S, 1>(), w.swap[1] = swap_or_null<S, 2>();
+  w.swap[2] = swap_or_null<S, 4>(), w.swap[3] = swap_or_null<S, 8>();
+  w.butterfly[0] = butterfly_or_null<S, 1>(), w.butterfly[1] = butterfly_or_null<S, 2>();
+  w.butterfly[2] = butterfly_or_null<S, 4>(), w.butterfly[3] = butterfly_or_null<S, 8>();
+  w.transpose = [](const std::int32_t* from, std::ptrdiff_t from_ld, std::int32_t* to, std::ptrdiff_t to_ld) {
+    S::transpose(from, from_ld, to, to_ld);
+  };
+  w.row_max = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::row_max(floats(a))); };
+  w.row_sum = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::row_sum(floats(a))); };
+  w.reduce_max = [](const void* a) -> float { return S::reduce_max(S::load(floats(a))); };
+  w.reduce_add = [](const void* a) -> float { return S::reduce_add(S::load(floats(a))); };
+  w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
+  w.dot_bf16 = dot_bf16_or_null<S>();
+  w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;
+  w.log2 = f32_to_f32<S, Log2<S>>;
+  return w;
+}
+
+}  // namespace
+}  // namespace octavo::cpu

@@ -1,0 +1,51 @@
+// Every word of a SIMD policy as a function over memory, so that one test can speak to all policies though each is
+// compiled with flags of its own. Pointers are to kLanes elements (or as the member says); `out` never overlaps inputs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace octavo::cpu {
+
+struct SimdWords {
+  const char* name;
+  int lanes, tile_rows, tile_columns;
+  int key_bias, weight_bias;
+  bool has_bf16;
+  bool fma_rounds_once;  // the portable policy rounds in double first
+
+  using Unary = void (*)(const void* a, void* out);
+  using Binary = void (*)(const void* a, const void* b, void* out);
+  using Ternary = void (*)(const void* a, const void* b, const void* c, void* out);
+
+  // f32 -> f32
+  Unary copy_f32, repeat_f32, abs;  // repeat: the first element in all lanes
+  Binary add, sub, mul, div, max, min;
+  Ternary fma;
+  void (*lane_index)(void* out);
+  // s32 -> s32
+  Unary copy_s32, repeat_s32;
+  Binary add_s32, and_s32, or_s32, xor_s32;
+  Unary shift_left_1, shift_left_8, shift_left_16, shift_left_23, shift_left_24;
+  Unary shift_right_1, shift_right_16, shift_right_23, shift_right_31;
+  // between them
+  Unary round_to_s32, to_f32, bits, from_bits;
+  // masks: a where a < b (a == b, a is finite), else c
+  Ternary select_less, select_equal, select_finite;
+  bool (*all_equal)(const void* a, const void* b);
+  // 16-bit floats and bytes
+  Unary load_f16, load_bf16, store_f16, store_bf16, round_f16, load_s8;
+  Unary store_u8x4, store_s8x4;  // a: 4 L s32
+  // across lanes; the distances 1, 2, 4, 8 below the number of lanes, else null
+  Unary swap[4], butterfly[4];
+  void (*transpose)(const std::int32_t* from, std::ptrdiff_t from_ld, std::int32_t* to, std::ptrdiff_t to_ld);
+  Unary row_max, row_sum;  // a: L * L f32
+  float (*reduce_max)(const void* a);
+  float (*reduce_add)(const void* a);
+  // acc, a, b
+  Ternary dot_key, dot_value, dot_bf16;
+  // made of words: cpu/kernels/exp2.hpp
+  Unary exp2_quartic, exp2_quintic, log2;
+};
+
+}  // namespace octavo::cpu

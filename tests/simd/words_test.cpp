@@ -1,0 +1,380 @@
+// The words of every policy against plain C++, lane by lane, on the edges of their domains.
+#include <cfloat>
+
+#include "policies.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+using Word2 = SimdWords::Binary SimdWords::*;
+using Word1 = SimdWords::Unary SimdWords::*;
+
+// Every pair of `values` goes through every lane.
+template <class T, class Expected, class Same>
+void expect_of_pairs(const SimdWords& w, const char* name, SimdWords::Binary word, const std::vector<T>& values,
+                     const Expected& expected, const Same& same) {
+  T a[kMostLanes], b[kMostLanes], out[kMostLanes];
+  for (std::size_t shift = 0; shift < values.size(); ++shift) {
+    for (std::size_t first = 0; first < values.size(); ++first) {
+      for (int i = 0; i < w.lanes; ++i) {
+        a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
+        b[i] = values[(first + shift + static_cast<std::size_t>(i)) % values.size()];
+      }
+      word(a, b, out);
+      for (int i = 0; i < w.lanes; ++i)
+        ASSERT_TRUE(same(out[i], expected(a[i], b[i])))
+            << name << "(" << a[i] << ", " << b[i] << ") is " << out[i] << " in lane " << i;
+    }
+  }
+}
+
+template <class In, class Out, class Expected, class Same>
+void expect_of_each(const SimdWords& w, const char* name, SimdWords::Unary word, const std::vector<In>& values,
+                    const Expected& expected, const Same& same) {
+  In a[kMostLanes];
+  Out out[kMostLanes];
+  for (std::size_t first = 0; first < values.size(); first += static_cast<std::size_t>(w.lanes)) {
+    for (int i = 0; i < w.lanes; ++i) a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
+    word(a, out);
+    for (int i = 0; i < w.lanes; ++i)
+      ASSERT_TRUE(same(out[i], expected(a[i]))) << name << "(" << a[i] << ") is " << out[i] << " in lane " << i;
+  }
+}
+
+bool same_int(std::int32_t got, std::int32_t expected) { return got == expected; }
+
+std::vector<std::int32_t> edge_ints() {
+  std::vector<std::int32_t> values = {0, 1, -1, 2, 127, -128, 255, 256, 0x7fffff, 0xffffff, INT32_MAX, INT32_MIN};
+  std::mt19937 random(5);
+  for (int i = 0; i < 20; ++i) values.push_back(static_cast<std::int32_t>(random()));
+  return values;
+}
+
+TEST(Words, FloatArithmetic) {
+  std::vector<float> values = edge_floats();
+  for (float x : random_floats(23, 1)) values.push_back(x);
+  for_each_policy([&](const SimdWords& w) {
+    const auto check = [&](const char* name, Word2 word, float (*expected)(float, float)) {
+      expect_of_pairs(w, name, w.*word, values, expected, same_float);
+    };
+    check("add", &SimdWords::add, [](float a, float b) { return a + b; });
+    check("sub", &SimdWords::sub, [](float a, float b) { return a - b; });
+    check("mul", &SimdWords::mul, [](float a, float b) { return a * b; });
+    check("div", &SimdWords::div, [](float a, float b) { return a / b; });
+    // The second operand where either is NaN, and of two zeros.
+    check("max", &SimdWords::max, [](float a, float b) { return a > b ? a : b; });
+    check("min", &SimdWords::min, [](float a, float b) { return a < b ? a : b; });
+    expect_of_each<float, float>(w, "copy", w.copy_f32, values, [](float a) { return a; }, same_float);
+    expect_of_each<float, float>(w, "abs", w.abs, values, [](float a) { return std::fabs(a); }, same_float);
+  });
+}
+
+TEST(Words, FmaRoundsOnce) {
+  std::vector<float> values = edge_floats();
+  for (float x : random_floats(40, 2)) values.push_back(x);
+  for_each_policy([&](const SimdWords& w) {
+    float a[kMostLanes], b[kMostLanes], c[kMostLanes], out[kMostLanes];
+    std::mt19937 random(3);
+    for (int trial = 0; trial < 20000; ++trial) {
+      for (int i = 0; i < w.lanes; ++i) {
+        a[i] = values[random() % values.size()];
+        b[i] = values[random() % values.size()];
+        // Often what nearly cancels the product: there a second rounding shows.
+        c[i] = random() % 2 == 0 ? values[random() % values.size()] : -(a[i] * b[i]);
+      }
+      w.fma(a, b, c, out);
+      for (int i = 0; i < w.lanes; ++i) {
+        const float expected =
+            w.fma_rounds_once
+                ? std::fma(a[i], b[i], c[i])
+                : static_cast<float>(static_cast<double>(a[i]) * static_cast<double>(b[i]) + static_cast<double>(c[i]));
+        ASSERT_TRUE(same_float(out[i], expected)) << a[i] << " * " << b[i] << " + " << c[i] << " is " << out[i];
+      }
+    }
+  });
+}
+
+TEST(Words, IntegerArithmetic) {
+  const std::vector<std::int32_t> values = edge_ints();
+  const auto u32 = [](std::int32_t x) { return static_cast<std::uint32_t>(x); };
+  const auto s32 = [](std::uint32_t x) { return static_cast<std::int32_t>(x); };
+  for_each_policy([&](const SimdWords& w) {
+    const auto check = [&](const char* name, Word2 word, const auto& expected) {
+      expect_of_pairs(w, name, w.*word, values, expected, same_int);
+    };
+    check("add_s32", &SimdWords::add_s32, [&](std::int32_t a, std::int32_t b) { return s32(u32(a) + u32(b)); });
+    check("and_s32", &SimdWords::and_s32, [](std::int32_t a, std::int32_t b) { return a & b; });
+    check("or_s32", &SimdWords::or_s32, [](std::int32_t a, std::int32_t b) { return a | b; });
+    check("xor_s32", &SimdWords::xor_s32, [](std::int32_t a, std::int32_t b) { return a ^ b; });
+    const auto left = [&](Word1 word, int bits) {
+      expect_of_each<std::int32_t, std::int32_t>(
+          w, "shift_left", w.*word, values, [&](std::int32_t a) { return s32(u32(a) << bits); }, same_int);
+    };
+    left(&SimdWords::shift_left_1, 1);
+    left(&SimdWords::shift_left_8, 8);
+    left(&SimdWords::shift_left_16, 16);
+    left(&SimdWords::shift_left_23, 23);
+    left(&SimdWords::shift_left_24, 24);
+    const auto right = [&](Word1 word, int bits) {
+      expect_of_each<std::int32_t, std::int32_t>(
+          w, "shift_right", w.*word, values, [&](std::int32_t a) { return s32(u32(a) >> bits); }, same_int);
+    };
+    right(&SimdWords::shift_right_1, 1);
+    right(&SimdWords::shift_right_16, 16);
+    right(&SimdWords::shift_right_23, 23);
+    right(&SimdWords::shift_right_31, 31);
+    expect_of_each<std::int32_t, std::int32_t>(
+        w, "copy", w.copy_s32, values, [](std::int32_t a) { return a; }, same_int);
+  });
+}
+
+TEST(Words, OneValueInAllLanes) {
+  for_each_policy([&](const SimdWords& w) {
+    float out[kMostLanes];
+    std::int32_t ints[kMostLanes];
+    for (float x : edge_floats()) {
+      w.repeat_f32(&x, out);
+      for (int i = 0; i < w.lanes; ++i) ASSERT_TRUE(same_float(out[i], x)) << x;
+    }
+    for (std::int32_t x : edge_ints()) {
+      w.repeat_s32(&x, ints);
+      for (int i = 0; i < w.lanes; ++i) ASSERT_EQ(ints[i], x);
+    }
+    w.lane_index(out);
+    for (int i = 0; i < w.lanes; ++i) ASSERT_EQ(out[i], static_cast<float>(i));
+  });
+}
+
+TEST(Words, RoundingToIntegersIsToNearestEven) {
+  std::vector<float> values = {0.0f, -0.0f, FLT_TRUE_MIN, -FLT_MIN, 4194304.0f, -4194304.0f, 4194303.5f, -4194303.5f};
+  for (int i = -300; i <= 300; ++i) {
+    const float tie = static_cast<float>(i) + 0.5f;
+    values.insert(values.end(), {static_cast<float>(i), tie, std::nextafter(tie, -1e9f), std::nextafter(tie, 1e9f)});
+  }
+  std::mt19937 random(4);
+  std::uniform_real_distribution<float> wide(-4194304.0f, 4194304.0f);
+  for (int i = 0; i < 2000; ++i) values.push_back(wide(random));
+  for_each_policy([&](const SimdWords& w) {
+    expect_of_each<float, std::int32_t>(
+        w, "round_to_s32", w.round_to_s32, values, [](float a) { return static_cast<std::int32_t>(std::nearbyint(a)); },
+        same_int);
+    expect_of_each<std::int32_t, float>(
+        w, "to_f32", w.to_f32, edge_ints(), [](std::int32_t a) { return static_cast<float>(a); }, same_float);
+  });
+}
+
+TEST(Words, BitsAreKept) {
+  std::vector<std::uint32_t> patterns;
+  for (float x : edge_floats()) patterns.push_back(bits_of_f32(x));
+  patterns.push_back(0x7f800001u);  // a signalling NaN with a payload
+  patterns.push_back(0xffc12345u);
+  for_each_policy([&](const SimdWords& w) {
+    const auto same = [](std::uint32_t got, std::uint32_t expected) { return got == expected; };
+    const auto itself = [](std::uint32_t a) { return a; };
+    expect_of_each<std::uint32_t, std::uint32_t>(w, "bits", w.bits, patterns, itself, same);
+    expect_of_each<std::uint32_t, std::uint32_t>(w, "from_bits", w.from_bits, patterns, itself, same);
+  });
+}
+
+TEST(Words, MasksChooseLaneByLane) {
+  const std::vector<float> values = edge_floats();
+  for_each_policy([&](const SimdWords& w) {
+    float a[kMostLanes], b[kMostLanes], c[kMostLanes], out[kMostLanes];
+    std::mt19937 random(6);
+    for (int trial = 0; trial < 4000; ++trial) {
+      for (int i = 0; i < w.lanes; ++i) {
+        a[i] = values[random() % values.size()];
+        b[i] = random() % 3 == 0 ? a[i] : values[random() % values.size()];
+        c[i] = static_cast<float>(1000 + i);
+      }
+      bool all = true;
+      w.select_less(a, b, c, out);
+      for (int i = 0; i < w.lanes; ++i)
+        ASSERT_TRUE(same_float(out[i], a[i] < b[i] ? a[i] : c[i])) << a[i] << " " << b[i];
+      w.select_equal(a, b, c, out);
+      for (int i = 0; i < w.lanes; ++i) {
+        ASSERT_TRUE(same_float(out[i], a[i] == b[i] ? a[i] : c[i])) << a[i] << " " << b[i];
+        all = all && a[i] == b[i];
+      }
+      ASSERT_EQ(w.all_equal(a, b), all);
+      w.select_finite(a, b, c, out);
+      for (int i = 0; i < w.lanes; ++i) ASSERT_TRUE(same_float(out[i], std::isfinite(a[i]) ? a[i] : c[i])) << a[i];
+    }
+    for (int odd = 0; odd < w.lanes; ++odd) {
+      for (int i = 0; i < w.lanes; ++i) a[i] = b[i] = static_cast<float>(i);
+      ASSERT_TRUE(w.all_equal(a, b));
+      b[odd] = -1;
+      ASSERT_FALSE(w.all_equal(a, b)) << "lane " << odd;
+    }
+  });
+}
+
+// Inputs of a conversion to 16 bits: every pattern of the format, and what lies just beside the middle of two.
+std::vector<float> around_every(float (*to_f32)(std::uint16_t)) {
+  std::vector<float> values = edge_floats();
+  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
+    const float x = to_f32(static_cast<std::uint16_t>(bits)), next = to_f32(static_cast<std::uint16_t>(bits + 1));
+    values.push_back(x);
+    if (!std::isfinite(x)) continue;
+    // The last number's neighbour is infinity: where rounding goes over is half of its last step further.
+    const double step = std::isfinite(next) ? static_cast<double>(next) - x
+                                            : static_cast<double>(x) - to_f32(static_cast<std::uint16_t>(bits - 1));
+    const float middle = static_cast<float>(x + step / 2);
+    values.insert(values.end(), {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, 2 * middle)});
+  }
+  return values;
+}
+
+TEST(Words, SixteenBitFloats) {
+  std::vector<std::uint16_t> patterns;
+  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) patterns.push_back(static_cast<std::uint16_t>(bits));
+  const std::vector<float> around_f16 = around_every([](std::uint16_t x) { return f16_to_f32(x); });
+  const std::vector<float> around_bf16 = around_every([](std::uint16_t x) { return bf16_to_f32(x); });
+  const auto same_f16 = [](std::uint16_t got, std::uint16_t expected) {
+    return (expected & 0x7fff) > 0x7c00 ? (got & 0x7fff) > 0x7c00 : got == expected;
+  };
+  const auto same_bf16 = [](std::uint16_t got, std::uint16_t expected) {
+    return (expected & 0x7fff) > 0x7f80 ? (got & 0x7fff) > 0x7f80 : got == expected;
+  };
+  for_each_policy([&](const SimdWords& w) {
+    expect_of_each<std::uint16_t, float>(
+        w, "load_f16", w.load_f16, patterns, [](std::uint16_t a) { return f16_to_f32(a); }, same_float);
+    expect_of_each<std::uint16_t, float>(
+        w, "load_bf16", w.load_bf16, patterns, [](std::uint16_t a) { return bf16_to_f32(a); }, same_float);
+    expect_of_each<float, std::uint16_t>(
+        w, "store_f16", w.store_f16, around_f16, [](float a) { return f32_to_f16(a); }, same_f16);
+    expect_of_each<float, std::uint16_t>(
+        w, "store_bf16", w.store_bf16, around_bf16, [](float a) { return f32_to_bf16(a); }, same_bf16);
+    expect_of_each<float, float>(
+        w, "round_f16", w.round_f16, around_f16, [](float a) { return f16_to_f32(f32_to_f16(a)); }, same_float);
+  });
+}
+
+TEST(Words, Bytes) {
+  for_each_policy([&](const SimdWords& w) {
+    std::vector<std::int8_t> signed_bytes;
+    for (int i = -128; i < 128; ++i) signed_bytes.push_back(static_cast<std::int8_t>(i));
+    expect_of_each<std::int8_t, std::int32_t>(
+        w, "load_s8", w.load_s8, signed_bytes, [](std::int8_t a) { return std::int32_t{a}; }, same_int);
+    const int count = 4 * w.lanes;
+    std::int32_t in[4 * kMostLanes];
+    std::uint8_t out[4 * kMostLanes];
+    for (int first = 0; first < 256; ++first) {
+      for (int i = 0; i < count; ++i) in[i] = (first + 37 * i) % 256;
+      w.store_u8x4(in, out);
+      for (int i = 0; i < count; ++i) ASSERT_EQ(out[i], in[i]) << "byte " << i;
+      for (int i = 0; i < count; ++i) in[i] -= 128;
+      w.store_s8x4(in, out);
+      for (int i = 0; i < count; ++i) ASSERT_EQ(static_cast<std::int8_t>(out[i]), in[i]) << "byte " << i;
+    }
+  });
+}
+
+TEST(Words, LanesChangePlaces) {
+  std::vector<float> values = edge_floats();
+  for (float x : random_floats(64, 7)) values.push_back(x);
+  for_each_policy([&](const SimdWords& w) {
+    float a[kMostLanes], out[kMostLanes];
+    for (int power = 0; (1 << power) < w.lanes; ++power) {
+      const int distance = 1 << power;
+      for (std::size_t first = 0; first < values.size(); ++first) {
+        for (int i = 0; i < w.lanes; ++i) a[i] = values[(first + 7 * static_cast<std::size_t>(i)) % values.size()];
+        ASSERT_NE(w.swap[power], nullptr);
+        w.swap[power](a, out);
+        for (int i = 0; i < w.lanes; ++i) ASSERT_TRUE(same_float(out[i], a[i ^ distance])) << distance;
+        w.butterfly[power](a, out);
+        for (int i = 0; i < w.lanes; ++i) {
+          const float expected = (i & distance) == 0 ? a[i] + a[i ^ distance] : a[i ^ distance] - a[i];
+          ASSERT_TRUE(same_float(out[i], expected)) << "distance " << distance << " lane " << i;
+        }
+      }
+    }
+  });
+}
+
+TEST(Words, Transpose) {
+  for_each_policy([&](const SimdWords& w) {
+    for (int from_ld : {w.lanes, w.lanes + 3}) {
+      for (int to_ld : {w.lanes, w.lanes + 5}) {
+        std::vector<std::int32_t> from(static_cast<std::size_t>(from_ld * w.lanes));
+        std::vector<std::int32_t> to(static_cast<std::size_t>(to_ld * w.lanes), -1);
+        for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::int32_t>(i * 2654435761u >> 1);
+        w.transpose(from.data(), from_ld, to.data(), to_ld);
+        for (int i = 0; i < w.lanes; ++i) {
+          for (int j = 0; j < to_ld; ++j) {
+            const std::int32_t expected = j < w.lanes ? from[static_cast<std::size_t>(j * from_ld + i)] : -1;
+            ASSERT_EQ(to[static_cast<std::size_t>(i * to_ld + j)], expected) << i << ", " << j;
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(Words, Reductions) {
+  for_each_policy([&](const SimdWords& w) {
+    const auto lanes = static_cast<std::size_t>(w.lanes);
+    std::mt19937 random(8);
+    std::vector<float> rows(lanes * lanes);
+    float most[kMostLanes], sums[kMostLanes];
+    for (int trial = 0; trial < 200; ++trial) {
+      // Integers: their sums are exact in any order. Some minus infinities, some rows of nothing else.
+      for (float& x : rows) x = static_cast<float>(static_cast<int>(random() % 20001) - 10000);
+      w.row_sum(rows.data(), sums);
+      for (std::size_t i = 0; i < lanes; ++i) {
+        float sum = 0;
+        for (std::size_t j = 0; j < lanes; ++j) sum += rows[i * lanes + j];
+        ASSERT_EQ(sums[i], sum) << "row " << i;
+        ASSERT_EQ(w.reduce_add(rows.data() + i * lanes), sum);
+      }
+      const std::size_t hidden_row = random() % lanes;
+      for (std::size_t j = 0; j < rows.size(); ++j)
+        if (random() % 3 == 0 || j / lanes == hidden_row) rows[j] = -std::numeric_limits<float>::infinity();
+      w.row_max(rows.data(), most);
+      for (std::size_t i = 0; i < lanes; ++i) {
+        const float expected = *std::max_element(rows.begin() + static_cast<std::ptrdiff_t>(i * lanes),
+                                                 rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * lanes));
+        ASSERT_EQ(most[i], expected) << "row " << i;
+        ASSERT_EQ(w.reduce_max(rows.data() + i * lanes), expected);
+      }
+    }
+  });
+}
+
+// What the portable policy says is what every other one says, on numbers nobody chose: the words whose bits are fixed.
+TEST(Words, EveryPolicySpeaksAsThePortableOne) {
+  const SimdWords* scalar = nullptr;
+  for (const Policy& policy : policies())
+    if (std::string(policy.words->name) == "scalar") scalar = policy.words;
+  ASSERT_NE(scalar, nullptr);
+  constexpr std::size_t kCount = 48 * 64;
+  std::mt19937 random(9);
+  std::vector<std::uint32_t> a(kCount), b(kCount), c(kCount);
+  for (auto* x : {&a, &b, &c})
+    for (std::uint32_t& bits : *x) bits = static_cast<std::uint32_t>(random());
+  const auto through = [&](const SimdWords& w, SimdWords::Binary word) {
+    std::vector<std::uint32_t> out(kCount);
+    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) word(&a[i], &b[i], &out[i]);
+    return out;
+  };
+  const auto through_three = [&](const SimdWords& w, SimdWords::Ternary word) {
+    std::vector<std::uint32_t> out(kCount);
+    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) word(&a[i], &b[i], &c[i], &out[i]);
+    return out;
+  };
+  const auto compare = [&](const char* name, const auto& got, const auto& expected) {
+    for (std::size_t i = 0; i < kCount; ++i)
+      ASSERT_TRUE(same_float(f32_of_bits(got[i]), f32_of_bits(expected[i]))) << name << " of element " << i;
+  };
+  for_each_policy([&](const SimdWords& w) {
+    for (Word2 word :
+         {&SimdWords::add, &SimdWords::sub, &SimdWords::mul, &SimdWords::div, &SimdWords::max, &SimdWords::min,
+          &SimdWords::add_s32, &SimdWords::and_s32, &SimdWords::or_s32, &SimdWords::xor_s32})
+      compare("word", through(w, w.*word), through(*scalar, scalar->*word));
+    for (auto word : {&SimdWords::select_less, &SimdWords::select_equal, &SimdWords::select_finite})
+      compare("select", through_three(w, w.*word), through_three(*scalar, scalar->*word));
+  });
+}
+
+}  // namespace
+}  // namespace octavo::cpu
