@@ -73,10 +73,24 @@ OCTAVO_WORD(SelectFinite, (f32 a, f32, f32 c), S::select(S::is_finite(a), a, c))
 OCTAVO_WORD(RoundF16, (f32 a), S::round_f16(a))
 OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
 OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
-OCTAVO_WORD(Exp2Quartic, (f32 a), exp2_quartic<S>(a))
 OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
 OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
 #undef OCTAVO_WORD
+
+// The kernels take weights' exponentials several vectors at a time.
+template <class S>
+struct Exp2Quartic {
+  using f32 = typename S::f32;
+  OCTAVO_INLINE f32 of(f32 a) {
+    if constexpr (requires { exp2_quartic<S>(a); }) {
+      return exp2_quartic<S>(a);
+    } else {
+      f32 several[2] = {a, a};
+      exp2_quartic<S>(several);
+      return several[1];
+    }
+  }
+};
 
 template <class S, int kDistance>
 void swap_word(const void* a, void* out) {
