@@ -119,8 +119,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.thread.queries_low = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.row_vectors = thread.take(slots * static_cast<std::int64_t>(sizeof(QueryVectors)));
   plan.thread.correction = thread.take(plan.smooth_q ? slots * plan.longest_keys * 4 : 0);
-  plan.thread.scores = thread.take(kGroupRows * plan.key_block * 4);
-  plan.thread.weights = thread.take(rows * plan.key_block / plan.v_depth * 4);
+  plan.thread.scores = thread.take(2 * kGroupRows * plan.key_block * 4);
+  plan.thread.weights = thread.take(slots * rows * plan.key_block / plan.v_depth * 4);
   plan.thread.out = thread.take(slots * rows * plan.v_columns * 4);
   plan.thread.bytes = thread.end;
 

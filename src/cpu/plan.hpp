@@ -44,8 +44,8 @@ struct ThreadLayout {
   std::size_t queries_low = 0;  // likewise: low plane of 16-bit queries
   std::size_t row_vectors = 0;  // QueryVectors [query_blocks]
   std::size_t correction = 0;   // f32 [query_blocks][keys]: key addend of the block (smooth_q)
-  std::size_t scores = 0;       // f32 [kGroupRows][key_block]
-  std::size_t weights = 0;      // words [128][key_block / v_depth]
+  std::size_t scores = 0;       // f32 [2][kGroupRows][key_block]
+  std::size_t weights = 0;      // words [query_blocks][128][key_block / v_depth]
   std::size_t out = 0;          // f32 [query_blocks][128][v_columns]
   std::size_t bytes = 0;
 };

@@ -4,6 +4,8 @@
 // which product it stands for is the Kind's word. A is read one word at a time and repeated, B a vector at a time.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/simd/policy.hpp"
 
 namespace octavo::cpu {
@@ -43,19 +45,33 @@ struct Bf16Pairs : Floats<S> {
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_bf16(acc, a, b); }
 };
 
-template <class S, class Kind, int kRows, int kColumns>
+// Work that may be done between the steps of a tile, to fill units that the products leave idle; this is none.
+struct NoWork {
+  static constexpr int kParts = 1;
+  inline __attribute__((always_inline)) void operator()() const {}
+};
+
+// `between` is called kParts times, after equal shares of the steps.
+template <class S, class Kind, int kRows, int kColumns, class Between>
 OCTAVO_INLINE void dot_tile(const std::int32_t* a, std::ptrdiff_t a_ld, const std::int32_t* b, std::ptrdiff_t b_ld,
-                            std::int64_t steps, typename Kind::sum (&c)[kRows][kColumns]) {
-  for (std::int64_t step = 0; step < steps; ++step) {
-    typename S::s32 columns[kColumns];
+                            std::int64_t steps, typename Kind::sum (&c)[kRows][kColumns], Between&& between) {
+  constexpr int kParts = std::remove_reference_t<Between>::kParts;
+  const std::int64_t share = kParts == 1 ? steps : (steps + kParts - 1) / kParts;
+  std::int64_t step = 0;
+  for (int part = 0; part < kParts; ++part) {
+    const std::int64_t end = step + share < steps ? step + share : steps;
+    for (; step < end; ++step) {
+      typename S::s32 columns[kColumns];
 #pragma GCC unroll 8
-    for (int j = 0; j < kColumns; ++j) columns[j] = S::load(b + step * b_ld + j * S::kLanes);
+      for (int j = 0; j < kColumns; ++j) columns[j] = S::load(b + step * b_ld + j * S::kLanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      const auto row = S::set1(a[i * a_ld + step]);
+      for (int i = 0; i < kRows; ++i) {
+        const auto row = S::set1(a[i * a_ld + step]);
 #pragma GCC unroll 8
-      for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::step(c[i][j], row, columns[j]);
+        for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::step(c[i][j], row, columns[j]);
+      }
     }
+    between();
   }
 }
 

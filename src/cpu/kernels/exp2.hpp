@@ -9,29 +9,47 @@
 namespace octavo::cpu {
 namespace {
 
-template <class S, int kDegree>
-OCTAVO_INLINE typename S::f32 exp2_with(typename S::f32 x, const float (&c)[kDegree + 1]) {
+// kCount vectors in lockstep: step by step, so that their latencies overlap.
+template <class S, int kDegree, int kCount>
+OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kDegree + 1]) {
   // Adding 1.5 * 2^23 leaves round-to-nearest(x) in the low bits; the shift below drops all others.
   const auto magic = S::set1(12582912.0f);
-  x = S::max(S::set1(-126.0f), x);
-  const auto shifted = S::add(x, magic);
-  const auto fraction = S::sub(x, S::sub(shifted, magic));
-  auto p = S::set1(c[kDegree]);
-  for (int i = kDegree; i-- > 0;) p = S::fma(p, fraction, S::set1(c[i]));
-  return S::from_bits(S::add_s32(S::bits(p), S::template shift_left<23>(S::bits(shifted))));
+  typename S::f32 shifted[kCount], p[kCount];
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) x[u] = S::max(S::set1(-126.0f), x[u]);
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) shifted[u] = S::add(x[u], magic);
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) x[u] = S::sub(x[u], S::sub(shifted[u], magic));
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) p[u] = S::fma(S::set1(c[kDegree]), x[u], S::set1(c[kDegree - 1]));
+#pragma GCC unroll 8
+  for (int i = kDegree - 2; i >= 0; --i) {
+#pragma GCC unroll 8
+    for (int u = 0; u < kCount; ++u) p[u] = S::fma(p[u], x[u], S::set1(c[i]));
+  }
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u)
+    x[u] = S::from_bits(S::add_s32(S::bits(p[u]), S::template shift_left<23>(S::bits(shifted[u]))));
 }
 
 // Relative error below 3e-6: for weights of eight bits. A cubic (7.5e-5) would be within the contract, but the codes it
 // flips put int_flash 1.1e-3 from exact codes, and the fourth product costs about 1 % of a call.
-template <class S>
-OCTAVO_INLINE typename S::f32 exp2_quartic(typename S::f32 x) {
-  return exp2_with<S, 4>(x, laws::kExp2Quartic);
+template <class S, int kCount>
+OCTAVO_INLINE void exp2_quartic(typename S::f32 (&x)[kCount]) {
+  exp2_with<S, 4>(x, laws::kExp2Quartic);
 }
 
 // Relative error below 1e-6: for float weights and the running state.
+template <class S, int kCount>
+OCTAVO_INLINE void exp2_quintic(typename S::f32 (&x)[kCount]) {
+  exp2_with<S, 5>(x, laws::kExp2Quintic);
+}
 template <class S>
 OCTAVO_INLINE typename S::f32 exp2_quintic(typename S::f32 x) {
-  return exp2_with<S, 5>(x, laws::kExp2Quintic);
+  typename S::f32 one[1] = {x};
+  exp2_quintic<S>(one);
+  return one[0];
 }
 
 // log2(x) for positive normal x, absolute error about 1e-7: exponent plus the atanh series of (m - 1) / (m + 1), with m

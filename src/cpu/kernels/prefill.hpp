@@ -150,6 +150,8 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
   }
 }
 
+OCTAVO_INLINE std::int64_t in_key_steps(std::int64_t keys) { return (keys + kKeyStep - 1) / kKeyStep * kKeyStep; }
+
 // What one task keeps while it walks over the keys.
 struct TaskState {
   const Call* call;
@@ -193,38 +195,45 @@ OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& seq
   }
 }
 
-// Scores and weights of one row group against a key block, and the step of its running state.
+// The score stage of row group g against a key block.
 template <class S>
-OCTAVO_INLINE void weigh_group(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
-                               RowGroup& group, std::int32_t* weights) {
+OCTAVO_INLINE ScoreStage score_of_group(const TaskState& state, std::byte* block, std::int64_t first_key,
+                                        std::int64_t g, const RowGroup& group, float* scores, float* row_max) {
   const Plan& plan = *state.call->plan;
   const std::int64_t slot = g / kSlotGroups, row = g % kSlotGroups * kGroupRows;
   const std::int64_t at = (slot * kQueryBlock + row) * plan.q_ld;
   const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[slot];
-  float* scores = part<float>(state.thread, plan.thread.scores);
-  const std::int64_t keys = (group.keys + kKeyStep - 1) / kKeyStep * kKeyStep;
-  alignas(64) float row_max[kGroupRows], shift[kGroupRows], row_sum[kGroupRows];
-  state.stages->score({.q = part<std::int32_t>(state.thread, plan.thread.queries) + at,
-                       .q_low = part<std::int32_t>(state.thread, plan.thread.queries_low) + at,
-                       .q_ld = plan.q_ld,
-                       .start = queries.start + row,
-                       .start_low = queries.start_low + row,
-                       .row_factor = queries.factor + row,
-                       .k = part<std::int32_t>(block, plan.block.keys),
-                       .k_ld = plan.key_block,
-                       .steps = plan.k_steps,
-                       .key_factor = part<float>(block, plan.block.key_factor),
-                       .key_addend = state.corrected ? part<float>(state.thread, plan.thread.correction) +
-                                                           slot * plan.longest_keys + first_key
-                                                     : part<float>(block, plan.block.key_addend),
-                       .scores = scores,
-                       .row_max = row_max,
-                       .rows = group.rows,
-                       .keys = keys});
+  return {.q = part<std::int32_t>(state.thread, plan.thread.queries) + at,
+          .q_low = part<std::int32_t>(state.thread, plan.thread.queries_low) + at,
+          .q_ld = plan.q_ld,
+          .start = queries.start + row,
+          .start_low = queries.start_low + row,
+          .row_factor = queries.factor + row,
+          .k = part<std::int32_t>(block, plan.block.keys),
+          .k_ld = plan.key_block,
+          .steps = plan.k_steps,
+          .key_factor = part<float>(block, plan.block.key_factor),
+          .key_addend = state.corrected
+                            ? part<float>(state.thread, plan.thread.correction) + slot * plan.longest_keys + first_key
+                            : part<float>(block, plan.block.key_addend),
+          .scores = scores,
+          .row_max = row_max,
+          .rows = group.rows,
+          .keys = in_key_steps(group.keys)};
+}
+
+// Between scores and weights: what the caller's options do to the scores, what the rows may not see, the fold where it
+// is kept apart, and the step of the running state.
+template <class S>
+OCTAVO_INLINE void settle_scores(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
+                                 RowGroup& group, float* scores, float* row_max, float* shift) {
+  const Plan& plan = *state.call->plan;
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
-  const std::int64_t first_row = state.task->first + g * kGroupRows;
+  const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
+  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[g / kSlotGroups];
   if (plan.modifies_scores)
-    modify<S>(state, sequence, group, first_row, first_key, keys, queries.constant + row, scores);
+    modify<S>(state, sequence, group, first_row, first_key, keys, queries.constant + g % kSlotGroups * kGroupRows,
+              scores);
   if (plan.modifies_scores || group.seen_by_all.begin > first_key ||
       (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
     hide<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores, row_max);
@@ -236,19 +245,59 @@ OCTAVO_INLINE void weigh_group(const TaskState& state, std::byte* block, std::in
     }
   }
   advance<S>(plan, row_max, offset, group, shift);
-  state.stages->weight({.scores = scores,
-                        .shift = shift,
-                        .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
-                        .weights = weights,
-                        .ld = plan.key_block,
-                        .row_sum = row_sum,
-                        .rows = group.rows,
-                        .keys = keys});
-  add_row_sums<S>(group, row_sum);
+}
+
+// Scores and weights of the task's row groups against a key block. Where the stages overlap, a group's
+// weights are taken while the next group's scores are, so scores have two buffers that change places.
+template <class S>
+OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t used,
+                               RowGroup* groups) {
+  const Plan& plan = *state.call->plan;
+  const Stages& stages = *state.stages;
+  const std::int64_t weights_ld = plan.key_block / plan.v_depth;
+  auto* weights = part<std::int32_t>(state.thread, plan.thread.weights);
+  float* buffers = part<float>(state.thread, plan.thread.scores);
+  alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows];
+  RowGroup* waiting = nullptr;  // its scores are settled, its weights not yet taken
+  WeightStage pending{};
+  int side = 0;
+  for (std::int64_t g = 0; g < used; ++g) {
+    RowGroup& group = groups[g];
+    if (group.keys <= 0) continue;
+    float* scores = buffers + side * kGroupRows * plan.key_block;
+    const ScoreStage stage = score_of_group<S>(state, block, first_key, g, group, scores, row_max);
+    if (waiting != nullptr) {
+      stages.score_and_weigh(stage, pending);
+      add_row_sums<S>(*waiting, row_sum);
+      waiting = nullptr;
+    } else {
+      stages.score(stage);
+    }
+    settle_scores<S>(state, block, first_key, g, group, scores, row_max, shift[side]);
+    pending = {.scores = scores,
+               .shift = shift[side],
+               .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
+               .weights = weights + g * kGroupRows * weights_ld,
+               .ld = plan.key_block,
+               .row_sum = row_sum,
+               .rows = group.rows,
+               .keys = stage.keys};
+    if (stages.score_and_weigh != nullptr) {
+      waiting = &group;
+      side = 1 - side;
+    } else {
+      stages.weight(pending);
+      add_row_sums<S>(group, row_sum);
+    }
+  }
+  if (waiting != nullptr) {
+    stages.weight(pending);
+    add_row_sums<S>(*waiting, row_sum);
+  }
 }
 
 // The task's query blocks against all keys they see. Key blocks are the outer loop: a block of K and V is fetched once
-// for all the task's rows; within it the scores and weights of a query block come first, then its values, so that K's
+// for all the task's rows; within it the scores and weights of all rows come first, then their values, so that K's
 // part, then V's, stays in the first-level cache.
 template <class S>
 void attend(const Call& call, const Stages& stages, const AttentionTask& task, std::byte* thread) {
@@ -258,7 +307,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const std::int64_t key_block = plan.key_block, weights_ld = key_block / plan.v_depth;
   const TaskState state{
       &call, &stages, &task, thread, problem.kv_head(task.head), owes_correction(plan, sequence.q_rows)};
-  auto* weights = part<std::int32_t>(thread, plan.thread.weights);
+  const auto* weights = part<std::int32_t>(thread, plan.thread.weights);
   float* out = part<float>(thread, plan.thread.out);
   const auto seen_by = [&](std::int64_t from, std::int64_t to) __attribute__((always_inline)) {
     return laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
@@ -283,33 +332,29 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   for (std::int64_t i = first_block; i < last_block; ++i) {
     std::byte* block = block_at(call, task.batch, state.kv_head, i);
     const std::int64_t first_key = i * key_block;
-    for (std::int64_t first = 0; first < used; first += kSlotGroups) {
-      const std::int64_t last = first + kSlotGroups < used ? first + kSlotGroups : used;
-      for (std::int64_t g = first; g < last; ++g) {
-        RowGroup& group = groups[g];
-        // Biased weights count every key of the block in the sums they start from, so those keys must be there.
-        const bool whole = S::kWeightBias != 0 && plan.value == ValueForm::s8 && group.seen.end > first_key;
-        const std::int64_t end = (whole ? sequence.k_rows : group.seen.end) - first_key;
-        group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;
-        if (group.keys > 0)
-          weigh_group<S>(state, block, first_key, g, group, weights + (g - first) * kGroupRows * weights_ld);
-      }
-      for (std::int64_t g = first; g < last; ++g) {
-        const RowGroup& group = groups[g];
-        if (group.keys <= 0) continue;
-        stages.value({.weights = weights + (g - first) * kGroupRows * weights_ld,
-                      .p_ld = weights_ld,
-                      .v = part<std::int32_t>(block, plan.block.values),
-                      .start = part<std::int32_t>(block, plan.block.v_start),
-                      .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
-                      .columns = plan.v_columns,
-                      .column_scale = nullptr,
-                      .rescale = group.rescale,
-                      .alpha = group.alpha,
-                      .beta = group.beta,
-                      .out = out + g * kGroupRows * plan.v_columns,
-                      .rows = group.rows});
-      }
+    for (std::int64_t g = 0; g < used; ++g) {
+      RowGroup& group = groups[g];
+      // Biased weights count every key of the block in the sums they start from, so those keys must be there.
+      const bool whole = S::kWeightBias != 0 && plan.value == ValueForm::s8 && group.seen.end > first_key;
+      const std::int64_t end = (whole ? sequence.k_rows : group.seen.end) - first_key;
+      group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;
+    }
+    weigh_block<S>(state, block, first_key, used, groups);
+    for (std::int64_t g = 0; g < used; ++g) {
+      const RowGroup& group = groups[g];
+      if (group.keys <= 0) continue;
+      stages.value({.weights = weights + g * kGroupRows * weights_ld,
+                    .p_ld = weights_ld,
+                    .v = part<std::int32_t>(block, plan.block.values),
+                    .start = part<std::int32_t>(block, plan.block.v_start),
+                    .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
+                    .columns = plan.v_columns,
+                    .column_scale = nullptr,
+                    .rescale = group.rescale,
+                    .alpha = group.alpha,
+                    .beta = group.beta,
+                    .out = out + g * kGroupRows * plan.v_columns,
+                    .rows = group.rows});
     }
   }
   for (std::int64_t g = 0; g < used; ++g) {

@@ -42,8 +42,8 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
 
 // Fills slot `slot` of the thread's scratch with rows first..first+rows-1 of the query block they lie in.
 template <class S>
-__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std::int64_t b, std::int64_t head,
-                     std::int64_t first, std::int64_t rows) {
+__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std::int64_t b,
+                                               std::int64_t head, std::int64_t first, std::int64_t rows) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& q = problem.q;
@@ -143,8 +143,8 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
 // has it: nothing of K needs to be kept in floats. Means of absent slots are zeros. Keys first_block * key_block ..
 // last_block * key_block.
 template <class S>
-__attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b, std::int64_t kv_head,
-                  std::int64_t first_block, std::int64_t last_block) {
+__attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b,
+                                            std::int64_t kv_head, std::int64_t first_block, std::int64_t last_block) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& k = problem.k;

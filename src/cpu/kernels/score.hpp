@@ -12,12 +12,13 @@ namespace {
 // What the product of one tile is before it is scaled: one sum, or two planes of a 16-bit query joined as 256 h + l.
 template <class S, class Kind>
 struct OnePlane {
-  template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns]) {
+  template <int kRows, int kColumns, class Between>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
+                              Between&& between) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
-    dot_tile<S, Kind, kRows, kColumns>(s.q + row * s.q_ld, s.q_ld, s.k + key, s.k_ld, s.steps, c);
+    dot_tile<S, Kind, kRows, kColumns>(s.q + row * s.q_ld, s.q_ld, s.k + key, s.k_ld, s.steps, c, between);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
   }
@@ -25,21 +26,22 @@ struct OnePlane {
 
 template <class S>
 struct TwoPlanes {
-  template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns]) {
+  template <int kRows, int kColumns, class Between>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
+                              Between&& between) {
     ScoreStage low = s;
     low.q = s.q_low;
     low.start = s.start_low;
     typename S::f32 part[kRows][kColumns];
-    OnePlane<S, KeyCodes<S>>::products(low, row, key, part);
-    OnePlane<S, KeyCodes<S>>::products(s, row, key, out);
+    OnePlane<S, KeyCodes<S>>::products(low, row, key, part, NoWork{});
+    OnePlane<S, KeyCodes<S>>::products(s, row, key, out, between);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
   }
 };
 
-template <class S, class Product>
-void score_stage(const ScoreStage& stage) {
+template <class S, class Product, class Between>
+OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
   constexpr int kRows = S::kTileRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
   const ScoreStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   alignas(64) float maxima[kGroupRows * kLanes];
@@ -48,7 +50,7 @@ void score_stage(const ScoreStage& stage) {
     typename S::f32 factor[kColumns], addend[kColumns];
     for (int row = 0; row < s.rows; row += kRows) {
       typename S::f32 t[kRows][kColumns];
-      Product::products(s, row, key, t);
+      Product::products(s, row, key, t, between);
 #pragma GCC unroll 8
       for (int j = 0; j < kColumns; ++j) {
         factor[j] = S::load(s.key_factor + key + j * kLanes);
@@ -71,6 +73,11 @@ void score_stage(const ScoreStage& stage) {
     }
   }
   for (int i = 0; i < kGroupRows; i += kLanes) S::store(s.row_max + i, S::row_max(maxima + i * kLanes));
+}
+
+template <class S, class Product>
+void score_stage(const ScoreStage& stage) {
+  score_tiles<S, Product>(stage, NoWork{});
 }
 
 }  // namespace

@@ -59,6 +59,8 @@ struct ValueStage {
 struct Stages {
   void (*score)(const ScoreStage&);
   void (*weight)(const WeightStage&);
+  // A group's scores and the weights of the group before it in one go; null where nothing is won by it.
+  void (*score_and_weigh)(const ScoreStage&, const WeightStage& previous);
   void (*value)(const ValueStage&);
 };
 

@@ -30,6 +30,13 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
       stages.weight = plan.sum_codes ? weight_stage<S, IntegerWeights<S, SumOf::codes>>
                                      : weight_stage<S, IntegerWeights<S, SumOf::weights>>;
       stages.value = value_stage<S, ValueCodes<S>>;
+      if constexpr (S::kOverlapsWeights) {
+        if (plan.score == ScoreForm::s8 && !wide_queries) {
+          using Scores = OnePlane<S, KeyCodes<S>>;
+          stages.score_and_weigh = plan.sum_codes ? score_and_weigh_stage<S, Scores, IntegerWeights<S, SumOf::codes>>
+                                                  : score_and_weigh_stage<S, Scores, IntegerWeights<S, SumOf::weights>>;
+        }
+      }
       break;
     case ValueForm::f32:
       stages.weight = weight_stage<S, FloatWeights<S>>;

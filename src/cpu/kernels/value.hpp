@@ -13,7 +13,7 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
   typename Kind::sum c[kRows][kColumns];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
-  dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, s.v + column, s.columns, s.steps, c);
+  dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, s.v + column, s.columns, s.steps, c, NoWork{});
   typename S::f32 scale[kColumns];
   if (s.column_scale != nullptr) {
 #pragma GCC unroll 8

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/exp2.hpp"
+#include "cpu/kernels/score.hpp"
 #include "cpu/kernels/stages.hpp"
 
 namespace octavo::cpu {
@@ -23,7 +24,7 @@ struct IntegerWeights {
     if constexpr (kSum == SumOf::codes)
       for (int u = 0; u < kWeightVectors; ++u) p[u] = S::to_f32(code[u]);
   }
-  OCTAVO_INLINE typename S::f32 exp2(typename S::f32 x) { return exp2_quartic<S>(x); }
+  OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quartic<S>(x); }
 };
 
 // Floats as they are; the row sum takes the unrounded weights.
@@ -33,7 +34,7 @@ struct FloatWeights {
   OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], element* to) {
     for (int u = 0; u < kWeightVectors; ++u) S::store(to + u * S::kLanes, p[u]);
   }
-  OCTAVO_INLINE typename S::f32 exp2(typename S::f32 x) { return exp2_quintic<S>(x); }
+  OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quintic<S>(x); }
 };
 
 // Weights rounded to f16 and kept as floats, for processors without f16 products.
@@ -52,36 +53,78 @@ struct Bf16Weights : FloatWeights<S> {
   }
 };
 
+// The stage as a walk that can be interrupted: each step takes four vectors of one row.
+template <class S, class Weights>
+class WeightWalk {
+ public:
+  static constexpr int kLanes = S::kLanes, kStep = kWeightVectors * kLanes;
+
+  inline __attribute__((always_inline)) explicit WeightWalk(const WeightStage& stage) : w_(stage) {
+    for (int i = 0; i < kGroupRows * kLanes; i += kLanes) S::store(sums_ + i, S::set1(0.0f));
+    // A null `inverse` reads one vector of ones over and over.
+    for (int i = 0; i < kStep; i += kLanes) S::store(ones_ + i, S::set1(1.0f));
+    count_ = w_.inverse != nullptr ? w_.inverse : ones_;
+    count_step_ = w_.inverse != nullptr ? 1 : 0;
+  }
+  inline __attribute__((always_inline)) bool done() const { return row_ >= w_.rows; }
+
+  inline __attribute__((always_inline)) void step() {
+    const auto shift = S::set1(w_.shift[row_]);
+    const float* scores = w_.scores + row_ * w_.ld + key_;
+    const float* count = count_ + count_step_ * key_;
+    typename S::f32 p[kWeightVectors];
+#pragma GCC unroll 4
+    for (int u = 0; u < kWeightVectors; ++u) p[u] = S::sub(S::load(scores + u * kLanes), shift);
+    Weights::exp2(p);
+    Weights::convert(p, static_cast<typename Weights::element*>(w_.weights) + row_ * w_.ld + key_);
+    auto sum = S::load(sums_ + row_ * kLanes);
+#pragma GCC unroll 4
+    for (int u = 0; u < kWeightVectors; ++u) sum = S::fma(p[u], S::load(count + u * kLanes), sum);
+    S::store(sums_ + row_ * kLanes, sum);
+    key_ += kStep;
+    if (key_ >= w_.keys) {
+      key_ = 0;
+      ++row_;
+    }
+  }
+
+  inline __attribute__((always_inline)) void finish() {
+    while (!done()) step();
+    for (int i = 0; i < kGroupRows; i += kLanes) S::store(w_.row_sum + i, S::row_sum(sums_ + i * kLanes));
+  }
+
+ private:
+  const WeightStage w_;  // a copy: vector stores may alias anything behind a reference
+  const float* count_;
+  std::int64_t count_step_;
+  std::int64_t key_ = 0;
+  int row_ = 0;
+  alignas(64) float sums_[kGroupRows * kLanes];
+  alignas(64) float ones_[kStep];
+};
+
 template <class S, class Weights>
 void weight_stage(const WeightStage& stage) {
-  const WeightStage w = stage;  // a local copy: vector stores may alias anything behind a reference
-  constexpr int kLanes = S::kLanes, kStep = kWeightVectors * kLanes;
-  using element = typename Weights::element;
-  alignas(64) float sums[kGroupRows * kLanes];
-  // A null `inverse` reads one vector of ones over and over.
-  alignas(64) float ones[kStep];
-  for (int i = 0; i < kStep; ++i) ones[i] = 1.0f;
-  const float* count = w.inverse != nullptr ? w.inverse : ones;
-  const std::int64_t count_step = w.inverse != nullptr ? 1 : 0;
+  WeightWalk<S, Weights>(stage).finish();
+}
 
-  for (int row = 0; row < w.rows; ++row) {
-    const auto shift = S::set1(w.shift[row]);
-    const float* scores = w.scores + row * w.ld;
-    element* to = static_cast<element*>(w.weights) + row * w.ld;
-    auto sum = S::set1(0.0f), sum2 = S::set1(0.0f);
-    for (std::int64_t key = 0; key < w.keys; key += kStep) {
-      typename S::f32 p[kWeightVectors];
-      for (int u = 0; u < kWeightVectors; ++u) p[u] = Weights::exp2(S::sub(S::load(scores + key + u * kLanes), shift));
-      Weights::convert(p, to + key);
-      for (int u = 0; u < kWeightVectors; u += 2) {
-        sum = S::fma(p[u], S::load(count + count_step * key + u * kLanes), sum);
-        sum2 = S::fma(p[u + 1], S::load(count + count_step * key + (u + 1) * kLanes), sum2);
-      }
-    }
-    S::store(sums + row * kLanes, S::add(sum, sum2));
+// A walk's steps as work between those of a score tile. Four a tile: as many as there are tiles' worth of scores.
+template <class S, class Weights>
+struct WeighBetween {
+  static constexpr int kParts = 4;
+  WeightWalk<S, Weights>& walk;
+  inline __attribute__((always_inline)) void operator()() const {
+    if (!walk.done()) walk.step();
   }
-  for (int row = w.rows; row < kGroupRows; ++row) S::store(sums + row * kLanes, S::set1(0.0f));
-  for (int i = 0; i < kGroupRows; i += kLanes) S::store(w.row_sum + i, S::row_sum(sums + i * kLanes));
+};
+
+// A group's scores with the weights of the group before it in between: products and exponentials use different units of
+// the processor, and neither alone keeps both busy.
+template <class S, class Product, class Weights>
+void score_and_weigh_stage(const ScoreStage& scores, const WeightStage& previous) {
+  WeightWalk<S, Weights> walk(previous);
+  score_tiles<S, Product>(scores, WeighBetween<S, Weights>{walk});
+  walk.finish();
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ struct Avx512Vnni {
   static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4;
   static constexpr int kKeyBias = 128, kWeightBias = 0;
   static constexpr bool kHasBf16 = false;
+  static constexpr bool kOverlapsWeights = true;
   using f32 = __m512;
   using s32 = __m512i;
   using mask = __mmask16;

@@ -21,6 +21,7 @@
 // kKeyBias: key codes are stored with this added (128: unsigned operand of VPDPBUSD, 0: signed); accumulators of scores
 // then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
 // start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
+// kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile.
 #pragma once
 
 #include <cstddef>
