@@ -21,6 +21,7 @@ LAYERS = {
     "src/reference": {PUBLIC, "core", "laws", "recipes"},
     "src/cpu": {PUBLIC, "core", "laws", "recipes"},
     "src/dispatch": {PUBLIC, "core", "laws", "recipes", "reference", "cpu"},
+    "src/capi": {PUBLIC, "core"},
     "src/io": {PUBLIC},
     "tools/octavo": {PUBLIC, "io"},
     "python/octavo": {PUBLIC},

@@ -1,0 +1,334 @@
+/* octavo's C interface: the only ABI that is promised. What it promises, and how structs grow, stands here; what the
+ * calls compute stands with the C++ declarations of the same names (attention.hpp, quantize.hpp, merge.hpp).
+ *
+ * - Every struct begins with its size: fill it with the OCTAVO_*_INIT macro of its name, then set what differs.
+ *   A program built against an older, smaller struct keeps working: the fields it lacks have their defaults. A newer,
+ *   larger one is taken as long as the bytes that this library does not know are zero.
+ * - Enumerations are int32_t fields; their values never change, and neither do the functions' signatures.
+ * - A function that can fail returns octavo_status_t. On an error no output is written, and octavo_last_error() is a
+ *   sentence with the offending value and what is allowed.
+ * - All functions may be called from any thread. Nothing is printed, nothing exits.
+ * - Strings that come back live as long as the process unless something else is said. */
+#pragma once
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octavo/export.hpp"
+#include "octavo/version.hpp"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Errors ---- */
+
+typedef int32_t octavo_status_t;
+enum {
+  OCTAVO_OK = 0,
+  OCTAVO_INVALID_ARGUMENT = 1,    /* the call can never succeed as written: shape, dtype, stride, value */
+  OCTAVO_UNIMPLEMENTED = 2,       /* valid, and not supported by this build or implementation */
+  OCTAVO_UNAVAILABLE = 3,         /* a device, driver or instruction set is missing on this machine */
+  OCTAVO_RESOURCE_EXHAUSTED = 4,  /* memory could not be had */
+  OCTAVO_FAILED_PRECONDITION = 5, /* an object is not in the state the call needs */
+  OCTAVO_INTERNAL = 6             /* a defect of octavo */
+};
+
+/** What went wrong in the calling thread's last call that returned a status; "" if it succeeded. Valid until the
+ *  thread's next such call. */
+OCTAVO_API const char* octavo_last_error(void);
+/** "invalid_argument"; "unknown" for a number that is no status. */
+OCTAVO_API const char* octavo_status_name(octavo_status_t status);
+
+/* ---- Tensors ---- */
+
+enum {
+  OCTAVO_F32 = 0,
+  OCTAVO_F16 = 1,
+  OCTAVO_BF16 = 2,
+  OCTAVO_F64 = 3,
+  OCTAVO_S8 = 4,
+  OCTAVO_U8 = 5,
+  OCTAVO_S16 = 6,
+  OCTAVO_U16 = 7,
+  OCTAVO_S32 = 8,
+  OCTAVO_U32 = 9,
+  OCTAVO_S64 = 10,
+  OCTAVO_U64 = 11,
+  OCTAVO_S4 = 12,   /* two to a byte along the last axis, the even index in the low nibble */
+  OCTAVO_E4M3 = 13, /* the "fn" kind: no infinity, largest value 448 */
+  OCTAVO_E5M2 = 14,
+  OCTAVO_BOOL = 15
+};
+enum { OCTAVO_CPU = 0, OCTAVO_CUDA = 1 };
+/** NHD = [batch, seqlen, heads, head_dim], HND = [batch, heads, seqlen, head_dim]. */
+enum { OCTAVO_NHD = 0, OCTAVO_HND = 1 };
+
+/** Somebody else's memory, one to four axes. Strides count elements (not bytes) and may be zero or negative. */
+typedef struct octavo_tensor_t {
+  size_t struct_size;
+  void* data; /* inputs are never written */
+  int32_t dtype;
+  int32_t rank;
+  int32_t device_type;
+  int32_t device_index;
+  int64_t shape[4];
+  int64_t strides[4];
+} octavo_tensor_t;
+#define OCTAVO_TENSOR_INIT {sizeof(octavo_tensor_t), NULL, OCTAVO_F32, 0, OCTAVO_CPU, 0, {0, 0, 0, 0}, {0, 0, 0, 0}}
+
+/** A dense row-major tensor on the CPU: the last axis has stride 1. */
+static inline octavo_tensor_t octavo_dense_tensor(const void* data, int32_t dtype, int32_t rank, const int64_t* shape) {
+  octavo_tensor_t tensor = OCTAVO_TENSOR_INIT;
+  int64_t stride = 1;
+  int32_t axis;
+  tensor.data = (void*)data;
+  tensor.dtype = dtype;
+  tensor.rank = rank;
+  for (axis = rank < 4 ? rank : 4; axis-- > 0;) {
+    tensor.shape[axis] = shape[axis];
+    tensor.strides[axis] = stride;
+    stride *= shape[axis];
+  }
+  return tensor;
+}
+
+/** Bits of an element: 32 for OCTAVO_F32, 4 for OCTAVO_S4, 0 for an unknown dtype. */
+OCTAVO_API int32_t octavo_dtype_bits(int32_t dtype);
+/** "bf16"; "unknown" for a number that is no dtype. */
+OCTAVO_API const char* octavo_dtype_name(int32_t dtype);
+
+/* ---- Recipes: how Q, K, P and V are represented (recipe.hpp explains the fields) ---- */
+
+enum { /* scores, values */
+       OCTAVO_FORMAT_INPUT = 0,
+       OCTAVO_FORMAT_F16 = 1,
+       OCTAVO_FORMAT_S8 = 2,
+       OCTAVO_FORMAT_S4 = 3,
+       OCTAVO_FORMAT_E4M3 = 4,
+       OCTAVO_FORMAT_E5M2 = 5
+};
+enum { /* q_scale, k_scale, v_scale */
+       OCTAVO_GRANULARITY_NONE = 0,
+       OCTAVO_GRANULARITY_TENSOR = 1,
+       OCTAVO_GRANULARITY_BLOCK = 2,
+       OCTAVO_GRANULARITY_WARP = 3,
+       OCTAVO_GRANULARITY_THREAD = 4,
+       OCTAVO_GRANULARITY_TOKEN = 5,
+       OCTAVO_GRANULARITY_TOKEN_FOLDED = 6,
+       OCTAVO_GRANULARITY_CHANNEL = 7,
+       OCTAVO_GRANULARITY_BLOCK_CHANNEL = 8
+};
+enum { /* p */
+       OCTAVO_WEIGHT_INPUT = 0,
+       OCTAVO_WEIGHT_F16 = 1,
+       OCTAVO_WEIGHT_S8 = 2,
+       OCTAVO_WEIGHT_U8 = 3,
+       OCTAVO_WEIGHT_U16 = 4,
+       OCTAVO_WEIGHT_E4M3 = 5,
+       OCTAVO_WEIGHT_E5M2 = 6
+};
+enum { OCTAVO_MAXIMUM_RUNNING = 0, OCTAVO_MAXIMUM_BLOCK = 1 }; /* p_reference */
+enum { OCTAVO_ROW_SUM_WEIGHTS = 0, OCTAVO_ROW_SUM_CODES = 1 }; /* row_sum */
+enum {                                                         /* accumulator */
+       OCTAVO_ACCUMULATOR_F32 = 0,
+       OCTAVO_ACCUMULATOR_F16 = 1,
+       OCTAVO_ACCUMULATOR_SM89 = 2,
+       OCTAVO_ACCUMULATOR_SM90 = 3,
+       OCTAVO_ACCUMULATOR_SM100 = 4
+};
+
+typedef struct octavo_recipe_t {
+  size_t struct_size;
+  int32_t scores;
+  int32_t q_scale;
+  int32_t k_scale;
+  int32_t hadamard; /* this and the other switches: 0 or 1 */
+  int32_t smooth_q;
+  int32_t smooth_k;
+  int32_t smooth_v;
+  int32_t p;
+  int32_t p_range;
+  int32_t p_reference;
+  int32_t row_sum;
+  int32_t values;
+  int32_t v_scale;
+  int32_t hadamard_v;
+  int32_t channel_gains;
+  int32_t key_block;
+  int32_t accumulator;
+  int32_t two_level;
+  double v_range; /* 0 = that of the format */
+} octavo_recipe_t;
+/** The default, "int8". */
+/* clang-format off */
+#define OCTAVO_RECIPE_INIT                                                                                     \
+  {sizeof(octavo_recipe_t), OCTAVO_FORMAT_S8, OCTAVO_GRANULARITY_TOKEN, OCTAVO_GRANULARITY_TOKEN, 1, 1, 1, 0,  \
+   OCTAVO_WEIGHT_U8, 255, OCTAVO_MAXIMUM_BLOCK, OCTAVO_ROW_SUM_WEIGHTS, OCTAVO_FORMAT_S8,                      \
+   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0}
+/* clang-format on */
+
+/** From text: a preset's name followed by any number of ",field=value" ("int8,smooth_q=off"). `recipe->struct_size`
+ *  must be set. */
+OCTAVO_API octavo_status_t octavo_recipe_parse(const char* text, octavo_recipe_t* recipe);
+/** The text that parses back to the recipe, cut to `capacity` bytes with its final zero. `length`, where not null, is
+ *  the whole text's, without the zero; with a capacity of 0 nothing else is written. */
+OCTAVO_API octavo_status_t octavo_recipe_text(const octavo_recipe_t* recipe, char* buffer, size_t capacity,
+                                              size_t* length);
+/** One field as text ("smooth_q" -> "on"), written like octavo_recipe_text(). */
+OCTAVO_API octavo_status_t octavo_recipe_get(const octavo_recipe_t* recipe, const char* field, char* buffer,
+                                             size_t capacity, size_t* length);
+OCTAVO_API octavo_status_t octavo_recipe_set(octavo_recipe_t* recipe, const char* field, const char* value);
+/** Whether the composition has a meaning. */
+OCTAVO_API octavo_status_t octavo_recipe_check(const octavo_recipe_t* recipe);
+
+/** Presets, the default first; NULL from octavo_recipe_count() on. */
+OCTAVO_API size_t octavo_recipe_count(void);
+OCTAVO_API const char* octavo_recipe_name(size_t index);
+OCTAVO_API const char* octavo_recipe_summary(size_t index);
+/** The fields' names; NULL from octavo_recipe_field_count() on. */
+OCTAVO_API size_t octavo_recipe_field_count(void);
+OCTAVO_API const char* octavo_recipe_field_name(size_t index);
+
+/* ---- How a call runs ---- */
+
+typedef void (*octavo_task_t)(void* context, int64_t task);
+
+/** The caller's own threads. run() calls task(context, i) once for every i in 0..tasks-1, in any order and on any
+ *  threads, and returns when all these calls have returned. It must not throw and not jump out. */
+typedef struct octavo_runner_t {
+  size_t struct_size;
+  void (*run)(void* user, int64_t tasks, octavo_task_t task, void* context);
+  void* user;
+  int32_t threads; /* how many tasks may run at the same time, 1 to 1024 */
+  int32_t reserved;
+} octavo_runner_t;
+#define OCTAVO_RUNNER_INIT {sizeof(octavo_runner_t), NULL, NULL, 1, 0}
+
+typedef struct octavo_execution_t {
+  size_t struct_size;
+  const char* implementation;    /* "avx512_vnni"; NULL or "" = the best that this machine and the call allow */
+  const octavo_runner_t* runner; /* NULL = octavo's own threads */
+  void* stream;                  /* CUDA stream for device tensors; NULL on the CPU */
+  void* workspace;               /* scratch memory, 64-byte aligned; with it the call allocates nothing */
+  size_t workspace_bytes;
+} octavo_execution_t;
+#define OCTAVO_EXECUTION_INIT {sizeof(octavo_execution_t), NULL, NULL, NULL, NULL, 0}
+
+/** Threads of octavo's own pool, the caller included; 0 (and negative values) = as many as the machine gives. */
+OCTAVO_API void octavo_set_num_threads(int32_t threads);
+OCTAVO_API int32_t octavo_num_threads(void);
+
+/** Implementations of this build, best first; NULL from octavo_implementation_count() on. */
+OCTAVO_API size_t octavo_implementation_count(void);
+OCTAVO_API const char* octavo_implementation_name(size_t index);
+OCTAVO_API const char* octavo_implementation_description(size_t index);
+/** Why it cannot run on this machine; "" when it can. */
+OCTAVO_API const char* octavo_implementation_reason(size_t index);
+/** For later calls of the whole process; NULL or "" returns to the automatic choice. */
+OCTAVO_API octavo_status_t octavo_force_implementation(const char* name);
+/** What calls that name none will use. */
+OCTAVO_API octavo_status_t octavo_active_implementation(const char** name);
+/** Who served the calling thread's last successful call; "" before the first. */
+OCTAVO_API const char* octavo_last_implementation(void);
+/** "avx2 fma avx512f ..."; NULL if there is no memory for it. */
+OCTAVO_API const char* octavo_processor_features(void);
+
+/** Of the library, as OCTAVO_VERSION is of the headers. */
+OCTAVO_API const char* octavo_version(void);
+
+/* ---- Quantized tensors ---- */
+
+enum { OCTAVO_ROLE_Q = 0, OCTAVO_ROLE_K = 1, OCTAVO_ROLE_V = 2 };
+
+/** Codes and scales that somebody else owns; quantize.hpp has the shapes. */
+typedef struct octavo_quantized_view_t {
+  size_t struct_size;
+  const octavo_tensor_t* codes;
+  const octavo_tensor_t* scales; /* NULL where the recipe has none */
+  const octavo_tensor_t* mean;   /* NULL where nothing was subtracted */
+  const octavo_recipe_t* recipe; /* the one the codes were made for; NULL = the default */
+  int32_t role;
+  int32_t layout;
+  int32_t rotated; /* 0 or 1 */
+  int32_t reserved;
+} octavo_quantized_view_t;
+#define OCTAVO_QUANTIZED_VIEW_INIT \
+  {sizeof(octavo_quantized_view_t), NULL, NULL, NULL, NULL, OCTAVO_ROLE_Q, OCTAVO_NHD, 0, 0}
+
+/** Codes and scales that octavo owns, until octavo_quantized_free(). */
+typedef struct octavo_quantized_t octavo_quantized_t;
+
+/** Errors: invalid_argument (shape, dtype), unimplemented (the recipe keeps this operand in floats). On an error
+ *  *result is NULL. */
+OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const octavo_recipe_t* recipe,
+                                           int32_t layout, const octavo_execution_t* execution,
+                                           octavo_quantized_t** result);
+/** What it holds, valid until it is freed; NULL for NULL. To be read and handed on by its pointer: its struct_size is
+ *  the library's, which may be larger than the program's. */
+OCTAVO_API const octavo_quantized_view_t* octavo_quantized_view(const octavo_quantized_t* quantized);
+OCTAVO_API void octavo_quantized_free(octavo_quantized_t* quantized);
+OCTAVO_API octavo_status_t octavo_dequantize(const octavo_quantized_view_t* x, const octavo_tensor_t* out,
+                                             const octavo_execution_t* execution);
+
+/* ---- Attention ---- */
+
+enum { OCTAVO_CAUSAL_NONE = 0, OCTAVO_CAUSAL_BOTTOM_RIGHT = 1, OCTAVO_CAUSAL_TOP_LEFT = 2 };
+
+/** NULL = not given. q, k and v each as floats or as codes. */
+typedef struct octavo_attention_inputs_t {
+  size_t struct_size;
+  const octavo_tensor_t* q;
+  const octavo_tensor_t* k;
+  const octavo_tensor_t* v;
+  const octavo_tensor_t* out;
+  const octavo_tensor_t* lse;
+  const octavo_quantized_view_t* quantized_q;
+  const octavo_quantized_view_t* quantized_k;
+  const octavo_quantized_view_t* quantized_v;
+  const octavo_tensor_t* mask;
+  const octavo_tensor_t* alibi_slopes;
+  const octavo_tensor_t* sinks;
+  const octavo_tensor_t* kv_lens;
+  const octavo_tensor_t* cu_seqlens_q;
+  const octavo_tensor_t* cu_seqlens_k;
+  int32_t layout;
+  int32_t reserved;
+} octavo_attention_inputs_t;
+/* clang-format off */
+#define OCTAVO_ATTENTION_INPUTS_INIT                                                                        \
+  {sizeof(octavo_attention_inputs_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+   NULL, NULL, OCTAVO_NHD, 0}
+/* clang-format on */
+
+typedef struct octavo_attention_params_t {
+  size_t struct_size;
+  const octavo_recipe_t* recipe; /* NULL = the default */
+  double softmax_scale;          /* NaN = 1 / sqrt(head_dim) */
+  int64_t window_left;           /* -1 = unlimited */
+  int64_t window_right;
+  double softcap; /* 0 = off */
+  int32_t causal;
+  int32_t reserved;
+} octavo_attention_params_t;
+#define OCTAVO_ATTENTION_PARAMS_INIT {sizeof(octavo_attention_params_t), NULL, NAN, -1, -1, 0, OCTAVO_CAUSAL_NONE, 0}
+
+/** params and execution may be NULL: the defaults. */
+OCTAVO_API octavo_status_t octavo_attention(const octavo_attention_inputs_t* inputs,
+                                            const octavo_attention_params_t* params,
+                                            const octavo_execution_t* execution);
+/** Bytes of scratch memory with which octavo_attention() on these arguments allocates nothing; data pointers may be
+ *  NULL here, except those of kv_lens and cu_seqlens. */
+OCTAVO_API octavo_status_t octavo_workspace_size(const octavo_attention_inputs_t* inputs,
+                                                 const octavo_attention_params_t* params,
+                                                 const octavo_execution_t* execution, size_t* bytes);
+
+/** Joins partial results over disjoint key sets; o_*: f32 [B, M, H, Dv] or [B, H, M, Dv], lse_*: f32 [B, H, M]. */
+OCTAVO_API octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const octavo_tensor_t* lse_a,
+                                              const octavo_tensor_t* o_b, const octavo_tensor_t* lse_b,
+                                              const octavo_tensor_t* out, const octavo_tensor_t* lse, int32_t layout);
+
+#ifdef __cplusplus
+}
+#endif
