@@ -50,6 +50,8 @@ void choose_forms(Plan& plan) {
   plan.rotate_v = recipe.hadamard_v;
   plan.smooth_q = recipe.smooth_q;
   plan.smooth_k = recipe.smooth_k;
+  plan.owes_constant =
+      recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
   plan.modifies_scores = problem.modifies_scores();
   plan.v_statistics = !problem.v.quantized && (recipe.values == Format::f16 ||
                                                (plan.value == ValueForm::s8 && recipe.v_scale == Granularity::tensor));

@@ -98,6 +98,7 @@ struct Plan {
   bool running_maximum = false, sum_codes = false;
   bool fold = false;
   bool rotate_qk = false, rotate_v = false, smooth_q = false, smooth_k = false;
+  bool owes_constant = false;    // what smooth_k took off every score of a row is asked for: LSE, softcap, sinks
   bool modifies_scores = false;  // softcap, masks, ALiBi: scores and the fold's b are kept apart
   bool v_statistics = false;     // V needs its amax before it can be packed
 

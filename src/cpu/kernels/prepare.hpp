@@ -60,12 +60,11 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
     rotation_signs(signs, problem.head_dim);
     const std::int64_t width = padded(problem.head_dim);
     float* sums = sums_of(partial);
-    for (std::int64_t d = 0; d < 2 * width; ++d) sums[d] = 0;
-    for (std::int64_t r = first; r < last; ++r) {
-      load_prepared<S>(problem.k, problem.k.offset(b, kv_head, rows.k_begin + r), problem.head_dim,
+    sum_rows<S>(last - first, problem.head_dim, sums, sums + width, [&](std::int64_t r) __attribute__((always_inline)) {
+      load_prepared<S>(problem.k, problem.k.offset(b, kv_head, rows.k_begin + first + r), problem.head_dim,
                        plan.rotate_qk ? signs : nullptr, row);
-      add_to_sums<S>(row, problem.head_dim, sums, sums + width);
-    }
+      return row;
+    });
   }
   if (plan.v_statistics) {
     partial->v_amax = 0;
@@ -164,10 +163,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         scale = caller_scale(k, groups, batch_head, first + r0 + r);
       } else {
         load_prepared<S>(k, at, dim, plan.rotate_qk ? signs : nullptr, row);
-        if (plan.smooth_k)
-          for (std::int64_t d = 0; d < width; d += S::kLanes)
-            S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));
-        const RowRange range = row_range<S>(row, dim);
+        const RowRange range = plan.smooth_k ? centre_row<S>(row, mean, dim) : row_range<S>(row, dim);
         finite = range.finite;
         // The addend poisons whoever sees the key; see prepare_queries for why its words are zero.
         if (!finite && plan.score != ScoreForm::s8) std::memset(row, 0, static_cast<std::size_t>(width) * 4);

@@ -62,15 +62,52 @@ OCTAVO_INLINE std::int32_t quantize_row(const float* x, std::int64_t dim, float 
   return total;
 }
 
-// sums[c] += the row's finite values, counts[c] += 1 for each: one row of the mean law.
+// row -= mean, and its range.
 template <class S>
-OCTAVO_INLINE void add_to_sums(const float* x, std::int64_t dim, float* sums, float* counts) {
+OCTAVO_INLINE RowRange centre_row(float* x, const float* mean, std::int64_t dim) {
+  auto best = S::set1(0.0f), poison = S::set1(0.0f);
+  for (std::int64_t d = 0; d < dim; d += S::kLanes) {
+    const auto centred = S::sub(S::load(x + d), S::load(mean + d));
+    S::store(x + d, centred);
+    const auto v = S::abs(centred);
+    best = S::max(v, best);
+    poison = S::fma(v, S::set1(0.0f), poison);
+  }
+  if (S::all(S::is_finite(poison))) return {S::reduce_max(best), true};
+  return row_range<S>(x, dim);
+}
+
+// Channel sums of one block of the mean law, a row at a time: sums[c] += x[c]. Where something is not finite the sums
+// are no numbers, and are taken anew with add_finite_to_sums.
+template <class S>
+OCTAVO_INLINE void add_to_sums(const float* x, std::int64_t dim, float* sums) {
+  for (std::int64_t d = 0; d < dim; d += S::kLanes) S::store(sums + d, S::add(S::load(sums + d), S::load(x + d)));
+}
+template <class S>
+OCTAVO_INLINE bool sums_are_finite(const float* sums, std::int64_t dim) {
+  auto poison = S::set1(0.0f);
+  for (std::int64_t d = 0; d < dim; d += S::kLanes) poison = S::fma(S::load(sums + d), S::set1(0.0f), poison);
+  return S::all(S::is_finite(poison));
+}
+// The law to the letter: finite values only, counts[c] += 1 for each.
+template <class S>
+OCTAVO_INLINE void add_finite_to_sums(const float* x, std::int64_t dim, float* sums, float* counts) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) {
     const auto v = S::load(x + d);
     const auto finite = S::is_finite(v);
     S::store(sums + d, S::add(S::load(sums + d), S::select(finite, v, S::set1(0.0f))));
     S::store(counts + d, S::add(S::load(counts + d), S::select(finite, S::set1(1.0f), S::set1(0.0f))));
   }
+}
+
+// sums[0..width) and counts[0..width) of `rows` rows that row(r) hands out (dense, padded).
+template <class S, class Row>
+OCTAVO_INLINE void sum_rows(std::int64_t rows, std::int64_t dim, float* sums, float* counts, const Row& row) {
+  for (std::int64_t d = 0; d < padded(dim); ++d) sums[d] = 0, counts[d] = static_cast<float>(rows);
+  for (std::int64_t r = 0; r < rows; ++r) add_to_sums<S>(row(r), dim, sums);
+  if (sums_are_finite<S>(sums, dim)) return;
+  for (std::int64_t d = 0; d < padded(dim); ++d) sums[d] = counts[d] = 0;
+  for (std::int64_t r = 0; r < rows; ++r) add_finite_to_sums<S>(row(r), dim, sums, counts);
 }
 
 }  // namespace

@@ -27,11 +27,12 @@ void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   rotation_signs(signs, problem.dim);
   alignas(64) float row[kMaxPadded];
   float* sums = sums_of(call, head, unit);
-  for (std::int64_t d = 0; d < 2 * plan.width; ++d) sums[d] = 0;
-  for (std::int64_t r = rows.first; r < rows.last; ++r) {
-    load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
-    add_to_sums<S>(row, problem.dim, sums, sums + plan.width);
-  }
+  sum_rows<S>(rows.last - rows.first, problem.dim, sums, sums + plan.width,
+              [&](std::int64_t r) __attribute__((always_inline)) {
+                load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, rows.first + r), problem.dim,
+                                 plan.rotate ? signs : nullptr, row);
+                return row;
+              });
   if (problem.role != Role::q) return;
   float* mean = mean_of_unit(call, head, unit);
   for (std::int64_t d = 0; d < problem.dim; ++d)

@@ -74,14 +74,15 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
   }
   if (!q.quantized) {
     const std::int64_t from = smooth ? block_first : first, to = smooth ? block_last : first + rows;
-    alignas(64) float counts[kMaxPadded] = {};
-    for (std::int64_t r = from; r < to; ++r) {
-      float* x = buffer + (r - block_first) * width;
-      load_prepared<S>(q, q.offset(b, head, sequence.q_begin + r), dim, plan.rotate_qk ? signs : nullptr, x);
-      if (smooth) add_to_sums<S>(x, dim, mean, counts);
-    }
-    if (smooth)
+    for (std::int64_t r = from; r < to; ++r)
+      load_prepared<S>(q, q.offset(b, head, sequence.q_begin + r), dim, plan.rotate_qk ? signs : nullptr,
+                       buffer + (r - block_first) * width);
+    if (smooth) {
+      alignas(64) float counts[kMaxPadded];
+      sum_rows<S>(to - from, dim, mean, counts,
+                  [&](std::int64_t r) __attribute__((always_inline)) { return buffer + r * width; });
       for (std::int64_t d = 0; d < width; ++d) mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
+    }
   }
 
   for (std::int64_t i = 0; i < (rows + kGroupRows - 1) / kGroupRows * kGroupRows; ++i) {
@@ -101,16 +102,14 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
       sum = load_codes(q, q.offset(b, head, sequence.q_begin + first + i), dim, codes);
       const float scale = caller_scale(q, groups, batch_head, first + i);
       vectors.factor[i] = scale;
-      if (plan.smooth_k) {  // the row as it was before K's mean was taken off
+      if (plan.owes_constant) {  // the row as it was before K's mean was taken off
         for (std::int64_t d = 0; d < width; d += S::kLanes)
           S::store(x + d, S::fma(S::to_f32(S::load_s8(codes + d)), S::set1(scale), S::load(mean + d)));
         vectors.constant[i] = plan.softmax_scale * dot<S>(x, key_mean, width);
       }
     } else {
-      if (plan.smooth_k) vectors.constant[i] = plan.softmax_scale * dot<S>(x, key_mean, width);
-      if (smooth)
-        for (std::int64_t d = 0; d < width; d += S::kLanes) S::store(x + d, S::sub(S::load(x + d), S::load(mean + d)));
-      const RowRange range = row_range<S>(x, dim);
+      if (plan.owes_constant) vectors.constant[i] = plan.softmax_scale * dot<S>(x, key_mean, width);
+      const RowRange range = smooth ? centre_row<S>(x, mean, dim) : row_range<S>(x, dim);
       vectors.factor[i] = 1;
       // A poisoned row is NaN through its factor; its words are zero, so that no NaN of the caller's own making (whose
       // payload the exponent arithmetic of exp2 could destroy) enters the scores.

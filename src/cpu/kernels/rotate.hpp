@@ -9,13 +9,14 @@
 namespace octavo::cpu {
 namespace {
 
-// Walsh-Hadamard over kVectors * kLanes channels, held in registers.
+// Walsh-Hadamard over kVectors * kLanes channels, held in registers; signs are flipped on the way in (null: not).
 template <class S, int kVectors>
-OCTAVO_INLINE void hadamard_vectors(float* x) {
+OCTAVO_INLINE void hadamard_vectors(float* x, const std::int32_t* signs) {
   typename S::f32 v[kVectors];
 #pragma GCC unroll 64
   for (int i = 0; i < kVectors; ++i) {
     v[i] = S::load(x + i * S::kLanes);
+    if (signs != nullptr) v[i] = S::from_bits(S::xor_s32(S::bits(v[i]), S::load(signs + i * S::kLanes)));
     if constexpr (S::kLanes >= 2) v[i] = S::template butterfly<1>(v[i]);
     if constexpr (S::kLanes >= 4) v[i] = S::template butterfly<2>(v[i]);
     if constexpr (S::kLanes >= 8) v[i] = S::template butterfly<4>(v[i]);
@@ -37,28 +38,42 @@ OCTAVO_INLINE void hadamard_vectors(float* x) {
 }
 
 template <class S>
-OCTAVO_INLINE void hadamard_block(float* x, std::int64_t n) {
+OCTAVO_INLINE void flip_signs(float* x, const std::int32_t* signs, std::int64_t dim) {
+  for (std::int64_t c = 0; c < dim; c += S::kLanes)
+    S::store(x + c, S::from_bits(S::xor_s32(S::bits(S::load(x + c)), S::load(signs + c))));
+}
+
+// Shorter than a vector (the padding lanes stay what they are), or longer than the registers hold.
+template <class S>
+OCTAVO_INLINE void hadamard_other(float* x, const std::int32_t* signs, std::int64_t n) {
+  for (std::int64_t c = 0; signs != nullptr && c < n; ++c)
+    if (signs[c] != 0) x[c] = -x[c];
+  laws::hadamard(x, n);
+}
+
+template <class S>
+OCTAVO_INLINE void hadamard_block(float* x, const std::int32_t* signs, std::int64_t n) {
   switch (n / S::kLanes) {
     case 1:
-      return hadamard_vectors<S, 1>(x);
+      return hadamard_vectors<S, 1>(x, signs);
     case 2:
-      return hadamard_vectors<S, 2>(x);
+      return hadamard_vectors<S, 2>(x, signs);
     case 4:
-      return hadamard_vectors<S, 4>(x);
+      return hadamard_vectors<S, 4>(x, signs);
     case 8:
-      return hadamard_vectors<S, 8>(x);
+      return hadamard_vectors<S, 8>(x, signs);
     case 16:
-      return hadamard_vectors<S, 16>(x);
+      return hadamard_vectors<S, 16>(x, signs);
     default:
-      return laws::hadamard(x, n);  // shorter than a vector, or longer than the registers hold
+      return hadamard_other<S>(x, signs, n);
   }
 }
 
 template <class S>
-OCTAVO_INLINE void hadamard_blocks(float* x, std::int64_t dim) {
+OCTAVO_INLINE void hadamard_blocks(float* x, const std::int32_t* signs, std::int64_t dim) {
   for (std::int64_t begin = 0; begin < dim;) {
     const std::int64_t n = laws::rotation_block(dim - begin);
-    hadamard_block<S>(x + begin, n);
+    hadamard_block<S>(x + begin, signs == nullptr ? nullptr : signs + begin, n);
     begin += n;
   }
 }
@@ -69,21 +84,14 @@ OCTAVO_INLINE void rotation_signs(std::int32_t* signs, std::int64_t dim) {
   for (std::int64_t c = 0; c < padded(dim); ++c) signs[c] = c < dim && laws::rotation_negates(c) ? INT32_MIN : 0;
 }
 
-template <class S>
-OCTAVO_INLINE void flip_signs(float* x, const std::int32_t* signs, std::int64_t dim) {
-  for (std::int64_t c = 0; c < dim; c += S::kLanes)
-    S::store(x + c, S::from_bits(S::xor_s32(S::bits(S::load(x + c)), S::load(signs + c))));
-}
-
 // Rows and signs are padded to whole vectors (rows with zeros or anything: padding lanes keep their place).
 template <class S>
 OCTAVO_INLINE void rotate_row(float* x, const std::int32_t* signs, std::int64_t dim) {
-  flip_signs<S>(x, signs, dim);
-  hadamard_blocks<S>(x, dim);
+  hadamard_blocks<S>(x, signs, dim);
 }
 template <class S>
 OCTAVO_INLINE void rotate_row_back(float* x, const std::int32_t* signs, std::int64_t dim) {
-  hadamard_blocks<S>(x, dim);
+  hadamard_blocks<S>(x, nullptr, dim);
   flip_signs<S>(x, signs, dim);
 }
 
