@@ -77,8 +77,10 @@ BlockWeights weights_of_block(std::span<const double> scores, std::span<const do
     t_max = std::max(t_max, t[j]);
   }
   result.maximum = std::max(running_maximum, t_max + r);
-  const double reference = recipe.p_reference == MaximumReference::block ? t_max : result.maximum - r;
-  result.reference = reference + r;
+  const bool running = recipe.p_reference == MaximumReference::running;
+  const double reference = running ? result.maximum - r : t_max;
+  // Not (M - r) + r: scores of 1e30 round it away from M by more than exp2 can take.
+  result.reference = running ? result.maximum : t_max + r;
 
   for (std::size_t j = 0; j < scores.size(); ++j) {
     if (!result.attends[j]) continue;

@@ -83,6 +83,18 @@ INSTANTIATE_TEST_SUITE_P(Recipes, NonFinite,
                                                                                                : "_minus");
                          });
 
+TEST(NonFiniteCall, HugeScoresStayFinite) {
+  for (const char* recipe : {"exact", "int8", "int_flash", "int_flash_half", "sage1", "sage2_8b"}) {
+    Case c(9, 400, 16);
+    for (float& x : c.k) x *= 1e30f;
+    c.run(recipe);
+    for (std::int64_t row = 0; row < c.m; ++row) {
+      ASSERT_TRUE(row_is_finite(c, row)) << recipe << " row " << row;
+      ASSERT_TRUE(std::isfinite(c.lse[static_cast<std::size_t>(row)])) << recipe << " row " << row;
+    }
+  }
+}
+
 TEST(NonFiniteCall, MaskValues) {
   Case c(4, 30, 16);
   std::vector<float> mask(static_cast<std::size_t>(c.m * c.n), 0.0f);
