@@ -1,5 +1,5 @@
-"""A CI that promises torch or onnx (OCTAVO_REQUIRE_TORCH=1, OCTAVO_REQUIRE_ONNX=1) fails without it; elsewhere its tests
-are skipped."""
+"""A CI that promises torch or onnx (OCTAVO_REQUIRE_TORCH=1, OCTAVO_REQUIRE_ONNX=1) fails without it; elsewhere its
+tests are skipped."""
 
 import os
 import pathlib
@@ -20,7 +20,8 @@ TESTS = {
 def test_missing(package, required, code):
     test, skipped = TESTS[package]
     words = "cannot be imported" if required == "1" else skipped
-    script = f"import sys, pytest; sys.modules[{package!r}] = None; sys.exit(pytest.main(['-q', '-rs', {str(HERE / test)!r}]))"
+    arguments = ["-q", "-rs", str(HERE / test)]
+    script = f"import sys, pytest; sys.modules[{package!r}] = None; sys.exit(pytest.main({arguments}))"
     environment = {**os.environ, f"OCTAVO_REQUIRE_{package.upper()}": required}
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, cwd=HERE

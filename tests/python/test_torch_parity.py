@@ -49,7 +49,7 @@ def test_the_cases_have_everything():
         for value in values:
             assert seen[kind, value] >= 5, f"{kind} {value}"
     options = {
-        "causal": lambda c: bool(c.causal), "window": lambda c: c.window != (-1, -1), "mask": lambda c: c.mask != "none",
+        "causal": lambda c: c.causal, "window": lambda c: c.window != (-1, -1), "mask": lambda c: c.mask != "none",
         "softcap": lambda c: c.softcap > 0, "sinks": lambda c: c.sinks, "alibi": lambda c: c.alibi != "none",
         "lens": lambda c: c.lens != "none", "empty": lambda c: 0 in (c.batch, c.rows, c.keys),
         "odd value dim": lambda c: c.value_dim % 16 and c.value_dim != c.dim, "group": lambda c: c.heads > c.kv_heads,
@@ -72,8 +72,9 @@ def test_sdpa(torch, seed):
     given = dict(options)
     if case.lens == "packed":
         q = torch.cat([q[b, :, : rows[b]] for b in range(case.batch)] or [q.new_zeros(case.heads, 0, case.dim)], 1)
-        k, v = (torch.cat([x[b, :, : keys[b]] for b in range(case.batch)] or [x.new_zeros(case.kv_heads, 0, x.shape[3])], 1)
-                for x in (k, v))  # fmt: skip
+        nothing = [x.new_zeros(x.shape[1], 0, x.shape[3]) for x in (k, v)]
+        k, v = (torch.cat([x[b, :, : keys[b]] for b in range(case.batch)] or [empty], 1)
+                for x, empty in zip((k, v), nothing))  # fmt: skip
         for name, counts in (("cu_seqlens_q", rows), ("cu_seqlens_k", keys)):
             given[name] = torch.tensor([0, *counts]).cumsum(0).to(torch.int32)
         shape = (case.heads, q.shape[1])
