@@ -1,9 +1,20 @@
-"""Shared by all Python tests: seeded data, and torch as a dependency that CI may not silently lack."""
+"""Shared by all Python tests: seeded data, every implementation, and torch as a dependency that CI may not lack."""
 
 import os
 
 import numpy as np
 import pytest
+
+import octavo
+
+CPUS = [entry["name"] for entry in octavo.info()["implementations"] if entry["supported"]]
+
+
+@pytest.fixture(params=CPUS)
+def implementation(request):
+    """Calls of the test run on each implementation that this machine has, the reference included."""
+    with octavo.implementation(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import CPUS
 from onnx_operator import call_of, inputs_of, output_of
 from oracle import relative_error
 
@@ -34,7 +35,6 @@ def collect():
 
 
 CASES, MISSING = collect()
-CPUS = [entry["name"] for entry in octavo.info()["implementations"] if entry["supported"]]
 
 
 def test_onnx_is_there():

@@ -120,12 +120,12 @@ def test_quantized(torch, tensors, qkv):
     assert octavo.quantize(tensors[0], role="q", recipe="int4").codes.dtype == torch.uint8
 
 
-def test_merge_and_extras(torch, tensors):
+def test_merge_and_extras(implementation, torch, tensors):
     q, k, v = tensors
     mask = torch.rand(4, 5, 9) < 0.8
-    whole = octavo.reference.attention(q, k, v, recipe="exact", mask=mask)
-    a = octavo.reference.attention(q, k[:, :4], v[:, :4], recipe="exact", mask=mask[..., :4], return_lse=True)
-    b = octavo.reference.attention(q, k[:, 4:], v[:, 4:], recipe="exact", mask=mask[..., 4:].numpy(), return_lse=True)
+    whole = octavo.attention(q, k, v, recipe="exact", mask=mask)
+    a = octavo.attention(q, k[:, :4], v[:, :4], recipe="exact", mask=mask[..., :4], return_lse=True)
+    b = octavo.attention(q, k[:, 4:], v[:, 4:], recipe="exact", mask=mask[..., 4:].numpy(), return_lse=True)
     o, lse = octavo.merge_state(*a, *b)
     assert isinstance(o, torch.Tensor) and isinstance(lse, torch.Tensor)
     assert relative_error(o.numpy(), whole.numpy()) < 1e-6
