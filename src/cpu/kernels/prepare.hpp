@@ -69,8 +69,11 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   if (plan.v_statistics) {
     partial->v_amax = 0;
     partial->v_finite = true;
+    alignas(64) std::int32_t signs[kMaxPadded];
+    if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
     for (std::int64_t r = first; r < last; ++r) {
-      load_row<S>(problem.v, problem.v.offset(b, kv_head, rows.k_begin + r), problem.value_dim, row);
+      load_prepared<S>(problem.v, problem.v.offset(b, kv_head, rows.k_begin + r), problem.value_dim,
+                       plan.rotate_v ? signs : nullptr, row);
       const RowRange range = row_range<S>(row, problem.value_dim);
       if (range.amax > partial->v_amax) partial->v_amax = range.amax;
       partial->v_finite = partial->v_finite && range.finite;
