@@ -27,14 +27,16 @@ void choose_forms(Plan& plan) {
   const Problem& problem = *plan.problem;
   const Recipe& recipe = problem.recipe;
   const bool bf16 = plan.policy.bf16 && problem.q.dtype == DType::bf16 && !problem.q.quantized;
+  // bf16 products take the caller's own numbers; what a rotation or a mean made of them has more digits than bf16.
+  const bool changes_scores = recipe.hadamard || recipe.smooth_q || recipe.smooth_k;
   if (recipe.scores == Format::input) {
-    plan.score = bf16 ? ScoreForm::bf16 : ScoreForm::f32;
+    plan.score = bf16 && !changes_scores ? ScoreForm::bf16 : ScoreForm::f32;
   } else {
     plan.score = ScoreForm::s8;
     plan.qk_range = recipe.scores == Format::s4 ? laws::kRangeS4 : laws::kRangeS8;
   }
   if (recipe.values == Format::input) {
-    plan.value = bf16 ? ValueForm::bf16 : ValueForm::f32;
+    plan.value = bf16 && !recipe.hadamard_v ? ValueForm::bf16 : ValueForm::f32;
   } else if (recipe.values == Format::f16) {
     plan.value = ValueForm::f16_as_f32;
   } else {
