@@ -42,8 +42,8 @@ Status run(const AttentionInputs& inputs, const AttentionParams& params, const E
   FixedRunner runner(runner_of(execution));
   std::size_t bytes = 0;
   if (selection->cpu != nullptr) {
-    bytes = cpu::workspace_size(*selection->cpu, problem, runner.threads());
-    ScratchMemory scratch(execution, empty ? 0 : bytes);
+    if (!empty) bytes = cpu::workspace_size(*selection->cpu, problem, runner.threads());
+    ScratchMemory scratch(execution, bytes);
     if (!scratch.status().ok()) return scratch.status();
     if (!empty) cpu::attention(*selection->cpu, problem, runner, scratch.data());
   } else if (!empty) {
