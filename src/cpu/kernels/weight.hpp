@@ -21,8 +21,9 @@ struct IntegerWeights {
     typename S::s32 code[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) code[u] = S::round_to_s32(p[u]);
     S::store_u8x4(to, code[0], code[1], code[2], code[3]);
+    // An integer cannot be NaN, and a row that holds one must not end finite: 0 p carries it into the sum.
     if constexpr (kSum == SumOf::codes)
-      for (int u = 0; u < kWeightVectors; ++u) p[u] = S::to_f32(code[u]);
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = S::fma(p[u], S::set1(0.0f), S::to_f32(code[u]));
   }
   OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quartic<S>(x); }
 };
