@@ -128,6 +128,31 @@ def test_the_interpreter_runs_on_during_a_call(rng):
     assert during >= 3, f"{during} ticks of a millisecond in {1000 * elapsed:.0f} ms"
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_overhead_of_a_call(kind, request, capsys):
+    """A call on one row and one key is all overhead: 40 us are promised, 15 usual; the test allows for busy machines."""
+    x = np.ones((1, 1, 1, 16), np.float32)
+    mask, out = np.ones((1, 1), bool), np.empty_like(x)
+    if kind == "torch":
+        torch = request.getfixturevalue("torch")
+        x, mask, out = (torch.from_numpy(array) for array in (x, mask, out))
+
+    def microseconds(**given):
+        best = np.inf
+        for _ in range(30):
+            start = time.perf_counter()
+            for _ in range(50):
+                octavo.attention(x, x, x, **given)
+            best = min(best, (time.perf_counter() - start) / 50)
+        return 1e6 * best
+
+    plain = microseconds()
+    everything = microseconds(recipe="int8,smooth_q=off", causal=True, mask=mask, return_lse=True, out=out)
+    with capsys.disabled():
+        print(f"[{kind}: {plain:.1f} us a call, {everything:.1f} us with options] ", end="")
+    assert plain < 5 * 40 and everything < 5 * 60
+
+
 @pytest.mark.parametrize(
     "variable, value, words",
     [("OCTAVO_FORCE_IMPLEMENTATION", "avx1024", "avx1024"), ("OCTAVO_NUM_THREADS", "many", "many")],
