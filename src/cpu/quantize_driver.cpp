@@ -24,14 +24,14 @@ float range_of(DType codes) {
   }
 }
 
-// K's mean over all units of the head.
+// The mean over all rows of the head.
 void finish_mean(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   float* mean = mean_of_unit(call, head, 0);
   for (std::int64_t d = 0; d < plan.problem->dim; ++d) {
     float sum = 0;
     std::int64_t count = 0;
-    for (std::int64_t unit = 0; unit < plan.units; ++unit) {
+    for (std::int64_t unit = 0; unit < plan.mean_units; ++unit) {
       sum += sums_of(call, head, unit)[d];
       count += static_cast<std::int64_t>(sums_of(call, head, unit)[plan.width + d]);
     }
@@ -111,11 +111,13 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const Format format = problem.role == Role::v ? recipe.values : recipe.scores;
   plan.groups = laws::groups_of(problem.role, granularity, format, recipe.key_block);
   plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
-  plan.zero_scale_of_zero = granularity == Granularity::token_folded;
+  plan.zero_scale_of_zero =
+      problem.role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);
   plan.range = range_of(problem.codes.dtype);
   if (problem.role == Role::v && recipe.v_range > 0) plan.range = static_cast<float>(recipe.v_range);
   plan.unit_rows = granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
   plan.units = (problem.rows + plan.unit_rows - 1) / plan.unit_rows;
+  plan.mean_units = (problem.rows + laws::kMeanBlock - 1) / laws::kMeanBlock;
   plan.width = (problem.dim + 63) / 64 * 64;
 
   const std::int64_t heads = problem.batch * problem.heads;
@@ -126,7 +128,7 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   };
   const bool per_channel = laws::per_channel(granularity);
   plan.pending_at = take(4 * heads);
-  plan.sums_at = take(problem.mean != nullptr ? heads * plan.units * 2 * plan.width : 0);
+  plan.sums_at = take(problem.mean != nullptr ? heads * plan.mean_units * 2 * plan.width : 0);
   plan.ranges_at = take(heads * plan.units * (per_channel ? plan.width : plan.unit_rows));
   plan.inverses_at = take(heads * laws::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
   return plan;
@@ -144,15 +146,16 @@ void quantize(const Implementation& implementation, const QuantizeProblem& probl
   const std::int64_t heads = problem.batch * problem.heads, tasks = heads * plan.units;
   const int workers = std::max(runner.threads(), 1);
   for (std::int64_t head = 0; head < heads; ++head) {
-    pending_of(call, head)[0] = pending_of(call, head)[1] = plan.units;
-    if (plan.units == 0 && problem.mean != nullptr && problem.role == Role::k) finish_mean(call, head);
+    pending_of(call, head)[0] = plan.mean_units;
+    pending_of(call, head)[1] = plan.units;
+    if (plan.units == 0 && problem.mean != nullptr && problem.role != Role::q) finish_mean(call, head);
     if (plan.units == 0 && problem.scales != nullptr) finish_scales(call, head);
   }
   if (problem.mean != nullptr) {
-    for_each_task(runner, workers, tasks, [&](std::int64_t, std::int64_t task) {
-      const std::int64_t head = task / plan.units;
-      kernels.sum_unit(call, head, task % plan.units);
-      if (problem.role == Role::k && is_last(pending_of(call, head)[0])) finish_mean(call, head);
+    for_each_task(runner, workers, heads * plan.mean_units, [&](std::int64_t, std::int64_t task) {
+      const std::int64_t head = task / plan.mean_units;
+      kernels.sum_unit(call, head, task % plan.mean_units);
+      if (problem.role != Role::q && is_last(pending_of(call, head)[0])) finish_mean(call, head);
     });
   }
   if (problem.scales != nullptr) {

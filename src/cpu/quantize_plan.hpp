@@ -1,5 +1,5 @@
 // quantize() on the CPU in terms of units of rows: what each phase reads and writes in scratch memory.
-//   1 sums      channel sums of a unit (K's mean); the head's mean when its last unit is done
+//   1 sums      channel sums of 128 rows; the head's mean (K, V) when its last sums are done
 //   2 ranges    largest magnitude of every row or column of a unit; the head's scales when its last unit is done
 //   3 codes
 #pragma once
@@ -20,6 +20,7 @@ struct QuantizePlan {
   float range = 127;
   std::int64_t unit_rows = 128;  // a query block, a mean block or a key block
   std::int64_t units = 0;        // of a head
+  std::int64_t mean_units = 0;   // likewise, of 128 rows whatever the units: the mean's order of additions is fixed
   std::int64_t width = 0;        // padded channels
   std::size_t pending_at = 0, sums_at = 0, ranges_at = 0, inverses_at = 0;
   std::size_t bytes = 0;
@@ -32,14 +33,14 @@ struct QuantizeCall {
 
 QuantizePlan make_quantize_plan(const QuantizeProblem& problem);
 
-// Counters of the head: units to go in phase 1, in phase 2.
+// Counters of the head: what is to go in phase 1, in phase 2.
 OCTAVO_INLINE std::int64_t* pending_of(const QuantizeCall& call, std::int64_t head) {
   return reinterpret_cast<std::int64_t*>(call.scratch + call.plan->pending_at) + 2 * head;
 }
-// f32 [2][width]: sums and counts of a unit's channels.
+// f32 [2][width]: sums and counts of the channels of 128 rows.
 OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   return reinterpret_cast<float*>(call.scratch + call.plan->sums_at) +
-         (head * call.plan->units + unit) * 2 * call.plan->width;
+         (head * call.plan->mean_units + unit) * 2 * call.plan->width;
 }
 // Largest magnitudes, NaN where a value is not finite: f32 [rows] of a head, or f32 [units][width] for scales per
 // channel.

@@ -11,18 +11,19 @@ struct UnitRows {
   std::int64_t b, h, first, last;
 };
 
-OCTAVO_INLINE UnitRows rows_of_unit(const QuantizePlan& plan, std::int64_t head, std::int64_t unit) {
+OCTAVO_INLINE UnitRows rows_of_unit(const QuantizePlan& plan, std::int64_t head, std::int64_t unit,
+                                    std::int64_t unit_rows) {
   const QuantizeProblem& problem = *plan.problem;
-  const std::int64_t first = unit * plan.unit_rows, end = first + plan.unit_rows;
+  const std::int64_t first = unit * unit_rows, end = first + unit_rows;
   return {head / problem.heads, head % problem.heads, first, end < problem.rows ? end : problem.rows};
 }
 
-// Channel sums of the unit's rows; for Q that is already the unit's mean.
+// Channel sums of 128 rows; for Q that is already the mean of its block.
 template <class S>
 void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
-  const UnitRows rows = rows_of_unit(plan, head, unit);
+  const UnitRows rows = rows_of_unit(plan, head, unit, laws::kMeanBlock);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
   alignas(64) float row[kMaxPadded];
@@ -60,7 +61,7 @@ template <class S>
 void range_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
-  const UnitRows rows = rows_of_unit(plan, head, unit);
+  const UnitRows rows = rows_of_unit(plan, head, unit, plan.unit_rows);
   const bool per_channel = laws::per_channel(plan.groups.granularity);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
@@ -101,7 +102,7 @@ template <class S>
 void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
-  const UnitRows rows = rows_of_unit(plan, head, unit);
+  const UnitRows rows = rows_of_unit(plan, head, unit, plan.unit_rows);
   const bool per_channel = laws::per_channel(plan.groups.granularity);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
