@@ -6,6 +6,17 @@ if(NOT OCTAVO_INSTALL)
 endif()
 include(CMakePackageConfigHelpers)
 
+# A C program that links the static library needs the C++ runtime, too; it does not come with a C compiler's link.
+set(cxx_runtime ${CMAKE_CXX_IMPLICIT_LINK_LIBRARIES})
+list(FILTER cxx_runtime INCLUDE REGEX "^((stdc|c)[+][+]|m$)")
+list(REMOVE_DUPLICATES cxx_runtime)
+get_target_property(octavo_type octavo TYPE)
+if(octavo_type STREQUAL STATIC_LIBRARY)
+  target_link_libraries(octavo INTERFACE "$<INSTALL_INTERFACE:${cxx_runtime}>")
+endif()
+list(TRANSFORM cxx_runtime PREPEND -l)
+list(JOIN cxx_runtime " " cxx_runtime)
+
 install(TARGETS octavo EXPORT octavo_targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

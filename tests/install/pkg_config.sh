@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# pkg_config.sh COMPILER PREFIX shared|static: main.cpp built with what octavo.pc says, from a prefix that was moved
-# after it was installed.
+# pkg_config.sh COMPILER STANDARD SOURCE PREFIX shared|static: a program in C or C++ built with what octavo.pc says, from
+# a prefix that was moved after it was installed.
 set -euo pipefail
-compiler=$1 prefix=$2 kind=$3
-here=$(cd "$(dirname "$0")" && pwd)
+compiler=$1 standard=$2 source=$3 prefix=$4 kind=$5
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -13,7 +12,7 @@ export PKG_CONFIG_PATH=${pc%/*}
 static=()
 [ "$kind" = shared ] || static=(--static)
 read -r -a flags < <(pkg-config --cflags --libs "${static[@]}" octavo)
-"$compiler" -std=c++20 "$here/main.cpp" -o "$work/consumer" "${flags[@]}"
+"$compiler" "-std=$standard" -Wall -Werror "$source" -o "$work/consumer" "${flags[@]}"
 
 libdir=$(pkg-config --variable=libdir octavo)
 if [ "$kind" = shared ]; then
