@@ -2,7 +2,8 @@
 //   amax over the finite values; a = max(amax, R * FLT_MIN); scale = a / R; code = clamp(rhe(x * (R / a)), -R, R)
 //   amax = 0: scale 1 (0 for a token of V), codes 0. A group that holds a NaN or an infinity: scale NaN.
 // R is 127 (s8), 7 (s4), 32639 (16-bit Q), 448 (E4M3) or 57344 (E5M2); rhe rounds half to even. The integer code of a
-// NaN or infinity is 0: with a NaN for a scale it never matters, and every processor hands out the same bytes.
+// NaN or infinity is 0, the float code 0x7f: with a NaN for a scale it never matters, and every processor hands out the
+// same bytes, though the sign of a computed NaN differs between them.
 #pragma once
 
 #include <cstdint>
@@ -51,8 +52,12 @@ OCTAVO_INLINE constexpr std::int32_t integer_code(float x, float inverse, float 
   return static_cast<std::int32_t>(round_half_even(clamped));
 }
 
-OCTAVO_INLINE constexpr std::uint8_t e4m3_code(float x, float inverse) { return f32_to_e4m3(x * inverse); }
-OCTAVO_INLINE constexpr std::uint8_t e5m2_code(float x, float inverse) { return f32_to_e5m2(x * inverse); }
+OCTAVO_INLINE constexpr std::uint8_t e4m3_code(float x, float inverse) {
+  return is_finite(x) ? f32_to_e4m3(x * inverse) : std::uint8_t{0x7f};
+}
+OCTAVO_INLINE constexpr std::uint8_t e5m2_code(float x, float inverse) {
+  return is_finite(x) ? f32_to_e5m2(x * inverse) : std::uint8_t{0x7f};
+}
 
 // A 16-bit code as two s8 planes: code = 256 * high + low.
 struct WideCode {
