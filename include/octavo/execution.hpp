@@ -15,7 +15,7 @@ struct Execution {
   ParallelRunner* runner = nullptr;
   /// CUDA stream (cudaStream_t) for device tensors; must be null on the CPU.
   void* stream = nullptr;
-  /// Scratch memory of at least workspace_size() bytes; with one given, the call allocates nothing.
+  /// Scratch memory of at least workspace_size() bytes, 64-byte aligned; with one given, the call allocates nothing.
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
 };
