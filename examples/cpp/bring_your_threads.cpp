@@ -46,12 +46,15 @@ int main() {
     octavo::Execution execution{.runner = &runner};
     const octavo::Result<std::size_t> bytes = octavo::workspace_size(inputs, params, execution);
     if (!bytes.ok()) return std::fprintf(stderr, "%s\n", bytes.status().message().c_str()), 1;
-    std::vector<std::byte> workspace(*bytes);
+    struct alignas(64) Line {
+      std::byte bytes[64];
+    };
+    std::vector<Line> workspace(*bytes / sizeof(Line) + 1);
     execution.workspace = workspace.data();
-    execution.workspace_bytes = workspace.size();
+    execution.workspace_bytes = workspace.size() * sizeof(Line);
     const octavo::Status status = octavo::attention(inputs, params, execution);
     if (!status.ok()) return std::fprintf(stderr, "%s\n", status.message().c_str()), 1;
-    std::printf("%d threads, %zu bytes of scratch memory\n", threads, workspace.size());
+    std::printf("%d threads, %zu bytes of scratch memory\n", threads, execution.workspace_bytes);
     if (first.empty()) first = out;
     if (out != first) return std::fprintf(stderr, "the result depends on the threads\n"), 1;
   }
