@@ -1,0 +1,168 @@
+// Every implementation that runs here against the oracle: every recipe, over sizes around the vector and tile widths,
+// with every option, layout, dtype and kind of operand. Each recipe is one test, so that they can run side by side.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <ostream>
+
+#include "compare.hpp"
+#include "draw.hpp"
+
+namespace octavo::test {
+namespace {
+
+struct Entry {
+  const char* recipe;
+  int scenarios;
+  bool served;  // by every implementation, whatever the options; others may be refused
+};
+
+// The presets, and what differs from them by one idea each.
+constexpr Entry kEntries[] = {
+    {"exact", 70, true},
+    {"int8", 90, true},
+    {"int_flash", 50, true},
+    {"int_flash_half", 40, true},
+    {"int4", 40, true},
+    {"int_flash_int4", 30, true},
+    {"int8_block", 20, false},
+    {"int8_p16", 20, false},
+    {"int_flash_block_v", 20, false},
+    {"sage1", 20, false},
+    {"sage1_int8", 20, false},
+    {"sage2_8b", 20, false},
+    {"sage2_4b", 20, false},
+    {"sage2pp", 20, false},
+    {"fa3_fp8", 20, false},
+    {"fp8_e4m3", 20, false},
+    {"fp8_e5m2", 20, false},
+    {"int8,key_block=64", 20, true},
+    {"int8,key_block=256", 20, true},
+    {"int8,key_block=512", 12, true},
+    {"int8,smooth_q=off", 12, true},
+    {"int8,smooth_k=off", 12, true},
+    {"int8,hadamard=off", 12, true},
+    {"int8,hadamard_v=off", 12, true},
+    {"int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off", 12, true},
+    {"int8,p=s8,p_range=127", 12, true},
+    {"int8,p_range=100", 12, true},
+    {"int8,p_reference=running", 12, true},
+    {"int8,v_scale=tensor", 12, true},
+    {"int8,v_scale=tensor,row_sum=codes", 12, true},
+    {"int4,smooth_q=off,p_range=15", 12, true},
+    {"int_flash,p_reference=block,key_block=64", 12, true},
+    {"int_flash,row_sum=weights", 12, true},
+    {"int_flash,p=u8,p_range=255", 12, true},
+    {"int_flash,v_scale=token_folded,row_sum=weights", 12, true},
+    {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on", 12, true},
+    {"int_flash_half,p_reference=block,key_block=256", 12, true},
+    {"int_flash_half,hadamard_v=on", 12, true},
+    {"exact,key_block=64", 12, true},
+    {"exact,hadamard_v=on", 12, true},
+    {"exact,hadamard=on,smooth_k=on", 12, true},
+    {"exact,hadamard=on,smooth_q=on", 12, true},
+    {"exact,p_reference=block", 12, true},
+    {"exact,p=u8,p_range=255,p_reference=block,values=s8,v_scale=token_folded", 12, true},
+    {"int8,p=input,p_range=1,values=input,v_scale=none,hadamard_v=off", 12, true},
+};
+
+void PrintTo(const Entry& entry, std::ostream* out) { *out << entry.recipe; }
+
+std::string name_of(const testing::TestParamInfo<Entry>& info) {
+  std::string name;
+  for (const char* c = info.param.recipe; *c != 0; ++c) name += std::isalnum(static_cast<unsigned char>(*c)) ? *c : '_';
+  return name;
+}
+
+// Another deal for each recipe (FNV-1a).
+std::uint32_t seed_of(const char* text) {
+  std::uint32_t hash = 2166136261u;
+  for (; *text != 0; ++text) hash = (hash ^ static_cast<unsigned char>(*text)) * 16777619u;
+  return hash;
+}
+
+// The recipe's own error: against exact arithmetic, by the oracle.
+double own_error(const Call& call, const std::vector<float>& expected) {
+  if (is_exact_or_s8(recipe_of(call.scenario().recipe))) return 0;
+  const Outcome exact = call.run("reference", {.dense = true, .recipe = "exact"});
+  return exact.status.ok() ? relative_l2(expected, exact.out) : 0;
+}
+
+void expect_conforms(const Call& call, const std::string& implementation, const Outcome& oracle, double error) {
+  const Outcome got = call.run(implementation);
+  ASSERT_TRUE(got.status.ok()) << got.status.message();
+  EXPECT_EQ(last_implementation(), implementation);
+  EXPECT_FALSE(got.wrote_beside) << "wrote beside its output";
+  const Recipe recipe = recipe_of(call.scenario().recipe);
+  Difference difference;
+  difference.add(got.out, oracle.out);
+  EXPECT_EQ(difference.wrong, "");
+  // With weights in bf16 the gate of the recipe holds here; bf16_weights_test.cpp is about the oracle's bound.
+  EXPECT_LE(difference.relative(), has_bf16_weights(implementation, call.scenario())
+                                       ? kExactBf16Gate
+                                       : output_bound(recipe, error, difference.elements));
+  EXPECT_EQ(check_lse(recipe, got.lse, oracle.lse), "");
+  // A row that sees nothing is zero, not small.
+  const auto dv = static_cast<std::size_t>(call.scenario().dv);
+  for (std::size_t row = 0; row < oracle.lse.size(); ++row) {
+    if (oracle.lse[row] != -INFINITY) continue;
+    for (std::size_t i = row * dv; i < (row + 1) * dv; ++i) ASSERT_EQ(got.out[i], 0.0f) << "row " << row;
+  }
+  // 16-bit outputs are the f32 ones, rounded once.
+  for (DType dtype : {DType::f16, DType::bf16}) {
+    const Outcome narrow = call.run(implementation, {.out_dtype = dtype});
+    ASSERT_TRUE(narrow.status.ok()) << narrow.status.message();
+    EXPECT_FALSE(narrow.wrote_beside) << "wrote beside its output";
+    for (std::size_t i = 0; i < got.out.size(); ++i) {
+      const float expected = rounded_to(dtype, got.out[i]);
+      ASSERT_TRUE(narrow.out[i] == expected || (std::isnan(narrow.out[i]) && std::isnan(expected)))
+          << to_string(dtype) << " element " << i << " is " << narrow.out[i] << ", f32 " << got.out[i];
+    }
+  }
+}
+
+class Grid : public testing::TestWithParam<Entry> {};
+
+// OCTAVO_TEST_SCENARIO=17 runs that one alone.
+TEST_P(Grid, AgreesWithTheOracle) {
+  const Entry& entry = GetParam();
+  const char* only = std::getenv("OCTAVO_TEST_SCENARIO");
+  std::map<std::string, std::pair<int, int>> counts;  // ran, refused
+  Dealer dealer(seed_of(entry.recipe));
+  for (int i = 0; i < entry.scenarios; ++i) {
+    const Scenario scenario = dealer.draw(entry.recipe);
+    if (only != nullptr && std::atoi(only) != i) continue;
+    SCOPED_TRACE("scenario " + std::to_string(i) + ": " + describe(scenario));
+    const Call call(scenario);
+    Outcome oracle;
+    double error = 0;
+    bool have_oracle = false;
+    for (const std::string& implementation : supported_implementations()) {
+      SCOPED_TRACE(implementation);
+      const Status accepted = call.accepts(implementation);
+      if (!accepted.ok()) {
+        ASSERT_EQ(accepted.code(), StatusCode::kUnimplemented) << accepted.message();
+        ++counts[implementation].second;
+        EXPECT_FALSE(entry.served) << accepted.message();
+        continue;
+      }
+      if (!have_oracle) {
+        oracle = call.run("reference", {.dense = true});
+        ASSERT_TRUE(oracle.status.ok()) << oracle.status.message();
+        error = own_error(call, oracle.out);
+        have_oracle = true;
+      }
+      expect_conforms(call, implementation, oracle, error);
+      ++counts[implementation].first;
+    }
+  }
+  for (const auto& [implementation, count] : counts)
+    std::printf("%s: %s ran %d, refused %d\n", entry.recipe, implementation.c_str(), count.first, count.second);
+}
+
+INSTANTIATE_TEST_SUITE_P(Recipes, Grid, testing::ValuesIn(kEntries), name_of);
+
+}  // namespace
+}  // namespace octavo::test
