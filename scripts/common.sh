@@ -57,9 +57,12 @@ need_packages() {
     >/dev/null || die "apt-get could not install ${needed[*]}"
 }
 
-# Compilers are taken through ccache wherever it is installed.
+# Compilers are taken through ccache wherever it is installed. Nested builds (wheel, install tests) may run in another
+# locale, which the objects do not depend on.
 use_ccache() {
-  if has_command ccache; then export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}; fi
+  has_command ccache || return 0
+  export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
+  export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:+$CCACHE_SLOPPINESS,}locale
 }
 
 python=${PYTHON:-python3}

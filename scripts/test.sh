@@ -20,7 +20,7 @@ cmake --build --preset test -j "$jobs"
 
 failed=0
 say "ctest: all but what is labelled slow"
-ctest --preset test -j "$jobs" --output-junit "$PWD/build/test/ctest.xml" || failed=1
+ctest --preset test -j "$jobs" --test-output-size-passed 16384 --output-junit "$PWD/build/test/ctest.xml" || failed=1
 
 say "pip install ."
 wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }

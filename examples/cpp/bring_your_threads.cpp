@@ -1,6 +1,8 @@
 // An engine that owns its threads and memory: octavo runs its tasks on them and allocates nothing.
 #include <atomic>
 #include <cstdio>
+#include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -32,6 +34,7 @@ class ThreadsOfOneCall final : public octavo::ParallelRunner {
 }  // namespace
 
 int main() {
+  constexpr std::align_val_t kAlignment{64};  // of scratch memory
   constexpr int kRows = 512, kHeads = 4, kDim = 64;
   std::vector<float> x(kRows * kHeads * kDim), out(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 2654435761u % 1000) / 1000 - 0.5f;

@@ -19,7 +19,8 @@ int main() {
   for (const char* name : {"exact", "int8"}) {
     const octavo::Result<octavo::Recipe> recipe = octavo::parse_recipe(name);
     if (!recipe.ok()) return std::fprintf(stderr, "%s\n", recipe.status().message().c_str()), 1;
-    const octavo::Status status = octavo::attention(inputs, {.recipe = *recipe, .causal = octavo::Causal::bottom_right});
+    const octavo::Status status =
+        octavo::attention(inputs, {.recipe = *recipe, .causal = octavo::Causal::bottom_right});
     if (!status.ok()) return std::fprintf(stderr, "%s: %s\n", name, status.message().c_str()), 1;
     for (float value : out) {
       // int8 rounds V to 8 bits and its weights to 1 / 255.
