@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""The figures of docs/recipes.md: relative L2 errors against attention in double, by the implementation "reference".
+
+    recipe_figures.py [--write] [recipes] [options] [length]
+
+Prints the tables named (default: all), or with --write puts them between their marks in docs/recipes.md. Needs the
+Python package; no figure depends on the machine. About five minutes on one core.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import re
+
+import numpy as np
+
+import octavo
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "recipes.md"
+DATA = ROOT / "data" / "smollm2_qkv_small.safetensors"
+
+OPTIONS = (
+    "int8",
+    "int8,key_block=64",
+    "int8,p=s8,p_range=127",
+    "int8,p_reference=running",
+    "int8,smooth_q=off",
+    "int8,smooth_q=off,smooth_k=off",
+    "int8,hadamard=off",
+    "int8,hadamard_v=off",
+    "int8,smooth_q=off,smooth_k=off,hadamard=off,hadamard_v=off",
+    "int8,v_scale=tensor",
+    "int8,v_scale=block_channel",
+    "int8,channel_gains=on",
+    "int_flash",
+    "int_flash,row_sum=weights",
+    "int_flash,p_reference=block",
+    "int_flash_int4",
+    "int_flash_int4,p=u8,p_range=255",
+    "sage1",
+    "sage1,accumulator=f16,key_block=64",
+    "sage2pp",
+    "sage2pp,p_range=224,v_range=4.5",
+)
+LENGTHS = (1024, 4096, 16384, 65536)
+LENGTH_RECIPES = ("int8", "int8,p_reference=running", "int_flash", "int_flash_half", "sage2_8b")
+
+
+def normal(rows, keys, heads, dim, seed=1):
+    """Q [1, rows, heads, dim], K and V [1, keys, heads, dim] of N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((1, count, heads, dim), dtype=np.float32) for count in (rows, keys, keys))
+
+
+@functools.cache
+def gaussian():
+    return [(*normal(256, 4096, 2, 128), False)]
+
+
+@functools.cache
+def sink():
+    """Key 0 draws about 8 nats more than the others, along a direction that all queries share; its value is a fiftieth
+    of theirs."""
+    q, k, v = normal(256, 4096, 2, 128)
+    dim = q.shape[-1]
+    direction = np.where(np.arange(dim) % 3 == 0, -1, 1) / np.sqrt(np.float32(dim))
+    q += (4 * direction).astype(np.float32)
+    k[:, 0] = 8 * np.sqrt(dim) / 4 * direction
+    v[:, 0] /= 50
+    return [(q, k, v, False)]
+
+
+@functools.cache
+def captured():
+    """The layers of data/, one problem for each of their heads: Q, K, V [1, 2048, 1, 64], causal."""
+    raw = DATA.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+
+    def tensor(name):
+        begin, end = (8 + size + offset for offset in header[name]["data_offsets"])
+        return np.frombuffer(raw[begin:end], np.float16).reshape(header[name]["shape"])
+
+    problems = []
+    for layer in (0, 14, 21):
+        q, k, v = (tensor(f"L{layer}.{role}") for role in "qkv")
+        problems += [(*(x[None, :, None].astype(np.float32) for x in (head, k[0], v[0])), True) for head in q]
+    return problems
+
+
+def exact(q, k, v, causal):
+    """Attention in double: O [1, M, H, Dv] and the log-sum-exp [1, H, M]."""
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    scores = np.einsum("bmhd,bnhd->bhmn", q, k) / np.sqrt(q.shape[-1])
+    if causal:
+        rows, keys = scores.shape[-2:]
+        scores[..., np.arange(keys)[None, :] > np.arange(rows)[:, None] + keys - rows] = -np.inf
+    largest = scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores - largest)
+    total = weights.sum(axis=-1, keepdims=True)
+    return np.einsum("bhmn,bnhd->bmhd", weights / total, v), (largest + np.log(total))[..., 0]
+
+
+@functools.cache
+def truth(problems):
+    return [exact(*problem) for problem in problems()]
+
+
+@functools.cache
+def errors(problems, recipe):
+    """In per cent of the exact norm: the error of each head, and of the worst row of all; the worst row's error of the
+    LSE, in nats."""
+    of_heads, worst_row, worst_lse = [], 0.0, 0.0
+    for (q, k, v, causal), (o_exact, lse_exact) in zip(problems(), truth(problems)):
+        o, lse = octavo.reference.attention(q, k, v, recipe=recipe, causal=causal, return_lse=True)
+        difference = o - o_exact
+        norm = np.linalg.norm
+        of_heads += [100 * norm(difference[:, :, h]) / norm(o_exact[:, :, h]) for h in range(q.shape[2])]
+        worst_row = max(worst_row, 100 * np.max(norm(difference, axis=-1) / norm(o_exact, axis=-1)))
+        worst_lse = max(worst_lse, np.abs(lse - lse_exact).max())
+    return of_heads, worst_row, worst_lse
+
+
+def digits(x):
+    """Three significant digits, two at most behind the point; what is below that as a power of ten."""
+    return f"{x:.0e}" if x < 0.005 else f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:.0f}"
+
+
+def row(recipe):
+    heads, worst_row, lse = errors(captured, recipe)
+    figures = [np.mean(errors(gaussian, recipe)[0]), np.mean(errors(sink, recipe)[0])]
+    figures += [np.median(heads), np.max(heads), worst_row, lse]
+    return f"| `{recipe}` | " + " | ".join(digits(figure) for figure in figures) + " |"
+
+
+HEADER = (
+    "| recipe | N(0, 1) % | sink % | data/: median head % | worst head % | worst row % | LSE, worst row, nats |\n"
+    "|---|--:|--:|--:|--:|--:|--:|"
+)
+
+
+def recipes_table():
+    return "\n".join([HEADER, *(row(recipe) for recipe in octavo.recipes())])
+
+
+def options_table():
+    return "\n".join([HEADER, *(row(recipe) for recipe in OPTIONS)])
+
+
+def length_table():
+    lines = ["| recipe | " + " | ".join(f"N = {keys}" for keys in LENGTHS) + " |", "|---|" + "--:|" * len(LENGTHS)]
+    problems = {keys: functools.cache(lambda keys=keys: [(*normal(64, keys, 4, 64), False)]) for keys in LENGTHS}
+    for recipe in LENGTH_RECIPES:
+        figures = [np.mean(errors(problems[keys], recipe)[0]) for keys in LENGTHS]
+        lines.append(f"| `{recipe}` | " + " | ".join(digits(figure) for figure in figures) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"recipes": recipes_table, "options": options_table, "length": length_table}
+
+
+def marks(table):
+    return f"<!-- scripts/recipe_figures.py {table} -->\n", f"\n<!-- end of {table} -->"
+
+
+def written(page, table):
+    """The table as it stands in the page's text."""
+    begin, end = marks(table)
+    return page.split(begin)[1].split(end)[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: all")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/recipes.md")
+    arguments = parser.parse_args()
+    for table in arguments.tables:
+        if table not in TABLES:
+            parser.error(f"table {table!r} is unknown; allowed: {', '.join(TABLES)}")
+    for table in arguments.tables or TABLES:
+        text = TABLES[table]()
+        print(text, flush=True)
+        if arguments.write:
+            begin, end = marks(table)
+            pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+            page, count = pattern.subn(lambda _: begin + text + end, PAGE.read_text())
+            if count != 1:
+                parser.error(f"{PAGE.name} has {count} places for the table {table}; there must be one")
+            PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""docs/recipes.md names every preset, and its figures are what scripts/recipe_figures.py makes: some are made again."""
+
+import importlib.util
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+import octavo
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "recipes.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def figures():
+    spec = importlib.util.spec_from_file_location("recipe_figures", ROOT / "scripts" / "recipe_figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cells(table):
+    """recipe -> its figures, as text."""
+    rows = (line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `"))
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_every_preset_has_its_lines(figures):
+    presets = list(octavo.recipes())
+    assert list(cells(figures.written(PAGE, "recipes"))) == presets
+    described = PAGE.split("## The presets, one by one")[1]
+    assert sorted(re.findall(r"^\*\*`(\w+)`\*\*", described, re.MULTILINE)) == sorted(presets)
+    assert sorted(re.findall(r"^\| `(\w+)` \|", PAGE.split("## Figures")[0], re.MULTILINE)) == sorted(presets)
+
+
+def test_tables_are_of_the_scripts_recipes(figures):
+    assert list(cells(figures.written(PAGE, "options"))) == list(figures.OPTIONS)
+    assert list(cells(figures.written(PAGE, "length"))) == list(figures.LENGTH_RECIPES)
+    recipes, options = cells(figures.written(PAGE, "recipes")), cells(figures.written(PAGE, "options"))
+    for recipe in set(recipes) & set(options):
+        assert recipes[recipe] == options[recipe]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int_flash", "int8_block", "sage2_8b"])
+def test_figures(figures, recipe):
+    table = cells(figures.written(PAGE, "recipes"))
+    for column, problems in enumerate((figures.gaussian, figures.sink)):
+        assert figures.digits(np.mean(figures.errors(problems, recipe)[0])) == table[recipe][column]
+
+
+def test_a_captured_head_is_within_the_table(figures):
+    problem = figures.captured()[4]
+    of_head, worst_row, lse = figures.errors(lambda: [problem], "int8")
+    _, _, _, worst_head, row, worst_lse = (float(cell) for cell in cells(figures.written(PAGE, "recipes"))["int8"])
+    assert 0 < of_head[0] <= worst_head + 0.005 and worst_row <= row + 0.005 and lse <= worst_lse + 0.005
+
+
+def test_compositions_in_the_text_parse():
+    texts = re.findall(r"`(\w+(?:,\w+=[\w.]+)+)`", PAGE)
+    assert len(texts) > 10
+    for text in texts:
+        octavo.recipe(text)
