@@ -215,8 +215,10 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
       }
       for (std::int64_t slot = 0; slot < slots; ++slot) {
         const auto delta = S::sub(S::row_sum(sums[slot]), S::set1(constant[slot]));
+        const auto owed = S::fma(delta, S::set1(plan.logit_scale), S::load(addend + r0));
+        // A NaN of the caller's becomes the one whose payload exp2 keeps.
         S::store(correction + slot * plan.longest_keys + first + r0,
-                 S::fma(delta, S::set1(plan.logit_scale), S::load(addend + r0)));
+                 S::select(S::equal(owed, owed), owed, S::set1(__builtin_nanf(""))));
       }
     }
   }
