@@ -68,7 +68,7 @@ def attention(
     layout : {"NHD", "HND"}
         Order of the axes of q, k, v and the output.
     alibi_slopes : array, optional
-        [Hq] or [B, Hq], float32: ``slope * (j - (i + N - M))`` is added to the score.
+        [Hq] or [B, Hq], any float dtype: ``slope * (j - (i + N - M))`` is added to the score (top_left: ``j - i``).
     kv_lens : array, optional
         [B], int32 or int64: keys of each sequence beyond it do not exist.
     cu_seqlens_q, cu_seqlens_k : array, optional

@@ -11,6 +11,7 @@
 #include "reference/reference.hpp"
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
+#include "reference/trace.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -21,7 +22,7 @@ struct RowResult {
   double lse = -std::numeric_limits<double>::infinity();
 };
 
-RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink) {
+RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink, RowTrace* trace) {
   RowState state;
   state.output.assign(static_cast<std::size_t>(v.rows.codes.cols), 0.0);
 
@@ -40,15 +41,15 @@ RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, 
         state.maximum, recipe);
     if (!weights.visible) continue;
     add_block(state, weights, value_product(weights, v, start, recipe), recipe);
+    if (trace != nullptr) trace->record_block(start, weights, state);
   }
 
   const double seen_maximum = state.maximum;
   const double sink_share = add_sink(state, (sink - row.shift) * std::numbers::log2e);
   RowResult result;
   // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink's digits.
-  result.lse = state.maximum == seen_maximum
-                   ? (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift
-                   : sink + std::log(state.sum);
+  result.lse = state.maximum == seen_maximum ? (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift
+                                             : sink + std::log(state.sum);
   finish_output(state, v, recipe, sink_share);
   result.output = std::move(state.output);
   return result;
@@ -67,15 +68,17 @@ bool sees_a_broken_value(const ScoreRow& row, const PreparedV& v) {
   return false;
 }
 
-RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink) {
+RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink, RowTrace* trace) {
   const auto dim = static_cast<std::size_t>(v.rows.codes.cols);
+  if (trace != nullptr) trace->record_scores(row, v);
   if (!row.sees_a_key) return {std::vector<double>(dim, 0.0), sink};
   if (row.is_nan || std::isnan(sink) || sink == std::numeric_limits<double>::infinity() ||
       sees_a_broken_value(row, v)) {
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+    if (trace != nullptr) trace->record_nan();
     return {std::vector<double>(dim, kNan), kNan};
   }
-  return attend(row, v, recipe, sink);
+  return attend(row, v, recipe, sink, trace);
 }
 
 QuantizedRows head_of_q(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
@@ -93,7 +96,7 @@ QuantizedRows head_of_v(const Problem& p, const Sequence& s, std::int64_t b, std
 }
 
 void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std::int64_t q_head, const PreparedK& k,
-                 const PreparedV& v) {
+                 const PreparedV& v, Trace* trace) {
   // Packed sequences have no batch axis of their own.
   const std::int64_t tensor_b = p.packed() ? 0 : b;
   const QuantizedRows q = head_of_q(p, sequence, tensor_b, q_head);
@@ -105,7 +108,9 @@ void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std
   for (std::int64_t row = 0; row < sequence.q_rows; ++row) {
     if (row % laws::kQueryBlock == 0) delta = delta_scores(q, k, row / laws::kQueryBlock, p.softmax_scale);
     const ScoreRow scores = scores_of_row(p, {b, q_head, row, sequence}, q, k, delta);
-    const RowResult result = result_of_row(scores, v, p.recipe, sink);
+    RowTrace row_trace;
+    if (trace != nullptr) row_trace = trace->row(b, q_head, row);
+    const RowResult result = result_of_row(scores, v, p.recipe, sink, trace != nullptr ? &row_trace : nullptr);
     store_output_row(p.out, tensor_b, q_head, sequence.q_begin + row, result.output.data(), p.value_dim);
     if (p.lse != nullptr) {
       p.lse[tensor_b * p.lse_strides[0] + q_head * p.lse_strides[1] + (sequence.q_begin + row) * p.lse_strides[2]] =
@@ -134,7 +139,7 @@ Status supports(const Problem& p) {
   return {};
 }
 
-void attention(const Problem& p) {
+void attention(const Problem& p, Trace* trace) {
   for (std::int64_t b = 0; b < p.batch; ++b) {
     const Sequence sequence = p.sequence(b);
     if (sequence.q_rows == 0) continue;
@@ -143,7 +148,7 @@ void attention(const Problem& p) {
     for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head) {
       const PreparedK k = prepare_k(head_of_k(p, sequence, tensor_b, kv_head));
       const PreparedV v = prepare_v(head_of_v(p, sequence, tensor_b, kv_head));
-      for (std::int64_t i = 0; i < group; ++i) attend_head(p, sequence, b, kv_head * group + i, k, v);
+      for (std::int64_t i = 0; i < group; ++i) attend_head(p, sequence, b, kv_head * group + i, k, v, trace);
     }
   }
 }

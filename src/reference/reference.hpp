@@ -7,10 +7,12 @@
 
 namespace octavo::reference {
 
+struct Trace;
+
 // Ok, or unimplemented for a recipe the oracle does not know yet.
 Status supports(const Problem&);
-// May throw std::bad_alloc.
-void attention(const Problem&);
+// May throw std::bad_alloc. With a trace (made for this problem) the steps in between are kept in it.
+void attention(const Problem&, Trace* trace = nullptr);
 void quantize(const QuantizeProblem&);
 
 }  // namespace octavo::reference

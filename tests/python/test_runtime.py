@@ -130,7 +130,7 @@ def test_the_interpreter_runs_on_during_a_call(rng):
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 def test_overhead_of_a_call(kind, request, capsys):
-    """A call on one row and one key is all overhead: 40 us are promised, 15 usual; the test allows for busy machines."""
+    """A call on one row and one key is all overhead: 40 us are promised, 15 usual. Other processes may be running."""
     x = np.ones((1, 1, 1, 16), np.float32)
     mask, out = np.ones((1, 1), bool), np.empty_like(x)
     if kind == "torch":

@@ -1,0 +1,21 @@
+#include "dispatch/trace.hpp"
+
+#include "dispatch/checks.hpp"
+#include "dispatch/guard.hpp"
+#include "reference/reference.hpp"
+
+namespace octavo {
+
+Result<reference::Trace> trace_attention(const AttentionInputs& inputs, const AttentionParams& params) noexcept {
+  return guarded([&]() -> Result<reference::Trace> {
+    Problem problem;
+    ByteRanges ranges;
+    if (Status status = check_attention(inputs, params, Pointers::needed, problem, ranges); !status.ok()) return status;
+    if (Status status = reference::supports(problem); !status.ok()) return status;
+    reference::Trace trace(problem);
+    if (problem.batch > 0 && problem.q_rows > 0) reference::attention(problem, &trace);
+    return trace;
+  });
+}
+
+}  // namespace octavo
