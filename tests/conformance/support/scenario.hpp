@@ -81,6 +81,7 @@ class Call {
   std::vector<float> q_values, k_values, v_values;
   /// Puts the values into memory. Call() has done it once.
   void place();
+  void spoil_mask(std::int64_t element, float value) { store_element(mask_.data, mask_.dtype, element, value); }
 
  private:
   struct Placed {
