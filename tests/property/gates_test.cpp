@@ -1,0 +1,90 @@
+// The gates of the recipes on the kernels: relative L2 of O against exact arithmetic, D 128, N 4096, 256 query rows.
+// The lower ends of the bands show a step that was left out: a recipe cannot be better than its bits.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <numeric>
+
+#include "scenario.hpp"
+#include "truth.hpp"
+
+namespace octavo::test {
+namespace {
+
+constexpr std::int64_t kM = 256, kN = 4096, kD = 128;
+
+struct Band {
+  const char* recipe;
+  double least, most;  // per cent
+};
+
+Scenario scenario(DType dtype = DType::f32) {
+  Scenario s;
+  s.m = kM;
+  s.n = kN;
+  s.d = s.dv = kD;
+  s.dtype = dtype;
+  return s;
+}
+
+void expect_bands(Call& call, std::initializer_list<Band> bands) {
+  call.place();
+  std::vector<std::int64_t> rows(kM);
+  std::iota(rows.begin(), rows.end(), 0);
+  // What the call is given: the values as the dtype holds them.
+  const DType dtype = call.scenario().dtype;
+  std::vector<float> q = call.q_values, k = call.k_values, v = call.v_values;
+  for (auto* values : {&q, &k, &v})
+    for (float& x : *values) x = rounded_to(dtype, x);
+  const std::vector<double> truth = attention_in_double({q.data(), k.data(), v.data(), kM, kN, kD, kD}, false, rows);
+  for (const std::string& implementation : supported_implementations()) {
+    for (const Band& band : bands) {
+      const Outcome got = call.run(implementation, {.recipe = band.recipe});
+      ASSERT_TRUE(got.status.ok()) << got.status.message();
+      const double error = 100 * error_of_rows(got.out.data(), rows, truth);
+      std::printf("%-17s %-15s %-5s %.4f %%\n", implementation.c_str(), band.recipe,
+                  std::string(to_string(dtype)).c_str(), error);
+      EXPECT_LE(error, band.most) << implementation << " " << band.recipe;
+      EXPECT_GE(error, band.least) << implementation << " " << band.recipe;
+    }
+  }
+}
+
+TEST(Gates, Gaussian) {
+  Call call(scenario());
+  expect_bands(call, {{"int8", 0.8, 1.50},
+                      {"int_flash_half", 0.6, 1.3},
+                      {"int_flash", 2.5, 4.5},
+                      {"int4", 12, 22},
+                      {"exact", 0, 0.01}});
+}
+
+TEST(Gates, ExactOf16Bits) {
+  Call f16(scenario(DType::f16)), bf16(scenario(DType::bf16));
+  expect_bands(f16, {{"exact", 0, 0.05}, {"int8", 0.8, 1.50}});
+  expect_bands(bf16, {{"exact", 0, 0.3}, {"int8", 0.8, 1.50}});
+}
+
+// One key that draws about 8 nats more than the others and whose value is a fiftieth of theirs, in a direction that
+// all queries share.
+TEST(Gates, SinkWithATinyValue) {
+  Call call(scenario());
+  const float root = std::sqrt(static_cast<float>(kD));
+  for (std::int64_t c = 0; c < kD; ++c) {
+    const float direction = (c % 3 == 0 ? -1.0f : 1.0f) / root;
+    for (std::int64_t i = 0; i < kM; ++i) call.q_values[static_cast<std::size_t>(i * kD + c)] += 4 * direction;
+    call.k_values[static_cast<std::size_t>(c)] = 8 * root / 4 * direction;
+    call.v_values[static_cast<std::size_t>(c)] *= 0.02f;
+  }
+  expect_bands(call, {{"int8", 0.8, 2.0}, {"int_flash", 30, 300}});
+}
+
+TEST(Gates, KeyBias) {
+  Call call(scenario());
+  for (std::int64_t j = 0; j < kN; ++j)
+    for (std::int64_t c : {3, 40, 77, 110}) call.k_values[static_cast<std::size_t>(j * kD + c)] += 4;
+  expect_bands(call, {{"int8", 0.8, 1.60}});
+}
+
+}  // namespace
+}  // namespace octavo::test
