@@ -7,10 +7,12 @@
 
 namespace octavo {
 
-/// LSE = max + log1p(exp(min - max)); O = O_a exp(LSE_a - LSE) + O_b exp(LSE_b - LSE). Commutative; where both LSE are
-/// -infinity the result is O = 0, LSE = -infinity.
+/// LSE = max + log1p(exp(min - max)); O = O_a exp(LSE_a - LSE) + O_b exp(LSE_b - LSE), LSE in natural logarithms.
+/// Commutative and, but for rounding, associative; where both LSE are -infinity the result is O = 0, LSE = -infinity.
+/// What the parts' recipes must be for the result to be that of one call: docs/the_algorithm.md, section 9.
 /// o_a, o_b, out: f32 [B, M, H, Dv] (nhd) or [B, H, M, Dv] (hnd); lse_a, lse_b, lse: f32 [B, H, M]; any strides. `out`
 /// and `lse` may be the very tensors of a or b.
+/// Errors: invalid_argument (shape, dtype, device, another overlap).
 OCTAVO_API Status merge_state(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b,
                               const TensorView& lse_b, const TensorView& out, const TensorView& lse,
                               Layout layout = Layout::nhd) noexcept;

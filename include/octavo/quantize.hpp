@@ -13,19 +13,22 @@
 
 namespace octavo {
 
+/// Which operand a tensor is: each has its own scales, rotation and smoothing in a recipe.
 enum class Role : std::uint8_t { q, k, v };
 
 OCTAVO_API std::string_view to_string(Role role) noexcept;
 
-/// A quantized tensor that somebody else owns: x ~ code * scale (+ mean), rotated back where `rotated`.
+/// A quantized tensor that somebody else owns: x ~ code * scale (+ mean), rotated back where `rotated`. Which row
+/// belongs to which group, and the quantizer's arithmetic to the bit: docs/quantization.md.
 struct QuantizedView {
   /// Natural order, axes as `layout` says; s8, s4 (packed along D), e4m3 or e5m2. `codes.shape` counts elements.
   TensorView codes;
-  /// f32, dense, B x H leading (whatever the layout): [B, H] tensor or none; [B, H, groups] block, warp, thread;
-  /// [B, H, rows] token; [B, H, D] channel; [B, H, blocks, D] block_channel.
+  /// f32, dense, B x H leading (whatever the layout): [B, H] tensor; [B, H, groups] block, warp, thread; [B, H, rows]
+  /// token, token_folded; [B, H, D] channel; [B, H, blocks, D] block_channel; not given for none. A group that no row
+  /// falls into has scale 1, one of zeros only 1 (a token of V: 0), one with a NaN or infinity NaN.
   TensorView scales;
-  /// f32, dense, in the codes' (rotated) domain: [B, H, D] for K (smooth_k), [B, H, ceil(rows / 128), D] for Q
-  /// (smooth_q); rank 0 when nothing was subtracted.
+  /// f32, dense, in the codes' (rotated) domain: [B, H, D] for K (smooth_k) and V (smooth_v), [B, H, blocks, D] for Q
+  /// (smooth_q; blocks of 128 rows); not given when nothing was subtracted. For K it may be missing in any recipe.
   TensorView mean;
   Role role = Role::q;
   Layout layout = Layout::nhd;
@@ -45,14 +48,20 @@ class OCTAVO_API QuantizedTensor {
   std::shared_ptr<void> memory_;
 };
 
-/// Quantizes x [B, N, H, D] or [B, H, N, D] (f32, f16, bf16; any strides) as `recipe` does it for the role's operand:
-/// rotation, smoothing, scales and codes in f32, bit-equal on every implementation.
-/// Errors: invalid_argument (shape, dtype), unimplemented (the recipe keeps this operand in floats).
+/// Quantizes x [B, N, H, D] or [B, H, N, D] (f32, f16, bf16; any strides; D 1 to 576) as `recipe` does it for the
+/// role's operand: rotation, smoothing, scales and codes in f32, bit-equal on every implementation. Q gets codes of the
+/// recipe's format and block means however few its rows are.
+/// scale = max(amax, R FLT_MIN) / R, code = round to even of x * (R / amax), R = 127 (s8), 7 (s4), 448 (e4m3), 57344
+/// (e5m2): INT-FlashAttention (arXiv 2409.16997, section 3); groups and smoothing of SageAttention2 (arXiv 2411.10958,
+/// sections 3.1 to 3.3).
+/// Errors: invalid_argument (shape, dtype), unimplemented (the recipe keeps this operand in floats, or has
+/// channel_gains for V), unavailable (implementation), resource_exhausted (memory).
 OCTAVO_API Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe,
                                             Layout layout = Layout::nhd, const Execution& execution = {}) noexcept;
 
 /// out = code * scale + mean, rotated back: an approximation of the tensor that was quantized. `out` has the codes'
-/// shape and layout and is f32, f16 or bf16.
+/// shape and layout, is f32, f16 or bf16 (computed in f32) and overlaps nothing of x.
+/// Errors: invalid_argument (shape, dtype, overlap, codes that do not fit their recipe).
 OCTAVO_API Status dequantize(const QuantizedView& x, const TensorView& out, const Execution& execution = {}) noexcept;
 
 }  // namespace octavo

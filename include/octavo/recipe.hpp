@@ -16,7 +16,8 @@ namespace octavo {
 /// Representation of an operand. `input` = as handed in (f32, f16 or bf16).
 enum class Format : std::uint8_t { input, f16, s8, s4, e4m3, e5m2 };
 
-/// Which elements share a scale (INT-FlashAttention section 3; SageAttention2 section 3.3):
+/// Which elements of a head share a scale. Pictures and group numbers: docs/quantization.md. Sources: per token
+/// INT-FlashAttention (arXiv 2409.16997, section 3), per thread SageAttention2 (arXiv 2411.10958, section 3.2).
 /// none    no scale (codes are the rounded values)
 /// tensor  one per batch and head
 /// block   128 rows of Q, 64 of K (128 of both with FP8 codes); of V: one key block, all channels
@@ -26,43 +27,55 @@ enum class Format : std::uint8_t { input, f16, s8, s4, e4m3, e5m2 };
 /// token_folded   one row of V, absorbed into P (the fold)
 /// channel        V: one column over all tokens
 /// block_channel  V: one column over one key block
-enum class Granularity : std::uint8_t { none, tensor, block, warp, thread, token, token_folded, channel, block_channel };
+enum class Granularity : std::uint8_t {
+  none,
+  tensor,
+  block,
+  warp,
+  thread,
+  token,
+  token_folded,
+  channel,
+  block_channel
+};
 
 /// How a weight p = 2^(T - maximum) is represented for the second product.
-/// f32: unrounded; f16/bf16/e4m3/e5m2: rounded to that format; s8, u8: an integer code round(p_range * p);
-/// u16: a code round(65535 * p) handled as two bytes; input: the inputs' own dtype.
+/// input: unrounded (in the inputs' dtype where an instruction wants 16 bits); f16, e4m3, e5m2: p_range * p rounded to
+/// that format; s8, u8: an integer code round(p_range * p); u16: likewise, handled as two bytes.
 enum class WeightFormat : std::uint8_t { input, f16, s8, u8, u16, e4m3, e5m2 };
 
-/// Which maximum the codes of P are relative to: the running one of the row, or the key block's own.
+/// Which maximum the codes of P are relative to: the running one of the row, or the key block's own (its error does
+/// not grow with the number of keys).
 enum class MaximumReference : std::uint8_t { running, block };
 
 /// What the row sum l adds up: the f32 weights before they are rounded, or the codes.
 enum class RowSum : std::uint8_t { weights, codes };
 
-/// Accumulator of the second product. f32 is exact for integer codes. The tensor-core models exist in the reference
-/// only and show what hardware accumulators do to FP8 values.
+/// Accumulator of the second product. f32 is exact for integer codes. f16: exact sums of 32 keys (16 with f16 values),
+/// each added in f16, within a key block (SageAttention section 4.4, SageAttention2++, arXiv 2505.21136, section 3); in
+/// the reference only. sm89, sm90, sm100: names for models of tensor cores; calls are unimplemented.
 enum class Accumulator : std::uint8_t { f32, f16, sm89, sm90, sm100 };
 
 struct Recipe {
   Format scores = Format::s8;  // representation of Q and K
   Granularity q_scale = Granularity::token;
   Granularity k_scale = Granularity::token;
-  bool hadamard = true;   // rotate Q and K over their channels
-  bool smooth_q = true;   // subtract each Q block's mean; the correction is added back to the score in f32
-  bool smooth_k = true;   // subtract K's mean over the tokens; softmax does not change
-  bool smooth_v = false;  // subtract V's mean over the tokens, added back to O
+  bool hadamard = true;   // rotate Q and K over their channels (FlashAttention-3, arXiv 2407.08608, section 3.3)
+  bool smooth_q = true;   // subtract the mean of 128 rows; the score gets it back in f32 (SageAttention2 section 3.1)
+  bool smooth_k = true;   // subtract K's mean over the tokens; softmax does not change (SageAttention section 4.2)
+  bool smooth_v = false;  // subtract V's mean over the tokens, added back to O (SageAttention2 section 3.4)
   WeightFormat p = WeightFormat::u8;
-  std::int32_t p_range = 255;  // R of an integer P; the static factor of a float one (448, 256, 1)
+  std::int32_t p_range = 255;  // R of an integer P, the static factor of a float one; 1 to what p can hold
   MaximumReference p_reference = MaximumReference::block;
   RowSum row_sum = RowSum::weights;
   Format values = Format::s8;
   Granularity v_scale = Granularity::token_folded;
-  double v_range = 0;  // largest V code; 0 = that of the format (sage2pp: 2.25)
-  bool hadamard_v = true;      // rotate V over its channels, O is rotated back
-  bool channel_gains = false;  // even out V's channels before the fold
-  std::int32_t key_block = 128;
+  double v_range = 0;            // largest V code; 0 = that of the format (sage2pp: 2.25)
+  bool hadamard_v = true;        // rotate V over its channels, O is rotated back
+  bool channel_gains = false;    // divide V's channels by amax / (geometric mean of all amax) before the fold
+  std::int32_t key_block = 128;  // keys of one step of the online softmax: a multiple of 16 in 16..4096
   Accumulator accumulator = Accumulator::f32;
-  bool two_level = true;  // tensor-core accumulator models: a fresh sum per key block, added to an f32 O
+  bool two_level = true;  // accumulators but f32: a fresh sum per key block, added to an f32 O
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
@@ -77,7 +90,8 @@ struct RecipeInfo {
 /// All presets, the default ("int8") first.
 OCTAVO_API const std::vector<RecipeInfo>& recipes();
 
-/// A recipe from its text: a preset's name, followed by any number of ",field=value" ("int8,smooth_q=off,key_block=64").
+/// A recipe from its text: a preset's name, followed by any number of ",field=value".
+/// "int8,smooth_q=off,key_block=64" is one.
 /// Errors: invalid_argument names the unknown preset, field or value and lists what is allowed.
 OCTAVO_API Result<Recipe> parse_recipe(std::string_view text);
 

@@ -1,6 +1,6 @@
 // Which elements share a scale: the group of a row, and how many groups there are. Codes stay in natural order; only
 // this geometry decides which scale belongs to them.
-//   tensor 1 | block, warp r / width | thread (SageAttention2 section 3.3): Q (r / W) * 8 + r % 8,
+//   tensor 1 | block, warp r / width | thread (SageAttention2 section 3.2): Q (r / W) * 8 + r % 8,
 //   K (r / T) * 4 + (r % 8) / 2 | token r | block_channel r / key block, once per channel | channel 1, once per channel
 #pragma once
 
