@@ -61,8 +61,8 @@ struct AttentionParams {
 /// O = softmax(s) V with, per score and in this order, s = softmax_scale * q.k, softcap, + float mask, + ALiBi, hidden
 /// keys to -infinity. A row that sees no key: O = 0, LSE = -infinity (with a sink: the sink). A NaN or infinity makes
 /// the rows NaN that use it (in v, or where tokens share scales, possibly all rows of that sequence and KV head), never
-/// finite and wrong. The same bits for any number of threads, and for a
-/// sequence whatever else is in the batch. On any error the output is not written.
+/// finite and wrong. The same bits for any number of threads, and for a sequence whatever else is in the batch. On any
+/// error the output is not written.
 ///
 /// Recipes that smooth Q under per-token scales take Q in 16 bits, unsmoothed, where a sequence has fewer than 16 query
 /// rows and q is given as floats.

@@ -39,9 +39,11 @@ def attention(
 ) -> Any:
     """``softmax(scale * Q K^T + ...) V`` with the arithmetic of a recipe, in one online-softmax pass.
 
+    Per score, in this order: ``s = scale * q.k``, softcap, float mask, ALiBi, then what is hidden becomes -inf.
+
     B batch, Hq / Hkv query and key-value heads (query head h reads KV head ``h // (Hq // Hkv)``), M queries, N keys,
-    D head_dim, Dv head_dim of V. Arrays are NumPy arrays, torch tensors, or anything with DLPack or the buffer
-    protocol, on the CPU, with any strides; inputs are never modified.
+    D head_dim, Dv head_dim of V (1 to 576). Arrays are NumPy arrays, torch tensors, or anything with DLPack or the
+    buffer protocol, on the CPU, with any strides; inputs are never modified.
 
     Parameters
     ----------
@@ -58,21 +60,23 @@ def attention(
     scale : float, optional
         Factor of q.k; default 1 / sqrt(D).
     window : (int, int)
-        Keys visible to the left and to the right of the causal diagonal; -1 = unlimited.
+        Keys visible to the left and to the right of the causal diagonal, without `causal` of the bottom-right one; -1 =
+        unlimited. Intersects with `causal` and `mask`.
     softcap : float
-        c > 0: scores become ``c * tanh(s / c)``; 0 = off.
+        c > 0: scores become ``c * tanh(s / c)``, before mask and ALiBi; 0 = off.
     mask : array, optional
-        bool (True = may attend) or floats (added to the scaled score), broadcast from the right to [B, Hq, M, N].
+        bool (True = may attend) or floats of any width (added to the scaled score, natural units; -inf hides, finfo.min
+        is a number), rank 1 to 4, broadcast from the right to [B, Hq, M, N] (packed: of the longest sequences).
     sinks : array, optional
-        [Hq], floats: one extra logit per head that takes part in the denominator and has no value.
+        [Hq], floats: one extra logit per head that takes part in the denominator and the LSE and has no value.
     layout : {"NHD", "HND"}
         Order of the axes of q, k, v and the output.
     alibi_slopes : array, optional
         [Hq] or [B, Hq], any float dtype: ``slope * (j - (i + N - M))`` is added to the score (top_left: ``j - i``).
     kv_lens : array, optional
-        [B], int32 or int64: keys of each sequence beyond it do not exist.
+        [B], int32 or int64, 0 to N: keys of each sequence beyond it do not exist. Not together with cu_seqlens.
     cu_seqlens_q, cu_seqlens_k : array, optional
-        [B + 1], int32 or int64: where the packed sequences begin; both or neither.
+        [B + 1], int32 or int64: where the packed sequences begin, last the total; both or neither. Floats only.
     return_lse : bool
         Also return the log-sum-exp of the scores.
     out : array, optional
@@ -87,10 +91,11 @@ def attention(
     Returns
     -------
     o : array
-        [B, M, Hq, Dv] (or the form of q's layout), of q's kind and on q's device; `out` itself where given.
+        [B, M, Hq, Dv] (or the form of q's layout), of q's kind and on q's device; `out` itself where given. Finite
+        operands give finite numbers (float16 saturates).
     lse : array
         Only with `return_lse`: float32, natural logarithm, [B, Hq, M] (packed: [Hq, total_q]). A row that sees no key
-        has O = 0 and lse = -inf.
+        has O = 0 and lse = -inf (with a sink: the sink).
 
     Raises
     ------
@@ -108,7 +113,11 @@ def attention(
     Notes
     -----
     Algorithm: FlashAttention's forward pass with INT8 operands, INT-FlashAttention (arXiv 2409.16997, algorithm 1) and
-    SageAttention2 (arXiv 2411.10958); `octavo.recipes` says which preset is which.
+    SageAttention2 (arXiv 2411.10958); `octavo.recipes` says which preset is which, docs/the_algorithm.md derives all.
+
+    A NaN or infinity in an operand makes the rows NaN that use it; in v, or where tokens share a scale, possibly all
+    rows of that sequence and KV head. Recipes that smooth Q under per-token scales (int8, int8_p16, int4) take Q in 16
+    bits where a sequence has fewer than 16 queries, if q is an array and not Quantized.
 
     Examples
     --------

@@ -32,7 +32,8 @@ class Quantized:
         ml_dtypes) or their bytes as uint8.
     scales : array or None
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
-        [B, H, N] (token), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe has no scale.
+        [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe
+        has no scale. docs/quantization.md says which row is in which group.
     role : {"q", "k", "v"}
         Which operand it is.
     recipe : str or Recipe
@@ -40,8 +41,9 @@ class Quantized:
     layout : {"NHD", "HND"}
         Order of the axes of `codes`.
     mean : array, optional
-        float32, what was subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K,
-        [B, H, ceil(N / 128), D] for Q.
+        float32, what was subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K and V,
+        [B, H, ceil(N / 128), D] for Q. Q of a recipe with smooth_q needs it; K without one means that nothing was
+        subtracted.
     rotated : bool, optional
         Whether the recipe's Hadamard rotation was applied to the codes. Default: whether the recipe has one.
     head_dim : int, optional
@@ -190,6 +192,11 @@ class Quantized:
         -------
         array
             In the layout's shape [B, N, H, D] or [B, H, N, D]; the kind of container that `codes` is.
+
+        Raises
+        ------
+        ValueError
+            `dtype`; codes, scales or mean whose shapes do not fit each other and the recipe.
         """
         view, codes, alive = self._read()
         out = codes.family.empty(self.shape, _containers.float_dtype(dtype, "dtype"), self._codes)
@@ -259,13 +266,14 @@ def _dense(x: Any, name: str) -> _containers.Array | None:
 def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD") -> Quantized:
     """Quantizes Q, K or V as a recipe does it: rotation, smoothing, scales and codes.
 
-    Codes and scales are bit-equal on every implementation, and `octavo.attention` on quantized operands gives what it
-    gives on the floats they were made from.
+    Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands does the arithmetic
+    that it does on the floats they were made from, with two exceptions: Q's smoothing takes its correction from
+    dequantized K where K comes as codes, and arrays of fewer than 16 queries are taken in 16 bits, codes as they are.
 
     Parameters
     ----------
     x : array
-        [B, N, H, D] (NHD) or [B, H, N, D] (HND); float32, float16 or bfloat16; any strides.
+        [B, N, H, D] (NHD) or [B, H, N, D] (HND), D 1 to 576; float32, float16 or bfloat16; any strides.
     role : {"q", "k", "v"}
         Which operand it is: each has its own scales and smoothing.
     recipe : str or Recipe
@@ -289,8 +297,10 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
 
     Notes
     -----
-    Per-token scales are those of INT-FlashAttention (arXiv 2409.16997, section 3); per-thread groups and smoothing
-    those of SageAttention2 (arXiv 2411.10958, section 3).
+    ``scale = amax / R``, ``code = round(x * (R / amax))``, ties to even, R = 127 (s8), 7 (s4), 448 (E4M3): the whole
+    law, with a NumPy program that makes the same bytes, is in docs/quantization.md. Per-token scales are those of
+    INT-FlashAttention (arXiv 2409.16997, section 3), smoothing of K SageAttention's (arXiv 2410.02367, section 4.2),
+    smoothing of Q and per-thread groups SageAttention2's (arXiv 2411.10958, sections 3.1 and 3.2).
     """
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")

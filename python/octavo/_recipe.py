@@ -42,35 +42,39 @@ class Recipe:
     scores : {"s8", "s4", "e4m3", "e5m2", "f16", "input"}
         Representation of Q and K.
     q_scale, k_scale : {"none", "tensor", "block", "warp", "thread", "token"}
-        Which elements of Q and of K share a scale.
+        Which elements of Q and of K share a scale (docs/quantization.md has pictures).
     hadamard : bool
-        Rotate Q and K over their channels.
+        Rotate Q and K over their channels; scores do not change (FlashAttention-3, arXiv 2407.08608, section 3.3).
     smooth_q, smooth_k, smooth_v : bool
-        Subtract the mean of each block of Q, of K over its tokens, of V over its tokens.
+        Subtract the mean of each 128 rows of Q (SageAttention2, arXiv 2411.10958, section 3.1), of K over its tokens
+        (SageAttention, arXiv 2410.02367, section 4.2), of V over its tokens; what they owe is given back.
     p : {"u8", "s8", "u16", "e4m3", "e5m2", "f16", "input"}
         Representation of the weights.
     p_range : int
-        Largest code of an integer P, the static factor of a float one.
+        Largest code of an integer P, the static factor of a float one; 1 to what `p` can hold.
     p_reference : {"block", "running"}
-        Which row maximum the codes of P are relative to.
+        Which row maximum the codes of P are relative to: the key block's own, or the running one (INT-FlashAttention,
+        arXiv 2409.16997, algorithm 1), with which the error grows with the number of keys.
     row_sum : {"weights", "codes"}
-        What the softmax's denominator adds up.
+        What the softmax's denominator adds up: the weights before rounding, or their codes (INT-FlashAttention).
     values : {"s8", "s4", "e4m3", "e5m2", "f16", "input"}
         Representation of V.
     v_scale : {"none", "tensor", "block", "token", "token_folded", "channel", "block_channel"}
-        Which elements of V share a scale.
+        Which elements of V share a scale. "token_folded": one row, its scale absorbed into P (docs/the_algorithm.md,
+        section 4).
     v_range : float
         Largest code of V; 0 = that of the format.
     hadamard_v : bool
         Rotate V over its channels; O is rotated back.
     channel_gains : bool
-        Even out V's channels before the fold.
+        Divide V's channels by their amax over the geometric mean of all, before the fold; floats only.
     key_block : int
-        Keys of one step of the online softmax.
+        Keys of one step of the online softmax: a multiple of 16 in 16..4096.
     accumulator : {"f32", "f16", "sm89", "sm90", "sm100"}
-        Accumulator of the second product.
+        Accumulator of the second product: "f16" rounds after every 32 keys (SageAttention2++, arXiv 2505.21136), on the
+        reference only; calls with the last three raise NotImplementedError.
     two_level : bool
-        A fresh sum per key block in the models of tensor cores.
+        With accumulators but "f32": a fresh sum per key block, added to an f32 output.
 
     Raises
     ------
