@@ -1,6 +1,6 @@
-// The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, then
-// attention tasks. Each phase is a list of tasks made from shapes; threads take them as they come, so results cannot
-// depend on how many threads there are.
+// The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, the range
+// of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks made from shapes; threads
+// take them as they come, so results cannot depend on how many threads there are.
 #include <algorithm>
 #include <new>
 
@@ -14,7 +14,7 @@ namespace {
 
 // Task index -> its place in a list of stretches of different lengths.
 struct Place {
-  std::int64_t b, kv_head, i;
+  std::int64_t b, head, i;
 };
 
 class CallDriver {
@@ -25,13 +25,14 @@ class CallDriver {
   void run() {
     list_sequences();
     prepare_heads();
+    range_queries();
     attend();
   }
 
  private:
   void list_sequences() {
     const Problem& problem = *plan_.problem;
-    std::int64_t block = 0, partial = 0;
+    std::int64_t block = 0, partial = 0, query_range = 0;
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       SequenceInfo& info = *new (sequence_at(call_, b)) SequenceInfo;
       info.rows = problem.sequence(b);
@@ -41,6 +42,9 @@ class CallDriver {
       info.first_partial = partial;
       block += problem.kv_heads * info.blocks;
       partial += problem.kv_heads * info.partials;
+      info.query_ranges = (info.rows.q_rows + laws::kQueryBlock - 1) / laws::kQueryBlock;
+      info.first_query_range = query_range;
+      query_range += problem.q_heads * info.query_ranges;
       for (std::int64_t h = 0; h < problem.kv_heads; ++h) {
         HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
         head.pending_partials = info.partials;
@@ -56,34 +60,43 @@ class CallDriver {
     const Problem& problem = *plan_.problem;
     const std::int64_t heads = problem.batch * problem.kv_heads;
     if (plan_.total_blocks <= kBlocksOfShortHeads * heads && (heads >= workers_ || workers_ == 1)) {
-      for_each_task(runner_, workers_, heads, [&](std::int64_t, std::int64_t task) { prepare_head(task); });
+      for_each_task(runner_, workers_, heads,
+                    [&](std::int64_t worker, std::int64_t task) { prepare_head(task, thread_scratch(worker)); });
       return;
     }
     if (needs_statistics()) {
       for_each_task(runner_, workers_, plan_.total_partials, [&](std::int64_t, std::int64_t task) {
         const Place place = find(task, &SequenceInfo::first_partial, &SequenceInfo::partials);
-        kernels_.statistics(call_, place.b, place.kv_head, place.i);
-        if (is_last(head_at(call_, place.b, place.kv_head)->pending_partials))
-          kernels_.finish_statistics(call_, place.b, place.kv_head);
+        kernels_.statistics(call_, place.b, place.head, place.i);
+        if (is_last(head_at(call_, place.b, place.head)->pending_partials))
+          kernels_.finish_statistics(call_, place.b, place.head);
       });
     }
-    for_each_task(runner_, workers_, plan_.total_blocks, [&](std::int64_t, std::int64_t task) {
+    for_each_task(runner_, workers_, plan_.total_blocks, [&](std::int64_t worker, std::int64_t task) {
       const Place place = find(task, &SequenceInfo::first_block, &SequenceInfo::blocks);
-      kernels_.pack_block(call_, place.b, place.kv_head, place.i);
-      if (is_last(head_at(call_, place.b, place.kv_head)->pending_blocks))
-        kernels_.finish_blocks(call_, place.b, place.kv_head);
+      kernels_.pack_block(call_, place.b, place.head, place.i, thread_scratch(worker));
+      if (is_last(head_at(call_, place.b, place.head)->pending_blocks))
+        kernels_.finish_blocks(call_, place.b, place.head);
     });
   }
 
-  void prepare_head(std::int64_t task) {
+  void prepare_head(std::int64_t task, std::byte* thread) {
     const std::int64_t b = task / plan_.problem->kv_heads, kv_head = task % plan_.problem->kv_heads;
     const SequenceInfo& info = *sequence_at(call_, b);
     if (needs_statistics()) {
       for (std::int64_t i = 0; i < info.partials; ++i) kernels_.statistics(call_, b, kv_head, i);
       kernels_.finish_statistics(call_, b, kv_head);
     }
-    for (std::int64_t i = 0; i < info.blocks; ++i) kernels_.pack_block(call_, b, kv_head, i);
+    for (std::int64_t i = 0; i < info.blocks; ++i) kernels_.pack_block(call_, b, kv_head, i, thread);
     kernels_.finish_blocks(call_, b, kv_head);
+  }
+
+  void range_queries() {
+    if (!plan_.q_statistics) return;
+    for_each_task(runner_, workers_, plan_.total_query_ranges, [&](std::int64_t worker, std::int64_t task) {
+      const Place place = find(task, &SequenceInfo::first_query_range, &SequenceInfo::query_ranges);
+      kernels_.range_queries(call_, place.b, place.head, place.i, thread_scratch(worker));
+    });
   }
 
   void attend() {
@@ -102,12 +115,14 @@ class CallDriver {
       attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
       if (attention.rows <= 0) return;
       const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, rows.q_rows);
-      kernels_.attend(call_, stages[wide ? 1 : 0], attention,
-                      call_.scratch + plan_.threads_at + static_cast<std::size_t>(worker) * plan_.thread.bytes);
+      kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
     });
   }
 
-  bool needs_statistics() const { return (plan_.smooth_k && !plan_.problem->k.quantized) || plan_.v_statistics; }
+  bool needs_statistics() const { return plan_.k_needs.any() || plan_.v_needs.any(); }
+  std::byte* thread_scratch(std::int64_t worker) const {
+    return call_.scratch + plan_.threads_at + static_cast<std::size_t>(worker) * plan_.thread.bytes;
+  }
   Place find(std::int64_t task, std::int64_t SequenceInfo::* first, std::int64_t SequenceInfo::* count) const {
     const SequenceInfo* begin = sequence_at(call_, 0);
     const SequenceInfo* end = begin + plan_.problem->batch;

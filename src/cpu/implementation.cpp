@@ -47,27 +47,10 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   const auto refuse = [&](const std::string& what) {
     return unimplemented(implementation, what + " (recipe " + to_string(recipe) + ")");
   };
-  if (recipe.scores != Format::input && recipe.scores != Format::s8 && recipe.scores != Format::s4)
-    return refuse("scores=e4m3, e5m2 or f16; it computes scores from the inputs, s8 and s4");
-  if (recipe.values != Format::input && recipe.values != Format::f16 && recipe.values != Format::s8 &&
-      recipe.values != Format::s4)
-    return refuse("values=e4m3 or e5m2; it takes values as given, f16, s8 and s4");
-  const bool integer = recipe.values == Format::s8 || recipe.values == Format::s4;
-  if (integer) {
-    if (recipe.p != WeightFormat::u8 && recipe.p != WeightFormat::s8)
-      return refuse("integer values with p other than u8 or s8");
-    if (recipe.v_scale != Granularity::token_folded && recipe.v_scale != Granularity::tensor)
-      return refuse("this v_scale; it supports token_folded and tensor");
-  } else if (recipe.p != (recipe.values == Format::f16 ? WeightFormat::f16 : WeightFormat::input)) {
-    return refuse("this p with float values; it supports p=input with values=input and p=f16 with values=f16");
-  }
-  if (recipe.scores != Format::input &&
-      (recipe.q_scale != Granularity::token || recipe.k_scale != Granularity::token) &&
-      !(problem.q.quantized && problem.k.quantized))
-    return refuse("q_scale and k_scale other than token");
-  if (recipe.smooth_v) return refuse("smooth_v");
-  if (recipe.channel_gains) return refuse("channel_gains");
-  if (recipe.accumulator != Accumulator::f32) return refuse("an accumulator other than f32");
+  if (recipe.accumulator != Accumulator::f32 && recipe.accumulator != Accumulator::f16)
+    return refuse("models of tensor-core accumulators (sm89, sm90, sm100); it supports accumulator=f32 and f16");
+  if (recipe.accumulator == Accumulator::f16 && !recipe.two_level)
+    return refuse("accumulator=f16 with two_level=off; it supports two_level=on");
   if (recipe.key_block != 64 && recipe.key_block != 128 && recipe.key_block != 256 && recipe.key_block != 512)
     return refuse("key_block=" + std::to_string(recipe.key_block) + "; it supports 64, 128, 256 and 512");
   return {};

@@ -11,8 +11,9 @@ struct KernelTable {
   PolicyTraits traits;
   void (*statistics)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
   void (*finish_statistics)(const Call&, std::int64_t b, std::int64_t kv_head);
-  void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block);
+  void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block, std::byte* thread);
   void (*finish_blocks)(const Call&, std::int64_t b, std::int64_t kv_head);
+  void (*range_queries)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block, std::byte* thread);
   // `stages` of a sequence: 16-bit queries of short ones take two planes.
   Stages (*stages)(const Plan&, bool wide_queries);
   void (*attend)(const Call&, const Stages&, const AttentionTask&, std::byte* thread);

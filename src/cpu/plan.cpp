@@ -23,40 +23,82 @@ struct Layout64 {
   }
 };
 
+bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
+bool is_integer(WeightFormat p) { return p == WeightFormat::s8 || p == WeightFormat::u8 || p == WeightFormat::u16; }
+bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
+bool is_float8(WeightFormat p) { return p == WeightFormat::e4m3 || p == WeightFormat::e5m2; }
+
+float range_of(Format format) {
+  switch (format) {
+    case Format::s8:
+      return laws::kRangeS8;
+    case Format::s4:
+      return laws::kRangeS4;
+    case Format::e4m3:
+      return laws::kRangeE4m3;
+    case Format::e5m2:
+      return laws::kRangeE5m2;
+    default:
+      return 1;
+  }
+}
+
 void choose_forms(Plan& plan) {
   const Problem& problem = *plan.problem;
   const Recipe& recipe = problem.recipe;
-  const bool bf16 = plan.policy.bf16 && problem.q.dtype == DType::bf16 && !problem.q.quantized;
-  // bf16 products take the caller's own numbers; what a rotation or a mean made of them has more digits than bf16.
+  // bf16 products take FP8's numbers, or the caller's own; what a rotation or a mean made of them has more digits.
+  const bool bf16_inputs = problem.q.dtype == DType::bf16 && !problem.q.quantized;
   const bool changes_scores = recipe.hadamard || recipe.smooth_q || recipe.smooth_k;
-  if (recipe.scores == Format::input) {
-    plan.score = bf16 && !changes_scores ? ScoreForm::bf16 : ScoreForm::f32;
-  } else {
-    plan.score = ScoreForm::s8;
-    plan.qk_range = recipe.scores == Format::s4 ? laws::kRangeS4 : laws::kRangeS8;
-  }
-  if (recipe.values == Format::input) {
-    plan.value = bf16 && !recipe.hadamard_v ? ValueForm::bf16 : ValueForm::f32;
-  } else if (recipe.values == Format::f16) {
-    plan.value = ValueForm::f16_as_f32;
-  } else {
-    plan.value = ValueForm::s8;
-    plan.v_range = recipe.values == Format::s4 ? laws::kRangeS4 : laws::kRangeS8;
-  }
-  const bool integer_weights = recipe.p == WeightFormat::s8 || recipe.p == WeightFormat::u8;
-  plan.log2_p_range = integer_weights ? std::log2(static_cast<float>(recipe.p_range)) : 0.0f;
+  const bool bf16_scores =
+      is_float8(recipe.scores) || (recipe.scores == Format::input && bf16_inputs && !changes_scores);
+  plan.score = is_integer(recipe.scores)         ? ScoreForm::s8
+               : plan.policy.bf16 && bf16_scores ? ScoreForm::bf16
+                                                 : ScoreForm::f32;
+
+  // A token's own scale, unless it is folded into the weights, is multiplied into its values: they are f32 then.
+  const bool token_scales = recipe.v_scale == Granularity::token;
+  const bool changes_values = recipe.hadamard_v || recipe.smooth_v;
+  const bool bf16_values =
+      (is_float8(recipe.p) && is_float8(recipe.values)) ||
+      (recipe.p == WeightFormat::input && recipe.values == Format::input && bf16_inputs && !changes_values);
+  plan.value = is_integer(recipe.p) && is_integer(recipe.values) && !token_scales ? ValueForm::s8
+               : plan.policy.bf16 && bf16_values && !token_scales                 ? ValueForm::bf16
+                                                                                  : ValueForm::f32;
+  plan.weight_planes = plan.value == ValueForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
+  plan.qk_range = range_of(recipe.scores);
+  plan.v_range = recipe.v_range > 0 ? static_cast<float>(recipe.v_range) : range_of(recipe.values);
+  if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
+}
+
+void choose_steps(Plan& plan) {
+  const Problem& problem = *plan.problem;
+  const Recipe& recipe = problem.recipe;
+  const Granularity v_scale = recipe.v_scale;
+  plan.log2_p_range = std::log2(static_cast<float>(recipe.p_range));
   plan.running_maximum = recipe.p_reference == MaximumReference::running;
   plan.sum_codes = recipe.row_sum == RowSum::codes;
-  plan.fold = recipe.v_scale == Granularity::token_folded;
+  plan.fold = v_scale == Granularity::token_folded;
   plan.rotate_qk = recipe.hadamard;
   plan.rotate_v = recipe.hadamard_v;
   plan.smooth_q = recipe.smooth_q;
   plan.smooth_k = recipe.smooth_k;
+  plan.smooth_v = recipe.smooth_v;
+  plan.has_gains = recipe.channel_gains && !problem.v.quantized;
+  plan.owes_columns = v_scale == Granularity::channel || plan.has_gains;
+  plan.block_scales = v_scale == Granularity::block || v_scale == Granularity::block_channel;
   plan.owes_constant =
       recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
   plan.modifies_scores = problem.modifies_scores();
-  plan.v_statistics = !problem.v.quantized && (recipe.values == Format::f16 ||
-                                               (plan.value == ValueForm::s8 && recipe.v_scale == Granularity::tensor));
+  if (!problem.k.quantized) {
+    plan.k_needs.sums = recipe.smooth_k;
+    plan.k_needs.extremes = recipe.k_scale == Granularity::tensor;
+  }
+  if (!problem.v.quantized) {
+    plan.v_needs.sums = recipe.smooth_v;
+    plan.v_needs.extremes = recipe.values == Format::f16 || v_scale == Granularity::tensor ||
+                            v_scale == Granularity::channel || plan.has_gains;
+  }
+  plan.q_statistics = recipe.q_scale == Granularity::tensor && !problem.q.quantized;
 }
 
 // Rows of one task. Few rows, so that every thread has work; many, so that the correction's pass over K is shared.
@@ -82,6 +124,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.problem = &problem;
   plan.policy = policy;
   choose_forms(plan);
+  choose_steps(plan);
   plan.softmax_scale = static_cast<float>(problem.softmax_scale);
   plan.logit_scale = static_cast<float>(problem.softmax_scale * 1.4426950408889634);
   plan.key_block = problem.recipe.key_block;
@@ -93,15 +136,17 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
     longest_keys = std::max(longest_keys, rows.k_rows);
     plan.total_blocks += problem.kv_heads * ((rows.k_rows + plan.key_block - 1) / plan.key_block);
     plan.total_partials += problem.kv_heads * ((rows.k_rows + laws::kMeanBlock - 1) / laws::kMeanBlock);
+    plan.total_query_ranges += problem.q_heads * ((rows.q_rows + laws::kQueryBlock - 1) / laws::kQueryBlock);
   }
   plan.longest_keys = round_up(longest_keys, plan.key_block);
   split_tasks(plan, longest_queries, threads);
 
-  const std::int64_t width = padded_channels(problem.head_dim);
+  plan.k_width = padded_channels(problem.head_dim);
+  plan.v_width = padded_channels(problem.value_dim);
   const std::int64_t qk_depth = plan.score == ScoreForm::s8 ? 4 : plan.score == ScoreForm::bf16 ? 2 : 1;
   plan.v_depth = plan.value == ValueForm::s8 ? 4 : plan.value == ValueForm::bf16 ? 2 : 1;
   plan.k_steps = (problem.head_dim + qk_depth - 1) / qk_depth;
-  plan.q_ld = width / qk_depth;
+  plan.q_ld = plan.k_width / qk_depth;
   plan.v_columns = round_up(problem.value_dim, policy.lanes);
 
   Layout64 block;
@@ -113,27 +158,35 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.block.fold = block.take(plan.modifies_scores ? plan.key_block * 4 : 0);
   plan.block.v_scale = block.take(plan.key_block * 4);
   plan.block.v_start = block.take(plan.v_columns * 4);
+  plan.block.column_scale = block.take(plan.block_scales ? plan.v_columns * 4 : 0);
+  plan.block.flags = block.take(static_cast<std::int64_t>(sizeof(BlockFlags)));
   plan.block.bytes = block.end;
 
   const std::int64_t rows = laws::kQueryBlock, slots = plan.query_blocks;
   Layout64 thread;
-  plan.thread.rows = thread.take(rows * width * 4);
-  plan.thread.mean = thread.take(kMaxQueryBlocks * width * 4);
+  plan.thread.rows = thread.take(rows * plan.k_width * 4);
+  plan.thread.mean = thread.take(kMaxQueryBlocks * plan.k_width * 4);
   plan.thread.queries = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.queries_low = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.row_vectors = thread.take(slots * static_cast<std::int64_t>(sizeof(QueryVectors)));
   plan.thread.correction = thread.take(plan.smooth_q ? slots * plan.longest_keys * 4 : 0);
   plan.thread.scores = thread.take(2 * kGroupRows * plan.key_block * 4);
-  plan.thread.weights = thread.take(slots * rows * plan.key_block / plan.v_depth * 4);
+  const std::int64_t weight_bytes = slots * rows * plan.key_block / plan.v_depth * 4;
+  plan.thread.weights = thread.take(weight_bytes);
+  plan.thread.weights_low = thread.take(plan.weight_planes == 2 ? weight_bytes : 0);
   plan.thread.out = thread.take(slots * rows * plan.v_columns * 4);
   plan.thread.bytes = thread.end;
 
-  plan.head_bytes = static_cast<std::size_t>(64 + width * 4);
-  plan.partial_bytes = static_cast<std::size_t>(64 + 2 * width * 4);
+  const std::int64_t k_statistics = plan.k_needs.any() ? plan.k_width : 0;
+  const std::int64_t v_statistics = plan.v_needs.any() ? plan.v_width : 0;
+  plan.head_bytes = sizeof(HeadInfo) + static_cast<std::size_t>((plan.k_width + 4 * plan.v_width) * 4);
+  plan.partial_bytes = static_cast<std::size_t>(kStatistics * (k_statistics + v_statistics) * 4);
   Layout64 all;
   plan.sequences_at = all.take(problem.batch * static_cast<std::int64_t>(sizeof(SequenceInfo)));
   plan.heads_at = all.take(problem.batch * problem.kv_heads * static_cast<std::int64_t>(plan.head_bytes));
   plan.partials_at = all.take(plan.total_partials * static_cast<std::int64_t>(plan.partial_bytes));
+  plan.query_ranges_at =
+      all.take(plan.q_statistics ? plan.total_query_ranges * static_cast<std::int64_t>(sizeof(QueryRange)) : 0);
   plan.blocks_at = all.take(plan.total_blocks * static_cast<std::int64_t>(plan.block.bytes));
   plan.threads_at = all.take(threads * static_cast<std::int64_t>(plan.thread.bytes));
   plan.bytes = all.end;

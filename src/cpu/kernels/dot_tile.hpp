@@ -13,7 +13,10 @@ namespace {
 
 // s8 queries x key codes; sums start at a number per query row (what a bias of the key codes takes back).
 template <class S>
+struct EveryKeyCode;
+template <class S>
 struct KeyCodes {
+  using EveryCode = EveryKeyCode<S>;
   using sum = typename S::s32;
   OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t row) { return S::set1(starts[row]); }
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_key(acc, a, b); }
@@ -21,7 +24,10 @@ struct KeyCodes {
 };
 // u8 weights x s8 values; sums start at a number per value column where the policy's word biases the weights.
 template <class S>
+struct EveryValueCode;
+template <class S>
 struct ValueCodes {
+  using EveryCode = EveryValueCode<S>;
   using sum = typename S::s32;
   OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t column) {
     if constexpr (S::kWeightBias != 0) return S::load(starts + column);
@@ -30,8 +36,20 @@ struct ValueCodes {
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_value(acc, a, b); }
   OCTAVO_INLINE typename S::f32 to_float(sum x) { return S::to_f32(x); }
 };
+// The same where a code may be -128 and the policy's fastest product cannot take it.
+template <class S>
+struct EveryKeyCode : KeyCodes<S> {
+  using sum = typename S::s32;
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_every_key(acc, a, b); }
+};
+template <class S>
+struct EveryValueCode : ValueCodes<S> {
+  using sum = typename S::s32;
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_every_value(acc, a, b); }
+};
 template <class S>
 struct Floats {
+  using EveryCode = Floats;
   using sum = typename S::f32;
   OCTAVO_INLINE sum start(const std::int32_t*, std::int64_t) { return S::set1(0.0f); }
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) {
@@ -41,6 +59,7 @@ struct Floats {
 };
 template <class S>
 struct Bf16Pairs : Floats<S> {
+  using EveryCode = Bf16Pairs;
   using sum = typename S::f32;
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_bf16(acc, a, b); }
 };

@@ -5,8 +5,8 @@
 // With codes relative to the running maximum (INT-FlashAttention, algorithm 1) t is m' and beta 1 / R.
 #pragma once
 
+#include "cpu/kernels/correction.hpp"
 #include "cpu/kernels/modify.hpp"
-#include "cpu/kernels/queries.hpp"
 #include "laws/visibility.hpp"
 
 namespace octavo::cpu {
@@ -117,7 +117,8 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
-  const HeadInfo& info = *head_at(call, b, problem.kv_head(head));
+  HeadInfo* info = head_at(call, b, problem.kv_head(head));
+  const ValueVectors values = value_vectors(call, info);
   const float sink = problem.sinks.data == nullptr
                          ? -__builtin_inff()
                          : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
@@ -133,9 +134,15 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const double seen_max = m;
     const float kept =
         sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
-    const auto factor = S::set1(sees ? info.out_scale * kept / l : 0.0f);
+    const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
     for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
       S::store(x + d, sees ? S::mul(S::load(out + i * plan.v_columns + d), factor) : S::set1(0.0f));
+    for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
+      S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
+    // The sink's share of the weight has no value, and so no mean.
+    const auto present = S::set1(kept * group.l[i] / l);
+    for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
+      S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
     if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
     store_row<S>(problem.out, problem.out.offset(b, head, sequence.q_begin + row + i), problem.value_dim, x);
     if (problem.lse == nullptr) continue;
@@ -218,6 +225,7 @@ OCTAVO_INLINE ScoreStage score_of_group(const TaskState& state, std::byte* block
                             : part<float>(block, plan.block.key_addend),
           .scores = scores,
           .row_max = row_max,
+          .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_keys,
           .rows = group.rows,
           .keys = in_key_steps(group.keys)};
 }
@@ -256,6 +264,7 @@ OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::in
   const Stages& stages = *state.stages;
   const std::int64_t weights_ld = plan.key_block / plan.v_depth;
   auto* weights = part<std::int32_t>(state.thread, plan.thread.weights);
+  auto* weights_low = part<std::int32_t>(state.thread, plan.thread.weights_low);
   float* buffers = part<float>(state.thread, plan.thread.scores);
   alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows];
   RowGroup* waiting = nullptr;  // its scores are settled, its weights not yet taken
@@ -278,6 +287,9 @@ OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::in
                .shift = shift[side],
                .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
                .weights = weights + g * kGroupRows * weights_ld,
+               .weights_low = weights_low + g * kGroupRows * weights_ld,
+               .format = plan.problem->recipe.p,
+               .sum_codes = plan.sum_codes,
                .ld = plan.key_block,
                .row_sum = row_sum,
                .rows = group.rows,
@@ -308,6 +320,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const TaskState state{
       &call, &stages, &task, thread, problem.kv_head(task.head), owes_correction(plan, sequence.q_rows)};
   const auto* weights = part<std::int32_t>(thread, plan.thread.weights);
+  const auto* weights_low = part<std::int32_t>(thread, plan.thread.weights_low);
   float* out = part<float>(thread, plan.thread.out);
   const auto seen_by = [&](std::int64_t from, std::int64_t to) __attribute__((always_inline)) {
     return laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
@@ -344,12 +357,15 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
       const RowGroup& group = groups[g];
       if (group.keys <= 0) continue;
       stages.value({.weights = weights + g * kGroupRows * weights_ld,
+                    .weights_low = weights_low + g * kGroupRows * weights_ld,
                     .p_ld = weights_ld,
                     .v = part<std::int32_t>(block, plan.block.values),
                     .start = part<std::int32_t>(block, plan.block.v_start),
                     .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
+                    .sum_steps = plan.sum_keys / plan.v_depth,
+                    .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_values,
                     .columns = plan.v_columns,
-                    .column_scale = nullptr,
+                    .column_scale = plan.block_scales ? part<float>(block, plan.block.column_scale) : nullptr,
                     .rescale = group.rescale,
                     .alpha = group.alpha,
                     .beta = group.beta,

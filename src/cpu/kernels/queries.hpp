@@ -1,20 +1,13 @@
-// Q on its way into the first product: one query block's rows become codes (or floats), row factors and, where Q is
-// smoothed, the correction that is owed to every key of the block.
+// Q on its way into the first product: one query block's rows become words and row factors.
 #pragma once
 
 #include "cpu/kernels/prepare.hpp"
+#include "cpu/kernels/row_scales.hpp"
 #include "cpu/kernels/stages.hpp"
 #include "laws/query_width.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-// Whether a sequence's keys get smooth_q's correction. A quantized Q without means has nothing to give back.
-OCTAVO_INLINE bool owes_correction(const Plan& plan, std::int64_t q_rows) {
-  const Operand& q = plan.problem->q;
-  if (q.quantized) return q.mean != nullptr;
-  return plan.smooth_q && !laws::query_is_wide(plan.problem->recipe, q_rows);
-}
 
 template <class S>
 OCTAVO_INLINE float dot(const float* a, const float* b, std::int64_t dim) {
@@ -40,188 +33,198 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
   }
 }
 
-// Fills slot `slot` of the thread's scratch with rows first..first+rows-1 of the query block they lie in.
-template <class S>
-__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot, std::int64_t b,
-                                               std::int64_t head, std::int64_t first, std::int64_t rows) {
-  const Plan& plan = *call.plan;
-  const Problem& problem = *plan.problem;
-  const Operand& q = problem.q;
-  const Sequence sequence = sequence_at(call, b)->rows;
-  const std::int64_t dim = problem.head_dim, width = padded(dim);
-  const std::int64_t block_first = first / kQueryBlock * kQueryBlock;
-  const std::int64_t block_last =
-      block_first + kQueryBlock < sequence.q_rows ? block_first + kQueryBlock : sequence.q_rows;
-  const bool wide = !q.quantized && laws::query_is_wide(problem.recipe, sequence.q_rows);
-  const bool smooth = plan.smooth_q && !q.quantized && !wide;
-  const float* key_mean = mean_of_keys(head_at(call, b, problem.kv_head(head)));
-  const std::int64_t batch_head = b * problem.q_heads + head;
-  const laws::Groups groups =
-      laws::groups_of(Role::q, problem.recipe.q_scale, problem.recipe.scores, problem.recipe.key_block);
+// A stretch of one query block while its rows are prepared, in the thread's buffer f32 [128][padded D].
+struct QueryRows {
+  const Plan* plan;
+  Sequence sequence;
+  std::int64_t b, head, block_first;
+  float* buffer;
+  float* mean;  // of the block; zeros without smoothing
+  bool smooth;
 
-  auto* words = part<std::int32_t>(thread, plan.thread.queries) + slot * kQueryBlock * plan.q_ld;
-  auto* words_low = part<std::int32_t>(thread, plan.thread.queries_low) + slot * kQueryBlock * plan.q_ld;
-  QueryVectors& vectors = part<QueryVectors>(thread, plan.thread.row_vectors)[slot];
-  float* mean = part<float>(thread, plan.thread.mean) + slot * width;
-  float* buffer = part<float>(thread, plan.thread.rows);
+  float* row(std::int64_t r) const { return buffer + (r - block_first) * plan->k_width; }
+};
+
+// Rows from..to-1 as floats, rotated; the mean needs all rows of the block.
+template <class S>
+OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::int64_t to) {
+  const Plan& plan = *rows.plan;
+  const Operand& q = plan.problem->q;
+  const std::int64_t dim = plan.problem->head_dim;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
+  for (std::int64_t r = from; r < to; ++r)
+    load_prepared<S>(q, q.offset(rows.b, rows.head, rows.sequence.q_begin + r), dim, plan.rotate_qk ? signs : nullptr,
+                     rows.row(r));
+  if (!rows.smooth) return;
+  alignas(64) float counts[kMaxPadded];
+  sum_rows<S>(to - from, dim, rows.mean, counts,
+              [&](std::int64_t r) __attribute__((always_inline)) { return rows.row(from + r); });
+  for (std::int64_t d = 0; d < plan.k_width; ++d)
+    rows.mean[d] = laws::mean_of(rows.mean[d], static_cast<std::int64_t>(counts[d]));
+}
 
-  for (std::int64_t d = 0; d < width; ++d) mean[d] = 0;
-  if (q.quantized && q.mean != nullptr) {
-    const float* given = q.mean + batch_head * q.means_per_head + block_first / kQueryBlock * dim;
-    for (std::int64_t d = 0; d < dim; ++d) mean[d] = given[d];
-  }
-  if (!q.quantized) {
-    const std::int64_t from = smooth ? block_first : first, to = smooth ? block_last : first + rows;
-    for (std::int64_t r = from; r < to; ++r)
-      load_prepared<S>(q, q.offset(b, head, sequence.q_begin + r), dim, plan.rotate_qk ? signs : nullptr,
-                       buffer + (r - block_first) * width);
-    if (smooth) {
-      alignas(64) float counts[kMaxPadded];
-      sum_rows<S>(to - from, dim, mean, counts,
-                  [&](std::int64_t r) __attribute__((always_inline)) { return buffer + r * width; });
-      for (std::int64_t d = 0; d < width; ++d) mean[d] = laws::mean_of(mean[d], static_cast<std::int64_t>(counts[d]));
-    }
-  }
+template <class S>
+OCTAVO_INLINE RowRange centre_query(const QueryRows& rows, std::int64_t r) {
+  const std::int64_t dim = rows.plan->problem->head_dim;
+  return rows.smooth ? centre_row<S>(rows.row(r), rows.mean, dim) : row_range<S>(rows.row(r), dim);
+}
 
-  for (std::int64_t i = 0; i < (rows + kGroupRows - 1) / kGroupRows * kGroupRows; ++i) {
-    std::int32_t* to = words + i * plan.q_ld;
-    std::int32_t* to_low = words_low + i * plan.q_ld;
-    vectors.start[i] = vectors.start_low[i] = 0;
-    vectors.factor[i] = vectors.constant[i] = 0;
-    if (i >= rows) {
-      std::memset(to, 0, static_cast<std::size_t>(plan.q_ld) * 4);
-      if (wide) std::memset(to_low, 0, static_cast<std::size_t>(plan.q_ld) * 4);
-      continue;
+// The range of query block i of a head, for one scale per tensor.
+template <class S>
+void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i, std::byte* thread) {
+  const Plan& plan = *call.plan;
+  const Sequence sequence = sequence_at(call, b)->rows;
+  const std::int64_t first = i * kQueryBlock;
+  const std::int64_t last = first + kQueryBlock < sequence.q_rows ? first + kQueryBlock : sequence.q_rows;
+  const QueryRows rows{&plan,
+                       sequence,
+                       b,
+                       head,
+                       first,
+                       part<float>(thread, plan.thread.rows),
+                       part<float>(thread, plan.thread.mean),
+                       plan.smooth_q};
+  load_queries<S>(rows, first, last);
+  RowRange range{0.0f, true};
+  for (std::int64_t r = first; r < last; ++r) grow_range(range, centre_query<S>(rows, r));
+  *query_range_at(call, b, head, i) = {range.amax, range.finite};
+}
+
+OCTAVO_INLINE RowRange range_of_head(const Call& call, std::int64_t b, std::int64_t head) {
+  RowRange range{0.0f, true};
+  for (std::int64_t i = 0; call.plan->q_statistics && i < sequence_at(call, b)->query_ranges; ++i) {
+    const QueryRange& block = *query_range_at(call, b, head, i);
+    grow_range(range, {block.amax, block.finite});
+  }
+  return range;
+}
+
+// Where the words and vectors of one slot of the thread's scratch lie.
+struct QuerySlot {
+  std::int32_t *words, *words_low;
+  QueryVectors* vectors;
+};
+OCTAVO_INLINE QuerySlot query_slot(const Plan& plan, std::byte* thread, std::int64_t slot) {
+  const std::int64_t at = slot * kQueryBlock * plan.q_ld;
+  return {part<std::int32_t>(thread, plan.thread.queries) + at,
+          part<std::int32_t>(thread, plan.thread.queries_low) + at,
+          part<QueryVectors>(thread, plan.thread.row_vectors) + slot};
+}
+
+// Rows first..first+rows-1 from the caller's floats.
+template <class S>
+OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const QueryRows& rows, std::int64_t first,
+                                std::int64_t count, bool wide) {
+  const Plan& plan = *call.plan;
+  const Problem& problem = *plan.problem;
+  const std::int64_t dim = problem.head_dim, width = plan.k_width;
+  const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
+  const laws::Groups groups =
+      laws::groups_of(Role::q, problem.recipe.q_scale, problem.recipe.scores, problem.recipe.key_block);
+  RowScales scales(groups, wide ? laws::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
+  RowRange ranges[kQueryBlock];  // of the present stretch
+  const std::int64_t stretch = scales.stretch(), last = first + count;
+  const std::int64_t block_last =
+      rows.block_first + kQueryBlock < rows.sequence.q_rows ? rows.block_first + kQueryBlock : rows.sequence.q_rows;
+  const auto stretch_end = [&](std::int64_t from) __attribute__((always_inline)) {
+    return from + stretch < block_last ? from + stretch : block_last;
+  };
+  const std::int64_t begin = first / stretch * stretch, end = stretch_end((last - 1) / stretch * stretch);
+  load_queries<S>(rows, rows.smooth ? rows.block_first : begin, rows.smooth ? block_last : end);
+
+  for (std::int64_t from = begin; from < last; from += stretch) {
+    scales.start_stretch(from);
+    for (std::int64_t r = from; r < stretch_end(from); ++r) {
+      if (plan.owes_constant && r >= first && r < last)
+        slot.vectors->constant[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
+      ranges[r - from] = centre_query<S>(rows, r);
+      if (stretch > 1) scales.add(r, ranges[r - from]);
     }
-    std::int32_t sum = 0, sum_low = 0;
-    float* x = buffer + (first + i - block_first) * width;
-    if (q.quantized) {
-      auto* codes = reinterpret_cast<std::int8_t*>(to);
-      sum = load_codes(q, q.offset(b, head, sequence.q_begin + first + i), dim, codes);
-      const float scale = caller_scale(q, groups, batch_head, first + i);
-      vectors.factor[i] = scale;
-      if (plan.owes_constant) {  // the row as it was before K's mean was taken off
-        for (std::int64_t d = 0; d < width; d += S::kLanes)
-          S::store(x + d, S::fma(S::to_f32(S::load_s8(codes + d)), S::set1(scale), S::load(mean + d)));
-        vectors.constant[i] = plan.softmax_scale * dot<S>(x, key_mean, width);
-      }
-    } else {
-      if (plan.owes_constant) vectors.constant[i] = plan.softmax_scale * dot<S>(x, key_mean, width);
-      const RowRange range = smooth ? centre_row<S>(x, mean, dim) : row_range<S>(x, dim);
-      vectors.factor[i] = 1;
+    for (std::int64_t r = from > first ? from : first; r < stretch_end(from) && r < last; ++r) {
+      const std::int64_t i = r - first;
+      const RowRange range = ranges[r - from];
+      const RowScale scale = scales.of(r, range);
+      std::int32_t* to = slot.words + i * plan.q_ld;
+      float* x = rows.row(r);
+      std::int32_t sum = 0, sum_low = 0;
       // A poisoned row is NaN through its factor; its words are zero, so that no NaN of the caller's own making (whose
       // payload the exponent arithmetic of exp2 could destroy) enters the scores.
-      if (!range.finite && plan.score != ScoreForm::s8) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
-      if (plan.score == ScoreForm::f32) {
-        std::memcpy(to, x, static_cast<std::size_t>(width) * 4);
-      } else if (plan.score == ScoreForm::bf16) {
-        for (std::int64_t d = 0; d < width; d += S::kLanes)
-          S::store_bf16(reinterpret_cast<std::uint16_t*>(to) + d, S::load(x + d));
-      } else if (wide) {
-        const laws::Scale scale = laws::scale_of(range.amax, laws::kRangeWide);
+      if (!range.finite) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      if (wide)
         quantize_row_wide<S>(x, dim, scale.inverse, reinterpret_cast<std::int8_t*>(to),
-                             reinterpret_cast<std::int8_t*>(to_low), &sum, &sum_low);
-        vectors.factor[i] = scale.scale;
-      } else {
-        const laws::Scale scale = laws::scale_of(range.amax, plan.qk_range);
-        sum = quantize_row<S>(x, dim, scale.inverse, plan.qk_range, reinterpret_cast<std::int8_t*>(to));
-        vectors.factor[i] = scale.scale;
-      }
-      if (!range.finite) vectors.factor[i] = __builtin_nanf("");
+                             reinterpret_cast<std::int8_t*>(slot.words_low + i * plan.q_ld), &sum, &sum_low);
+      else
+        sum = write_words<S>(plan, problem.recipe.scores, x, dim, scale.inverse, to);
+      slot.vectors->factor[i] = range.finite ? scale.scale : __builtin_nanf("");
+      slot.vectors->start[i] = -S::kKeyBias * sum;
+      slot.vectors->start_low[i] = -S::kKeyBias * sum_low;
     }
-    vectors.start[i] = -S::kKeyBias * sum;
-    vectors.start_low[i] = -S::kKeyBias * sum_low;
   }
 }
 
-// Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
-//   correction[slot][j] = key_addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k
-// The rotation is orthonormal, so mean_q . K'_j = (rotated-back mean_q) . K_j - mean_q . mean_k with K as the caller
-// has it: nothing of K needs to be kept in floats. Means of absent slots are zeros. Keys first_block * key_block ..
-// last_block * key_block.
+// The same from the caller's codes.
 template <class S>
-__attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b,
-                                            std::int64_t kv_head, std::int64_t first_block, std::int64_t last_block) {
+OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, const QueryRows& rows, std::int64_t first,
+                                    std::int64_t count) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
-  const Operand& k = problem.k;
-  const Sequence sequence = sequence_at(call, b)->rows;
-  const std::int64_t dim = problem.head_dim, width = padded(dim);
-  const float* key_mean = mean_of_keys(head_at(call, b, kv_head));
-  float* means = part<float>(thread, plan.thread.mean);
-  float* correction = part<float>(thread, plan.thread.correction);
+  const Operand& q = problem.q;
+  const std::int64_t dim = problem.head_dim, batch_head = rows.b * problem.q_heads + rows.head;
+  const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
   const laws::Groups groups =
-      laws::groups_of(Role::k, problem.recipe.k_scale, problem.recipe.scores, problem.recipe.key_block);
-  alignas(64) std::int32_t signs[kMaxPadded];
-  rotation_signs(signs, dim);
-  float constant[kMaxQueryBlocks];
-  std::memset(means + slots * width, 0, static_cast<std::size_t>((kMaxQueryBlocks - slots) * width) * 4);
-  for (std::int64_t slot = 0; slot < slots; ++slot) {
-    constant[slot] = k.quantized ? 0.0f : dot<S>(means + slot * width, key_mean, width);
-    if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
+      laws::groups_of(Role::q, problem.recipe.q_scale, problem.recipe.scores, problem.recipe.key_block);
+  if (q.mean != nullptr) {
+    const float* given = q.mean + batch_head * q.means_per_head + rows.block_first / kQueryBlock * dim;
+    for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
   }
-  const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
-  // The rows are read once, from memory that left the caches long ago: their loads are what this costs.
-  const std::int64_t ahead = direct ? kCorrectionPrefetch * k.strides[2] : 0;
-  alignas(64) float buffer[kCorrectionKeys * kMaxPadded];
-  alignas(64) std::int8_t codes[kMaxPadded];
-  alignas(64) float sums[kMaxQueryBlocks][S::kLanes * S::kLanes];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + first + i);
+    const float scale = caller_scale(q, groups, batch_head, first + i);
+    bool finite = true;
+    const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
+    slot.vectors->factor[i] = finite ? scale : __builtin_nanf("");
+    slot.vectors->start[i] = -S::kKeyBias * sum;
+    if (!plan.owes_constant) continue;
+    float* x = rows.row(first + i);  // the row as it was before K's mean was taken off
+    load_code_values<S>(q, at, dim, x);
+    for (std::int64_t d = 0; d < plan.k_width; d += S::kLanes)
+      S::store(x + d, S::fma(S::load(x + d), S::set1(scale), S::load(rows.mean + d)));
+    slot.vectors->constant[i] = plan.softmax_scale * dot<S>(x, key_mean, plan.k_width);
+  }
+}
 
-  for (std::int64_t i = first_block; i < last_block; ++i) {
-    const float* addend = part<float>(block_at(call, b, kv_head, i), plan.block.key_addend);
-    const std::int64_t first = i * plan.key_block;
-    const std::int64_t left = sequence.k_rows - first;
-    for (std::int64_t r0 = 0; r0 < plan.key_block; r0 += S::kLanes) {
-      for (std::int64_t r = 0; r < S::kLanes; r += kCorrectionKeys) {
-        const float* rows[kCorrectionKeys];
-        for (std::int64_t u = 0; u < kCorrectionKeys; ++u) {
-          // Past the end: any row does, the addend is -infinity there.
-          const std::int64_t j = r0 + r + u < left ? r0 + r + u : left - 1;
-          const std::int64_t at = k.offset(b, kv_head, sequence.k_begin + first + j);
-          if (direct) {
-            rows[u] = static_cast<const float*>(k.data) + at;
-            continue;
-          }
-          float* x = buffer + u * width;
-          rows[u] = x;
-          if (k.quantized) {
-            load_codes(k, at, dim, codes);
-            const float scale = caller_scale(k, groups, b * problem.kv_heads + kv_head, first + j);
-            for (std::int64_t d = 0; d < width; d += S::kLanes)
-              S::store(x + d, S::mul(S::to_f32(S::load_s8(codes + d)), S::set1(scale)));
-          } else {
-            load_row<S>(k, at, dim, x);
-          }
-        }
-        typename S::f32 sum[kCorrectionKeys][kMaxQueryBlocks];
-        for (auto& of_key : sum)
-          for (auto& x : of_key) x = S::set1(0.0f);
-        for (std::int64_t d = 0; d < dim; d += S::kLanes) {
-          typename S::f32 m[kMaxQueryBlocks];
-#pragma GCC unroll 4
-          for (int slot = 0; slot < kMaxQueryBlocks; ++slot) m[slot] = S::load(means + slot * width + d);
-#pragma GCC unroll 4
-          for (int u = 0; u < kCorrectionKeys; ++u) {
-            const auto x = S::load(rows[u] + d);
-            __builtin_prefetch(rows[u] + d + ahead);
-#pragma GCC unroll 4
-            for (int slot = 0; slot < kMaxQueryBlocks; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
-          }
-        }
-        for (int slot = 0; slot < kMaxQueryBlocks; ++slot)
-          for (int u = 0; u < kCorrectionKeys; ++u) S::store(sums[slot] + (r + u) * S::kLanes, sum[u][slot]);
-      }
-      for (std::int64_t slot = 0; slot < slots; ++slot) {
-        const auto delta = S::sub(S::row_sum(sums[slot]), S::set1(constant[slot]));
-        const auto owed = S::fma(delta, S::set1(plan.logit_scale), S::load(addend + r0));
-        // A NaN of the caller's becomes the one whose payload exp2 keeps.
-        S::store(correction + slot * plan.longest_keys + first + r0,
-                 S::select(S::equal(owed, owed), owed, S::set1(__builtin_nanf(""))));
-      }
-    }
+// Fills slot `slot` of the thread's scratch with rows first..first+count-1 of the query block they lie in, and the rows
+// that complete a group with nothing.
+template <class S>
+__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot_index,
+                                               std::int64_t b, std::int64_t head, std::int64_t first,
+                                               std::int64_t count) {
+  const Plan& plan = *call.plan;
+  const Problem& problem = *plan.problem;
+  const Sequence sequence = sequence_at(call, b)->rows;
+  const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, sequence.q_rows);
+  const QuerySlot slot = query_slot(plan, thread, slot_index);
+  const QueryRows rows{&plan,
+                       sequence,
+                       b,
+                       head,
+                       first / kQueryBlock * kQueryBlock,
+                       part<float>(thread, plan.thread.rows),
+                       part<float>(thread, plan.thread.mean) + slot_index * plan.k_width,
+                       plan.smooth_q && !problem.q.quantized && !wide};
+  for (std::int64_t d = 0; d < plan.k_width; ++d) rows.mean[d] = 0;
+  for (std::int64_t i = 0; i < kQueryBlock; ++i) {
+    slot.vectors->factor[i] = slot.vectors->constant[i] = 0;
+    slot.vectors->start[i] = slot.vectors->start_low[i] = 0;
   }
+  const std::int64_t rest = (kGroupRows - count % kGroupRows) % kGroupRows * plan.q_ld * 4;
+  std::memset(slot.words + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
+  if (wide) std::memset(slot.words_low + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
+  if (problem.q.quantized)
+    take_query_codes<S>(call, slot, rows, first, count);
+  else
+    code_queries<S>(call, slot, rows, first, count, wide);
 }
 
 }  // namespace

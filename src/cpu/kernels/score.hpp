@@ -10,8 +10,10 @@ namespace octavo::cpu {
 namespace {
 
 // What the product of one tile is before it is scaled: one sum, or two planes of a 16-bit query joined as 256 h + l.
+// EveryCode: the same with key codes that the policy's fastest product cannot take.
 template <class S, class Kind>
 struct OnePlane {
+  using EveryCode = OnePlane<S, typename Kind::EveryCode>;
   template <int kRows, int kColumns, class Between>
   OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
                               Between&& between) {
@@ -24,8 +26,9 @@ struct OnePlane {
   }
 };
 
-template <class S>
+template <class S, class Kind>
 struct TwoPlanes {
+  using EveryCode = TwoPlanes<S, typename Kind::EveryCode>;
   template <int kRows, int kColumns, class Between>
   OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
                               Between&& between) {
@@ -33,8 +36,8 @@ struct TwoPlanes {
     low.q = s.q_low;
     low.start = s.start_low;
     typename S::f32 part[kRows][kColumns];
-    OnePlane<S, KeyCodes<S>>::products(low, row, key, part, NoWork{});
-    OnePlane<S, KeyCodes<S>>::products(s, row, key, out, between);
+    OnePlane<S, Kind>::products(low, row, key, part, NoWork{});
+    OnePlane<S, Kind>::products(s, row, key, out, between);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
   }
@@ -77,6 +80,9 @@ OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
 
 template <class S, class Product>
 void score_stage(const ScoreStage& stage) {
+  if constexpr (!S::kTakesEveryCode) {
+    if (stage.minus_128) return score_tiles<S, typename Product::EveryCode>(stage, NoWork{});
+  }
   score_tiles<S, Product>(stage, NoWork{});
 }
 

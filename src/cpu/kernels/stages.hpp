@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "cpu/tile_config.hpp"
+#include "octavo/recipe.hpp"
 
 namespace octavo::cpu {
 
@@ -26,6 +27,7 @@ struct ScoreStage {
   const float* key_addend;  // [keys]; -infinity hides a key, NaN poisons whoever sees it
   float* scores;            // [kGroupRows][key_block]
   float* row_max;           // [kGroupRows] out
+  bool minus_128;           // among the key codes
   int rows;                 // used ones, 1..kGroupRows
   std::int64_t keys;        // used ones, 1..key_block
 };
@@ -35,6 +37,9 @@ struct WeightStage {
   const float* shift;    // [kGroupRows]: weight = 2^(T - shift); the reference maximum less log2 R
   const float* inverse;  // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
   void* weights;         // [kGroupRows][ld] u8, or f32, bf16 words
+  void* weights_low;     // 16-bit codes: their low bytes, `weights` the high ones
+  WeightFormat format;   // of float words
+  bool sum_codes;        // whether the row sum is that of the rounded weights
   std::ptrdiff_t ld;     // key block
   float* row_sum;        // [kGroupRows] out
   int rows;
@@ -42,13 +47,16 @@ struct WeightStage {
 };
 
 struct ValueStage {
-  const std::int32_t* weights;  // [kGroupRows][p_ld] words
+  const std::int32_t* weights;      // [kGroupRows][p_ld] words
+  const std::int32_t* weights_low;  // two-plane weights only
   std::ptrdiff_t p_ld;
   const std::int32_t* v;      // [steps][columns] words
-  const std::int32_t* start;  // [columns]: where integer accumulators start; null: 0
+  const std::int32_t* start;  // [columns]: where integer accumulators start
   std::int64_t steps;
+  std::int64_t sum_steps;     // f16 accumulators: steps of V after which the sum is rounded
+  bool minus_128;             // among the value codes
   std::int64_t columns;       // a multiple of the lanes
-  const float* column_scale;  // [columns] of this block (per-block-channel values); null: 1
+  const float* column_scale;  // [columns] of this block; null: 1
   bool rescale;               // false: every alpha is 1
   const float* alpha;         // [kGroupRows]
   const float* beta;          // [kGroupRows]

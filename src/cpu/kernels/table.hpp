@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernel_table.hpp"
+#include "cpu/kernels/pack.hpp"
 #include "cpu/kernels/prefill.hpp"
 #include "cpu/kernels/quantize_operand.hpp"
 #include "cpu/kernels/score.hpp"
@@ -11,12 +12,23 @@
 namespace octavo::cpu {
 namespace {
 
+// Weights and their product with V, and where it pays the weights between the tiles of integer scores.
+template <class S, class Weights, class Product>
+void use_values(Stages& stages, bool overlap) {
+  stages.weight = weight_stage<S, Weights>;
+  stages.value = value_stage<S, Product>;
+  if constexpr (S::kOverlapsWeights) {
+    if (overlap) stages.score_and_weigh = score_and_weigh_stage<S, OnePlane<S, KeyCodes<S>>, Weights>;
+  }
+}
+
 template <class S>
 Stages choose_stages(const Plan& plan, bool wide_queries) {
   Stages stages{};
   switch (plan.score) {
     case ScoreForm::s8:
-      stages.score = wide_queries ? score_stage<S, TwoPlanes<S>> : score_stage<S, OnePlane<S, KeyCodes<S>>>;
+      stages.score =
+          wide_queries ? score_stage<S, TwoPlanes<S, KeyCodes<S>>> : score_stage<S, OnePlane<S, KeyCodes<S>>>;
       break;
     case ScoreForm::f32:
       stages.score = score_stage<S, OnePlane<S, Floats<S>>>;
@@ -25,31 +37,24 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
       if constexpr (S::kHasBf16) stages.score = score_stage<S, OnePlane<S, Bf16Pairs<S>>>;
       break;
   }
+  const bool overlap = plan.score == ScoreForm::s8 && !wide_queries;
   switch (plan.value) {
     case ValueForm::s8:
-      stages.weight = plan.sum_codes ? weight_stage<S, IntegerWeights<S, SumOf::codes>>
-                                     : weight_stage<S, IntegerWeights<S, SumOf::weights>>;
-      stages.value = value_stage<S, ValueCodes<S>>;
-      if constexpr (S::kOverlapsWeights) {
-        if (plan.score == ScoreForm::s8 && !wide_queries) {
-          using Scores = OnePlane<S, KeyCodes<S>>;
-          stages.score_and_weigh = plan.sum_codes ? score_and_weigh_stage<S, Scores, IntegerWeights<S, SumOf::codes>>
-                                                  : score_and_weigh_stage<S, Scores, IntegerWeights<S, SumOf::weights>>;
-        }
-      }
+      if (plan.weight_planes == 2)
+        use_values<S, WideIntegerWeights<S>, TwoByteSums<S, ValueCodes<S>>>(stages, overlap);
+      else if (plan.sum_codes)
+        use_values<S, IntegerWeights<S, SumOf::codes>, OneSum<S, ValueCodes<S>>>(stages, overlap);
+      else
+        use_values<S, IntegerWeights<S, SumOf::weights>, OneSum<S, ValueCodes<S>>>(stages, overlap);
       break;
     case ValueForm::f32:
-      stages.weight = weight_stage<S, FloatWeights<S>>;
-      stages.value = value_stage<S, Floats<S>>;
-      break;
-    case ValueForm::f16_as_f32:
-      stages.weight = weight_stage<S, HalfWeights<S>>;
-      stages.value = value_stage<S, Floats<S>>;
+      use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>>(stages, false);
+      if (plan.sum_keys > 0) stages.value = value_stage<S, HalfSum<S, Floats<S>>>;
       break;
     case ValueForm::bf16:
       if constexpr (S::kHasBf16) {
-        stages.weight = weight_stage<S, Bf16Weights<S>>;
-        stages.value = value_stage<S, Bf16Pairs<S>>;
+        use_values<S, Bf16Weights<S>, OneSum<S, Bf16Pairs<S>>>(stages, overlap);
+        if (plan.sum_keys > 0) stages.value = value_stage<S, HalfSum<S, Bf16Pairs<S>>>;
       }
       break;
   }
@@ -63,6 +68,7 @@ constexpr KernelTable make_table() {
           .finish_statistics = finish_statistics<S>,
           .pack_block = pack_block<S>,
           .finish_blocks = finish_blocks<S>,
+          .range_queries = range_queries<S>,
           .stages = choose_stages<S>,
           .attend = attend<S>,
           .sum_unit = sum_unit<S>,

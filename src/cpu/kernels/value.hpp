@@ -7,13 +7,65 @@
 namespace octavo::cpu {
 namespace {
 
-template <class S, class Kind, int kColumns, bool kRescale>
+// What the product of one tile is before it is scaled: one sum; two planes of 16-bit codes joined as 256 h + l; or a
+// sum that is rounded to f16 every few keys, as an accumulator of that format does. EveryCode: see score.hpp.
+template <class S, class Kind>
+struct OneSum {
+  using EveryCode = OneSum<S, typename Kind::EveryCode>;
+  template <int kRows, int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
+                              typename S::f32 (&out)[kRows][kColumns]) {
+    typename Kind::sum c[kRows][kColumns];
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
+    dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, s.v + column, s.columns, s.steps, c, NoWork{});
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
+  }
+};
+
+template <class S, class Kind>
+struct TwoByteSums {
+  using EveryCode = TwoByteSums<S, typename Kind::EveryCode>;
+  template <int kRows, int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
+                              typename S::f32 (&out)[kRows][kColumns]) {
+    ValueStage low = s;
+    low.weights = s.weights_low;
+    typename S::f32 part[kRows][kColumns];
+    OneSum<S, Kind>::products(low, row, column, part);
+    OneSum<S, Kind>::products(s, row, column, out);
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
+  }
+};
+
+template <class S, class Kind>
+struct HalfSum {
+  using EveryCode = HalfSum;
+  template <int kRows, int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
+                              typename S::f32 (&out)[kRows][kColumns]) {
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kColumns; ++j) out[i][j] = S::set1(0.0f);
+    ValueStage some = s;
+    for (std::int64_t step = 0; step < s.steps; step += s.sum_steps) {
+      some.weights = s.weights + step;
+      some.v = s.v + step * s.columns;
+      some.steps = s.steps - step < s.sum_steps ? s.steps - step : s.sum_steps;
+      typename S::f32 dot[kRows][kColumns];
+      OneSum<S, Kind>::products(some, row, column, dot);
+      for (int i = 0; i < kRows; ++i)
+        for (int j = 0; j < kColumns; ++j) out[i][j] = S::round_f16(S::add(out[i][j], dot[i][j]));
+    }
+  }
+};
+
+template <class S, class Product, int kColumns, bool kRescale>
 OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column) {
   constexpr int kRows = S::kTileRows;
-  typename Kind::sum c[kRows][kColumns];
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
-  dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, s.v + column, s.columns, s.steps, c, NoWork{});
+  typename S::f32 products[kRows][kColumns];
+  Product::products(s, row, column, products);
   typename S::f32 scale[kColumns];
   if (s.column_scale != nullptr) {
 #pragma GCC unroll 8
@@ -26,7 +78,7 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
     float* out = s.out + (row + i) * s.columns + column;
 #pragma GCC unroll 8
     for (int j = 0; j < kColumns; ++j) {
-      auto x = Kind::to_float(c[i][j]);
+      auto x = products[i][j];
       if (s.column_scale != nullptr) x = S::mul(x, scale[j]);
       auto kept = S::load(out + j * S::kLanes);
       if constexpr (kRescale) kept = S::mul(kept, alpha);
@@ -35,26 +87,34 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
   }
 }
 
-template <class S, class Kind, bool kRescale>
+template <class S, class Product, bool kRescale>
 OCTAVO_INLINE void value_rows(const ValueStage& s) {
   constexpr int kColumns = S::kTileColumns, kLanes = S::kLanes;
   const std::int64_t rest = s.columns / (kColumns * kLanes) * (kColumns * kLanes);
   for (int row = 0; row < s.rows; row += S::kTileRows) {
     for (std::int64_t column = 0; column < rest; column += kColumns * kLanes)
-      value_tile<S, Kind, kColumns, kRescale>(s, row, column);
+      value_tile<S, Product, kColumns, kRescale>(s, row, column);
     for (std::int64_t column = rest; column < s.columns; column += kLanes)
-      value_tile<S, Kind, 1, kRescale>(s, row, column);
+      value_tile<S, Product, 1, kRescale>(s, row, column);
   }
 }
 
-template <class S, class Kind>
-void value_stage(const ValueStage& stage) {
+template <class S, class Product>
+OCTAVO_INLINE void value_rows_of(const ValueStage& stage) {
   const ValueStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   if (s.rescale) {
-    value_rows<S, Kind, true>(s);
+    value_rows<S, Product, true>(s);
   } else {
-    value_rows<S, Kind, false>(s);
+    value_rows<S, Product, false>(s);
   }
+}
+
+template <class S, class Product>
+void value_stage(const ValueStage& stage) {
+  if constexpr (!S::kTakesEveryCode) {
+    if (stage.minus_128) return value_rows_of<S, typename Product::EveryCode>(stage);
+  }
+  value_rows_of<S, Product>(stage);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/exp2.hpp"
+#include "cpu/kernels/float8.hpp"
 #include "cpu/kernels/score.hpp"
 #include "cpu/kernels/stages.hpp"
 
@@ -13,44 +14,85 @@ inline constexpr int kWeightVectors = 4;
 
 enum class SumOf { weights, codes };
 
+// An integer cannot be NaN, and a row that holds one must not end finite: 0 p carries it into the sum.
+template <class S>
+OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32 p) {
+  return S::fma(p, S::set1(0.0f), S::to_f32(code));
+}
+
 // Codes of eight bits: round-half-even(R p); R is part of the shift.
 template <class S, SumOf kSum>
 struct IntegerWeights {
-  using element = std::uint8_t;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], element* to) {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
     typename S::s32 code[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) code[u] = S::round_to_s32(p[u]);
-    S::store_u8x4(to, code[0], code[1], code[2], code[3]);
-    // An integer cannot be NaN, and a row that holds one must not end finite: 0 p carries it into the sum.
+    S::store_u8x4(static_cast<std::uint8_t*>(w.weights) + at, code[0], code[1], code[2], code[3]);
     if constexpr (kSum == SumOf::codes)
-      for (int u = 0; u < kWeightVectors; ++u) p[u] = S::fma(p[u], S::set1(0.0f), S::to_f32(code[u]));
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = counted_code<S>(code[u], p[u]);
   }
   OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quartic<S>(x); }
 };
 
-// Floats as they are; the row sum takes the unrounded weights.
+// Codes of sixteen bits in two planes, high bytes and low bytes.
 template <class S>
-struct FloatWeights {
-  using element = float;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], element* to) {
-    for (int u = 0; u < kWeightVectors; ++u) S::store(to + u * S::kLanes, p[u]);
+struct WideIntegerWeights {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+    typename S::s32 code[kWeightVectors], high[kWeightVectors], low[kWeightVectors];
+    for (int u = 0; u < kWeightVectors; ++u) {
+      code[u] = S::round_to_s32(p[u]);
+      high[u] = S::template shift_right<8>(code[u]);
+      low[u] = S::and_s32(code[u], S::set1(0xff));
+    }
+    S::store_u8x4(static_cast<std::uint8_t*>(w.weights) + at, high[0], high[1], high[2], high[3]);
+    S::store_u8x4(static_cast<std::uint8_t*>(w.weights_low) + at, low[0], low[1], low[2], low[3]);
+    if (!w.sum_codes) return;
+    for (int u = 0; u < kWeightVectors; ++u) p[u] = counted_code<S>(code[u], p[u]);
   }
   OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quintic<S>(x); }
 };
 
-// Weights rounded to f16 and kept as floats, for processors without f16 products.
+// R p in the recipe's format as floats, which are exact in the words that hold them. FP8 codes need no saturation: R p
+// exceeds R, at most the format's largest number, by less than it takes to round away from it.
 template <class S>
-struct HalfWeights : FloatWeights<S> {
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], float* to) {
-    for (int u = 0; u < kWeightVectors; ++u) S::store(to + u * S::kLanes, S::round_f16(p[u]));
+OCTAVO_INLINE void round_weights(WeightFormat format, typename S::f32 (&p)[kWeightVectors]) {
+  switch (format) {
+    case WeightFormat::input:
+      return;
+    case WeightFormat::f16:
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = S::round_f16(p[u]);
+      return;
+    case WeightFormat::e4m3:
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = round_e4m3_in_range<S>(p[u]);
+      return;
+    case WeightFormat::e5m2:
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = round_e5m2_in_range<S>(p[u]);
+      return;
+    default:
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = counted_code<S>(S::round_to_s32(p[u]), p[u]);
   }
+}
+
+template <class S>
+struct FloatWeights {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+    typename S::f32 rounded[kWeightVectors];
+    for (int u = 0; u < kWeightVectors; ++u) rounded[u] = p[u];
+    round_weights<S>(w.format, rounded);
+    for (int u = 0; u < kWeightVectors; ++u) S::store(static_cast<float*>(w.weights) + at + u * S::kLanes, rounded[u]);
+    for (int u = 0; w.sum_codes && u < kWeightVectors; ++u) p[u] = rounded[u];
+  }
+  OCTAVO_INLINE void exp2(typename S::f32 (&x)[kWeightVectors]) { exp2_quintic<S>(x); }
 };
 
 template <class S>
 struct Bf16Weights : FloatWeights<S> {
-  using element = std::uint16_t;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], element* to) {
-    for (int u = 0; u < kWeightVectors; ++u) S::store_bf16(to + u * S::kLanes, p[u]);
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+    typename S::f32 rounded[kWeightVectors];
+    for (int u = 0; u < kWeightVectors; ++u) rounded[u] = p[u];
+    round_weights<S>(w.format, rounded);
+    for (int u = 0; u < kWeightVectors; u += 2)
+      S::store_bf16x2(static_cast<std::uint16_t*>(w.weights) + at + u * S::kLanes, rounded[u], rounded[u + 1]);
+    for (int u = 0; w.sum_codes && u < kWeightVectors; ++u) p[u] = rounded[u];
   }
 };
 
@@ -77,7 +119,7 @@ class WeightWalk {
 #pragma GCC unroll 4
     for (int u = 0; u < kWeightVectors; ++u) p[u] = S::sub(S::load(scores + u * kLanes), shift);
     Weights::exp2(p);
-    Weights::convert(p, static_cast<typename Weights::element*>(w_.weights) + row_ * w_.ld + key_);
+    Weights::convert(p, w_, row_ * w_.ld + key_);
     auto sum = S::load(sums_ + row_ * kLanes);
 #pragma GCC unroll 4
     for (int u = 0; u < kWeightVectors; ++u) sum = S::fma(p[u], S::load(count + u * kLanes), sum);

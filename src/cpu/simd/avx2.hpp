@@ -13,6 +13,7 @@ struct Avx2 {
   static constexpr int kLanes = 8, kTileRows = 4, kTileColumns = 2;
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
+  static constexpr bool kTakesEveryCode = false;
   static constexpr bool kOverlapsWeights = false;
   using f32 = __m256;
   using s32 = __m256i;
@@ -159,9 +160,20 @@ struct Avx2 {
     const s32 pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
+  // Through 16 bits: bytes at even places, bytes at odd ones.
+  OCTAVO_INLINE s32 dot_every_code(s32 acc, s32 a, s32 b) {
+    const s32 even =
+        _mm256_madd_epi16(_mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+    const s32 odd = _mm256_madd_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
+    return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
+  }
   OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dot_signed(acc, a, b); }
   // The weight less 128 as a signed byte is the weight with its top bit flipped.
   OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dot_signed(acc, xor_s32(a, _mm256_set1_epi8(-128)), b); }
+  OCTAVO_INLINE s32 dot_every_key(s32 acc, s32 a, s32 b) { return dot_every_code(acc, a, b); }
+  OCTAVO_INLINE s32 dot_every_value(s32 acc, s32 a, s32 b) {
+    return dot_every_code(acc, xor_s32(a, _mm256_set1_epi8(-128)), b);
+  }
 };
 
 }  // namespace

@@ -12,6 +12,7 @@ struct Avx512Vnni {
   static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4;
   static constexpr int kKeyBias = 128, kWeightBias = 0;
   static constexpr bool kHasBf16 = false;
+  static constexpr bool kTakesEveryCode = true;
   static constexpr bool kOverlapsWeights = true;
   using f32 = __m512;
   using s32 = __m512i;
@@ -176,6 +177,9 @@ struct Avx512VnniBf16 : Avx512Vnni {
   OCTAVO_INLINE f32 dot_bf16(f32 acc, s32 a, s32 b) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
     return acc;
+  }
+  OCTAVO_INLINE void store_bf16x2(std::uint16_t* p, f32 a, f32 b) {
+    _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
   }
 };
 

@@ -1,0 +1,51 @@
+// A packed key block from K's and V's rows, and what it still lacks until every token's scale is known: the fold.
+#pragma once
+
+#include "cpu/kernels/exp2.hpp"
+#include "cpu/kernels/pack_keys.hpp"
+#include "cpu/kernels/pack_values.hpp"
+#include "laws/fold.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+template <class S>
+void pack_block(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i, std::byte* thread) {
+  std::byte* block = block_at(call, b, kv_head, i);
+  pack_keys<S>(call, b, kv_head, i, block, thread);
+  pack_values<S>(call, b, kv_head, i, block);
+}
+
+// The fold's vectors, once every token's scale is known: addend += log2 s~, inverse = 1 / s~.
+template <class S>
+void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
+  const Plan& plan = *call.plan;
+  if (!plan.fold) return;
+  const std::int64_t blocks = sequence_at(call, b)->blocks;
+  float largest = 0;
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    const float* scale = part<float>(block_at(call, b, kv_head, i), plan.block.v_scale);
+    for (std::int64_t r = 0; r < plan.key_block; ++r) largest = laws::grow_largest_scale(largest, scale[r]);
+  }
+  largest = laws::largest_scale_or_one(largest);
+  head_at(call, b, kv_head)->out_scale = largest;
+  const auto unit = S::set1(largest), floor = S::set1(static_cast<float>(laws::kFoldFloor));
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    std::byte* block = block_at(call, b, kv_head, i);
+    const float* scale = part<float>(block, plan.block.v_scale);
+    float* addend = part<float>(block, plan.block.key_addend);
+    float* inverse = part<float>(block, plan.block.inverse);
+    for (std::int64_t r = 0; r < plan.key_block; r += S::kLanes) {
+      const auto folded = S::max(floor, S::div(S::load(scale + r), unit));  // a NaN scale stays NaN
+      const auto b_j = log2<S>(folded);
+      if (plan.modifies_scores)
+        S::store(part<float>(block, plan.block.fold) + r, b_j);
+      else
+        S::store(addend + r, S::add(S::load(addend + r), b_j));
+      S::store(inverse + r, S::div(S::set1(1.0f), folded));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu

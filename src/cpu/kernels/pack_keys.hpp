@@ -1,0 +1,108 @@
+// K on its way into a packed key block: rotated, centred, ranged, rounded, transposed into words; what its keys' scales
+// and absence come to in the score stage's vectors.
+//   K rows -> words [k_steps][key_block], key_factor and key_addend f32 [key_block]
+#pragma once
+
+#include "cpu/kernels/prepare.hpp"
+#include "cpu/kernels/row_scales.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// What coding a block of keys reads.
+struct KeyRows {
+  const Plan* plan;
+  Sequence rows;
+  std::int64_t b, kv_head;
+  const float* mean;
+  const std::int32_t* signs;
+};
+
+// Row `row` of the sequence, rotated and centred; its range.
+template <class S>
+OCTAVO_INLINE RowRange prepare_key(const KeyRows& keys, std::int64_t row, float* to) {
+  const Problem& problem = *keys.plan->problem;
+  const std::int64_t dim = problem.head_dim;
+  load_prepared<S>(problem.k, problem.k.offset(keys.b, keys.kv_head, keys.rows.k_begin + row), dim,
+                   keys.plan->rotate_qk ? keys.signs : nullptr, to);
+  return keys.plan->smooth_k ? centre_row<S>(to, keys.mean, dim) : row_range<S>(to, dim);
+}
+
+template <class S>
+OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i, std::byte* block,
+                             std::byte* thread) {
+  const Plan& plan = *call.plan;
+  const Problem& problem = *plan.problem;
+  const Operand& k = problem.k;
+  HeadInfo* head = head_at(call, b, kv_head);
+  const Sequence rows = sequence_at(call, b)->rows;
+  const std::int64_t dim = problem.head_dim, width = plan.k_width, first = i * plan.key_block;
+  const std::int64_t end = first + plan.key_block;
+  const laws::Groups groups =
+      laws::groups_of(Role::k, problem.recipe.k_scale, problem.recipe.scores, problem.recipe.key_block);
+  const std::int64_t batch_head = b * problem.kv_heads + kv_head;
+  float* factor = part<float>(block, plan.block.key_factor);
+  float* addend = part<float>(block, plan.block.key_addend);
+  auto& flags = *part<BlockFlags>(block, plan.block.flags);
+  auto* packed = part<std::int32_t>(block, plan.block.keys);
+  float* buffer = part<float>(thread, plan.thread.rows);
+  alignas(64) std::int32_t signs[kMaxPadded];
+  if (plan.rotate_qk) rotation_signs(signs, dim);
+  const KeyRows keys{&plan, rows, b, kv_head, mean_of_keys(head), signs};
+  RowScales scales(groups, plan.qk_range, {head->k_amax, head->k_finite});
+  RowRange ranges[kQueryBlock];                            // of the present stretch
+  alignas(64) std::int32_t words[S::kLanes * kMaxPadded];  // rows [kLanes][width words] of the widest form
+  const std::int64_t ld = plan.q_ld;
+  flags.minus_128_in_keys = false;
+
+  // A stretch of shared scales is never cut: under key blocks of 64, two of them range the same 128 rows.
+  const std::int64_t stretch = scales.stretch() > S::kLanes ? scales.stretch() : S::kLanes;
+  for (std::int64_t from = first / stretch * stretch; from < end; from += stretch) {
+    const std::int64_t to = from + stretch < rows.k_rows ? from + stretch : rows.k_rows;
+    scales.start_stretch(from);
+    for (std::int64_t r = from; r < to && !k.quantized; ++r) {
+      ranges[r - from] = prepare_key<S>(keys, r, buffer + (r - from) * width);
+      if (scales.stretch() > 1) scales.add(r, ranges[r - from]);
+    }
+    const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
+    for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
+      for (std::int64_t r = r0; r < r0 + S::kLanes; ++r) {
+        std::int32_t* word = words + (r - r0) * ld;
+        if (r >= rows.k_rows) {
+          std::memset(word, 0, static_cast<std::size_t>(ld) * 4);
+          factor[r - first] = 0;
+          addend[r - first] = -__builtin_inff();
+          continue;
+        }
+        RowScale scale{1, 1};
+        bool finite = true;
+        if (k.quantized) {
+          const std::int64_t at = k.offset(b, kv_head, rows.k_begin + r);
+          write_caller_words<S>(plan, k, at, dim, word, finite);
+          scale.scale = caller_scale(k, groups, batch_head, r);
+          if (!S::kTakesEveryCode && plan.score == ScoreForm::s8 &&
+              holds_minus_128(reinterpret_cast<const std::int8_t*>(word), dim))
+            flags.minus_128_in_keys = true;
+        } else {
+          const RowRange range = ranges[r - from];
+          float* row = buffer + (r - from) * width;
+          finite = range.finite;
+          scale = scales.of(r, range);
+          // The addend poisons whoever sees the key; see prepare_queries for why its words are zero.
+          if (!finite) std::memset(row, 0, static_cast<std::size_t>(width) * 4);
+          write_words<S>(plan, problem.recipe.scores, row, dim, scale.inverse, word);
+        }
+        factor[r - first] = scale.scale * plan.logit_scale;
+        addend[r - first] = finite ? 0.0f : __builtin_nanf("");
+      }
+      if (plan.score == ScoreForm::s8 && S::kKeyBias != 0)
+        for (std::int64_t w = 0; w < S::kLanes * ld; w += S::kLanes)
+          S::store(words + w, S::xor_s32(S::load(words + w), S::set1(static_cast<std::int32_t>(0x80808080u))));
+      for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)
+        S::transpose(words + w, ld, packed + w * plan.key_block + (r0 - first), plan.key_block);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu

@@ -1,0 +1,177 @@
+// V on its way into a packed key block: its scales, where they belong to the block, and its words.
+//   V rows -> words [key_block / v_depth][v_columns], consecutive keys of one column side by side
+#pragma once
+
+#include "cpu/kernels/statistics.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// What coding a block of values reads and where its rows lie.
+struct ValueRows {
+  const Plan* plan;
+  Sequence rows;
+  std::int64_t b, kv_head, first, count;
+  laws::Groups groups;
+  ValueVectors vectors;
+  const std::int32_t* signs;
+
+  std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
+  std::int64_t batch_head() const { return b * plan->problem->kv_heads + kv_head; }
+};
+
+// Row r of the block: floats, rotated, evened out, centred.
+template <class S>
+OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float* to) {
+  const Plan& plan = *values.plan;
+  load_prepared<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr, to);
+  for (std::int64_t d = 0; plan.has_gains && d < plan.v_width; d += S::kLanes)
+    S::store(to + d, S::div(S::load(to + d), S::load(values.vectors.gain + d)));
+  for (std::int64_t d = 0; plan.smooth_v && d < plan.v_width; d += S::kLanes)
+    S::store(to + d, S::sub(S::load(to + d), S::load(values.vectors.mean + d)));
+}
+
+// Scales that belong to the key block: of all its channels, or of each. `inverse` [v_width] is for the codes, `scale`
+// [v_columns] for the product.
+template <class S>
+OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inverse, float* scale) {
+  const Plan& plan = *values.plan;
+  const Operand& v = plan.problem->v;
+  const std::int64_t dim = plan.problem->value_dim;
+  const bool by_channel = laws::per_channel(values.groups.granularity);
+  for (std::int64_t d = 0; d < plan.v_columns; ++d) scale[d] = 1;
+  for (std::int64_t d = 0; d < plan.v_width; ++d) inverse[d] = 1;
+  if (v.quantized) {
+    const std::int64_t group = laws::group_of_row(values.groups, values.first);
+    const float* given = v.scales + values.batch_head() * v.scales_per_head + (by_channel ? group * dim : group);
+    for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0];
+    return;
+  }
+  alignas(64) float low[kMaxPadded], high[kMaxPadded], odd[kMaxPadded];
+  const ColumnExtremes extremes{low, high, odd};
+  RowRange of_block{0.0f, true};
+  if (by_channel) clear_extremes<S>(extremes, plan.v_width);
+  for (std::int64_t r = 0; r < values.count; ++r) {
+    prepare_value<S>(values, r, row);
+    if (by_channel)
+      widen_extremes<S>(extremes, row, dim);
+    else
+      grow_range(of_block, row_range<S>(row, dim));
+  }
+  for (std::int64_t d = 0; d < dim; ++d) {
+    const RowScale of_column = row_scale_of(by_channel ? column_range(extremes, d, 0.0f) : of_block, plan.v_range);
+    inverse[d] = of_column.inverse;
+    scale[d] = of_column.scale;
+  }
+}
+
+// Rows r0.. of one word's depth as numbers of V's format, [v_depth][v_width]; absent rows are zeros. A token's own
+// scale goes to the fold's vector, or is multiplied in.
+template <class S>
+OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const float* inverse, float* numbers,
+                                 float* v_scale, BlockFlags& flags) {
+  const Plan& plan = *values.plan;
+  const Problem& problem = *plan.problem;
+  const Operand& v = problem.v;
+  const std::int64_t dim = problem.value_dim, width = plan.v_width;
+  const bool by_token = plan.fold || problem.recipe.v_scale == Granularity::token;
+  for (std::int64_t r = 0; r < plan.v_depth; ++r) {
+    float* x = numbers + r * width;
+    v_scale[r0 + r] = 0;
+    if (r0 + r >= values.count) {
+      std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      continue;
+    }
+    float scale = 1;
+    if (v.quantized) {
+      load_code_values<S>(v, values.at(r0 + r), dim, x);
+      if (by_token) scale = caller_scale(v, values.groups, values.batch_head(), values.first + r0 + r);
+      if (!S::kTakesEveryCode && plan.value == ValueForm::s8)
+        for (std::int64_t d = 0; d < dim; ++d)
+          if (x[d] == -128) flags.minus_128_in_values = true;
+    } else {
+      prepare_value<S>(values, r0 + r, x);
+      laws::Scale of_token{1, 1};
+      if (by_token) {
+        const RowRange range = row_range<S>(x, dim);
+        of_token = laws::scale_of(range.amax, plan.v_range, 0.0f);
+        scale = range.finite ? of_token.scale : __builtin_nanf("");
+      }
+      for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
+        const auto factor = by_token ? S::set1(of_token.inverse) : S::load(inverse + d);
+        S::store(x + d, number_in<S>(problem.recipe.values, S::load(x + d), factor, plan.v_range));
+      }
+    }
+    if (plan.fold) v_scale[r0 + r] = scale;
+    if (by_token && !plan.fold)
+      for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
+        S::store(x + d, S::mul(S::load(x + d), S::set1(scale)));
+  }
+}
+
+// One word of each column from numbers [v_depth][width].
+template <class S>
+OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std::int32_t* v_start, std::int32_t* to) {
+  const std::int64_t width = plan.v_width;
+  for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
+    typename S::s32 word = S::bits(S::load(numbers + d));
+    if (plan.value == ValueForm::s8) {
+      typename S::s32 c[4];
+      for (int r = 0; r < 4; ++r) c[r] = S::round_to_s32(S::load(numbers + r * width + d));
+      if (S::kWeightBias != 0) {
+        const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
+        S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
+      }
+      const auto byte = S::set1(0xff);
+      word = S::or_s32(S::or_s32(S::and_s32(c[0], byte), S::template shift_left<8>(S::and_s32(c[1], byte))),
+                       S::or_s32(S::template shift_left<16>(S::and_s32(c[2], byte)), S::template shift_left<24>(c[3])));
+    } else if (plan.value == ValueForm::bf16) {
+      // Numbers that bf16 holds exactly: the upper halves of their f32 forms.
+      word = S::or_s32(S::template shift_right<16>(word), S::and_s32(S::bits(S::load(numbers + width + d)),
+                                                                     S::set1(static_cast<std::int32_t>(0xffff0000u))));
+    }
+    S::store(to + d, word);
+  }
+}
+
+template <class S>
+OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i,
+                               std::byte* block) {
+  const Plan& plan = *call.plan;
+  const Problem& problem = *plan.problem;
+  const Sequence rows = sequence_at(call, b)->rows;
+  const std::int64_t first = i * plan.key_block, left = rows.k_rows - first;
+  alignas(64) std::int32_t signs[kMaxPadded];
+  if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
+  const ValueRows values{
+      &plan,
+      rows,
+      b,
+      kv_head,
+      first,
+      left < plan.key_block ? left : plan.key_block,
+      laws::groups_of(Role::v, problem.recipe.v_scale, problem.recipe.values, problem.recipe.key_block),
+      value_vectors(call, head_at(call, b, kv_head)),
+      signs};
+  auto& flags = *part<BlockFlags>(block, plan.block.flags);
+  flags.minus_128_in_values = false;
+  alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];
+  const float* inverse = values.vectors.inverse;
+  if (plan.block_scales) {
+    scale_block<S>(values, numbers, of_block, part<float>(block, plan.block.column_scale));
+    inverse = of_block;
+  }
+
+  const bool biased = S::kWeightBias != 0 && plan.value == ValueForm::s8;
+  auto* v_start = part<std::int32_t>(block, plan.block.v_start);
+  for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] = 0;
+  for (std::int64_t r0 = 0; r0 < plan.key_block; r0 += plan.v_depth) {
+    number_values<S>(values, r0, inverse, numbers, part<float>(block, plan.block.v_scale), flags);
+    write_value_words<S>(plan, numbers, v_start,
+                         part<std::int32_t>(block, plan.block.values) + r0 / plan.v_depth * plan.v_columns);
+  }
+  for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] *= S::kWeightBias;
+}
+
+}  // namespace
+}  // namespace octavo::cpu
