@@ -25,8 +25,10 @@ ctest --preset test -j "$jobs" --test-output-size-passed 16384 --output-junit "$
 say "pip install ."
 wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }
 trap - EXIT
+# The same compiler under the same name: then ccache knows the library's objects already.
+compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' build/test/CMakeCache.txt)
 .venv/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
-  --config-settings=cmake.define.OCTAVO_WERROR=ON
+  "--config-settings=cmake.define.CMAKE_CXX_COMPILER=$compiler" --config-settings=cmake.define.OCTAVO_WERROR=ON
 
 say "pytest"
 export OCTAVO_REQUIRE_TORCH=1 OCTAVO_REQUIRE_ONNX=1 # both are in .venv: their tests may not be skipped
