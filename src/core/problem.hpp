@@ -21,10 +21,10 @@ struct Operand {
   // Codes instead of floats: dense f32 scales and means as QuantizedView lays them out.
   bool quantized = false;
   bool rotated = false;
-  const float* scales = nullptr;      // null where the recipe has none
-  std::int64_t scales_per_head = 0;   // scales of (b, h) start at (b * heads + h) * scales_per_head
-  const float* mean = nullptr;        // null: nothing was subtracted
-  std::int64_t means_per_head = 0;    // likewise; K: D, Q: blocks * D
+  const float* scales = nullptr;     // null where the recipe has none
+  std::int64_t scales_per_head = 0;  // scales of (b, h) start at (b * heads + h) * scales_per_head
+  const float* mean = nullptr;       // null: nothing was subtracted
+  std::int64_t means_per_head = 0;   // likewise; K: D, Q: blocks * D
 
   // Element offset of (b, h, row, 0).
   std::int64_t offset(std::int64_t b, std::int64_t h, std::int64_t row) const noexcept {
@@ -85,16 +85,14 @@ struct Problem {
     return {0, q_rows, 0, kv_lens.data != nullptr ? kv_lens[b] : k_rows};
   }
   // Whether a score is changed between the product and the softmax by more than a constant of its key.
-  bool modifies_scores() const noexcept {
-    return mask.data != nullptr || alibi_slopes.data != nullptr || softcap > 0;
-  }
+  bool modifies_scores() const noexcept { return mask.data != nullptr || alibi_slopes.data != nullptr || softcap > 0; }
 };
 
 // One quantize() call after every check.
 struct QuantizeProblem {
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
-  Operand x;       // floats
-  Operand codes;   // where they go
+  Operand x;                // floats
+  Operand codes;            // where they go
   float* scales = nullptr;  // dense, as QuantizedView; null where the recipe has none
   float* mean = nullptr;    // dense; null where nothing is subtracted
   Role role = Role::q;
