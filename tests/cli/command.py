@@ -94,23 +94,27 @@ def normal(count, seed):
     return array.array("f", [source.gauss(0, 1) for _ in range(count)]).tolist()
 
 
-def attention(q, k, v, shape, causal=False):
-    """NHD lists, shape (M, N, Hq, Hkv, D, Dv) -> (O [M, Hq, Dv], LSE [Hq, M]), bottom-right diagonal."""
+def attention(q, k, v, shape, causal=False, score=lambda h, i, j, s: s, sinks=None):
+    """NHD lists, shape (M, N, Hq, Hkv, D, Dv) -> (O [M, Hq, Dv], LSE [Hq, M]), bottom-right diagonal.
+
+    score(h, i, j, s) is the score of row i and key j after s = q.k / sqrt(D); None: the row does not see the key.
+    """
     rows, keys, q_heads, kv_heads, dim, value_dim = shape
-    out, lse = [0.0] * (rows * q_heads * value_dim), [0.0] * (q_heads * rows)
+    out, lse = [0.0] * (rows * q_heads * value_dim), [-math.inf] * (q_heads * rows)
     for h in range(q_heads):
         g = h // (q_heads // kv_heads)
         for i in range(rows):
             visible = min(keys, i + keys - rows + 1) if causal else keys
-            scores = [sum(q[(i * q_heads + h) * dim + d] * k[(j * kv_heads + g) * dim + d] for d in range(dim))
-                      / math.sqrt(dim) for j in range(visible)]
-            top = max(scores)
-            weights = [math.exp(s - top) for s in scores]
-            total = sum(weights)
-            lse[h * rows + i] = top + math.log(total)
+            scores = [score(h, i, j, sum(q[(i * q_heads + h) * dim + d] * k[(j * kv_heads + g) * dim + d]
+                                         for d in range(dim)) / math.sqrt(dim)) for j in range(visible)]
+            weights = {j: math.exp(s) for j, s in enumerate(scores) if s is not None}
+            total = sum(weights.values()) + (math.exp(sinks[h]) if sinks else 0)
+            if total == 0:
+                continue
+            lse[h * rows + i] = math.log(total)
             for d in range(value_dim):
                 out[(i * q_heads + h) * value_dim + d] = sum(
-                    w * v[(j * kv_heads + g) * value_dim + d] for j, w in enumerate(weights)) / total
+                    w * v[(j * kv_heads + g) * value_dim + d] for j, w in weights.items()) / total
     return out, lse
 
 

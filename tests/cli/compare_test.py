@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from command import CommandTest, normal, run, write_npy
+from command import CommandTest, normal, run, write_npy, write_safetensors
 
 
 class Compare(CommandTest):
@@ -16,6 +16,8 @@ class Compare(CommandTest):
     def test_metrics(self):
         tensor, = self.json("compare", self.path("a.npy"), self.path("b.npy"))["tensors"]
         self.assertAlmostEqual(tensor["relative_l2"], 0.25, places=6)
+        self.assertAlmostEqual(tensor["relative_l1"], 0.25, places=6)
+        self.assertAlmostEqual(tensor["bias"], 0.25 * sum(self.b) / 600, places=6)
         self.assertAlmostEqual(tensor["cosine"], 1, places=6)
         self.assertAlmostEqual(tensor["max_abs"], 0.25 * max(map(abs, self.b)), places=6)
         self.assertEqual((tensor["elements"], tensor["not_finite"]), (600, 0))
@@ -39,6 +41,15 @@ class Compare(CommandTest):
         write_npy(self.path("a.npy"), (10, 60), self.b[:-1] + [float("nan")])
         self.assertEqual(self.json_of_failure("--max-relative-l2", 1000)["tensors"][0]["not_finite"], 1)
 
+    def test_the_sign_of_a_bias(self):
+        write_npy(self.path("a.npy"), (10, 60), [x - 0.5 for x in self.b])
+        tensor, = self.json("compare", self.path("a.npy"), self.path("b.npy"))["tensors"]
+        self.assertAlmostEqual(tensor["bias"], -0.5, places=6)
+        self.assertAlmostEqual(tensor["rmse"], 0.5, places=6)
+        table = self.ok("compare", self.path("a.npy"), self.path("b.npy"))
+        for word in ("relative L2", "relative L1", "cosine", "max abs", "bias", "-5.000e-01"):
+            self.assertIn(word, table)
+
     def test_two_recipes(self):
         for name in "qkv":
             write_npy(self.path(name + ".npy"), (1, 70, 2, 32), normal(70 * 2 * 32, ord(name)))
@@ -49,6 +60,26 @@ class Compare(CommandTest):
         self.assertTrue(1e-4 < error["int8"] < 0.03, error)
         self.assertTrue(error["int8"] < error["int4"] < 0.5, error)
         self.fails(2, "--v", "compare", "int8", "exact", *files[:4])
+
+    def test_the_lse_of_two_recipes(self):
+        for name in "qkv":
+            write_npy(self.path(name + ".npy"), (1, 70, 2, 32), normal(70 * 2 * 32, ord(name)))
+        write_safetensors(self.path("options.safetensors"), {"mask": ("BOOL", (70,), bytes([0] * 9 + [1] * 61))})
+        files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
+        files += ["--mask", self.path("options.safetensors:mask"), "--causal"]
+        o, lse = self.json("compare", "int8", "exact", *files)["tensors"]
+        self.assertEqual((o["name"], lse["name"], lse["shape"]), ("o", "lse", "[1, 2, 70]"))
+        self.assertTrue(1e-5 < lse["max_abs"] < 0.05, lse)
+        self.assertEqual(lse["not_finite"], 0)  # nine rows of -infinity on both sides
+        # The limit is O's: the LSE's norm has no natural zero to be relative to.
+        self.ok("compare", "int8", "exact", *files, "--max-relative-l2", 0.03)
+        self.fails_with_table(1, "beyond", "compare", "int8", "exact", *files, "--max-relative-l2", 1e-5)
+
+    def fails_with_table(self, code, word, *arguments):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(word, done.stderr)
+        self.assertIn("lse", done.stdout)
 
     def test_refusals(self):
         write_npy(self.path("c.npy"), (60, 10), self.b)

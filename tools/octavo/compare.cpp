@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "call_options.hpp"
+#include "call_tensors.hpp"
 #include "commands.hpp"
 #include "elements.hpp"
 #include "error_metrics.hpp"
@@ -13,8 +14,8 @@ namespace {
 
 struct Options {
   CallOptions call;
-  std::string a, b, q, k, v;
-  std::string layout = "NHD";
+  TensorOptions tensors;
+  std::string a, b;
   double max_relative_l2 = std::numeric_limits<double>::infinity();
 };
 
@@ -60,38 +61,34 @@ std::vector<Comparison> compare_files(const Options& options) {
   return comparisons;
 }
 
-io::Tensor attend(const Options& options, const std::string& recipe, AttentionInputs inputs) {
+struct Attended {
+  io::Tensor out, lse;
+};
+
+Attended attend(const Options& options, const std::string& recipe, const CallTensors& tensors) {
   CallOptions call = options.call;
   call.recipe = recipe;
-  const AttentionParams params = params_of(call);
-  const TensorView& q = inputs.q;
-  const std::int64_t shape[] = {q.shape[0], q.shape[1], q.shape[2], inputs.v.shape[3]};
-  io::Tensor out = value_of(io::Tensor::allocate("o", DType::f32, shape));
-  inputs.out = out.view();
-  require(attention(inputs, params, execution_of(call)));
-  return out;
+  Attended result{tensors.allocate_output(DType::f32), tensors.allocate_lse()};
+  AttentionInputs inputs = tensors.inputs;
+  inputs.out = result.out.view();
+  inputs.lse = result.lse.view();
+  require(attention(inputs, params_of(call), execution_of(call)));
+  return result;
 }
 
 std::vector<Comparison> compare_recipes(const Options& options) {
-  if (options.q.empty() || options.k.empty() || options.v.empty()) {
-    fail(kExitUsage, "two recipes are compared on tensors: --q, --k and --v are all needed");
-  }
-  const io::Tensor q = load_tensor(options.q), k = load_tensor(options.k), v = load_tensor(options.v);
-  AttentionInputs inputs;
-  inputs.layout = layout_of(options.layout);
-  inputs.q = with_batch(q.view(), inputs.layout, "--q");
-  inputs.k = with_batch(k.view(), inputs.layout, "--k");
-  inputs.v = with_batch(v.view(), inputs.layout, "--v");
-  const io::Tensor a = attend(options, options.a, inputs), b = attend(options, options.b, inputs);
-  return {compare_tensors("o", a.view(), b.view())};
+  const CallTensors tensors(options.tensors);
+  const Attended a = attend(options, options.a, tensors), b = attend(options, options.b, tensors);
+  return {compare_tensors("o", a.out.view(), b.out.view()), compare_tensors("lse", a.lse.view(), b.lse.view())};
 }
 
 void run(const Options& options) {
-  const bool recipes = !options.q.empty() || !options.k.empty() || !options.v.empty();
+  const bool recipes = options.tensors.any();
   const std::vector<Comparison> comparisons = recipes ? compare_recipes(options) : compare_files(options);
   using Align = Table::Align;
-  Table table({Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::right});
-  table.add({"tensor", "shape", "relative L2", "cosine", "max abs", "rmse", "not finite"});
+  Table table({Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::right,
+               Align::right, Align::right});
+  table.add({"tensor", "shape", "relative L2", "relative L1", "cosine", "max abs", "bias", "rmse", "not finite"});
   Json json = {{"schema_version", kSchemaVersion},
                {"kind", "compare"},
                {"a", options.a},
@@ -100,16 +97,20 @@ void run(const Options& options) {
   std::string beyond;
   for (const Comparison& comparison : comparisons) {
     const ErrorMetrics& m = comparison.metrics;
-    table.add({comparison.name, comparison.shape, format("%.6e", m.relative_l2), format("%.9f", m.cosine),
-               format("%.6e", m.max_abs), format("%.6e", m.rmse), std::to_string(m.not_finite)});
+    table.add({comparison.name, comparison.shape, format("%.6e", m.relative_l2), format("%.6e", m.relative_l1),
+               format("%.9f", m.cosine), format("%.6e", m.max_abs), format("%+.3e", m.bias), format("%.6e", m.rmse),
+               std::to_string(m.not_finite)});
     json["tensors"].push_back({{"name", comparison.name},
                                {"shape", comparison.shape},
                                {"elements", m.elements},
                                {"relative_l2", m.relative_l2},
+                               {"relative_l1", m.relative_l1},
                                {"cosine", m.cosine},
                                {"max_abs", m.max_abs},
+                               {"bias", m.bias},
                                {"rmse", m.rmse},
                                {"not_finite", m.not_finite}});
+    if (recipes && comparison.name == "lse") continue;  // its norm means nothing: scores have no natural zero
     if (!(m.relative_l2 <= options.max_relative_l2)) {
       beyond += format("%s%s %.6e", beyond.empty() ? "" : ", ", comparison.name.c_str(), m.relative_l2);
     }
@@ -128,12 +129,10 @@ void add_compare(CLI::App& octavo) {
   CLI::App* command = octavo.add_subcommand("compare", "Error metrics between two outputs or two recipes; B is right");
   command->add_option("a", options->a, "A file (or FILE:NAME), or a recipe with --q, --k and --v")->required();
   command->add_option("b", options->b, "What A is measured against")->required();
-  for (const auto& [flag, value] : {std::pair{"--q", &options->q}, {"--k", &options->k}, {"--v", &options->v}}) {
-    command->add_option(flag, *value, "Tensors for the comparison of recipes")->type_name("FILE[:NAME]");
-  }
-  command->add_option("--layout", options->layout, "NHD or HND")->capture_default_str();
+  add_tensor_options(*command, options->tensors, false);
   add_mask_options(*command, options->call);
-  command->add_option("--max-relative-l2", options->max_relative_l2, "Exit with 1 where the error is larger");
+  command->add_option("--max-relative-l2", options->max_relative_l2,
+                      "Exit with 1 where that of a tensor (two recipes: of o) is larger");
   add_machine_options(*command, options->call);
   command->footer(
       "Examples:\n"

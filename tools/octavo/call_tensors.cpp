@@ -1,0 +1,116 @@
+#include "call_tensors.hpp"
+
+#include <cstdint>
+#include <utility>
+
+#include "call_options.hpp"
+#include "failure.hpp"
+#include "tensor_argument.hpp"
+
+namespace octavo::tool {
+namespace {
+
+struct Flag {
+  const char* name;
+  std::string TensorOptions::* argument;
+  const char* help;
+};
+
+constexpr Flag kFlags[] = {
+    {"--q", &TensorOptions::q, "Queries [B, M, Hq, D]; the batch axis may be missing"},
+    {"--k", &TensorOptions::k, "Keys [B, N, Hkv, D]"},
+    {"--v", &TensorOptions::v, "Values [B, N, Hkv, Dv]"},
+    {"--mask", &TensorOptions::mask, "bool (may attend) or float (added), broadcast to [B, Hq, M, N]"},
+    {"--sinks", &TensorOptions::sinks, "One extra logit per head [Hq], floats"},
+    {"--alibi-slopes", &TensorOptions::alibi_slopes, "[Hq] or [B, Hq], floats"},
+    {"--kv-lens", &TensorOptions::kv_lens, "s32 or s64 [B]: keys beyond it do not exist"},
+    {"--cu-seqlens-q", &TensorOptions::cu_seqlens_q, "s32 or s64 [B + 1]: packed sequences, three axes"},
+    {"--cu-seqlens-k", &TensorOptions::cu_seqlens_k, "s32 or s64 [B + 1]"},
+};
+constexpr int kOperands = 3;
+
+}  // namespace
+
+bool TensorOptions::any() const {
+  for (const Flag& flag : kFlags) {
+    if (!(this->*flag.argument).empty()) return true;
+  }
+  return false;
+}
+
+void add_tensor_options(CLI::App& command, TensorOptions& options, bool required) {
+  int index = 0;
+  for (const Flag& flag : kFlags) {
+    CLI::Option* option = command.add_option(flag.name, options.*flag.argument, flag.help)->type_name("FILE[:NAME]");
+    if (required && index++ < kOperands) option->required();
+  }
+  command.add_option("--layout", options.layout, "NHD [batch, seqlen, heads, dim] or HND")->capture_default_str();
+}
+
+CallTensors::CallTensors(const TensorOptions& options) {
+  for (int operand = 0; operand < kOperands; ++operand) {
+    if ((options.*kFlags[operand].argument).empty()) {
+      fail(kExitUsage, std::string(kFlags[operand].name) + " is missing; a call needs --q, --k and --v");
+    }
+  }
+  inputs.layout = layout_of(options.layout);
+  inputs.q = load(options.q);
+  inputs.k = load(options.k);
+  inputs.v = load(options.v);
+  inputs.mask = load(options.mask);
+  inputs.sinks = load(options.sinks);
+  inputs.alibi_slopes = load(options.alibi_slopes);
+  inputs.kv_lens = load(options.kv_lens);
+  inputs.cu_seqlens_q = load(options.cu_seqlens_q);
+  inputs.cu_seqlens_k = load(options.cu_seqlens_k);
+  rank_ = inputs.q.rank;
+  packed_ = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
+  if (!packed_) {
+    inputs.q = with_batch(inputs.q, inputs.layout, "--q");
+    inputs.k = with_batch(inputs.k, inputs.layout, "--k");
+    inputs.v = with_batch(inputs.v, inputs.layout, "--v");
+  } else if (rank_ != 3) {
+    fail(kExitUsage, "--q has shape " + shape_string(inputs.q) + "; with cu_seqlens it has three axes");
+  }
+}
+
+TensorView CallTensors::load(const std::string& argument) {
+  if (argument.empty()) return {};
+  tensors_.push_back(load_tensor(argument));
+  return tensors_.back().view();
+}
+
+io::Tensor CallTensors::allocate_output(DType dtype) const {
+  const TensorView& q = inputs.q;
+  std::vector<std::int64_t> shape(q.shape.begin(), q.shape.begin() + q.rank);
+  shape.back() = inputs.v.shape[static_cast<std::size_t>(inputs.v.rank - 1)];
+  return value_of(io::Tensor::allocate("o", dtype, shape));
+}
+
+io::Tensor CallTensors::allocate_lse() const {
+  const TensorView& q = inputs.q;
+  std::vector<std::int64_t> shape(q.shape.begin(), q.shape.begin() + q.rank - 1);
+  if (inputs.layout == Layout::nhd) std::swap(shape[shape.size() - 1], shape[shape.size() - 2]);
+  return value_of(io::Tensor::allocate("lse", DType::f32, shape));
+}
+
+TensorView CallTensors::as_given(const io::Tensor& output) const {
+  return packed_ ? output.view() : without_batch(output.view(), rank_, inputs.layout);
+}
+
+TensorView CallTensors::lse_as_given(const io::Tensor& lse) const {
+  const TensorView view = lse.view();
+  if (packed_ || rank_ == 4) return view;
+  if (rank_ == 3) return TensorView(view.data, view.dtype, {view.shape[1], view.shape[2]});
+  return TensorView(view.data, view.dtype, {view.shape[2]});
+}
+
+Json files_json(const TensorOptions& options) {
+  Json files = Json::object();
+  for (const Flag& flag : kFlags) {
+    if (!(options.*flag.argument).empty()) files[flag.name + 2] = options.*flag.argument;
+  }
+  return files;
+}
+
+}  // namespace octavo::tool

@@ -1,0 +1,53 @@
+// The tensors of an attention call as flags that name files, and the call's inputs and results made from them.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "io/tensor.hpp"
+#include "octavo/attention.hpp"
+#include "output.hpp"
+
+namespace octavo::tool {
+
+// Empty: not given.
+struct TensorOptions {
+  std::string q, k, v, mask, sinks, alibi_slopes, kv_lens, cu_seqlens_q, cu_seqlens_k;
+  std::string layout = "NHD";
+
+  bool any() const;
+};
+
+// --q --k --v --mask --sinks --alibi-slopes --kv-lens --cu-seqlens-q --cu-seqlens-k --layout
+void add_tensor_options(CLI::App& command, TensorOptions& options, bool required);
+
+// The inputs of a call whose tensors this object keeps alive. q, k and v may lack the batch axis (one head, too, the
+// head axis); the results then lack it as well.
+class CallTensors {
+ public:
+  // Reads the files; a tensor that is missing or of another rank is a failure of usage.
+  explicit CallTensors(const TensorOptions& options);
+
+  AttentionInputs inputs;  // out and lse are the caller's to set
+
+  // [B, M, Hq, Dv] or [B, Hq, M, Dv]; packed: three axes.
+  io::Tensor allocate_output(DType dtype) const;
+  // f32 [B, Hq, M]; packed: [Hq, total]
+  io::Tensor allocate_lse() const;
+  // A result with the axes that q had.
+  TensorView as_given(const io::Tensor& output) const;
+  TensorView lse_as_given(const io::Tensor& lse) const;
+
+ private:
+  TensorView load(const std::string& argument);
+
+  std::vector<io::Tensor> tensors_;
+  int rank_ = 0;
+  bool packed_ = false;
+};
+
+// File names of what was given, by flag.
+Json files_json(const TensorOptions& options);
+
+}  // namespace octavo::tool
