@@ -64,7 +64,8 @@ TEST(MaskTest, Refusals) {
 TEST(SlopesTest, ShapesAndDType) {
   const std::vector<float> values(16, 0.25f);
   for (const TensorView& slopes :
-       {TensorView(values.data(), DType::f32, {4}), TensorView(values.data(), DType::f32, {2, 4})}) {
+       {TensorView(values.data(), DType::f32, {4}), TensorView(values.data(), DType::f32, {2, 4}),
+        TensorView(values.data(), DType::f16, {4}), TensorView(values.data(), DType::f64, {4})}) {
     Call call;
     call.inputs.alibi_slopes = slopes;
     expect_served(call);
@@ -73,8 +74,8 @@ TEST(SlopesTest, ShapesAndDType) {
   shape.inputs.alibi_slopes = {values.data(), DType::f32, {2}};
   expect_invalid(shape, {"alibi_slopes has shape [2]", "[4]", "[2, 4]"});
   Call dtype;
-  dtype.inputs.alibi_slopes = {values.data(), DType::f16, {4}};
-  expect_invalid(dtype, {"alibi_slopes is f16", "f32"});
+  dtype.inputs.alibi_slopes = {values.data(), DType::s32, {4}};
+  expect_invalid(dtype, {"alibi_slopes is s32", "f32, f16, bf16 and f64"});
 }
 
 TEST(SinksTest, ShapesAndDType) {
