@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# libFuzzer on the fuzz targets: fuzz.sh [SECONDS [TARGET...]]. What is found stays in build/fuzz/found; an input that
+# breaks something belongs into tests/fuzz/corpus, where every test run repeats it.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+seconds=${1:-60}
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- npy safetensors capi implementations
+need_packages cmake ninja-build clang-19 libclang-rt-19-dev libgtest-dev -- ccache
+use_ccache
+cmake --preset fuzz >/dev/null
+cmake --build --preset fuzz -j "$jobs" --target "${@/#/fuzz_}"
+for target in "$@"; do
+  say "$target, $seconds s"
+  found=build/fuzz/found/$target
+  mkdir -p "$found"
+  build/fuzz/tests/fuzz/fuzz_"$target" -max_len=600 -timeout=20 -max_total_time="$seconds" -artifact_prefix="$found/" \
+    -verbosity=0 -print_final_stats=1 "$found" "tests/fuzz/corpus/$target" || die "$target: see $found"
+done
