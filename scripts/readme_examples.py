@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The README's examples of one language, as they stand there, so that tests run what readers paste.
 
-    readme_examples.py python|cpp|shell          all blocks of that language, one after the other
+    readme_examples.py python|c|cpp|shell          all blocks of that language, one after the other
 """
 
 import pathlib
@@ -9,7 +9,7 @@ import re
 import sys
 
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
-LANGUAGES = ("python", "cpp", "shell")
+LANGUAGES = ("python", "c", "cpp", "shell")
 
 
 def examples(language):
