@@ -1,4 +1,4 @@
-// Codes that the caller made himself, over the whole of their range, whole words of its ends included.
+// Codes that the caller made himself, every byte that there is: -128 too, which no quantizer here makes.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -18,7 +18,7 @@ struct Codes {
   Codes(const Recipe& recipe, Role role, std::int64_t rows, std::int64_t dim, std::uint32_t seed) {
     std::mt19937 random(seed);
     for (std::int64_t i = 0; i < rows * dim; ++i)
-      bytes.push_back(static_cast<std::int8_t>(random() % 3 == 0 ? -127 : static_cast<int>(random() % 255) - 127));
+      bytes.push_back(static_cast<std::int8_t>(random() % 3 == 0 ? -128 : static_cast<int>(random() % 256) - 128));
     for (std::int64_t i = 0; i < rows; ++i) scales.push_back(0.01f * static_cast<float>(1 + random() % 3));
     view.codes = {bytes.data(), DType::s8, {1, rows, 1, dim}};
     view.scales = {scales.data(), DType::f32, {1, 1, rows}};

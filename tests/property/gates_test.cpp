@@ -52,11 +52,26 @@ void expect_bands(Call& call, std::initializer_list<Band> bands) {
 
 TEST(Gates, Gaussian) {
   Call call(scenario());
-  expect_bands(call, {{"int8", 0.8, 1.50},
-                      {"int_flash_half", 0.6, 1.3},
-                      {"int_flash", 2.5, 4.5},
+  expect_bands(call, {{"int8", 0.8, 1.50}, {"int_flash_half", 0.6, 1.3}, {"exact", 0, 0.01}});
+}
+
+// No gates, but bands around what the recipes' arithmetic gives.
+TEST(Gates, BandsOfTheOthers) {
+  Call call(scenario());
+  expect_bands(call, {{"int8_block", 1.0, 1.9},
+                      {"int8_p16", 0.5, 1.2},
                       {"int4", 12, 22},
-                      {"exact", 0, 0.01}});
+                      {"int_flash", 2.5, 4.5},
+                      {"int_flash_block_v", 2.0, 4.5},
+                      {"int_flash_int4", 60, 105},
+                      {"sage1", 0.9, 1.7},
+                      {"sage1_int8", 2.0, 4.5},
+                      {"sage2_8b", 3.0, 4.7},
+                      {"sage2pp", 3.0, 4.7},
+                      {"sage2_4b", 16, 26},
+                      {"fa3_fp8", 4.2, 6.5},
+                      {"fp8_e4m3", 4.0, 7.5},
+                      {"fp8_e5m2", 8.5, 13}});
 }
 
 TEST(Gates, ExactOf16Bits) {

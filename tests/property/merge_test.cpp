@@ -39,6 +39,8 @@ TEST(Merge, KeysSplitAtBlockBorders) {
   for (const Expected& e : {Expected{"exact", 128, 2e-6, 1e-5},
                             {"int8,smooth_k=off", 128, 1e-4, 1e-4},
                             {"int8,smooth_k=off,key_block=64", 64, 1e-4, 1e-4},
+                            {"int8_p16,smooth_k=off", 128, 1e-4, 1e-4},
+                            {"int8_block,smooth_k=off", 128, 1e-4, 1e-4},
                             {"int4,smooth_k=off", 128, 1e-4, 1e-4},
                             {"int_flash_half", 128, 2e-3, 1e-4}}) {
     Scenario s;

@@ -24,12 +24,11 @@ Scenario scenario(const std::string& recipe, std::int64_t m = 40, std::int64_t n
   return s;
 }
 
-// Both calls on every implementation that takes them.
+// Both calls on every implementation.
 template <class Body>
 void for_each_pair(const Call& a, const Call& b, const Body& body) {
   int served = 0;
   for (const std::string& implementation : supported_implementations()) {
-    if (!a.accepts(implementation).ok()) continue;
     SCOPED_TRACE(implementation + " " + describe(a.scenario()));
     const Outcome first = a.run(implementation), second = b.run(implementation);
     ASSERT_TRUE(first.status.ok()) << first.status.message();
@@ -71,7 +70,8 @@ void expect_order_free(const std::string& recipe, bool across_blocks, double bou
 
 TEST(Symmetries, KeysOfABlockMayBePermuted) {
   // smooth_k=off: the mean's sum depends on the order, and with it single codes.
-  for (const char* recipe : {"exact", "int8,smooth_k=off", "int4,smooth_k=off", "int_flash", "int_flash_int4"})
+  for (const char* recipe :
+       {"exact", "int8,smooth_k=off", "int8_p16,smooth_k=off", "int4,smooth_k=off", "int_flash", "int_flash_int4"})
     expect_order_free(recipe, false, 2e-6);
   // Halves are rounded relative to a reference that moves with the order of the maxima.
   expect_order_free("int_flash_half", false, 1e-3);
@@ -81,10 +81,15 @@ TEST(Symmetries, KeysOfABlockMayBePermuted) {
 TEST(Symmetries, AllKeysMayBePermutedWhereWeightsAreNotCodes) { expect_order_free("exact", true, 2e-6); }
 
 TEST(Symmetries, AConstantAddedToAllKeysMovesTheLseOnly) {
-  for (const auto& [recipe, bound] : {std::pair{"exact", 1e-4}, {"int8", 1e-3}, {"int4", 2e-3}, {"int8_block", 1e-3}}) {
+  for (const auto& [recipe, bound] : {std::pair{"exact", 1e-4},
+                                      {"int8", 1e-3},
+                                      {"int4", 2e-3},
+                                      {"int8_block", 1e-3},
+                                      {"int8_p16", 1e-3},
+                                      {"sage1", 2e-3},
+                                      {"sage2_8b", 2e-3}}) {
     const Scenario s = scenario(recipe);
     const Call call(s);
-    if (!call.accepts("scalar").ok()) continue;
     Call shifted(s);
     const auto constant = [](std::int64_t c) { return c % 2 == 0 ? 8.0f : -3.0f; };
     for (std::size_t i = 0; i < shifted.k_values.size(); ++i)
@@ -107,7 +112,6 @@ TEST(Symmetries, ScalingVByAPowerOfTwoScalesO) {
     if (info.name == "fp8_e5m2") continue;  // no scale: small codes lose digits
     const Scenario s = scenario(std::string(info.name), 40, 200);
     const Call call(s);
-    if (!call.accepts("scalar").ok()) continue;
     for (const float factor : {0.125f, 1024.0f}) {
       Call scaled(s);
       for (float& x : scaled.v_values) x *= factor;
