@@ -78,11 +78,12 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
     float* out = s.out + (row + i) * s.columns + column;
 #pragma GCC unroll 8
     for (int j = 0; j < kColumns; ++j) {
-      auto x = products[i][j];
-      if (s.column_scale != nullptr) x = S::mul(x, scale[j]);
       auto kept = S::load(out + j * S::kLanes);
       if constexpr (kRescale) kept = S::mul(kept, alpha);
-      S::store(out + j * S::kLanes, S::fma(x, beta, kept));
+      // beta first: it takes R off, so that a sum of codes times the scale of values near f32's end stays a number.
+      const bool scaled = s.column_scale != nullptr;
+      const auto x = scaled ? S::mul(products[i][j], beta) : products[i][j];
+      S::store(out + j * S::kLanes, S::fma(x, scaled ? scale[j] : beta, kept));
     }
   }
 }
