@@ -18,6 +18,9 @@ import xml.etree.ElementTree as ElementTree
 # cannot run, or a test's that no implementation of its kind does.
 LACKING = re.compile(r"this processor lacks|no implementation with .+ runs here")
 
+# Lines of a failed test's output that are worth repeating.
+EXCERPT = 12
+
 
 def outcome(case):
     """passed, failed or skipped, with what the test said."""
@@ -41,7 +44,17 @@ def read(path):
         return [(str(path), "failed", f"no results: {error}")]
     if not cases:
         return [(str(path), "failed", "holds no tests")]
-    return [(".".join(filter(None, [case.get("classname"), case.get("name")])), *outcome(case)) for case in cases]
+    # ctest gives the same name twice.
+    names = [".".join(dict.fromkeys(filter(None, [case.get("classname"), case.get("name")]))) for case in cases]
+    return [(name, *outcome(case)) for name, case in zip(names, cases)]
+
+
+def excerpt(words):
+    """The part of a test's output that tells what went wrong: from its first failed check on, or its last lines."""
+    lines = words.strip().splitlines()
+    first = next((i for i, line in enumerate(lines) if re.search(r"\bFailure$|: error: |^E  ", line)), None)
+    chosen = lines[-EXCERPT:] if first is None else lines[first : first + EXCERPT]
+    return "".join(f"\n    {line[:200]}" for line in chosen)
 
 
 def main():
@@ -65,7 +78,7 @@ def main():
                 words = f"was skipped where it should run: {words}"
             counts[result] += 1
             if result != "passed":
-                print(f"{result}: {suite}: {name}" + (f": {words.strip().splitlines()[0]}" if words.strip() else ""))
+                print(f"{result}: {suite}: {name}{excerpt(words)}")
         print(f"{suite}: " + ", ".join(f"{count} {result}" for result, count in counts.items()))
         passed += counts["passed"]
         failed += counts["failed"]
