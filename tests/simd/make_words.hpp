@@ -82,13 +82,31 @@ template <class S>
 struct Exp2Quartic {
   using f32 = typename S::f32;
   OCTAVO_INLINE f32 of(f32 a) {
-    if constexpr (requires { exp2_quartic<S>(a); }) {
-      return exp2_quartic<S>(a);
-    } else {
-      f32 several[2] = {a, a};
-      exp2_quartic<S>(several);
-      return several[1];
-    }
+    f32 several[2] = {S::set1(0.0f), a};
+    exp2_quartic<S>(several);
+    return several[1];
+  }
+};
+
+// A policy whose products take every code has no other words for them.
+template <class S>
+struct DotEveryKey {
+  using s32 = typename S::s32;
+  OCTAVO_INLINE s32 of(s32 acc, s32 a, s32 b) {
+    if constexpr (S::kTakesEveryCode)
+      return S::dot_key(acc, a, b);
+    else
+      return S::dot_every_key(acc, a, b);
+  }
+};
+template <class S>
+struct DotEveryValue {
+  using s32 = typename S::s32;
+  OCTAVO_INLINE s32 of(s32 acc, s32 a, s32 b) {
+    if constexpr (S::kTakesEveryCode)
+      return S::dot_value(acc, a, b);
+    else
+      return S::dot_every_value(acc, a, b);
   }
 };
 
@@ -119,6 +137,16 @@ constexpr SimdWords::Ternary dot_bf16_or_null() {
   if constexpr (S::kHasBf16)
     return [](const void* acc, const void* a, const void* b, void* out) {
       S::store(static_cast<float*>(out), S::dot_bf16(S::load(floats(acc)), S::load(ints(a)), S::load(ints(b))));
+    };
+  else
+    return nullptr;
+}
+
+template <class S>
+constexpr SimdWords::Unary store_bf16x2_or_null() {
+  if constexpr (S::kHasBf16)
+    return [](const void* a, void* out) {
+      S::store_bf16x2(static_cast<std::uint16_t*>(out), S::load(floats(a)), S::load(floats(a) + S::kLanes));
     };
   else
     return nullptr;
@@ -188,7 +216,8 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.reduce_max = [](const void* a) -> float { return S::reduce_max(S::load(floats(a))); };
   w.reduce_add = [](const void* a) -> float { return S::reduce_add(S::load(floats(a))); };
   w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
-  w.dot_bf16 = dot_bf16_or_null<S>();
+  w.dot_every_key = three_s32<S, DotEveryKey<S>>, w.dot_every_value = three_s32<S, DotEveryValue<S>>;
+  w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;
   w.log2 = f32_to_f32<S, Log2<S>>;
   return w;

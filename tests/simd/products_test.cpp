@@ -76,6 +76,14 @@ TEST(Products, ValuesAreExact) {
   });
 }
 
+// Keys and values of -128, which callers' codes may hold.
+TEST(Products, EveryCodeIsExact) {
+  for_each_policy([&](const SimdWords& w) {
+    expect_products(w, w.dot_every_key, {range(-128, 127), range(-128, 127)}, 0, w.key_bias, 0);
+    expect_products(w, w.dot_every_value, {range(0, 255), range(-128, 127)}, 0, 0, w.weight_bias);
+  });
+}
+
 TEST(Products, Bf16Pairs) {
   for_each_policy([&](const SimdWords& w) {
     ASSERT_EQ(w.dot_bf16 != nullptr, w.has_bf16);

@@ -42,8 +42,9 @@ struct SimdWords {
   Unary row_max, row_sum;  // a: L * L f32
   float (*reduce_max)(const void* a);
   float (*reduce_add)(const void* a);
-  // acc, a, b
-  Ternary dot_key, dot_value, dot_bf16;
+  // acc, a, b; every: codes of -128 too
+  Ternary dot_key, dot_value, dot_every_key, dot_every_value, dot_bf16;
+  Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
   // made of words: cpu/kernels/exp2.hpp
   Unary exp2_quartic, exp2_quintic, log2;
 };

@@ -1,47 +1,13 @@
 // The words of every policy against plain C++, lane by lane, on the edges of their domains.
 #include <cfloat>
 
-#include "policies.hpp"
+#include "expect.hpp"
 
 namespace octavo::cpu {
 namespace {
 
 using Word2 = SimdWords::Binary SimdWords::*;
 using Word1 = SimdWords::Unary SimdWords::*;
-
-// Every pair of `values` goes through every lane.
-template <class T, class Expected, class Same>
-void expect_of_pairs(const SimdWords& w, const char* name, SimdWords::Binary word, const std::vector<T>& values,
-                     const Expected& expected, const Same& same) {
-  T a[kMostLanes], b[kMostLanes], out[kMostLanes];
-  for (std::size_t shift = 0; shift < values.size(); ++shift) {
-    for (std::size_t first = 0; first < values.size(); ++first) {
-      for (int i = 0; i < w.lanes; ++i) {
-        a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
-        b[i] = values[(first + shift + static_cast<std::size_t>(i)) % values.size()];
-      }
-      word(a, b, out);
-      for (int i = 0; i < w.lanes; ++i)
-        ASSERT_TRUE(same(out[i], expected(a[i], b[i])))
-            << name << "(" << a[i] << ", " << b[i] << ") is " << out[i] << " in lane " << i;
-    }
-  }
-}
-
-template <class In, class Out, class Expected, class Same>
-void expect_of_each(const SimdWords& w, const char* name, SimdWords::Unary word, const std::vector<In>& values,
-                    const Expected& expected, const Same& same) {
-  In a[kMostLanes];
-  Out out[kMostLanes];
-  for (std::size_t first = 0; first < values.size(); first += static_cast<std::size_t>(w.lanes)) {
-    for (int i = 0; i < w.lanes; ++i) a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
-    word(a, out);
-    for (int i = 0; i < w.lanes; ++i)
-      ASSERT_TRUE(same(out[i], expected(a[i]))) << name << "(" << a[i] << ") is " << out[i] << " in lane " << i;
-  }
-}
-
-bool same_int(std::int32_t got, std::int32_t expected) { return got == expected; }
 
 std::vector<std::int32_t> edge_ints() {
   std::vector<std::int32_t> values = {0, 1, -1, 2, 127, -128, 255, 256, 0x7fffff, 0xffffff, INT32_MAX, INT32_MIN};
@@ -205,138 +171,6 @@ TEST(Words, MasksChooseLaneByLane) {
       ASSERT_TRUE(w.all_equal(a, b));
       b[odd] = -1;
       ASSERT_FALSE(w.all_equal(a, b)) << "lane " << odd;
-    }
-  });
-}
-
-// Inputs of a conversion to 16 bits: every pattern of the format, and what lies just beside the middle of two.
-std::vector<float> around_every(float (*to_f32)(std::uint16_t)) {
-  std::vector<float> values = edge_floats();
-  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
-    const float x = to_f32(static_cast<std::uint16_t>(bits)), next = to_f32(static_cast<std::uint16_t>(bits + 1));
-    values.push_back(x);
-    if (!std::isfinite(x)) continue;
-    // The last number's neighbour is infinity: where rounding goes over is half of its last step further.
-    const double step = std::isfinite(next) ? static_cast<double>(next) - x
-                                            : static_cast<double>(x) - to_f32(static_cast<std::uint16_t>(bits - 1));
-    const float middle = static_cast<float>(x + step / 2);
-    values.insert(values.end(), {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, 2 * middle)});
-  }
-  return values;
-}
-
-TEST(Words, SixteenBitFloats) {
-  std::vector<std::uint16_t> patterns;
-  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) patterns.push_back(static_cast<std::uint16_t>(bits));
-  const std::vector<float> around_f16 = around_every([](std::uint16_t x) { return f16_to_f32(x); });
-  const std::vector<float> around_bf16 = around_every([](std::uint16_t x) { return bf16_to_f32(x); });
-  const auto same_f16 = [](std::uint16_t got, std::uint16_t expected) {
-    return (expected & 0x7fff) > 0x7c00 ? (got & 0x7fff) > 0x7c00 : got == expected;
-  };
-  const auto same_bf16 = [](std::uint16_t got, std::uint16_t expected) {
-    return (expected & 0x7fff) > 0x7f80 ? (got & 0x7fff) > 0x7f80 : got == expected;
-  };
-  for_each_policy([&](const SimdWords& w) {
-    expect_of_each<std::uint16_t, float>(
-        w, "load_f16", w.load_f16, patterns, [](std::uint16_t a) { return f16_to_f32(a); }, same_float);
-    expect_of_each<std::uint16_t, float>(
-        w, "load_bf16", w.load_bf16, patterns, [](std::uint16_t a) { return bf16_to_f32(a); }, same_float);
-    expect_of_each<float, std::uint16_t>(
-        w, "store_f16", w.store_f16, around_f16, [](float a) { return f32_to_f16(a); }, same_f16);
-    expect_of_each<float, std::uint16_t>(
-        w, "store_bf16", w.store_bf16, around_bf16, [](float a) { return f32_to_bf16(a); }, same_bf16);
-    expect_of_each<float, float>(
-        w, "round_f16", w.round_f16, around_f16, [](float a) { return f16_to_f32(f32_to_f16(a)); }, same_float);
-  });
-}
-
-TEST(Words, Bytes) {
-  for_each_policy([&](const SimdWords& w) {
-    std::vector<std::int8_t> signed_bytes;
-    for (int i = -128; i < 128; ++i) signed_bytes.push_back(static_cast<std::int8_t>(i));
-    expect_of_each<std::int8_t, std::int32_t>(
-        w, "load_s8", w.load_s8, signed_bytes, [](std::int8_t a) { return std::int32_t{a}; }, same_int);
-    const int count = 4 * w.lanes;
-    std::int32_t in[4 * kMostLanes];
-    std::uint8_t out[4 * kMostLanes];
-    for (int first = 0; first < 256; ++first) {
-      for (int i = 0; i < count; ++i) in[i] = (first + 37 * i) % 256;
-      w.store_u8x4(in, out);
-      for (int i = 0; i < count; ++i) ASSERT_EQ(out[i], in[i]) << "byte " << i;
-      for (int i = 0; i < count; ++i) in[i] -= 128;
-      w.store_s8x4(in, out);
-      for (int i = 0; i < count; ++i) ASSERT_EQ(static_cast<std::int8_t>(out[i]), in[i]) << "byte " << i;
-    }
-  });
-}
-
-TEST(Words, LanesChangePlaces) {
-  std::vector<float> values = edge_floats();
-  for (float x : random_floats(64, 7)) values.push_back(x);
-  for_each_policy([&](const SimdWords& w) {
-    float a[kMostLanes], out[kMostLanes];
-    for (int power = 0; (1 << power) < w.lanes; ++power) {
-      const int distance = 1 << power;
-      for (std::size_t first = 0; first < values.size(); ++first) {
-        for (int i = 0; i < w.lanes; ++i) a[i] = values[(first + 7 * static_cast<std::size_t>(i)) % values.size()];
-        ASSERT_NE(w.swap[power], nullptr);
-        w.swap[power](a, out);
-        for (int i = 0; i < w.lanes; ++i) ASSERT_TRUE(same_float(out[i], a[i ^ distance])) << distance;
-        w.butterfly[power](a, out);
-        for (int i = 0; i < w.lanes; ++i) {
-          const float expected = (i & distance) == 0 ? a[i] + a[i ^ distance] : a[i ^ distance] - a[i];
-          ASSERT_TRUE(same_float(out[i], expected)) << "distance " << distance << " lane " << i;
-        }
-      }
-    }
-  });
-}
-
-TEST(Words, Transpose) {
-  for_each_policy([&](const SimdWords& w) {
-    for (int from_ld : {w.lanes, w.lanes + 3}) {
-      for (int to_ld : {w.lanes, w.lanes + 5}) {
-        std::vector<std::int32_t> from(static_cast<std::size_t>(from_ld * w.lanes));
-        std::vector<std::int32_t> to(static_cast<std::size_t>(to_ld * w.lanes), -1);
-        for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::int32_t>(i * 2654435761u >> 1);
-        w.transpose(from.data(), from_ld, to.data(), to_ld);
-        for (int i = 0; i < w.lanes; ++i) {
-          for (int j = 0; j < to_ld; ++j) {
-            const std::int32_t expected = j < w.lanes ? from[static_cast<std::size_t>(j * from_ld + i)] : -1;
-            ASSERT_EQ(to[static_cast<std::size_t>(i * to_ld + j)], expected) << i << ", " << j;
-          }
-        }
-      }
-    }
-  });
-}
-
-TEST(Words, Reductions) {
-  for_each_policy([&](const SimdWords& w) {
-    const auto lanes = static_cast<std::size_t>(w.lanes);
-    std::mt19937 random(8);
-    std::vector<float> rows(lanes * lanes);
-    float most[kMostLanes], sums[kMostLanes];
-    for (int trial = 0; trial < 200; ++trial) {
-      // Integers: their sums are exact in any order. Some minus infinities, some rows of nothing else.
-      for (float& x : rows) x = static_cast<float>(static_cast<int>(random() % 20001) - 10000);
-      w.row_sum(rows.data(), sums);
-      for (std::size_t i = 0; i < lanes; ++i) {
-        float sum = 0;
-        for (std::size_t j = 0; j < lanes; ++j) sum += rows[i * lanes + j];
-        ASSERT_EQ(sums[i], sum) << "row " << i;
-        ASSERT_EQ(w.reduce_add(rows.data() + i * lanes), sum);
-      }
-      const std::size_t hidden_row = random() % lanes;
-      for (std::size_t j = 0; j < rows.size(); ++j)
-        if (random() % 3 == 0 || j / lanes == hidden_row) rows[j] = -std::numeric_limits<float>::infinity();
-      w.row_max(rows.data(), most);
-      for (std::size_t i = 0; i < lanes; ++i) {
-        const float expected = *std::max_element(rows.begin() + static_cast<std::ptrdiff_t>(i * lanes),
-                                                 rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * lanes));
-        ASSERT_EQ(most[i], expected) << "row " << i;
-        ASSERT_EQ(w.reduce_max(rows.data() + i * lanes), expected);
-      }
     }
   });
 }

@@ -1,0 +1,95 @@
+// Words that change formats: every pattern of f16 and bf16, what lies beside the middle of two, every byte.
+#include <cfloat>
+
+#include "expect.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// Inputs of a conversion to 16 bits: every pattern of the format, and what lies just beside the middle of two.
+std::vector<float> around_every(float (*to_f32)(std::uint16_t)) {
+  std::vector<float> values = edge_floats();
+  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
+    const float x = to_f32(static_cast<std::uint16_t>(bits)), next = to_f32(static_cast<std::uint16_t>(bits + 1));
+    values.push_back(x);
+    if (!std::isfinite(x)) continue;
+    // The last number's neighbour is infinity: where rounding goes over is half of its last step further.
+    const double step = std::isfinite(next) ? static_cast<double>(next) - x
+                                            : static_cast<double>(x) - to_f32(static_cast<std::uint16_t>(bits - 1));
+    const float middle = static_cast<float>(x + step / 2);
+    values.insert(values.end(), {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, 2 * middle)});
+  }
+  return values;
+}
+
+TEST(Formats, SixteenBitFloats) {
+  std::vector<std::uint16_t> patterns;
+  for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) patterns.push_back(static_cast<std::uint16_t>(bits));
+  const std::vector<float> around_f16 = around_every([](std::uint16_t x) { return f16_to_f32(x); });
+  const std::vector<float> around_bf16 = around_every([](std::uint16_t x) { return bf16_to_f32(x); });
+  const auto same_f16 = [](std::uint16_t got, std::uint16_t expected) {
+    return (expected & 0x7fff) > 0x7c00 ? (got & 0x7fff) > 0x7c00 : got == expected;
+  };
+  const auto same_bf16 = [](std::uint16_t got, std::uint16_t expected) {
+    return (expected & 0x7fff) > 0x7f80 ? (got & 0x7fff) > 0x7f80 : got == expected;
+  };
+  for_each_policy([&](const SimdWords& w) {
+    expect_of_each<std::uint16_t, float>(
+        w, "load_f16", w.load_f16, patterns, [](std::uint16_t a) { return f16_to_f32(a); }, same_float);
+    expect_of_each<std::uint16_t, float>(
+        w, "load_bf16", w.load_bf16, patterns, [](std::uint16_t a) { return bf16_to_f32(a); }, same_float);
+    expect_of_each<float, std::uint16_t>(
+        w, "store_f16", w.store_f16, around_f16, [](float a) { return f32_to_f16(a); }, same_f16);
+    expect_of_each<float, std::uint16_t>(
+        w, "store_bf16", w.store_bf16, around_bf16, [](float a) { return f32_to_bf16(a); }, same_bf16);
+    expect_of_each<float, float>(
+        w, "round_f16", w.round_f16, around_f16, [](float a) { return f16_to_f32(f32_to_f16(a)); }, same_float);
+  });
+}
+
+TEST(Formats, TwoVectorsOfBf16InOrder) {
+  const std::vector<float> values = around_every([](std::uint16_t x) { return bf16_to_f32(x); });
+  for_each_policy([&](const SimdWords& w) {
+    ASSERT_EQ(w.store_bf16x2 != nullptr, w.has_bf16);
+    if (!w.has_bf16) return;
+    const auto count = static_cast<std::size_t>(2 * w.lanes);
+    std::uint16_t out[2 * kMostLanes];
+    for (std::size_t first = 0; first + count <= values.size(); first += count) {
+      w.store_bf16x2(&values[first], out);
+      for (std::size_t i = 0; i < count; ++i) {
+        const float x = values[first + i];
+        const std::uint16_t expected = f32_to_bf16(x);
+        if (std::isnan(x)) {
+          ASSERT_GT(out[i] & 0x7fff, 0x7f80) << i;
+        } else if (std::fabs(x) < FLT_MIN) {  // as it comes, or nothing
+          ASSERT_TRUE(out[i] == expected || (out[i] & 0x7fff) == 0) << x;
+        } else {
+          ASSERT_EQ(out[i], expected) << x;
+        }
+      }
+    }
+  });
+}
+
+TEST(Formats, Bytes) {
+  for_each_policy([&](const SimdWords& w) {
+    std::vector<std::int8_t> signed_bytes;
+    for (int i = -128; i < 128; ++i) signed_bytes.push_back(static_cast<std::int8_t>(i));
+    expect_of_each<std::int8_t, std::int32_t>(
+        w, "load_s8", w.load_s8, signed_bytes, [](std::int8_t a) { return std::int32_t{a}; }, same_int);
+    const int count = 4 * w.lanes;
+    std::int32_t in[4 * kMostLanes];
+    std::uint8_t out[4 * kMostLanes];
+    for (int first = 0; first < 256; ++first) {
+      for (int i = 0; i < count; ++i) in[i] = (first + 37 * i) % 256;
+      w.store_u8x4(in, out);
+      for (int i = 0; i < count; ++i) ASSERT_EQ(out[i], in[i]) << "byte " << i;
+      for (int i = 0; i < count; ++i) in[i] -= 128;
+      w.store_s8x4(in, out);
+      for (int i = 0; i < count; ++i) ASSERT_EQ(static_cast<std::int8_t>(out[i]), in[i]) << "byte " << i;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace octavo::cpu
