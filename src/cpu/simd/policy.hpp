@@ -4,7 +4,7 @@
 //   f32, s32                      vectors of L floats, of L 32-bit integers
 //   load store set1 zero          memory need not be aligned; set1 repeats one value
 //   add sub mul div max min fma   fma(a, b, c) = a * b + c, rounded once. max(a, b): b where either is NaN
-//   round_to_s32, to_f32          nearest even; exact for |x| < 2^24
+//   round_to_s32, to_f32          to nearest even, for |x| <= 2^22; exact for |x| < 2^24
 //   bits, from_bits               the same 32 bits seen as the other type
 //   s32: add_s32 and_s32 or_s32 xor_s32 shift_left<n> shift_right<n> (logical)
 //   select(mask, a, b)            a where the mask holds; masks come from less, equal and is_finite
