@@ -71,6 +71,51 @@ TEST(Formats, TwoVectorsOfBf16InOrder) {
   });
 }
 
+// Every code of a format, what lies between it and others, and what saturates.
+std::vector<float> around_every_float8(float (*to_f32)(std::uint8_t)) {
+  std::vector<float> values = edge_floats();
+  for (int code = 0; code < 256; ++code) {
+    const float x = to_f32(static_cast<std::uint8_t>(code)), next = to_f32(static_cast<std::uint8_t>(code + 1));
+    values.push_back(x);
+    if (!std::isfinite(x)) continue;
+    for (float y : {next, 2 * x, 1.5f * x, 1.0625f * x}) {
+      const float middle = x / 2 + y / 2;
+      values.insert(values.end(), {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, 2 * middle)});
+    }
+  }
+  std::mt19937 random(15);
+  for (float x : random_floats(20000, 14)) values.push_back(std::ldexp(x, static_cast<int>(random() % 40) - 22));
+  return values;
+}
+
+// As numbers: whether a zero keeps its sign matters to no product.
+TEST(Formats, EightBitFloats) {
+  using Word = SimdWords::Unary SimdWords::*;
+  const auto e4m3 = [](float x) { return e4m3_to_f32(f32_to_e4m3(x)); };
+  const auto e5m2 = [](float x) { return e5m2_to_f32(f32_to_e5m2(x)); };
+  const auto same_number = [](float got, float expected) {
+    return std::isnan(expected) ? std::isnan(got) : got == expected;
+  };
+  const std::vector<float> near_e4m3 = around_every_float8([](std::uint8_t x) { return e4m3_to_f32(x); });
+  const std::vector<float> near_e5m2 = around_every_float8([](std::uint8_t x) { return e5m2_to_f32(x); });
+  const auto within = [](const std::vector<float>& values, float most) {
+    std::vector<float> kept;
+    for (float x : values)
+      if (!(std::fabs(x) > most)) kept.push_back(x);  // NaN too
+    return kept;
+  };
+  for_each_policy([&](const SimdWords& w) {
+    const auto check = [&](const char* name, Word word, const std::vector<float>& values, const auto& law) {
+      expect_of_each<float, float>(w, name, w.*word, values, law, same_number);
+    };
+    check("round_e4m3", &SimdWords::round_e4m3, near_e4m3, e4m3);
+    check("round_e5m2", &SimdWords::round_e5m2, near_e5m2, e5m2);
+    // Weights: a little beyond the largest number by exp2's error, never more.
+    check("round_e4m3_in_range", &SimdWords::round_e4m3_in_range, within(near_e4m3, 448.001f), e4m3);
+    check("round_e5m2_in_range", &SimdWords::round_e5m2_in_range, within(near_e5m2, 57344.1f), e5m2);
+  });
+}
+
 TEST(Formats, Bytes) {
   for_each_policy([&](const SimdWords& w) {
     std::vector<std::int8_t> signed_bytes;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/exp2.hpp"
+#include "cpu/kernels/float8.hpp"
 #include "words.hpp"
 
 namespace octavo::cpu {
@@ -75,6 +76,10 @@ OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
 OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
 OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
 OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
+OCTAVO_WORD(RoundE4m3, (f32 a), round_e4m3<S>(a))
+OCTAVO_WORD(RoundE5m2, (f32 a), round_e5m2<S>(a))
+OCTAVO_WORD(RoundE4m3InRange, (f32 a), round_e4m3_in_range<S>(a))
+OCTAVO_WORD(RoundE5m2InRange, (f32 a), round_e5m2_in_range<S>(a))
 #undef OCTAVO_WORD
 
 // The kernels take weights' exponentials several vectors at a time.
@@ -220,6 +225,9 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;
   w.log2 = f32_to_f32<S, Log2<S>>;
+  w.round_e4m3 = f32_to_f32<S, RoundE4m3<S>>, w.round_e5m2 = f32_to_f32<S, RoundE5m2<S>>;
+  w.round_e4m3_in_range = f32_to_f32<S, RoundE4m3InRange<S>>;
+  w.round_e5m2_in_range = f32_to_f32<S, RoundE5m2InRange<S>>;
   return w;
 }
 

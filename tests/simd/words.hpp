@@ -45,8 +45,9 @@ struct SimdWords {
   // acc, a, b; every: codes of -128 too
   Ternary dot_key, dot_value, dot_every_key, dot_every_value, dot_bf16;
   Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
-  // made of words: cpu/kernels/exp2.hpp
+  // made of words: cpu/kernels/exp2.hpp, cpu/kernels/float8.hpp
   Unary exp2_quartic, exp2_quintic, log2;
+  Unary round_e4m3, round_e5m2, round_e4m3_in_range, round_e5m2_in_range;
 };
 
 }  // namespace octavo::cpu
