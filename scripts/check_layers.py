@@ -20,7 +20,8 @@ LAYERS = {
     "src/recipes": {PUBLIC, "core", "laws"},
     "src/reference": {PUBLIC, "core", "laws", "recipes"},
     "src/cpu": {PUBLIC, "core", "laws", "recipes"},
-    "src/dispatch": {PUBLIC, "core", "laws", "recipes", "reference", "cpu"},
+    "src/cuda": {PUBLIC, "core", "laws", "recipes"},
+    "src/dispatch": {PUBLIC, "core", "laws", "recipes", "reference", "cpu", "cuda"},
     "src/capi": {PUBLIC, "core"},
     "src/io": {PUBLIC},
     "tools/octavo": {PUBLIC, "io"},
@@ -29,7 +30,7 @@ LAYERS = {
 }
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "dispatch/trace.hpp")}
-SOURCES = {".cpp", ".hpp", ".h", ".inc"}
+SOURCES = {".cpp", ".cu", ".hpp", ".h", ".inc"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmintrin\.h|arm_(neon|sve)\.h)\b")
@@ -49,7 +50,8 @@ def check_include(path, layer, bracket, header):
     if ".." in header.split("/"):
         return f"includes {header}: no path upwards; start at src or include"
     framework = next((word for word in FRAMEWORKS if re.match(rf"{word}\b|{word}_", header)), None)
-    if framework and not path.startswith(FRAMEWORKS[framework]):
+    ours = bracket == '"' and (ROOT / "src" / header).is_file()
+    if framework and not ours and not path.startswith(FRAMEWORKS[framework]):
         return f"includes {header}, which only {FRAMEWORKS[framework]} may"
     folder = folder_of(header)
     own = layer.rsplit("/", 1)[-1]

@@ -8,6 +8,7 @@
 
 #include "octavo/export.hpp"
 #include "octavo/status.hpp"
+#include "octavo/tensor_view.hpp"
 
 namespace octavo {
 
@@ -16,9 +17,11 @@ struct ImplementationInfo {
   std::string_view description;  // one line: which instructions it uses
   bool supported;                // this machine can run it
   std::string reason;            // empty when supported, else what is missing
+  DeviceType device;             // whose tensors it takes
 };
 
-/// All implementations of this build, best first; "reference" is the last.
+/// All implementations of this build: the CPU's, best first, then CUDA's, "reference" last. In a build with CUDA this
+/// asks the driver for its devices.
 OCTAVO_API std::vector<ImplementationInfo> implementations();
 
 /// Forces an implementation for later calls of the whole process; "" returns to the automatic choice. Setters win over
@@ -26,8 +29,8 @@ OCTAVO_API std::vector<ImplementationInfo> implementations();
 /// Errors: invalid_argument (unknown; lists the names), unavailable (this machine cannot run it).
 OCTAVO_API Status force_implementation(std::string_view name);
 
-/// The implementation that calls without an explicit one will use now; an error if the environment names one that is
-/// unknown or cannot run.
+/// The implementation that calls on CPU tensors without an explicit one will use now; an error if the environment names
+/// one that is unknown or cannot run.
 OCTAVO_API Result<std::string_view> active_implementation();
 
 /// Name of the implementation that served the calling thread's last successful call; "" before the first.

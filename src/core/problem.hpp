@@ -45,7 +45,7 @@ struct Sequence {
   std::int64_t k_begin = 0, k_rows = 0;
 };
 
-// s32 or s64 integers handed in by the caller.
+// s32 or s64 integers handed in by the caller. On a device only kernels may read them.
 struct IntegerArray {
   const void* data = nullptr;
   DType dtype = DType::s32;
@@ -57,6 +57,7 @@ struct IntegerArray {
 };
 
 struct Problem {
+  Device device;  // where every pointer below leads
   std::int64_t batch = 0, q_heads = 0, kv_heads = 0;
   std::int64_t q_rows = 0, k_rows = 0;  // of the tensors; variable length: the totals
   std::int64_t head_dim = 0, value_dim = 0;
@@ -72,6 +73,8 @@ struct Problem {
   std::int64_t window_left = -1, window_right = -1;
 
   Broadcast mask, alibi_slopes, sinks;
+  // Packed on a device: the mask's own extents, for the host cannot know the longest sequences; 0: a broadcast axis.
+  std::int64_t mask_rows = 0, mask_keys = 0;
   IntegerArray kv_lens, cu_seqlens_q, cu_seqlens_k;
 
   bool packed() const noexcept { return cu_seqlens_q.data != nullptr; }
@@ -84,12 +87,38 @@ struct Problem {
     }
     return {0, q_rows, 0, kv_lens.data != nullptr ? kv_lens[b] : k_rows};
   }
+  // Whether the lengths stand in a device's memory, out of the host's sight.
+  bool lengths_on_device() const noexcept {
+    return device.type == DeviceType::cuda && (packed() || kv_lens.data != nullptr);
+  }
   // Whether a score is changed between the product and the softmax by more than a constant of its key.
   bool modifies_scores() const noexcept { return mask.data != nullptr || alibi_slopes.data != nullptr || softcap > 0; }
 };
 
+// One merge_state() call after every check; lse strides are (b, h, row).
+struct MergeProblem {
+  struct Part {
+    Operand o;
+    float* lse = nullptr;
+    std::array<std::int64_t, 3> lse_strides{};
+  };
+  Device device;
+  std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
+  Part a, b, out;
+};
+
+// One dequantize() call after every check: codes with their scales and mean -> floats.
+struct DequantizeProblem {
+  Device device;
+  std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
+  Operand codes, out;
+  Role role = Role::q;
+  Recipe recipe;
+};
+
 // One quantize() call after every check.
 struct QuantizeProblem {
+  Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
   Operand x;                // floats
   Operand codes;            // where they go

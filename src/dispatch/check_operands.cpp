@@ -168,16 +168,17 @@ Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t 
 }  // namespace
 
 Status check_integers(std::string_view name, const TensorView& view, std::int64_t entries,
-                      std::string_view entries_words, ByteRange& range, IntegerArray& integers) {
-  // Their values are part of the problem, so the memory is needed even where only sizes are asked for.
-  if (Status status = check_view({name}, view, Pointers::needed, &range); !status.ok()) return status;
+                      std::string_view entries_words, Pointers pointers, ByteRange& range, IntegerArray& integers) {
+  // On the CPU their values are part of the problem, so the memory is needed even where only sizes are asked for.
+  if (view.device.type != DeviceType::cuda) pointers = Pointers::needed;
+  if (Status status = check_view({name}, view, pointers, &range); !status.ok()) return status;
   if (view.dtype != DType::s32 && view.dtype != DType::s64) {
     return invalid_argument(name, " is ", to_string(view.dtype), "; allowed are s32 and s64");
   }
   if (view.rank != 1 || (entries >= 0 && view.shape[0] != entries)) {
     return invalid_argument(name, " has shape ", shape_string(view), "; it must be ", entries_words);
   }
-  integers = {view.data, view.dtype, view.strides[0]};
+  integers = {place_of(view), view.dtype, view.strides[0]};
   return {};
 }
 
@@ -219,8 +220,8 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
   if (!packing.packed) return {};
 
   ByteRange touched;
-  if (Status status =
-          check_integers("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", touched, problem.cu_seqlens_q);
+  if (Status status = check_integers("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", pointers, touched,
+                                     problem.cu_seqlens_q);
       !status.ok()) {
     return status;
   }
@@ -230,11 +231,12 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
   }
   problem.batch = inputs.cu_seqlens_q.shape[0] - 1;
   if (Status status = check_integers("cu_seqlens_k", inputs.cu_seqlens_k, problem.batch + 1,
-                                     "[batch + 1] like cu_seqlens_q", touched, problem.cu_seqlens_k);
+                                     "[batch + 1] like cu_seqlens_q", pointers, touched, problem.cu_seqlens_k);
       !status.ok()) {
     return status;
   }
   ranges.reads({"cu_seqlens_k"}, touched);
+  if (problem.device.type == DeviceType::cuda) return {};  // the host does not read them: kernels clamp what they find
   if (Status status = check_borders("cu_seqlens_q", problem.cu_seqlens_q, problem.batch, q.rows, "q"); !status.ok()) {
     return status;
   }

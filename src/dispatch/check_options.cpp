@@ -1,10 +1,12 @@
 // What may be asked beside Q, K and V: the numbers of AttentionParams, lengths, masks, slopes and sinks.
 #include <algorithm>
+#include <array>
 #include <cfloat>
 #include <cmath>
 
 #include "core/text.hpp"
 #include "dispatch/checks.hpp"
+#include "dispatch/placement.hpp"
 
 namespace octavo {
 namespace {
@@ -44,18 +46,20 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
   return {};
 }
 
-Status check_kv_lens(const AttentionInputs& inputs, Problem& problem, ByteRanges& ranges) {
+Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
   if (!inputs.kv_lens.given()) return {};
   if (problem.packed()) {
     return invalid_argument(
         "kv_lens and cu_seqlens are both given; packed sequences have their lengths in cu_seqlens_k");
   }
   ByteRange touched;
-  if (Status status = check_integers("kv_lens", inputs.kv_lens, problem.batch, "[batch]", touched, problem.kv_lens);
+  if (Status status =
+          check_integers("kv_lens", inputs.kv_lens, problem.batch, "[batch]", pointers, touched, problem.kv_lens);
       !status.ok()) {
     return status;
   }
-  for (std::int64_t b = 0; b < problem.batch; ++b) {
+  // On a device the host does not read them: kernels clamp what they find to 0..N.
+  for (std::int64_t b = 0; b < problem.batch && problem.device.type == DeviceType::cpu; ++b) {
     if (problem.kv_lens[b] < 0 || problem.kv_lens[b] > problem.k_rows) {
       return invalid_argument("kv_lens[", b, "] is ", problem.kv_lens[b], "; allowed are 0 to ", problem.k_rows,
                               " (rows of k)");
@@ -68,7 +72,7 @@ Status check_kv_lens(const AttentionInputs& inputs, Problem& problem, ByteRanges
 // The axes that a mask is broadcast to. Packed sequences share one mask that is as large as the longest of them.
 std::array<std::int64_t, 4> mask_target(const Problem& problem) {
   std::int64_t rows = problem.q_rows, keys = problem.k_rows;
-  if (problem.packed()) {
+  if (problem.packed() && problem.device.type == DeviceType::cpu) {
     rows = keys = 0;
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       const Sequence sequence = problem.sequence(b);
@@ -96,7 +100,9 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
   for (int axis = 0; axis < mask.rank; ++axis) {
     const auto from = static_cast<std::size_t>(axis), to = static_cast<std::size_t>(axis + 4 - mask.rank);
     if (mask.shape[from] == 1) continue;  // broadcast: stride 0
-    if (mask.shape[from] != target[to]) {
+    if (to >= 2 && problem.packed() && problem.device.type == DeviceType::cuda) {
+      (to == 2 ? problem.mask_rows : problem.mask_keys) = mask.shape[from];
+    } else if (mask.shape[from] != target[to]) {
       return invalid_argument(
           "mask has shape ", shape_string(mask), "; it must broadcast from the right to ", shape_words(target, 4),
           problem.packed() ? ", [batch, heads, longest of q, longest of k]" : ", [batch, heads, seqlen_q, seqlen_k]");
@@ -143,12 +149,39 @@ Status check_sinks(const TensorView& sinks, Pointers pointers, Problem& problem,
   return {};
 }
 
+std::array<Placed, 20> tensors_of(const AttentionInputs& inputs) {
+  const auto part = [](const QuantizedView* quantized, const TensorView QuantizedView::* which) {
+    return quantized != nullptr ? &(quantized->*which) : nullptr;
+  };
+  const QuantizedView *q = inputs.quantized_q, *k = inputs.quantized_k, *v = inputs.quantized_v;
+  return {{{{"q"}, &inputs.q},
+           {{"k"}, &inputs.k},
+           {{"v"}, &inputs.v},
+           {{"quantized_q", ".codes"}, part(q, &QuantizedView::codes)},
+           {{"quantized_q", ".scales"}, part(q, &QuantizedView::scales)},
+           {{"quantized_q", ".mean"}, part(q, &QuantizedView::mean)},
+           {{"quantized_k", ".codes"}, part(k, &QuantizedView::codes)},
+           {{"quantized_k", ".scales"}, part(k, &QuantizedView::scales)},
+           {{"quantized_k", ".mean"}, part(k, &QuantizedView::mean)},
+           {{"quantized_v", ".codes"}, part(v, &QuantizedView::codes)},
+           {{"quantized_v", ".scales"}, part(v, &QuantizedView::scales)},
+           {{"quantized_v", ".mean"}, part(v, &QuantizedView::mean)},
+           {{"out"}, &inputs.out},
+           {{"lse"}, &inputs.lse},
+           {{"mask"}, &inputs.mask},
+           {{"alibi_slopes"}, &inputs.alibi_slopes},
+           {{"sinks"}, &inputs.sinks},
+           {{"kv_lens"}, &inputs.kv_lens},
+           {{"cu_seqlens_q"}, &inputs.cu_seqlens_q},
+           {{"cu_seqlens_k"}, &inputs.cu_seqlens_k}}};
+}
+
 }  // namespace
 
 Status check_options(const AttentionInputs& inputs, const AttentionParams& params, Pointers pointers, Problem& problem,
                      ByteRanges& ranges) {
   if (Status status = check_numbers(params, problem); !status.ok()) return status;
-  if (Status status = check_kv_lens(inputs, problem, ranges); !status.ok()) return status;
+  if (Status status = check_kv_lens(inputs, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_mask(inputs.mask, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_alibi_slopes(inputs.alibi_slopes, pointers, problem, ranges); !status.ok()) return status;
   return check_sinks(inputs.sinks, pointers, problem, ranges);
@@ -167,8 +200,11 @@ Status check_attention(const AttentionInputs& inputs, const AttentionParams& par
                        Problem& problem, ByteRanges& ranges) {
   if (Status status = check_recipe_once(params.recipe); !status.ok()) return status;
   problem.recipe = params.recipe;
+  const std::array<Placed, 20> tensors = tensors_of(inputs);
+  if (Status status = check_placement(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_operands(inputs, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_options(inputs, params, pointers, problem, ranges); !status.ok()) return status;
+  if (Status status = check_pointers(tensors, problem.device); !status.ok()) return status;
   return ranges.check();
 }
 

@@ -22,8 +22,8 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
 Status check_options(const AttentionInputs& inputs, const AttentionParams& params, Pointers pointers, Problem& problem,
                      ByteRanges& ranges);
 
-// s32 or s64 [entries] as the problem holds it.
+// s32 or s64 [entries] as the problem holds it. On the CPU memory is needed even where only sizes are asked for.
 Status check_integers(std::string_view name, const TensorView& view, std::int64_t entries,
-                      std::string_view entries_words, ByteRange& range, IntegerArray& integers);
+                      std::string_view entries_words, Pointers pointers, ByteRange& range, IntegerArray& integers);
 
 }  // namespace octavo

@@ -2,10 +2,13 @@
 #include <array>
 
 #include "core/float_types.hpp"
+#include "cuda/workspace.hpp"
 #include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
 #include "dispatch/guard.hpp"
+#include "dispatch/placement.hpp"
 #include "dispatch/quantized_operand.hpp"
+#include "dispatch/selection.hpp"
 #include "laws/rotation.hpp"
 #include "octavo/quantize.hpp"
 
@@ -15,10 +18,8 @@ namespace {
 constexpr std::size_t kMostDim = 576;
 
 struct Task {
-  Operand codes, out;
-  Axes axes;
+  DequantizeProblem problem;
   laws::Groups groups;
-  Role role = Role::q;
 };
 
 float code_value(const Operand& codes, std::int64_t offset) {
@@ -49,35 +50,48 @@ void store(const Operand& out, std::int64_t offset, float value) {
 
 // All rows of one head.
 void dequantize_head(const Task& task, std::int64_t b, std::int64_t h) {
-  const std::int64_t head = b * task.axes.heads + h, dim = task.axes.dim;
-  const float* const scales =
-      task.codes.scales != nullptr ? task.codes.scales + head * task.codes.scales_per_head : nullptr;
-  const float* const means = task.codes.mean != nullptr ? task.codes.mean + head * task.codes.means_per_head : nullptr;
+  const DequantizeProblem& problem = task.problem;
+  const Operand &codes = problem.codes, &out = problem.out;
+  const std::int64_t head = b * problem.heads + h, dim = problem.dim;
+  const float* const scales = codes.scales != nullptr ? codes.scales + head * codes.scales_per_head : nullptr;
+  const float* const means = codes.mean != nullptr ? codes.mean + head * codes.means_per_head : nullptr;
   const bool by_channel = laws::per_channel(task.groups.granularity);
   std::array<float, kMostDim> x;
-  for (std::int64_t row = 0; row < task.axes.rows; ++row) {
+  for (std::int64_t row = 0; row < problem.rows; ++row) {
     const std::int64_t group = laws::group_of_row(task.groups, row);
     const float* const mean =
-        means == nullptr ? nullptr : means + (task.role == Role::q ? row / laws::kQueryBlock * dim : 0);
-    const std::int64_t from = task.codes.offset(b, h, row), to = task.out.offset(b, h, row);
+        means == nullptr ? nullptr : means + (problem.role == Role::q ? row / laws::kQueryBlock * dim : 0);
+    const std::int64_t from = codes.offset(b, h, row), to = out.offset(b, h, row);
     for (std::int64_t c = 0; c < dim; ++c) {
-      float value = code_value(task.codes, from + c * task.codes.strides[3]);
+      float value = code_value(codes, from + c * codes.strides[3]);
       if (scales != nullptr) value *= scales[by_channel ? group * dim + c : group];
       if (mean != nullptr) value += mean[c];
       x[static_cast<std::size_t>(c)] = value;
     }
-    if (task.codes.rotated) laws::rotate_row_back(x.data(), dim);
-    for (std::int64_t c = 0; c < dim; ++c)
-      store(task.out, to + c * task.out.strides[3], x[static_cast<std::size_t>(c)]);
+    if (codes.rotated) laws::rotate_row_back(x.data(), dim);
+    for (std::int64_t c = 0; c < dim; ++c) store(out, to + c * out.strides[3], x[static_cast<std::size_t>(c)]);
   }
+}
+
+Status run_on_device(const DequantizeProblem& problem, const Execution& execution) {
+  const Result<Selection> selection = select_on_device(problem, execution.implementation);
+  if (!selection.ok()) return selection.status();
+  const cuda::DeviceWorkspace none(execution, problem.device.index, 0);  // looks the stream over
+  if (!none.status().ok()) return none.status();
+  return cuda::dequantize(*selection->cuda, problem, {problem.device.index, execution.stream, nullptr});
 }
 
 Status run(const QuantizedView& x, const TensorView& out, const Execution& execution) {
   if (Status status = check_execution(execution); !status.ok()) return status;
   if (Status status = check_recipe_once(x.recipe); !status.ok()) return status;
+  const Placed tensors[] = {
+      {{"x", ".codes"}, &x.codes}, {{"x", ".scales"}, &x.scales}, {{"x", ".mean"}, &x.mean}, {{"out"}, &out}};
   Task task;
+  DequantizeProblem& problem = task.problem;
+  if (Status status = check_placement(tensors, problem.device); !status.ok()) return status;
+  if (Status status = check_stream(execution, problem.device); !status.ok()) return status;
   QuantizedRanges read;
-  if (Status status = check_quantized("x", x, x.role, x.recipe, Pointers::needed, task.codes, read); !status.ok()) {
+  if (Status status = check_quantized("x", x, x.role, x.recipe, Pointers::needed, problem.codes, read); !status.ok()) {
     return status;
   }
   ByteRange written;
@@ -98,15 +112,23 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   ranges.writes({"out"}, written);
   if (Status status = ranges.check(); !status.ok()) return status;
 
-  task.out = operand_of(out, x.layout);
-  task.axes = axes_of(x.codes, x.layout);
+  if (Status status = check_pointers(tensors, problem.device); !status.ok()) return status;
+
+  const Axes axes = axes_of(x.codes, x.layout);
+  problem.batch = axes.batch;
+  problem.heads = axes.heads;
+  problem.rows = axes.rows;
+  problem.dim = axes.dim;
+  problem.out = operand_of(out, x.layout);
+  problem.role = x.role;
+  problem.recipe = x.recipe;
   task.groups = groups_of(x.recipe, x.role);
-  task.role = x.role;
+  if (problem.device.type == DeviceType::cuda) return run_on_device(problem, execution);
   runner_of(execution).run(
-      task.axes.batch * task.axes.heads,
+      axes.batch * axes.heads,
       [](void* context, std::int64_t head) {
         const Task& whole = *static_cast<const Task*>(context);
-        dequantize_head(whole, head / whole.axes.heads, head % whole.axes.heads);
+        dequantize_head(whole, head / whole.problem.heads, head % whole.problem.heads);
       },
       &task);
   return {};

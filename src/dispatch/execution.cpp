@@ -11,13 +11,15 @@ Status check_execution(const Execution& execution) {
     if (Status status = thread_count_status(); !status.ok()) return status;
   }
   if (const Status& status = environment().log_status; !status.ok()) return status;
-  if (execution.stream != nullptr) {
-    return invalid_argument("stream is given; tensors on the CPU have none, it must be null");
-  }
   if (execution.workspace == nullptr && execution.workspace_bytes != 0) {
     return invalid_argument("workspace_bytes is ", execution.workspace_bytes, " and workspace is null");
   }
   return {};
+}
+
+Status check_stream(const Execution& execution, Device device) {
+  if (execution.stream == nullptr || device.type == DeviceType::cuda) return {};
+  return invalid_argument("stream is given; tensors on the CPU have none, it must be null");
 }
 
 ByteRange workspace_range(const Execution& execution) noexcept {

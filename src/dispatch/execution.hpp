@@ -1,4 +1,4 @@
-// What an Execution means on the CPU: whose threads, which scratch memory, and that there is no stream.
+// What an Execution means on the CPU: whose threads, which scratch memory, and that there is no stream there.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,8 @@ namespace octavo {
 
 // The parts of an Execution that have no meaning here, and environment variables with a bad value.
 Status check_execution(const Execution& execution);
+// A stream belongs to a device's tensors.
+Status check_stream(const Execution& execution, Device device);
 
 inline ParallelRunner& runner_of(const Execution& execution) noexcept {
   return execution.runner != nullptr ? *execution.runner : default_runner();

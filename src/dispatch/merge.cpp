@@ -6,30 +6,24 @@
 #include <limits>
 
 #include "core/text.hpp"
+#include "cuda/workspace.hpp"
+#include "dispatch/execution.hpp"
 #include "dispatch/guard.hpp"
-#include "dispatch/views.hpp"
+#include "dispatch/placement.hpp"
+#include "dispatch/selection.hpp"
 
 namespace octavo {
 namespace {
 
-struct Part {
-  Operand o;
-  const float* lse = nullptr;
-  std::array<std::int64_t, 3> lse_strides{};
-  double lse_at(std::int64_t b, std::int64_t h, std::int64_t row) const {
-    return lse[b * lse_strides[0] + h * lse_strides[1] + row * lse_strides[2]];
-  }
-};
+using Part = MergeProblem::Part;
 
-Part part_of(const TensorView& o, const TensorView& lse, Layout layout) {
-  return {operand_of(o, layout), static_cast<const float*>(lse.data), {lse.strides[0], lse.strides[1], lse.strides[2]}};
+double lse_at(const Part& part, std::int64_t b, std::int64_t h, std::int64_t row) {
+  return part.lse[b * part.lse_strides[0] + h * part.lse_strides[1] + row * part.lse_strides[2]];
 }
 
-struct Merge {
-  Part a, b, out;
-  float* lse = nullptr;
-  Axes axes;
-};
+Part part_of(const TensorView& o, const TensorView& lse, Layout layout) {
+  return {operand_of(o, layout), static_cast<float*>(lse.data), {lse.strides[0], lse.strides[1], lse.strides[2]}};
+}
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
@@ -39,10 +33,10 @@ double joined_lse(double a, double b) {
   return low == kNothing ? high : high + std::log1p(std::exp(low - high));
 }
 
-void merge_head(const Merge& merge, std::int64_t b, std::int64_t h) {
+void merge_head(const MergeProblem& merge, std::int64_t b, std::int64_t h) {
   const std::int64_t step_a = merge.a.o.strides[3], step_b = merge.b.o.strides[3], step = merge.out.o.strides[3];
-  for (std::int64_t row = 0; row < merge.axes.rows; ++row) {
-    const double lse_a = merge.a.lse_at(b, h, row), lse_b = merge.b.lse_at(b, h, row);
+  for (std::int64_t row = 0; row < merge.rows; ++row) {
+    const double lse_a = lse_at(merge.a, b, h, row), lse_b = lse_at(merge.b, b, h, row);
     const double lse = joined_lse(lse_a, lse_b);
     // A part that saw no key has no say, whatever stands in its O.
     const bool use_a = lse_a != kNothing, use_b = lse_b != kNothing;
@@ -51,12 +45,12 @@ void merge_head(const Merge& merge, std::int64_t b, std::int64_t h) {
     const float* o_a = static_cast<const float*>(merge.a.o.data) + merge.a.o.offset(b, h, row);
     const float* o_b = static_cast<const float*>(merge.b.o.data) + merge.b.o.offset(b, h, row);
     float* out = static_cast<float*>(merge.out.o.data) + merge.out.o.offset(b, h, row);
-    for (std::int64_t c = 0; c < merge.axes.dim; ++c) {
+    for (std::int64_t c = 0; c < merge.dim; ++c) {
       const float from_a = use_a ? weight_a * o_a[c * step_a] : 0.0f;
       const float from_b = use_b ? weight_b * o_b[c * step_b] : 0.0f;
       out[c * step] = from_a + from_b;
     }
-    merge.lse[b * merge.out.lse_strides[0] + h * merge.out.lse_strides[1] + row * merge.out.lse_strides[2]] =
+    merge.out.lse[b * merge.out.lse_strides[0] + h * merge.out.lse_strides[1] + row * merge.out.lse_strides[2]] =
         static_cast<float>(lse);
   }
 }
@@ -83,11 +77,24 @@ Status check_apart(const Given& out, const Given& input, bool may_be_same) {
                           may_be_same ? " without being the same view of it" : "; outputs need memory of their own");
 }
 
+Status run_on_device(const MergeProblem& merge, const Execution& execution) {
+  const Result<Selection> selection = select_on_device(merge, execution.implementation);
+  if (!selection.ok()) return selection.status();
+  const cuda::DeviceWorkspace none(execution, merge.device.index, 0);  // looks the stream over
+  if (!none.status().ok()) return none.status();
+  return cuda::merge(*selection->cuda, merge, {merge.device.index, execution.stream, nullptr});
+}
+
 Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
-           const TensorView& out, const TensorView& lse, Layout layout) {
+           const TensorView& out, const TensorView& lse, Layout layout, const Execution& execution) {
   if (layout != Layout::nhd && layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
   }
+  const Placed tensors[] = {{{"o_a"}, &o_a},     {{"o_b"}, &o_b},     {{"out"}, &out},
+                            {{"lse_a"}, &lse_a}, {{"lse_b"}, &lse_b}, {{"lse"}, &lse}};
+  MergeProblem merge;
+  if (Status status = check_placement(tensors, merge.device); !status.ok()) return status;
+  if (Status status = check_stream(execution, merge.device); !status.ok()) return status;
   Given outputs[] = {{"o_a", o_a}, {"o_b", o_b}, {"out", out}};
   Given logs[] = {{"lse_a", lse_a}, {"lse_b", lse_b}, {"lse", lse}};
   for (Given* list : {outputs, logs}) {
@@ -128,8 +135,16 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
     if (Status status = check_apart(logs[2], logs[i], true); !status.ok()) return status;
   }
 
-  Merge merge{part_of(o_a, lse_a, layout), part_of(o_b, lse_b, layout), part_of(out, lse, layout),
-              static_cast<float*>(lse.data), axes};
+  if (Status status = check_pointers(tensors, merge.device); !status.ok()) return status;
+
+  merge.batch = axes.batch;
+  merge.heads = axes.heads;
+  merge.rows = axes.rows;
+  merge.dim = axes.dim;
+  merge.a = part_of(o_a, lse_a, layout);
+  merge.b = part_of(o_b, lse_b, layout);
+  merge.out = part_of(out, lse, layout);
+  if (merge.device.type == DeviceType::cuda) return run_on_device(merge, execution);
   for (std::int64_t b = 0; b < axes.batch; ++b) {
     for (std::int64_t h = 0; h < axes.heads; ++h) merge_head(merge, b, h);
   }
@@ -139,8 +154,8 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
 }  // namespace
 
 Status merge_state(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
-                   const TensorView& out, const TensorView& lse, Layout layout) noexcept {
-  return guarded([&] { return run(o_a, lse_a, o_b, lse_b, out, lse, layout); });
+                   const TensorView& out, const TensorView& lse, Layout layout, const Execution& execution) noexcept {
+  return guarded([&] { return run(o_a, lse_a, o_b, lse_b, out, lse, layout, execution); });
 }
 
 }  // namespace octavo

@@ -7,11 +7,14 @@
 #include "core/aligned_buffer.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
+#include "cuda/workspace.hpp"
 #include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
 #include "dispatch/guard.hpp"
+#include "dispatch/placement.hpp"
 #include "dispatch/quantized_operand.hpp"
 #include "dispatch/selection.hpp"
+#include "octavo/device.hpp"
 #include "reference/reference.hpp"
 
 namespace octavo {
@@ -68,10 +71,33 @@ std::size_t bytes_of(const TensorView& view) {
 
 TensorView side_view(const SideShape& side) { return dense_view(DType::f32, side.shape, side.rank); }
 
+// Codes, scales and mean of one tensor, freed together.
+Result<std::shared_ptr<void>> allocate(Device device, std::size_t bytes, const Execution& execution) {
+  if (device.type == DeviceType::cuda) {
+    const Result<bool> capturing = cuda::runtime()->is_capturing(device.index, execution.stream);
+    if (!capturing.ok()) return capturing.status();
+    if (*capturing) {
+      return Status(StatusCode::kFailedPrecondition,
+                    "the stream is being captured into a graph, and quantize() allocates its result; call it before");
+    }
+  }
+  const Result<DeviceMemory> memory = DeviceMemory::allocate(device, bytes);
+  if (!memory.ok()) return memory.status();
+  auto held = std::make_shared<DeviceMemory>(*memory);
+  void* const data = held->data();
+  return std::shared_ptr<void>(std::move(held), data);
+}
+
 Status fill(const QuantizeProblem& problem, const Execution& execution) {
   const Result<Selection> selection = select_implementation(problem, execution.implementation);
   if (!selection.ok()) return selection.status();
-  if (selection->cpu != nullptr) {
+  if (selection->cuda != nullptr) {
+    const cuda::DeviceWorkspace scratch(execution, problem.device.index,
+                                        cuda::workspace_size(*selection->cuda, problem));
+    if (!scratch.status().ok()) return scratch.status();
+    const cuda::DeviceCall place{problem.device.index, execution.stream, scratch.data()};
+    if (Status status = cuda::quantize(*selection->cuda, problem, place); !status.ok()) return status;
+  } else if (selection->cpu != nullptr) {
     FixedRunner runner(runner_of(execution));
     const ScratchMemory scratch(execution, cpu::workspace_size(*selection->cpu, problem, runner.threads()));
     if (!scratch.status().ok()) return scratch.status();
@@ -97,7 +123,12 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
   QuantizedTensor result;
   Status status = guarded([&]() -> Status {
     if (Status bad = check_execution(execution); !bad.ok()) return bad;
+    const Placed tensors[] = {{{"x"}, &x}};
+    Device device;
+    if (Status bad = check_placement(tensors, device); !bad.ok()) return bad;
+    if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
     if (Status bad = check(x, role, recipe, layout); !bad.ok()) return bad;
+    if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
     const Axes axes = axes_of(x, layout);
 
     QuantizedView& view = result.view_;
@@ -111,20 +142,23 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
 
     const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
     const std::size_t bytes = code_bytes + scale_bytes + bytes_of(view.mean);
-    auto memory = std::make_shared<AlignedBuffer>(bytes);
-    if (memory->data() == nullptr && bytes > 0) {
-      return resource_exhausted(bytes, " bytes for codes and scales could not be allocated");
-    }
+    Result<std::shared_ptr<void>> memory = allocate(device, bytes, execution);
+    if (!memory.ok()) return memory.status();
     if (bytes > 0) {
-      view.codes.data = memory->data();
-      if (view.scales.given()) view.scales.data = memory->data() + code_bytes;
-      if (view.mean.given()) view.mean.data = memory->data() + code_bytes + scale_bytes;
-      // The nibble behind an odd head_dim belongs to nobody and is 0.
-      if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0) std::memset(memory->data(), 0, code_bytes);
+      auto* const start = static_cast<std::byte*>(memory->get());
+      view.codes.data = start;
+      if (view.scales.given()) view.scales.data = start + code_bytes;
+      if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
+      // The nibble behind an odd head_dim belongs to nobody and is 0. (Kernels on a device write whole bytes.)
+      if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0 && device.type == DeviceType::cpu) {
+        std::memset(start, 0, code_bytes);
+      }
     }
-    result.memory_ = std::move(memory);
+    for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = device;
+    result.memory_ = *std::move(memory);
 
     QuantizeProblem problem;
+    problem.device = device;
     problem.batch = axes.batch;
     problem.heads = axes.heads;
     problem.rows = axes.rows;

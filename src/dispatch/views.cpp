@@ -49,12 +49,6 @@ Status check_view(const Name& name, const TensorView& view, Pointers pointers, B
       return invalid_argument(name, " has shape ", shape_string(view), "; at most 2^52 elements are allowed");
     }
   }
-  if (view.device.type == DeviceType::cuda) {
-    return unavailable(name, " lies on CUDA device ", view.device.index, "; this build of octavo runs on the CPU only");
-  }
-  if (view.device.type != DeviceType::cpu) {
-    return invalid_argument(name, " lies on the unknown device type ", static_cast<int>(view.device.type));
-  }
   if (range != nullptr) *range = {};
   if (empty) return {};
 

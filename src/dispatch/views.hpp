@@ -34,8 +34,9 @@ struct ByteRange {
   }
 };
 
-// Rank 0..4, extents >= 0, a known dtype, sizes and addresses that 64 bits can hold, a CPU device, and a pointer where
-// there are elements. Fills `range`, where given, with the bytes the view can touch.
+// Rank 0..4, extents >= 0, a known dtype, sizes and addresses that 64 bits can hold, and a pointer where there are
+// elements (where they lie is dispatch/placement.hpp's business). Fills `range`, where given, with the bytes the view
+// can touch.
 Status check_view(const Name& name, const TensorView& view, Pointers pointers, ByteRange* range);
 
 // The view's memory. Where only sizes are asked for and the pointer is null, a stand-in that is never read, so that
