@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figures of docs/recipes.md: relative L2 errors against attention in double, by the implementation "reference".
 
-    recipe_figures.py [--write] [recipes] [options] [length]
+    recipe_figures.py [--write] [recipes] [options] [length] [accumulators]
 
 Prints the tables named (default: all), or with --write puts them between their marks in docs/recipes.md. Needs the
 Python package; no figure depends on the machine. About five minutes on one core.
@@ -45,6 +45,12 @@ OPTIONS = (
     "sage2pp,p_range=224,v_range=4.5",
 )
 LENGTHS = (1024, 4096, 16384, 65536)
+ACCUMULATOR_LENGTHS = (1024, 4096, 16384)
+ACCUMULATORS = tuple(
+    f"{recipe},accumulator={accumulator}" if accumulator else recipe
+    for recipe in ("fp8_e4m3", "sage2_8b")
+    for accumulator in ("", "sm89", "sm89,two_level=off", "sm90", "sm90,two_level=off", "sm100,two_level=off")
+)
 LENGTH_RECIPES = ("int8", "int8,p_reference=running", "int_flash", "int_flash_half", "sage2_8b")
 
 
@@ -158,7 +164,29 @@ def length_table():
     return "\n".join(lines)
 
 
-TABLES = {"recipes": recipes_table, "options": options_table, "length": length_table}
+def accumulators_table():
+    """V of N(0, 1) and of N(1, 1): a sum that grows with the keys is what a short accumulator cannot hold."""
+    columns = [(4096, 0), *((keys, 1) for keys in ACCUMULATOR_LENGTHS)]
+    lines = ["| recipe | " + " | ".join(f"V of N({mean}, 1), N = {keys}" for keys, mean in columns) + " |"]
+    lines.append("|---|" + "--:|" * len(columns))
+
+    def problem(keys, mean):
+        q, k, v = normal(16, keys, 2, 64)
+        return [(q, k, v + np.float32(mean), False)]
+
+    problems = [functools.cache(lambda column=column: problem(*column)) for column in columns]
+    for recipe in ACCUMULATORS:
+        figures = [np.mean(errors(of_column, recipe)[0]) for of_column in problems]
+        lines.append(f"| `{recipe}` | " + " | ".join(digits(figure) for figure in figures) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "recipes": recipes_table,
+    "options": options_table,
+    "length": length_table,
+    "accumulators": accumulators_table,
+}
 
 
 def marks(table):

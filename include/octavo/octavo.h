@@ -136,7 +136,8 @@ enum {                                                         /* accumulator */
        OCTAVO_ACCUMULATOR_F16 = 1,
        OCTAVO_ACCUMULATOR_SM89 = 2,
        OCTAVO_ACCUMULATOR_SM90 = 3,
-       OCTAVO_ACCUMULATOR_SM100 = 4
+       OCTAVO_ACCUMULATOR_SM100 = 4,
+       OCTAVO_ACCUMULATOR_SM80 = 5
 };
 
 typedef struct octavo_recipe_t {

@@ -51,10 +51,11 @@ enum class MaximumReference : std::uint8_t { running, block };
 /// What the row sum l adds up: the f32 weights before they are rounded, or the codes.
 enum class RowSum : std::uint8_t { weights, codes };
 
-/// Accumulator of the second product. f32 is exact for integer codes. f16: exact sums of 32 keys (16 with f16 values),
-/// each added in f16, within a key block (SageAttention section 4.4, SageAttention2++, arXiv 2505.21136, section 3); in
-/// the reference only. sm89, sm90, sm100: names for models of tensor cores; calls are unimplemented.
-enum class Accumulator : std::uint8_t { f32, f16, sm89, sm90, sm100 };
+/// How products of floats are added up. f32: without error that counts (integer codes: exactly). f16, of the second
+/// product only: exact sums of 32 keys (16 with f16 values), each added in f16, within a key block (SageAttention
+/// section 4.4, SageAttention2++, arXiv 2505.21136, section 3). sm80, sm89, sm90, sm100: both products to the bit as
+/// that generation's tensor cores add them (MMA-Sim, arXiv 2511.10909; docs/the_algorithm.md); in the reference only.
+enum class Accumulator : std::uint8_t { f32, f16, sm89, sm90, sm100, sm80 };
 
 struct Recipe {
   Format scores = Format::s8;  // representation of Q and K
@@ -75,7 +76,8 @@ struct Recipe {
   bool channel_gains = false;    // divide V's channels by amax / (geometric mean of all amax) before the fold
   std::int32_t key_block = 128;  // keys of one step of the online softmax: a multiple of 16 in 16..4096
   Accumulator accumulator = Accumulator::f32;
-  bool two_level = true;  // accumulators but f32: a fresh sum per key block, added to an f32 O
+  bool two_level =
+      true;  // accumulators but f32: a fresh sum per key block, added to an f32 O; off: O is the accumulator
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };

@@ -70,11 +70,13 @@ class Recipe:
         Divide V's channels by their amax over the geometric mean of all, before the fold; floats only.
     key_block : int
         Keys of one step of the online softmax: a multiple of 16 in 16..4096.
-    accumulator : {"f32", "f16", "sm89", "sm90", "sm100"}
-        Accumulator of the second product: "f16" rounds after every 32 keys (SageAttention2++, arXiv 2505.21136), on the
-        reference only; calls with the last three raise NotImplementedError.
+    accumulator : {"f32", "f16", "sm80", "sm89", "sm90", "sm100"}
+        How products of floats are added up: "f16" rounds the second product after every 32 keys (SageAttention2++,
+        arXiv 2505.21136); the last four are tensor cores to the bit (docs/the_algorithm.md, section 10), on the
+        reference only.
     two_level : bool
-        With accumulators but "f32": a fresh sum per key block, added to an f32 output.
+        With accumulators but "f32": a fresh sum per key block, added to an f32 output; False: the output is the
+        accumulator.
 
     Raises
     ------

@@ -37,7 +37,7 @@ def attention(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     ValueError, TypeError, RuntimeError, MemoryError
         As `octavo.attention`.
     NotImplementedError
-        A recipe with an accumulator that the oracle has no model of.
+        An accumulator that the oracle has no model of, or a tensor core's with f32 where it multiplies 16-bit inputs.
 
     See Also
     --------
@@ -135,7 +135,7 @@ def trace(
     ValueError, TypeError, RuntimeError
         As `octavo.attention`.
     NotImplementedError
-        A recipe with an accumulator that the oracle has no model of.
+        An accumulator that the oracle has no model of, or a tensor core's with f32 where it multiplies 16-bit inputs.
     MemoryError
         The scores would take more than 8 GiB.
 

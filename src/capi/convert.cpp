@@ -96,7 +96,7 @@ Status read_recipe(const octavo_recipe_t* from, Recipe& to) {
   fields.read("recipe.hadamard_v", recipe.hadamard_v, to.hadamard_v);
   fields.read("recipe.channel_gains", recipe.channel_gains, to.channel_gains);
   to.key_block = recipe.key_block;
-  fields.read("recipe.accumulator", recipe.accumulator, Accumulator::sm100, to.accumulator);
+  fields.read("recipe.accumulator", recipe.accumulator, Accumulator::sm80, to.accumulator);
   fields.read("recipe.two_level", recipe.two_level, to.two_level);
   to.v_range = recipe.v_range;
   return fields.status;

@@ -17,7 +17,7 @@ static_assert(static_cast<int>(Granularity::block_channel) == OCTAVO_GRANULARITY
 static_assert(static_cast<int>(WeightFormat::e5m2) == OCTAVO_WEIGHT_E5M2);
 static_assert(static_cast<int>(MaximumReference::block) == OCTAVO_MAXIMUM_BLOCK);
 static_assert(static_cast<int>(RowSum::codes) == OCTAVO_ROW_SUM_CODES);
-static_assert(static_cast<int>(Accumulator::sm100) == OCTAVO_ACCUMULATOR_SM100);
+static_assert(static_cast<int>(Accumulator::sm80) == OCTAVO_ACCUMULATOR_SM80);
 
 // As much of `text` as fits, always with its final zero.
 Status write_text(const std::string& text, char* buffer, std::size_t capacity, std::size_t* length) {

@@ -48,7 +48,8 @@ Status supports(const Implementation& implementation, const Problem& problem) {
     return unimplemented(implementation, what + " (recipe " + to_string(recipe) + ")");
   };
   if (recipe.accumulator != Accumulator::f32 && recipe.accumulator != Accumulator::f16)
-    return refuse("models of tensor-core accumulators (sm89, sm90, sm100); it supports accumulator=f32 and f16");
+    return refuse(
+        "models of tensor cores' accumulators, which run in the reference only; it supports accumulator=f32 and f16");
   if (recipe.accumulator == Accumulator::f16 && !recipe.two_level)
     return refuse("accumulator=f16 with two_level=off; it supports two_level=on");
   if (recipe.key_block != 64 && recipe.key_block != 128 && recipe.key_block != 256 && recipe.key_block != 512)

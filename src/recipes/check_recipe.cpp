@@ -19,6 +19,11 @@ std::string said(const Recipe& recipe, std::string_view field) {
 }
 
 bool integer(Format format) { return format == Format::s8 || format == Format::s4; }
+bool integer(WeightFormat format) {
+  return format == WeightFormat::s8 || format == WeightFormat::u8 || format == WeightFormat::u16;
+}
+bool float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
+bool float8(WeightFormat format) { return format == WeightFormat::e4m3 || format == WeightFormat::e5m2; }
 bool unscaled(Format format) { return format == Format::input || format == Format::f16; }
 
 double largest_code(Format format) {
@@ -135,23 +140,67 @@ Status check_values(const Recipe& recipe) {
   return {};
 }
 
-Status check_accumulator(const Recipe& recipe) {
-  if (recipe.accumulator == Accumulator::f32) return {};
+Status check_f16_accumulator(const Recipe& recipe) {
   if (integer(recipe.values)) {
-    return refuse(said(recipe, "accumulator"), " contradicts ", said(recipe, "values"),
+    return refuse("accumulator=f16 contradicts ", said(recipe, "values"),
                   ": integer products are summed exactly; use f32");
   }
-  if (recipe.accumulator == Accumulator::f16 && recipe.two_level) {
-    const double range = recipe.v_range != 0            ? recipe.v_range
-                         : recipe.values == Format::f16 ? 512
-                                                        : largest_code(recipe.values);
-    if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
-      return refuse("accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have ",
-                    said(recipe, "key_block"), ", ", said(recipe, "p_range"), ", ", said(recipe, "values"), ", ",
-                    said(recipe, "v_range"));
-    }
+  if (!recipe.two_level) return {};
+  const double range = recipe.v_range != 0            ? recipe.v_range
+                       : recipe.values == Format::f16 ? 512
+                                                      : largest_code(recipe.values);
+  if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
+    return refuse("accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have ",
+                  said(recipe, "key_block"), ", ", said(recipe, "p_range"), ", ", said(recipe, "values"), ", ",
+                  said(recipe, "v_range"));
   }
   return {};
+}
+
+// What an instruction multiplies has 8 or 16 bits on both sides: nothing may be multiplied into an operand after it was
+// rounded, and nothing that is not of its format may stand in for it.
+Status check_tensor_core(const Recipe& recipe) {
+  const std::string accumulator = said(recipe, "accumulator");
+  const bool integer_values = integer(recipe.values) && integer(recipe.p);
+  if (integer(recipe.scores) && integer_values) {
+    return refuse(accumulator, " is a model of sums of floats; with ", said(recipe, "scores"), ", ", said(recipe, "p"),
+                  " and ", said(recipe, "values"), " every product is an integer's, exact: use f32");
+  }
+  if (recipe.accumulator == Accumulator::sm80 && (float8(recipe.scores) || float8(recipe.values) || float8(recipe.p))) {
+    return refuse("accumulator=sm80 has no products of 8-bit floats; have ", said(recipe, "scores"), ", ",
+                  said(recipe, "p"), ", ", said(recipe, "values"), "; use sm89, sm90 or sm100");
+  }
+  const bool changed_scores = recipe.hadamard || recipe.smooth_q || recipe.smooth_k;
+  if (recipe.scores == Format::input && changed_scores) {
+    return refuse(accumulator, " multiplies the inputs as they are: with scores=input neither hadamard nor smooth_q ",
+                  "nor smooth_k may be on; use scores=f16");
+  }
+  if (integer_values) return {};
+  const bool same_kind = (float8(recipe.p) && float8(recipe.values)) ||
+                         (recipe.p == WeightFormat::f16 && recipe.values == Format::f16) ||
+                         (recipe.p == WeightFormat::input && recipe.values == Format::input);
+  if (!same_kind) {
+    return refuse(accumulator, ": no instruction multiplies ", said(recipe, "p"), " by ", said(recipe, "values"),
+                  "; allowed: both of e4m3 or e5m2, both f16, both input, both integers");
+  }
+  if (recipe.v_scale == Granularity::token) {
+    return refuse(accumulator, " contradicts v_scale=token: a token's scale cannot be multiplied into operands that ",
+                  "are rounded already; use token_folded");
+  }
+  if (recipe.values == Format::input && (recipe.hadamard_v || recipe.smooth_v)) {
+    return refuse(accumulator, " multiplies the inputs as they are: with values=input neither hadamard_v nor ",
+                  "smooth_v may be on; use values=f16");
+  }
+  if (!recipe.two_level && recipe.p_reference == MaximumReference::block) {
+    return refuse("two_level=off contradicts p_reference=block: one accumulator for all key blocks needs weights ",
+                  "relative to one maximum, the running one");
+  }
+  return {};
+}
+
+Status check_accumulator(const Recipe& recipe) {
+  if (recipe.accumulator == Accumulator::f32) return {};
+  return recipe.accumulator == Accumulator::f16 ? check_f16_accumulator(recipe) : check_tensor_core(recipe);
 }
 
 }  // namespace

@@ -32,11 +32,9 @@ constexpr Word<WeightFormat> kWeightFormats[] = {
 constexpr Word<MaximumReference> kReferences[] = {{"running", MaximumReference::running},
                                                   {"block", MaximumReference::block}};
 constexpr Word<RowSum> kRowSums[] = {{"weights", RowSum::weights}, {"codes", RowSum::codes}};
-constexpr Word<Accumulator> kAccumulators[] = {{"f32", Accumulator::f32},
-                                               {"f16", Accumulator::f16},
-                                               {"sm89", Accumulator::sm89},
-                                               {"sm90", Accumulator::sm90},
-                                               {"sm100", Accumulator::sm100}};
+constexpr Word<Accumulator> kAccumulators[] = {{"f32", Accumulator::f32},   {"f16", Accumulator::f16},
+                                               {"sm80", Accumulator::sm80}, {"sm89", Accumulator::sm89},
+                                               {"sm90", Accumulator::sm90}, {"sm100", Accumulator::sm100}};
 
 constexpr std::span<const Word<Format>> words(Format) { return kFormats; }
 constexpr std::span<const Word<Granularity>> words(Granularity) { return kGranularities; }

@@ -11,6 +11,7 @@
 #include "reference/reference.hpp"
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
+#include "reference/tensor_core.hpp"
 #include "reference/trace.hpp"
 
 namespace octavo::reference {
@@ -22,7 +23,10 @@ struct RowResult {
   double lse = -std::numeric_limits<double>::infinity();
 };
 
-RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink, RowTrace* trace) {
+RowResult attend(const ScoreRow& row, const PreparedV& v, const Problem& problem, double sink, RowTrace* trace) {
+  const Recipe& recipe = problem.recipe;
+  const bool one_level = v.model && !recipe.two_level;
+  const DType weights_dtype = v.model ? problem.v.dtype : DType::f32;
   RowState state;
   state.output.assign(static_cast<std::size_t>(v.rows.codes.cols), 0.0);
 
@@ -32,15 +36,20 @@ RowResult attend(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, 
   for (std::int64_t start = row.range.begin / block * block; start < row.range.end; start += block) {
     const std::int64_t first = std::max(start, row.range.begin);
     const std::int64_t last = std::min(start + block, row.range.end);
-    // The block's keys before the row's range count as unseen: f16 accumulators step from the block's first key.
+    // The block's keys before the row's range count as unseen: accumulators of few digits step from the block's first
+    // key.
     std::vector<double> block_scores(static_cast<std::size_t>(last - start), -std::numeric_limits<double>::infinity());
     std::copy(scores.begin() + (first - row.range.begin), scores.begin() + (last - row.range.begin),
               block_scores.begin() + (first - start));
     const BlockWeights weights = weights_of_block(
         block_scores, relative_scales.empty() ? relative_scales : relative_scales.subspan(start, last - start),
-        state.maximum, recipe);
+        state.maximum, recipe, weights_dtype);
     if (!weights.visible) continue;
-    add_block(state, weights, value_product(weights, v, start, recipe), recipe);
+    if (one_level) {
+      accumulate_block(state, weights, v, start, recipe);
+    } else {
+      add_block(state, weights, value_product(weights, v, start, recipe), recipe);
+    }
     if (trace != nullptr) trace->record_block(start, weights, state);
   }
 
@@ -68,7 +77,7 @@ bool sees_a_broken_value(const ScoreRow& row, const PreparedV& v) {
   return false;
 }
 
-RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Recipe& recipe, double sink, RowTrace* trace) {
+RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Problem& problem, double sink, RowTrace* trace) {
   const auto dim = static_cast<std::size_t>(v.rows.codes.cols);
   if (trace != nullptr) trace->record_scores(row, v);
   if (!row.sees_a_key) return {std::vector<double>(dim, 0.0), sink};
@@ -78,7 +87,7 @@ RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Recipe& r
     if (trace != nullptr) trace->record_nan();
     return {std::vector<double>(dim, kNan), kNan};
   }
-  return attend(row, v, recipe, sink, trace);
+  return attend(row, v, problem, sink, trace);
 }
 
 QuantizedRows head_of_q(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
@@ -110,7 +119,7 @@ void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std
     const ScoreRow scores = scores_of_row(p, {b, q_head, row, sequence}, q, k, delta);
     RowTrace row_trace;
     if (trace != nullptr) row_trace = trace->row(b, q_head, row);
-    const RowResult result = result_of_row(scores, v, p.recipe, sink, trace != nullptr ? &row_trace : nullptr);
+    const RowResult result = result_of_row(scores, v, p, sink, trace != nullptr ? &row_trace : nullptr);
     store_output_row(p.out, tensor_b, q_head, sequence.q_begin + row, result.output.data(), p.value_dim);
     if (p.lse != nullptr) {
       p.lse[tensor_b * p.lse_strides[0] + q_head * p.lse_strides[1] + (sequence.q_begin + row) * p.lse_strides[2]] =
@@ -123,10 +132,12 @@ void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std
 
 Status supports(const Problem& p) {
   const Recipe& recipe = p.recipe;
-  if (recipe.accumulator != Accumulator::f32 && recipe.accumulator != Accumulator::f16) {
-    return {StatusCode::kUnimplemented,
-            "reference: models of tensor-core accumulators (sm89, sm90, sm100) are not implemented; supported: "
-            "accumulator=f32 and f16"};
+  const bool inputs_take_part = recipe.scores == Format::input || recipe.values == Format::input;
+  const Operand& input = recipe.scores == Format::input ? p.q : p.v;
+  if (is_tensor_core(recipe.accumulator) && inputs_take_part && input.dtype == DType::f32) {
+    return {StatusCode::kUnimplemented, "reference: tensor cores multiply f16 and bf16 inputs, not f32 (recipe " +
+                                            to_string(recipe) +
+                                            "); hand in 16-bit q, k and v, or use scores=f16, p=f16, values=f16"};
   }
   if (recipe.accumulator == Accumulator::f16 && !recipe.two_level) {
     return {StatusCode::kUnimplemented,
@@ -146,8 +157,8 @@ void attention(const Problem& p, Trace* trace) {
     const std::int64_t tensor_b = p.packed() ? 0 : b;
     const std::int64_t group = p.q_heads / p.kv_heads;
     for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head) {
-      const PreparedK k = prepare_k(head_of_k(p, sequence, tensor_b, kv_head));
-      const PreparedV v = prepare_v(head_of_v(p, sequence, tensor_b, kv_head));
+      const PreparedK k = prepare_k(head_of_k(p, sequence, tensor_b, kv_head), modelled_scores(p.recipe, p.q.dtype));
+      const PreparedV v = prepare_v(head_of_v(p, sequence, tensor_b, kv_head), modelled_values(p.recipe, p.v.dtype));
       for (std::int64_t i = 0; i < group; ++i) attend_head(p, sequence, b, kv_head * group + i, k, v, trace);
     }
   }

@@ -21,10 +21,39 @@ double dot(const float* a, const float* b, std::int64_t n) {
   return sum;
 }
 
+// Q8 . K8 for the keys of a range.
+std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range) {
+  const std::int64_t keys = range.end - range.begin;
+  std::vector<double> s(static_cast<std::size_t>(keys), 0.0);
+  for (std::int64_t c = 0; c < q.codes.cols; ++c) {
+    const double q_code = q.codes.at(row, c);
+    const float* k_codes = k.codes_by_channel.row(c) + range.begin;
+    for (std::int64_t j = 0; j < keys; ++j) s[static_cast<std::size_t>(j)] += q_code * k_codes[j];
+  }
+  return s;
+}
+
+// The same as a tensor core adds it up.
+std::vector<double> modelled_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row,
+                                      laws::KeyRange range) {
+  const std::int64_t dim = q.codes.cols;
+  std::vector<laws::Factor> q_factors;
+  for (std::int64_t c = 0; c < dim; ++c) {
+    q_factors.push_back(laws::factor_of(q.codes.at(row, c), k.model->left_exponent));
+  }
+  std::vector<double> s;
+  for (std::int64_t key = range.begin; key < range.end; ++key) {
+    s.push_back(laws::fused_dot(q_factors.data(), k.factors.data() + key * dim, dim, 0.0f, k.model->law));
+  }
+  return s;
+}
+
 }  // namespace
 
-PreparedK prepare_k(QuantizedRows k) {
+PreparedK prepare_k(QuantizedRows k, std::optional<ModelledProduct> model) {
   PreparedK result;
+  result.model = model;
+  if (model) result.factors = factors_by_row(k.codes, model->right_exponent);
   result.codes_by_channel = Matrix(k.codes.cols, k.codes.rows);
   for (std::int64_t row = 0; row < k.codes.rows; ++row) {
     for (std::int64_t c = 0; c < k.codes.cols; ++c) result.codes_by_channel.at(c, row) = k.codes.at(row, c);
@@ -49,13 +78,8 @@ double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row
 
 std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
                                     double softmax_scale, const std::vector<double>& delta) {
-  std::vector<double> s(static_cast<std::size_t>(range.end - range.begin), 0.0);
   const std::int64_t keys = range.end - range.begin;
-  for (std::int64_t c = 0; c < q.codes.cols; ++c) {
-    const double q_code = q.codes.at(row, c);
-    const float* k_codes = k.codes_by_channel.row(c) + range.begin;
-    for (std::int64_t j = 0; j < keys; ++j) s[static_cast<std::size_t>(j)] += q_code * k_codes[j];
-  }
+  std::vector<double> s = k.model ? modelled_products(q, k, row, range) : exact_products(q, k, row, range);
   const bool q_finite = q.finite[static_cast<std::size_t>(row)];
   const double q_factor = softmax_scale * q.scales.at(row, 0);
   for (std::int64_t j = 0; j < keys; ++j) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/problem.hpp"
 #include "laws/visibility.hpp"
 #include "reference/matrix.hpp"
 #include "reference/quantize_steps.hpp"
+#include "reference/tensor_core.hpp"
 
 namespace octavo::reference {
 
@@ -16,8 +18,10 @@ namespace octavo::reference {
 struct PreparedK {
   QuantizedRows rows;
   Matrix codes_by_channel;
+  std::optional<ModelledProduct> model;  // of Q K^T
+  std::vector<laws::Factor> factors;     // [N, D], with a model
 };
-PreparedK prepare_k(QuantizedRows k);
+PreparedK prepare_k(QuantizedRows k, std::optional<ModelledProduct> model = std::nullopt);
 
 // Delta_S [N] of Q block `block`: softmax_scale * mean_q . K'_j, natural units; empty where Q was not smoothed.
 std::vector<double> delta_scores(const QuantizedRows& q, const PreparedK& k, std::int64_t block, double softmax_scale);

@@ -15,12 +15,14 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double rounded_to_f16(double x) { return f16_to_f32(f32_to_f16(static_cast<float>(x))); }
 
+double rounded_to_bf16(double x) { return bf16_to_f32(f32_to_bf16(static_cast<float>(x))); }
+
 // The code of a weight p = 2^(T - reference), R p before rounding.
-double weight_code(double p, const Recipe& recipe) {
+double weight_code(double p, const Recipe& recipe, DType inputs) {
   const double scaled = p * recipe.p_range;
   switch (recipe.p) {
     case WeightFormat::input:
-      return scaled;
+      return inputs == DType::f16 ? rounded_to_f16(scaled) : inputs == DType::bf16 ? rounded_to_bf16(scaled) : scaled;
     case WeightFormat::f16:
       return rounded_to_f16(scaled);
     case WeightFormat::s8:
@@ -35,13 +37,32 @@ double weight_code(double p, const Recipe& recipe) {
   return scaled;
 }
 
+// The block's codes of P for the model. A key that the row may not attend to is not even multiplied by 0.
+std::vector<laws::Factor> weight_factors(const BlockWeights& weights, const ModelledProduct& model) {
+  std::vector<laws::Factor> factors;
+  for (std::size_t j = 0; j < weights.codes.size(); ++j) {
+    factors.push_back(weights.attends[j] ? laws::factor_of(static_cast<float>(weights.codes[j]), model.left_exponent)
+                                         : laws::kAbsentFactor);
+  }
+  return factors;
+}
+
+// c + sum_j c_j V_jd of one channel, over the block that starts at key `first`.
+float modelled_sum(const std::vector<laws::Factor>& weights, const PreparedV& v, std::int64_t first, std::size_t d,
+                   float c) {
+  const laws::Factor* channel = v.factors.data() + static_cast<std::int64_t>(d) * v.rows.codes.rows + first;
+  return laws::fused_dot(weights.data(), channel, static_cast<std::int64_t>(weights.size()), c, v.model->law);
+}
+
 // Keys whose products one instruction sums before an f16 accumulator rounds: 32 of 8 bits, 16 of 16.
 std::int64_t keys_of_an_instruction(Format values) { return values == Format::f16 ? 16 : 32; }
 
 }  // namespace
 
-PreparedV prepare_v(QuantizedRows v) {
+PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model) {
   PreparedV result;
+  result.model = model;
+  if (model) result.factors = factors_by_channel(v.codes, model->right_exponent);
   if (v.scales.groups.granularity == Granularity::token_folded) {
     double largest = 0;
     for (std::int64_t j = 0; j < v.codes.rows; ++j) {
@@ -58,7 +79,7 @@ PreparedV prepare_v(QuantizedRows v) {
 }
 
 BlockWeights weights_of_block(std::span<const double> scores, std::span<const double> relative_scales,
-                              double running_maximum, const Recipe& recipe) {
+                              double running_maximum, const Recipe& recipe, DType inputs) {
   BlockWeights result;
   result.codes.assign(scores.size(), 0.0);
   for (double s : scores) result.attends.push_back(s != -kInfinity);
@@ -85,7 +106,7 @@ BlockWeights weights_of_block(std::span<const double> scores, std::span<const do
   for (std::size_t j = 0; j < scores.size(); ++j) {
     if (!result.attends[j]) continue;
     const double p = std::exp2(t[j] - reference);
-    result.codes[j] = weight_code(p, recipe);
+    result.codes[j] = weight_code(p, recipe, inputs);
     result.sum += (recipe.row_sum == RowSum::codes ? result.codes[j] / recipe.p_range : p) / relative_scale(j);
   }
   return result;
@@ -100,7 +121,11 @@ std::vector<double> value_product(const BlockWeights& weights, const PreparedV& 
   const std::int64_t step = recipe.accumulator == Accumulator::f16 ? keys_of_an_instruction(recipe.values) : keys;
 
   std::vector<double> product(static_cast<std::size_t>(codes.cols), 0.0), dot(product.size());
-  for (std::int64_t begin = 0; begin < keys; begin += step) {
+  if (v.model) {
+    const std::vector<laws::Factor> factors = weight_factors(weights, *v.model);
+    for (std::size_t d = 0; d < product.size(); ++d) product[d] = modelled_sum(factors, v, first, d, 0.0f);
+  }
+  for (std::int64_t begin = 0; begin < keys && !v.model; begin += step) {
     std::fill(dot.begin(), dot.end(), 0.0);
     for (std::int64_t j = begin; j < std::min(keys, begin + step); ++j) {
       if (!weights.attends[static_cast<std::size_t>(j)]) continue;
@@ -121,6 +146,21 @@ std::vector<double> value_product(const BlockWeights& weights, const PreparedV& 
     }
   }
   return product;
+}
+
+void accumulate_block(RowState& state, const BlockWeights& weights, const PreparedV& v, std::int64_t first,
+                      const Recipe& recipe) {
+  const double alpha = std::exp2(state.maximum - weights.maximum);
+  state.maximum = weights.maximum;
+  state.sum = state.sum * alpha + weights.sum;
+  const std::vector<laws::Factor> factors = weight_factors(weights, *v.model);
+  const bool folded = recipe.v_scale == Granularity::token_folded;  // its scale is in the weights
+  for (std::size_t d = 0; d < state.output.size(); ++d) {
+    const double scale = folded ? 1.0 : v.rows.scales.at(first, static_cast<std::int64_t>(d));
+    const double unit = scale / recipe.p_range;
+    const auto c = static_cast<float>(state.output[d] * alpha / unit);
+    state.output[d] = unit * modelled_sum(factors, v, first, d, c);
+  }
 }
 
 void add_block(RowState& state, const BlockWeights& weights, const std::vector<double>& product, const Recipe& recipe) {

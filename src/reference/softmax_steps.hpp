@@ -4,22 +4,26 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "octavo/recipe.hpp"
 #include "reference/matrix.hpp"
 #include "reference/quantize_steps.hpp"
+#include "reference/tensor_core.hpp"
 
 namespace octavo::reference {
 
 // V of one head with what the fold makes of its scales.
 struct PreparedV {
   QuantizedRows rows;
-  std::vector<double> relative_scales;  // s~_j [N]; empty without the fold
-  double largest_scale = 1;             // s_max
+  std::vector<double> relative_scales;   // s~_j [N]; empty without the fold
+  double largest_scale = 1;              // s_max
+  std::optional<ModelledProduct> model;  // of P V
+  std::vector<laws::Factor> factors;     // [Dv, N], with a model
 };
-PreparedV prepare_v(QuantizedRows v);
+PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model = std::nullopt);
 
 // A row's state after some key blocks: running maximum (base 2), row sum and output relative to it.
 struct RowState {
@@ -38,12 +42,18 @@ struct BlockWeights {
   bool visible = false;       // the row sees a key of the block
 };
 // `scores` [keys of the block], base 2, -infinity where the row may not attend; `relative_scales` empty or as long.
+// `inputs`: what P in the inputs' dtype is rounded to; f32 keeps all digits.
 BlockWeights weights_of_block(std::span<const double> scores, std::span<const double> relative_scales,
-                              double running_maximum, const Recipe& recipe);
+                              double running_maximum, const Recipe& recipe, DType inputs = DType::f32);
 
 // sum_j c_j V_jd over keys first..first + codes - 1, with V's scales but without the fold's s_max.
 std::vector<double> value_product(const BlockWeights& weights, const PreparedV& v, std::int64_t first,
                                   const Recipe& recipe);
+
+// O itself as the accumulator of a tensor core: c <- f32(alpha O / unit), O = unit (c + sum_j c_j V_jd), where the
+// unit, V's scale / R, is what the codes' products are in. l as in add_block(). The running maximum only.
+void accumulate_block(RowState& state, const BlockWeights& weights, const PreparedV& v, std::int64_t first,
+                      const Recipe& recipe);
 
 // O = alpha O + (2^(reference - M) / R) product; l = alpha l + 2^(reference - M) sum.
 void add_block(RowState& state, const BlockWeights& weights, const std::vector<double>& product, const Recipe& recipe);

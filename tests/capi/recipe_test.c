@@ -107,7 +107,7 @@ static void test_ranges(void) {
                 {offsetof(octavo_recipe_t, v_scale), OCTAVO_GRANULARITY_BLOCK_CHANNEL, "recipe.v_scale"},
                 {offsetof(octavo_recipe_t, hadamard_v), 1, "recipe.hadamard_v"},
                 {offsetof(octavo_recipe_t, channel_gains), 1, "recipe.channel_gains"},
-                {offsetof(octavo_recipe_t, accumulator), OCTAVO_ACCUMULATOR_SM100, "recipe.accumulator"},
+                {offsetof(octavo_recipe_t, accumulator), OCTAVO_ACCUMULATOR_SM80, "recipe.accumulator"},
                 {offsetof(octavo_recipe_t, two_level), 1, "recipe.two_level"}};
   size_t i;
   for (i = 0; i < sizeof fields / sizeof fields[0]; ++i) {

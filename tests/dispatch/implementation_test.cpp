@@ -84,7 +84,7 @@ TEST_F(ImplementationTest, LastBelongsToTheThread) {
   EXPECT_EQ(last_implementation(), "reference") << "a refused call is not served";
 }
 
-// Models of accumulators exist in the oracle only; no kernel will ever support this call.
+// Key blocks of 96 run in the oracle only.
 TEST_F(ImplementationTest, TheAutomaticChoiceNeverFallsBackToTheOracle) {
   Call call;
   call.execution.implementation = {};

@@ -100,13 +100,37 @@ TEST(Recipe, ErrorsNameTheOffender) {
 }
 
 TEST(Recipe, ContradictionsAreRefusedWithAReason) {
-  for (const char* text :
-       {"int8,k_scale=channel", "int8,q_scale=token_folded", "int8,q_scale=none",        "exact,k_scale=token",
-        "int8,p_range=256",     "int_flash,p_range=128",     "int8,p_range=0",           "int8,row_sum=codes",
-        "int8,key_block=100",   "int8,key_block=0",          "int8,key_block=8192",      "int8,v_scale=thread",
-        "int8,v_scale=none",    "exact,v_scale=tensor",      "int8,v_range=3.5",         "int8,v_range=200",
-        "int8,v_range=-1",      "sage2pp,v_range=nan",       "int8,smooth_v=on",         "int8_block,channel_gains=on",
-        "int8,accumulator=f16", "sage2pp,key_block=128",     "sage2_8b,accumulator=f16", "exact,p_range=2"}) {
+  for (const char* text : {"int8,k_scale=channel",
+                           "int8,q_scale=token_folded",
+                           "int8,q_scale=none",
+                           "exact,k_scale=token",
+                           "int8,p_range=256",
+                           "int_flash,p_range=128",
+                           "int8,p_range=0",
+                           "int8,row_sum=codes",
+                           "int8,key_block=100",
+                           "int8,key_block=0",
+                           "int8,key_block=8192",
+                           "int8,v_scale=thread",
+                           "int8,v_scale=none",
+                           "exact,v_scale=tensor",
+                           "int8,v_range=3.5",
+                           "int8,v_range=200",
+                           "int8,v_range=-1",
+                           "sage2pp,v_range=nan",
+                           "int8,smooth_v=on",
+                           "int8_block,channel_gains=on",
+                           "int8,accumulator=f16",
+                           "sage2pp,key_block=128",
+                           "sage2_8b,accumulator=f16",
+                           "exact,p_range=2",
+                           "int8,accumulator=sm90",
+                           "sage2_8b,accumulator=sm80",
+                           "fp8_e4m3,scores=s8,p=f16,p_range=1,accumulator=sm90",
+                           "sage2_8b,v_scale=token,accumulator=sm90",
+                           "exact,smooth_k=on,accumulator=sm80",
+                           "exact,hadamard_v=on,accumulator=sm80",
+                           "sage2_8b,p_reference=block,accumulator=sm89,two_level=off"}) {
     Result<Recipe> recipe = parse_recipe(text);
     ASSERT_FALSE(recipe.ok()) << text;
     EXPECT_EQ(recipe.status().code(), StatusCode::kInvalidArgument);
@@ -118,7 +142,8 @@ TEST(Recipe, CompositionsStayPossible) {
   for (const char* text :
        {"int_flash,smooth_k=on,hadamard=on", "int8,q_scale=block,k_scale=warp", "sage2_8b,smooth_v=on",
         "int8,channel_gains=on", "int8,v_scale=token", "int8_block,v_scale=block", "sage1,key_block=64,accumulator=f16",
-        "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off"}) {
+        "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off", "sage1,accumulator=sm80",
+        "exact,accumulator=sm80", "int8,scores=e4m3,accumulator=sm89", "fa3_fp8,accumulator=sm100,two_level=off"}) {
     EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
   }
 }

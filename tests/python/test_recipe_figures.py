@@ -38,6 +38,7 @@ def test_every_preset_has_its_lines(figures):
 def test_tables_are_of_the_scripts_recipes(figures):
     assert list(cells(figures.written(PAGE, "options"))) == list(figures.OPTIONS)
     assert list(cells(figures.written(PAGE, "length"))) == list(figures.LENGTH_RECIPES)
+    assert list(cells(figures.written(PAGE, "accumulators"))) == list(figures.ACCUMULATORS)
     recipes, options = cells(figures.written(PAGE, "recipes")), cells(figures.written(PAGE, "options"))
     for recipe in set(recipes) & set(options):
         assert recipes[recipe] == options[recipe]
@@ -48,6 +49,11 @@ def test_figures(figures, recipe):
     table = cells(figures.written(PAGE, "recipes"))
     for column, problems in enumerate((figures.gaussian, figures.sink)):
         assert figures.digits(np.mean(figures.errors(problems, recipe)[0])) == table[recipe][column]
+
+
+def test_accumulators(figures):
+    for row, again in zip(figures.written(PAGE, "accumulators").splitlines(), figures.accumulators_table().splitlines()):
+        assert row == again
 
 
 def test_a_captured_head_is_within_the_table(figures):

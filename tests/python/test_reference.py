@@ -155,8 +155,11 @@ def test_errors():
         octavo.reference.trace(x, x, x, mask=np.ones((4, 4), bool))
     with pytest.raises(TypeError, match="out"):
         octavo.reference.trace(x, x, x, out=x)
-    with pytest.raises(NotImplementedError, match="accumulator"):
-        octavo.reference.trace(x, x, x, recipe="sage2_8b,accumulator=sm90")
+    with pytest.raises(NotImplementedError, match="f16 and bf16 inputs"):
+        octavo.reference.trace(x, x, x, recipe="exact,accumulator=sm90")
+    with pytest.raises(NotImplementedError, match="reference only"):
+        with octavo.implementation("scalar"):
+            octavo.attention(x, x, x, recipe="sage2_8b,accumulator=sm90")
     long = np.broadcast_to(np.float32(1), (1, 2**20, 1, 8))
     with pytest.raises(MemoryError):
         octavo.reference.trace(long, long, long)

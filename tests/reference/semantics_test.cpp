@@ -282,6 +282,8 @@ TEST(Attention, Supports) {
   Problem problem;
   EXPECT_TRUE(supports(problem).ok());
   problem.recipe = *parse_recipe("fp8_e4m3,accumulator=sm90");
+  EXPECT_TRUE(supports(problem).ok());
+  problem.recipe = *parse_recipe("sage2pp,two_level=off");
   EXPECT_EQ(supports(problem).code(), StatusCode::kUnimplemented);
 }
 
