@@ -1,0 +1,143 @@
+// The words of tile/machine.hpp on the device: each is one instruction or a handful. All PTX stands here.
+#pragma once
+
+#if !defined(__CUDACC__)
+#error "tile/ptx.hpp is for nvcc; other compilers have emulation/machine.hpp"
+#endif
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "cuda/tile/machine.hpp"
+
+namespace octavo::cuda {
+
+class Ptx {
+ public:
+  static constexpr int kHeldLanes = 1;
+  template <class T, int n>
+  using Registers = RegisterFile<T, n, 1>;
+
+  __device__ __forceinline__ Ptx() {
+    extern __shared__ __align__(1024) unsigned char octavo_shared_memory[];
+    shared_ = static_cast<std::uint32_t>(__cvta_generic_to_shared(octavo_shared_memory));
+  }
+
+  template <class F, class... R>
+  OCTAVO_DEVICE void lanes(F&& f, R&... registers) {
+    f(lane(), registers.r[0]...);
+  }
+
+  OCTAVO_DEVICE int lane() const { return static_cast<int>(threadIdx.x % 32); }
+  // The same in all lanes, and the compiler shall know it.
+  OCTAVO_DEVICE int warp() const { return __shfl_sync(kAll, static_cast<int>(threadIdx.x / 32), 0); }
+  OCTAVO_DEVICE int warps() const { return static_cast<int>(blockDim.x / 32); }
+  OCTAVO_DEVICE std::int64_t block(int axis) const {
+    return axis == 0 ? blockIdx.x : axis == 1 ? blockIdx.y : blockIdx.z;
+  }
+  OCTAVO_DEVICE std::int64_t blocks(int axis) const {
+    return axis == 0 ? gridDim.x : axis == 1 ? gridDim.y : gridDim.z;
+  }
+
+  template <class T>
+  OCTAVO_DEVICE T shared(std::uint32_t offset) const {
+    return *reinterpret_cast<const T*>(__cvta_shared_to_generic(shared_ + offset));
+  }
+  template <class T>
+  OCTAVO_DEVICE void store_shared(std::uint32_t offset, T x) {
+    *reinterpret_cast<T*>(__cvta_shared_to_generic(shared_ + offset)) = x;
+  }
+
+  template <bool trans, int n, class F>
+  OCTAVO_DEVICE void ldmatrix(Registers<std::uint32_t, n>& to, int first, F&& offset_of_lane) {
+    const std::uint32_t address = shared_ + offset_of_lane(lane());
+    std::uint32_t* r = to.r[0] + first;
+    if constexpr (trans) {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                   : "r"(address)
+                   : "memory");
+    } else {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                   : "r"(address)
+                   : "memory");
+    }
+  }
+
+  template <class F>
+  OCTAVO_DEVICE void copy16(F&& item_of_lane) {
+    const CopyItem item = item_of_lane(lane());
+    if (item.what == CopyWhat::nothing) return;
+    const std::uint32_t bytes = item.what == CopyWhat::bytes ? 16 : 0;  // the rest is filled with zeros
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_ + item.to), "l"(__cvta_generic_to_global(item.from)), "r"(bytes)
+                 : "memory");
+  }
+  OCTAVO_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int n>
+  OCTAVO_DEVICE void wait_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+  }
+
+  OCTAVO_DEVICE void sync(const char*) { __syncthreads(); }
+  OCTAVO_DEVICE void sync(const char*, int id, int warps) {
+    asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(32 * warps) : "memory");
+  }
+  OCTAVO_DEVICE void arrive(const char*, int id, int warps) {
+    asm volatile("barrier.cta.arrive.aligned %0, %1;" ::"r"(id), "r"(32 * warps) : "memory");
+  }
+
+  template <Mma kind, int nc, int na, int nb>
+  OCTAVO_DEVICE void mma(Registers<MmaSum<kind>, nc>& c_, int c0, const Registers<std::uint32_t, na>& a_, int a0,
+                         const Registers<std::uint32_t, nb>& b_, int b0) {
+    MmaSum<kind>* c = c_.r[0] + c0;
+    const std::uint32_t *a = a_.r[0] + a0, *b = b_.r[0] + b0;
+#define OCTAVO_MMA(shape_and_types, constraint)                                                              \
+  asm("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+      : "+" constraint(c[0]), "+" constraint(c[1]), "+" constraint(c[2]), "+" constraint(c[3])               \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+    if constexpr (kind == Mma::s8s8) OCTAVO_MMA("m16n8k32.row.col.s32.s8.s8.s32", "r");
+    if constexpr (kind == Mma::u8s8) OCTAVO_MMA("m16n8k32.row.col.s32.u8.s8.s32", "r");
+    if constexpr (kind == Mma::s4s4) OCTAVO_MMA("m16n8k64.row.col.s32.s4.s4.s32", "r");
+    if constexpr (kind == Mma::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32", "f");
+    if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
+    if constexpr (kind == Mma::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", "f");
+#undef OCTAVO_MMA
+  }
+
+  template <class T, int n>
+  OCTAVO_DEVICE void shuffle_xor(Registers<T, n>& to, const Registers<T, n>& from, int mask) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < n; ++i) to.r[0][i] = __shfl_xor_sync(kAll, from.r[0][i], mask);
+  }
+  OCTAVO_DEVICE bool any(const Registers<std::uint32_t, 1>& flags) { return __any_sync(kAll, flags.r[0][0] != 0); }
+
+  OCTAVO_DEVICE static float exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+  }
+  OCTAVO_DEVICE static float log2(float x) { return ::log2f(x); }
+  OCTAVO_DEVICE static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+  }
+  OCTAVO_DEVICE static std::uint32_t pack_f16(float a, float b) {
+    std::uint32_t y;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
+    return y;
+  }
+  OCTAVO_DEVICE static std::uint32_t pack_bf16(float a, float b) {
+    std::uint32_t y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
+    return y;
+  }
+
+ private:
+  static constexpr unsigned kAll = 0xffffffffu;
+  std::uint32_t shared_;
+};
+
+}  // namespace octavo::cuda

@@ -1,0 +1,20 @@
+// The mma.sync attention kernel on the emulated machine, or on one with a planted bug.
+#pragma once
+
+#include "cuda/emulation/machine.hpp"
+#include "cuda/kernels/attention_sm80.hpp"
+#include "packed_problem.hpp"
+
+namespace octavo::test {
+
+template <class Shape>
+cuda::emulation::Grid attention_grid(const cuda::AttentionKernelParams& params) {
+  const auto& chunk = params.chunk;
+  return {
+      {chunk.blocks * (cuda::kPackedRows / Shape::kRows), chunk.heads, chunk.batches}, Shape::kWarps, Shape::kBytes};
+}
+
+// Every kernel there is; throws a Fault. False: no kernel for these operands.
+bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& options = {});
+
+}  // namespace octavo::test

@@ -1,0 +1,253 @@
+#include "packed_problem.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "core/float_types.hpp"
+#include "laws/granularity.hpp"
+#include "laws/query_width.hpp"
+#include "laws/scale.hpp"
+#include "reference/operand.hpp"
+#include "reference/quantize_steps.hpp"
+#include "reference/score_steps.hpp"
+#include "reference/softmax_steps.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::kPackedRows;
+using cuda::PackedFormat;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+PackedFormat format_of(Format format, DType input) {
+  switch (format) {
+    case Format::s8:
+    case Format::s4:
+      return PackedFormat::s8;
+    case Format::f16:
+      return PackedFormat::f16;
+    default:
+      return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
+  }
+}
+
+cuda::DeviceTensor device_tensor(const Broadcast& from) {
+  cuda::DeviceTensor to{from.data, from.dtype, {}};
+  std::copy(from.strides.begin(), from.strides.end(), to.strides);
+  return to;
+}
+
+cuda::DeviceIntegers device_integers(const IntegerArray& from) {
+  return {from.data, from.stride, from.dtype == DType::s64};
+}
+
+bool scales_by_block(Granularity granularity) {
+  return granularity == Granularity::block || granularity == Granularity::block_channel;
+}
+
+}  // namespace
+
+bool PackedProblem::serves(const Problem& p) {
+  const Recipe& r = p.recipe;
+  const bool integer_scores = r.scores == Format::s8 || r.scores == Format::s4;
+  const bool integer_values = r.values == Format::s8 || r.values == Format::s4;
+  const bool half_inputs = p.q.dtype != DType::f32;
+  if (r.accumulator != Accumulator::f32 || r.key_block != kPackedRows) return false;
+  if (integer_scores && integer_values) {
+    return (r.p == WeightFormat::u8 || r.p == WeightFormat::s8) && r.v_scale != Granularity::token;
+  }
+  if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) return false;
+  if (integer_scores) return r.values == Format::f16 && r.p == WeightFormat::f16;
+  return half_inputs && r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
+}
+
+PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
+  const Problem& p = problem_;
+  const Recipe& r = p.recipe;
+  dim_ = cuda::packed_dim(p.head_dim, p.value_dim);
+  scores_ = format_of(r.scores, p.q.dtype);
+  values_ = format_of(r.values, p.v.dtype);
+  fold_ = r.v_scale == Granularity::token_folded;
+  modifies_ = p.modifies_scores();
+  smooth_q_ = r.smooth_q;
+
+  auto& to = params_;
+  to.sequences = p.batch;
+  to.q_heads = p.q_heads, to.kv_heads = p.kv_heads;
+  to.q_rows = p.q_rows, to.k_rows = p.k_rows;
+  to.value_dim = p.value_dim;
+  to.kv_lens = device_integers(p.kv_lens);
+  to.cu_seqlens_q = device_integers(p.cu_seqlens_q);
+  to.cu_seqlens_k = device_integers(p.cu_seqlens_k);
+  to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
+  to.softmax_scale = static_cast<float>(p.softmax_scale);
+  to.logit_scale = static_cast<float>(p.softmax_scale * std::numbers::log2e);
+  to.softcap = static_cast<float>(p.softcap);
+  to.mask = device_tensor(p.mask), to.alibi_slopes = device_tensor(p.alibi_slopes), to.sinks = device_tensor(p.sinks);
+  to.p_range = static_cast<float>(r.p_range);
+  to.running_maximum = r.p_reference == MaximumReference::running;
+  to.sum_codes = r.row_sum == RowSum::codes;
+  to.rotate_output = r.hadamard_v;
+  to.out = {p.out.data, p.out.dtype, {p.out.strides[0], p.out.strides[1], p.out.strides[2], p.out.strides[3]}};
+  to.lse = p.lse;
+  std::copy(p.lse_strides.begin(), p.lse_strides.end(), to.lse_strides);
+
+  to.q.grid = p.packed() ? cuda::grid_of_packed(p.batch, p.q_rows) : cuda::grid_of_batch(p.q_heads, p.q_rows);
+  to.k.grid = p.packed() ? cuda::grid_of_packed(p.batch, p.k_rows) : cuda::grid_of_batch(p.kv_heads, p.k_rows);
+  to.v.grid = to.k.grid;
+  to.chunk = {0, to.q.grid.head_stride, 0, p.q_heads, 0, p.packed() ? 1 : p.batch};
+  const std::int64_t q_blocks = to.chunk.batches * p.q_heads * to.q.grid.head_stride;
+  const std::int64_t k_blocks = to.chunk.batches * p.kv_heads * to.k.grid.head_stride;
+  const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+
+  // What nobody writes shall be found if it is read: codes of 0x7f and vectors of NaN.
+  q_codes.assign(size(q_blocks * kPackedRows * dim_ * cuda::packed_bytes(scores_)), 0x7f);
+  q_low.assign(scores_ == PackedFormat::s8 ? q_codes.size() : 0, 0x7f);
+  k_codes.assign(size(k_blocks * kPackedRows * dim_ * cuda::packed_bytes(scores_)), 0x7f);
+  v_codes.assign(size(k_blocks * kPackedRows * dim_ * cuda::packed_bytes(values_)), 0x7f);
+  q_factor.assign(size(q_blocks * kPackedRows), kNan);
+  q_constant = q_factor;
+  k_factor.assign(size(k_blocks * kPackedRows), kNan);
+  k_addend = k_inverse = k_fold = k_factor;
+  column_scale.assign(scales_by_block(r.v_scale) ? size(k_blocks * dim_) : 0, kNan);
+  output_factor.assign(size(p.batch * p.kv_heads * dim_), 0.0f);
+  output_addend.assign(r.smooth_v ? output_factor.size() : 0, 0.0f);
+  to.correction.keys = to.k.grid.head_stride * kPackedRows;
+  correction.assign(smooth_q_ ? size(q_blocks * to.correction.keys) : 0, kNan);
+
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t h = 0; h < p.kv_heads; ++h) pack_keys_and_values(b, h);
+    for (std::int64_t h = 0; h < p.q_heads; ++h) pack_queries(b, h);
+  }
+
+  const bool integers = scores_ == PackedFormat::s8;
+  to.q.codes = q_codes.data();
+  to.q.codes_low = integers && r.smooth_q && r.q_scale == Granularity::token ? q_low.data() : nullptr;
+  to.q.factor = q_factor.data();
+  to.q.constant = r.smooth_k ? q_constant.data() : nullptr;
+  to.k.codes = k_codes.data();
+  to.k.factor = integers ? k_factor.data() : nullptr;
+  to.k.addend = k_addend.data();
+  to.k.inverse = fold_ ? k_inverse.data() : nullptr;
+  to.k.fold = fold_ && modifies_ ? k_fold.data() : nullptr;
+  to.v.codes = v_codes.data();
+  to.v.column_scale = column_scale.empty() ? nullptr : column_scale.data();
+  to.v.output_factor = output_factor.data();
+  to.v.output_addend = output_addend.empty() ? nullptr : output_addend.data();
+  to.correction.addend = correction.empty() ? nullptr : correction.data();
+}
+
+std::int64_t PackedProblem::first_q_block(std::int64_t b, std::int64_t head) const {
+  const std::int64_t within = problem_.packed() ? cuda::first_packed_block(problem_.sequence(b).q_begin, b) : 0;
+  return b * params_.q.grid.batch_stride + head * params_.q.grid.head_stride + within;
+}
+std::int64_t PackedProblem::first_k_block(std::int64_t b, std::int64_t head) const {
+  const std::int64_t within = problem_.packed() ? cuda::first_packed_block(problem_.sequence(b).k_begin, b) : 0;
+  return b * params_.k.grid.batch_stride + head * params_.k.grid.head_stride + within;
+}
+
+void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat format, std::int64_t at, float value) {
+  if (format == PackedFormat::s8) {
+    codes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
+    return;
+  }
+  const std::uint16_t bits = format == PackedFormat::f16 ? f32_to_f16(value) : f32_to_bf16(value);
+  codes[static_cast<std::size_t>(2 * at)] = static_cast<std::uint8_t>(bits);
+  codes[static_cast<std::size_t>(2 * at + 1)] = static_cast<std::uint8_t>(bits >> 8);
+}
+
+void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
+  const Problem& p = problem_;
+  const Sequence sequence = p.sequence(b);
+  const std::int64_t tensor_b = p.packed() ? 0 : b, keys = sequence.k_rows;
+  const auto k =
+      reference::quantize_k(reference::load_rows(p.k, tensor_b, head, sequence.k_begin, keys, p.head_dim), p.recipe);
+  const auto v = reference::prepare_v(
+      reference::quantize_v(reference::load_rows(p.v, tensor_b, head, sequence.k_begin, keys, p.value_dim), p.recipe));
+  const bool permuted = values_ == PackedFormat::s8;
+  const std::int64_t first = first_k_block(b, head);
+  for (std::int64_t key = 0; key < cuda::packed_blocks(keys) * kPackedRows; ++key) {
+    const std::int64_t block = first + key / kPackedRows;
+    const auto in_block = static_cast<std::int32_t>(key % kPackedRows);
+    const std::int64_t slot = block * kPackedRows + (permuted ? cuda::slot_of_key(in_block) : in_block);
+    const auto at = static_cast<std::size_t>(slot);
+    const bool present = key < keys, sound = present && k.finite[static_cast<std::size_t>(key)];
+    for (std::int64_t c = 0; c < dim_; ++c) {
+      store_code(k_codes, scores_, slot * dim_ + c, sound && c < p.head_dim ? k.codes.at(key, c) : 0);
+      const float value = present && c < p.value_dim ? v.rows.codes.at(key, c) : 0;
+      store_code(v_codes, values_,
+                 permuted ? (block * dim_ + c) * kPackedRows + in_block : (block * kPackedRows + in_block) * dim_ + c,
+                 value);
+    }
+    const double relative = present && fold_ ? v.relative_scales[static_cast<std::size_t>(key)] : 1.0;
+    const auto b_of_key = static_cast<float>(std::log2(relative));
+    k_factor[at] = sound ? k.scales.at(key, 0) * params_.logit_scale : 0;
+    k_addend[at] = !present ? -kInfinity : !sound ? kNan : fold_ && !modifies_ ? b_of_key : 0.0f;
+    k_inverse[at] = static_cast<float>(1 / relative);
+    k_fold[at] = b_of_key;
+  }
+  const std::int64_t channels = (b * p.kv_heads + head) * dim_;
+  const bool by_block = scales_by_block(p.recipe.v_scale);
+  for (std::int64_t c = 0; c < p.value_dim && keys > 0; ++c) {
+    const float gain = v.rows.gains.empty() ? 1.0f : v.rows.gains[static_cast<std::size_t>(c)];
+    const float scale = fold_ || by_block ? 1.0f : v.rows.scales.at(0, c);
+    output_factor[static_cast<std::size_t>(channels + c)] =
+        scale * gain * static_cast<float>(v.largest_scale) * v.rows.value_divisor;
+    if (p.recipe.smooth_v) output_addend[static_cast<std::size_t>(channels + c)] = v.rows.means.at(0, c) * gain;
+  }
+  for (std::int64_t block = 0; by_block && block < cuda::packed_blocks(keys); ++block) {
+    for (std::int64_t c = 0; c < dim_; ++c) {
+      column_scale[static_cast<std::size_t>((first + block) * dim_ + c)] =
+          c < p.value_dim ? v.rows.scales.at(block * kPackedRows, c) : 0.0f;
+    }
+  }
+}
+
+void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
+  const Problem& p = problem_;
+  const Sequence sequence = p.sequence(b);
+  const std::int64_t tensor_b = p.packed() ? 0 : b, kv_head = p.kv_head(head);
+  const bool wide = laws::query_is_wide(p.recipe, sequence.q_rows);
+  const auto q = reference::quantize_q(
+      reference::load_rows(p.q, tensor_b, head, sequence.q_begin, sequence.q_rows, p.head_dim), p.recipe, wide);
+  const auto k = reference::prepare_k(reference::quantize_k(
+      reference::load_rows(p.k, tensor_b, kv_head, sequence.k_begin, sequence.k_rows, p.head_dim), p.recipe));
+  const std::int64_t first = first_q_block(b, head) * kPackedRows;
+  for (std::int64_t row = 0; row < sequence.q_rows; ++row) {
+    const bool sound = q.finite[static_cast<std::size_t>(row)];
+    for (std::int64_t c = 0; c < dim_; ++c) {
+      const std::int64_t at = (first + row) * dim_ + c;
+      const float code = sound && c < p.head_dim ? q.codes.at(row, c) : 0;
+      if (wide) {
+        const laws::WideCode planes = laws::split_wide(static_cast<std::int32_t>(code));
+        store_code(q_codes, scores_, at, static_cast<float>(planes.high));
+        q_low[static_cast<std::size_t>(at)] = static_cast<std::int8_t>(planes.low);
+      } else {
+        store_code(q_codes, scores_, at, code);
+      }
+    }
+    q_factor[static_cast<std::size_t>(first + row)] = sound ? q.scales.at(row, 0) : kNan;
+    q_constant[static_cast<std::size_t>(first + row)] =
+        static_cast<float>(reference::row_constant(q, k, row, p.softmax_scale));
+  }
+  if (!smooth_q_ || wide) return;
+  const bool permuted = values_ == PackedFormat::s8;
+  const std::int64_t k_first = first_k_block(b, kv_head) * kPackedRows;
+  for (std::int64_t block = 0; block < cuda::packed_blocks(sequence.q_rows); ++block) {
+    const std::vector<double> delta = reference::delta_scores(q, k, block, p.softmax_scale);
+    const std::int64_t row = first_q_block(b, head) + block;
+    for (std::int64_t key = 0; key < cuda::packed_blocks(sequence.k_rows) * kPackedRows; ++key) {
+      const auto in_block = static_cast<std::int32_t>(key % kPackedRows);
+      const std::int64_t slot = key / kPackedRows * kPackedRows + (permuted ? cuda::slot_of_key(in_block) : in_block);
+      const double owed = key < sequence.k_rows ? delta[static_cast<std::size_t>(key)] * std::numbers::log2e : 0.0;
+      correction[static_cast<std::size_t>(row * params_.correction.keys + slot)] =
+          k_addend[static_cast<std::size_t>(k_first + slot)] + static_cast<float>(owed);
+    }
+  }
+}
+
+}  // namespace octavo::test

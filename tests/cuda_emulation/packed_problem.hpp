@@ -1,0 +1,46 @@
+// A problem's operands in the packed format of the CUDA kernels, made on the host by the oracle's own quantizer: what
+// the quantize kernels shall write, and what an emulated attention kernel can be run on.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/problem.hpp"
+#include "cuda/attention_params.hpp"
+
+namespace octavo::test {
+
+class PackedProblem {
+ public:
+  // The problem's pointers stay in use; its output and LSE are where a kernel writes.
+  explicit PackedProblem(const Problem& problem);
+
+  const cuda::AttentionKernelParams& params() const { return params_; }
+  int dim() const { return static_cast<int>(dim_); }
+  cuda::PackedFormat scores() const { return scores_; }
+  cuda::PackedFormat values() const { return values_; }
+  std::int64_t query_blocks() const { return params_.chunk.blocks; }  // of one head
+
+  // Whether the mma.sync kernels know this recipe on these inputs.
+  static bool serves(const Problem& problem);
+
+  std::vector<std::int8_t> q_low;
+  std::vector<std::uint8_t> q_codes, k_codes, v_codes;
+  std::vector<float> q_factor, q_constant, k_factor, k_addend, k_inverse, k_fold, column_scale, output_factor,
+      output_addend, correction;
+
+ private:
+  void pack_queries(std::int64_t b, std::int64_t head);
+  void pack_keys_and_values(std::int64_t b, std::int64_t kv_head);
+  std::int64_t first_q_block(std::int64_t b, std::int64_t head) const;
+  std::int64_t first_k_block(std::int64_t b, std::int64_t head) const;
+  void store_code(std::vector<std::uint8_t>& codes, cuda::PackedFormat format, std::int64_t at, float value);
+
+  const Problem& problem_;
+  std::int64_t dim_ = 0;
+  cuda::PackedFormat scores_{}, values_{};
+  bool fold_ = false, modifies_ = false, smooth_q_ = false;
+  cuda::AttentionKernelParams params_;
+};
+
+}  // namespace octavo::test
