@@ -3,7 +3,8 @@
 import array
 import unittest
 
-from command import CommandTest, normal, read_safetensors, relative_l2, write_npy
+from command import (CommandTest, normal, read_npy, read_safetensors, relative_l2, swapped, write_npy,
+                     write_safetensors)
 
 N, H, D = 20, 3, 16
 
@@ -42,6 +43,72 @@ class Quantize(CommandTest):
         self.assertEqual(tensors["codes"][:2], ("U8", [1, N, H, D // 2]))
         self.assertEqual(metadata["codes_dtype"], "s4")
         self.assertEqual(metadata["codes_shape"], f"[1, {N}, {H}, {D}]")
+
+    def test_run_takes_the_files(self):
+        """Every recipe with codes: the bits of floats. Q's correction is made from dequantized keys: without it."""
+        values = {name: normal(N * H * D, seed) for name, seed in (("q", 6), ("k", 7), ("v", 8))}
+        for name, data in values.items():
+            write_npy(self.path(name + ".npy"), (1, N, H, D), data)
+        floats = {name: ["--" + name, self.path(name + ".npy")] for name in "qkv"}
+        for recipe in ("int8,smooth_q=off", "int8_block", "int4,smooth_q=off", "int_flash", "int_flash_int4", "sage1",
+                       "sage2_8b", "sage2_8b,q_group=16,k_group=128", "sage2pp", "fa3_fp8", "fp8_e5m2"):
+            call = ["--recipe", recipe, "--causal", "--implementation", "reference"]
+            self.ok("run", *floats["q"], *floats["k"], *floats["v"], *call, "--out", self.path("o.npy"), "--lse",
+                    self.path("lse.npy"))
+            shape, expected = read_npy(self.path("o.npy"))
+            _, lse = read_npy(self.path("lse.npy"))
+            files = dict(floats)
+            for name in "qk" if recipe == "sage1" else "qkv":
+                self.ok("quantize", self.path(name + ".npy"), "--role", name, "--recipe", recipe, "--out",
+                        self.path(name + ".safetensors"))
+                files[name] = ["--" + name, self.path(name + ".safetensors")]
+            result = self.json("run", *files["q"], *files["k"], *files["v"], *call, "--out", self.path("o.npy"),
+                               "--lse", self.path("lse.npy"))
+            self.assertEqual(result["parameters"]["q"], f"[1, {N}, {H}, {D}]")
+            self.assertEqual(read_npy(self.path("o.npy"))[0], shape)
+            self.assertLess(relative_l2(read_npy(self.path("o.npy"))[1], expected), 1e-6)
+            # What K's mean owes the LSE takes q as it is: before rounding, or after it.
+            self.assertLess(relative_l2(read_npy(self.path("lse.npy"))[1], lse), 1e-2 if "int4" in recipe else 1e-3)
+
+    def test_codes_in_another_layout(self):
+        write_npy(self.path("hnd.npy"), (1, H, N, D), swapped(self.x, N, H, D))
+        for layout, name in (("NHD", "x"), ("HND", "hnd")):
+            for role in "qkv":
+                self.ok("quantize", self.path(name + ".npy"), "--role", role, "--recipe", "int_flash_int4", "--layout",
+                        layout, "--out", self.path(f"{name}_{role}.safetensors"))
+        call = ["--recipe", "int_flash_int4", "--implementation", "reference", "--out", self.path("o.npy")]
+        self.ok("run", *(x for r in "qkv" for x in ("--" + r, self.path(f"x_{r}.safetensors"))), *call)
+        shape, expected = read_npy(self.path("o.npy"))
+        mixed = ["--q", self.path("hnd_q.safetensors"), "--k", self.path("x_k.safetensors"),
+                 "--v", self.path("hnd_v.safetensors")]
+        self.ok("run", *mixed, *call)
+        self.assertEqual(read_npy(self.path("o.npy")), (shape, expected))
+        self.ok("run", *mixed, "--layout", "HND", *call)
+        self.assertEqual(read_npy(self.path("o.npy")), ((1, H, N, D), swapped(expected, N, H, D)))
+        self.ok("compare", "int_flash_int4", "int_flash_int4,key_block=64", *mixed)
+
+    def test_codes_of_somebody_else(self):
+        """A file written here, of an odd head size; and what is wrong in such a file."""
+        heads, rows, dim = 2, 6, 5
+        codes = bytes((3 * i) % 256 & 0x77 for i in range(rows * heads * 3))
+        good = {"codes": ("U8", (1, rows, heads, 3), codes),
+                "scales": ("F32", (1, heads, rows), array.array("f", [0.1] * heads * rows).tobytes())}
+        words = {"recipe": "int_flash_int4", "role": "k", "layout": "NHD", "rotated": "0",
+                 "codes_shape": f"[1, {rows}, {heads}, {dim}]"}
+        x = normal(rows * heads * dim, 3)
+        write_npy(self.path("y.npy"), (1, rows, heads, dim), x)
+        call = ["run", "--q", self.path("y.npy"), "--k", self.path("k.safetensors"), "--v", self.path("y.npy"),
+                "--recipe", "int_flash_int4"]
+        write_safetensors(self.path("k.safetensors"), good, words)
+        self.ok(*call)
+        self.fails(2, ["quantized_v", "k"], *call[:3], "--k", self.path("y.npy"), "--v", self.path("k.safetensors"),
+                   "--recipe", "int_flash_int4")
+        self.fails(2, ["scores=s4", "scores=s8"], *call[:-1], "int_flash")
+        for key, value, code in (("recipe", "int9", 4), ("recipe", "", 4), ("layout", "DHN", 4), ("rotated", "yes", 4),
+                                 ("rotated", "1", 2), ("role", "p", 4), ("codes_shape", "[1, 6, 2, 8]", 4),
+                                 ("codes_shape", "[5", 4), ("codes_shape", ",", 4)):
+            write_safetensors(self.path("k.safetensors"), good, {**words, key: value})
+            self.fails(code, key if code == 4 and value else "", *call)
 
     def test_refusals(self):
         self.fails(3, "exact", "quantize", self.path("x.npy"), "--recipe", "exact")

@@ -17,7 +17,7 @@ struct Flag {
 };
 
 constexpr Flag kFlags[] = {
-    {"--q", &TensorOptions::q, "Queries [B, M, Hq, D]; the batch axis may be missing"},
+    {"--q", &TensorOptions::q, "Queries [B, M, Hq, D], the batch axis may be missing; or codes of octavo quantize"},
     {"--k", &TensorOptions::k, "Keys [B, N, Hkv, D]"},
     {"--v", &TensorOptions::v, "Values [B, N, Hkv, Dv]"},
     {"--mask", &TensorOptions::mask, "bool (may attend) or float (added), broadcast to [B, Hq, M, N]"},
@@ -54,24 +54,38 @@ CallTensors::CallTensors(const TensorOptions& options) {
     }
   }
   inputs.layout = layout_of(options.layout);
-  inputs.q = load(options.q);
-  inputs.k = load(options.k);
-  inputs.v = load(options.v);
+  operands_[0] = load_operand(options.q, Role::q, inputs.q, inputs.quantized_q);
+  operands_[1] = load_operand(options.k, Role::k, inputs.k, inputs.quantized_k);
+  operands_[2] = load_operand(options.v, Role::v, inputs.v, inputs.quantized_v);
   inputs.mask = load(options.mask);
   inputs.sinks = load(options.sinks);
   inputs.alibi_slopes = load(options.alibi_slopes);
   inputs.kv_lens = load(options.kv_lens);
   inputs.cu_seqlens_q = load(options.cu_seqlens_q);
   inputs.cu_seqlens_k = load(options.cu_seqlens_k);
-  rank_ = inputs.q.rank;
+  rank_ = operands_[0].rank;
   packed_ = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
   if (!packed_) {
-    inputs.q = with_batch(inputs.q, inputs.layout, "--q");
-    inputs.k = with_batch(inputs.k, inputs.layout, "--k");
-    inputs.v = with_batch(inputs.v, inputs.layout, "--v");
+    TensorView* const floats[] = {&inputs.q, &inputs.k, &inputs.v};
+    for (std::size_t operand = 0; operand < operands_.size(); ++operand) {
+      operands_[operand] = with_batch(operands_[operand], inputs.layout, kFlags[operand].name);
+      if (floats[operand]->given()) *floats[operand] = operands_[operand];
+    }
   } else if (rank_ != 3) {
-    fail(kExitUsage, "--q has shape " + shape_string(inputs.q) + "; with cu_seqlens it has three axes");
+    fail(kExitUsage, "--q has shape " + shape_string(operands_[0]) + "; with cu_seqlens it has three axes");
   }
+}
+
+// The operand as it was given, in the call's layout.
+TensorView CallTensors::load_operand(const std::string& argument, Role role, TensorView& floats,
+                                     const QuantizedView*& codes) {
+  std::optional<QuantizedFile>& file = codes_[static_cast<std::size_t>(role)];
+  file = load_quantized(argument);
+  if (!file) return floats = load(argument);
+  codes = &file->view;
+  TensorView view = file->view.codes;
+  if (view.rank == 4 && file->view.layout != inputs.layout) std::swap(view.shape[1], view.shape[2]);
+  return view;
 }
 
 TensorView CallTensors::load(const std::string& argument) {
@@ -81,14 +95,14 @@ TensorView CallTensors::load(const std::string& argument) {
 }
 
 io::Tensor CallTensors::allocate_output(DType dtype) const {
-  const TensorView& q = inputs.q;
+  const TensorView &q = operand(Role::q), &v = operand(Role::v);
   std::vector<std::int64_t> shape(q.shape.begin(), q.shape.begin() + q.rank);
-  shape.back() = inputs.v.shape[static_cast<std::size_t>(inputs.v.rank - 1)];
+  shape.back() = v.shape[static_cast<std::size_t>(v.rank - 1)];
   return value_of(io::Tensor::allocate("o", dtype, shape));
 }
 
 io::Tensor CallTensors::allocate_lse() const {
-  const TensorView& q = inputs.q;
+  const TensorView& q = operand(Role::q);
   std::vector<std::int64_t> shape(q.shape.begin(), q.shape.begin() + q.rank - 1);
   if (inputs.layout == Layout::nhd) std::swap(shape[shape.size() - 1], shape[shape.size() - 2]);
   return value_of(io::Tensor::allocate("lse", DType::f32, shape));

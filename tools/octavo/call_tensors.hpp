@@ -2,12 +2,15 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/tensor.hpp"
 #include "octavo/attention.hpp"
 #include "output.hpp"
+#include "quantized_file.hpp"
 
 namespace octavo::tool {
 
@@ -23,13 +26,20 @@ struct TensorOptions {
 void add_tensor_options(CLI::App& command, TensorOptions& options, bool required);
 
 // The inputs of a call whose tensors this object keeps alive. q, k and v may lack the batch axis (one head, too, the
-// head axis); the results then lack it as well.
+// head axis); the results then lack it as well. Each may be a file of codes, which has all axes.
 class CallTensors {
  public:
   // Reads the files; a tensor that is missing or of another rank is a failure of usage.
   explicit CallTensors(const TensorOptions& options);
+  CallTensors(const CallTensors&) = delete;
+  CallTensors& operator=(const CallTensors&) = delete;
 
   AttentionInputs inputs;  // out and lse are the caller's to set
+
+  // q, k or v as floats or codes, with the axes of the call's layout; of codes, only what it says is of use.
+  const TensorView& operand(Role role) const { return operands_[static_cast<std::size_t>(role)]; }
+  // f32 for codes.
+  DType float_dtype() const { return inputs.q.given() ? inputs.q.dtype : DType::f32; }
 
   // [B, M, Hq, Dv] or [B, Hq, M, Dv]; packed: three axes.
   io::Tensor allocate_output(DType dtype) const;
@@ -41,8 +51,11 @@ class CallTensors {
 
  private:
   TensorView load(const std::string& argument);
+  TensorView load_operand(const std::string& argument, Role role, TensorView& floats, const QuantizedView*& codes);
 
   std::vector<io::Tensor> tensors_;
+  std::array<std::optional<QuantizedFile>, 3> codes_;
+  std::array<TensorView, 3> operands_;
   int rank_ = 0;
   bool packed_ = false;
 };

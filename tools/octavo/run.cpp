@@ -34,7 +34,7 @@ void run(const Options& options) {
   CallTensors tensors(options.tensors);
   AttentionInputs& inputs = tensors.inputs;
   const io::Tensor out =
-      tensors.allocate_output(options.out_dtype.empty() ? inputs.q.dtype : float_dtype_of(options.out_dtype));
+      tensors.allocate_output(options.out_dtype.empty() ? tensors.float_dtype() : float_dtype_of(options.out_dtype));
   inputs.out = out.view();
   io::Tensor lse;
   if (!options.lse.empty()) {
@@ -58,10 +58,10 @@ void run(const Options& options) {
               {"parameters",
                {{"recipe", to_string(params.recipe)},
                 {"layout", to_string(inputs.layout)},
-                {"q", shape_string(inputs.q)},
-                {"k", shape_string(inputs.k)},
-                {"v", shape_string(inputs.v)},
-                {"dtype", to_string(inputs.q.dtype)},
+                {"q", shape_string(tensors.operand(Role::q))},
+                {"k", shape_string(tensors.operand(Role::k))},
+                {"v", shape_string(tensors.operand(Role::v))},
+                {"dtype", to_string(tensors.operand(Role::q).dtype)},
                 {"causal", causal_word(params.causal)},
                 {"window", {params.window_left, params.window_right}},
                 {"scale", std::isnan(params.softmax_scale) ? Json("1/sqrt(head_dim)") : Json(params.softmax_scale)},
@@ -83,7 +83,7 @@ void add_run(CLI::App& octavo) {
   add_recipe_option(*command, options->call);
   add_mask_options(*command, options->call);
   command->add_option("--out", options->out, "Where O goes: .npy or .safetensors");
-  command->add_option("--out-dtype", options->out_dtype, "f32, f16 or bf16; default as --q");
+  command->add_option("--out-dtype", options->out_dtype, "f32, f16 or bf16; default as --q, f32 for codes");
   command->add_option("--lse", options->lse, "Where the log-sum-exp goes, f32 [B, Hq, M]");
   add_machine_options(*command, options->call);
   command->footer(

@@ -1,0 +1,91 @@
+// Metadata says what the bytes are: recipe, role, layout, rotated, and of 4-bit codes, which are written as bytes,
+// their number along the last axis.
+#include "quantized_file.hpp"
+
+#include <charconv>
+#include <string_view>
+
+#include "call_options.hpp"
+#include "failure.hpp"
+#include "io/tensor_file.hpp"
+#include "role_option.hpp"
+
+namespace octavo::tool {
+namespace {
+
+std::string_view word(const io::TensorFile& file, std::string_view key) {
+  const std::string_view value = file.metadata(key);
+  if (value.empty()) {
+    fail(kExitIo, file.path() + ": codes need the metadata \"" + std::string(key) + "\", and it is missing");
+  }
+  return value;
+}
+
+[[noreturn]] void bad_word(const io::TensorFile& file, std::string_view key, std::string_view allowed) {
+  fail(kExitIo, file.path() + ": the metadata \"" + std::string(key) + "\" is \"" + std::string(word(file, key)) +
+                    "\"; allowed: " + std::string(allowed));
+}
+
+std::string one_of(const io::TensorFile& file, std::string_view key, std::initializer_list<std::string_view> allowed) {
+  const std::string_view value = word(file, key);
+  std::string list;
+  for (std::string_view choice : allowed) {
+    if (value == choice) return std::string(value);
+    list += (list.empty() ? "" : ", ") + std::string(choice);
+  }
+  bad_word(file, key, list);
+}
+
+// Codes per row: the last number of codes_shape, "[1, 20, 3, 7]"; without it, two to a byte.
+std::int64_t codes_per_row(const io::TensorFile& file, std::int64_t bytes) {
+  const std::string_view shape = file.metadata("codes_shape");
+  if (shape.empty()) return 2 * bytes;
+  const std::size_t comma = shape.find_last_of(',');
+  std::int64_t count = 0;
+  const char* const first = shape.data() + (comma == std::string_view::npos ? 0 : comma + 2);
+  const auto [end, error] = std::from_chars(first, shape.data() + shape.size(), count);
+  if (comma == std::string_view::npos || comma + 2 > shape.size() || error != std::errc{} || (count + 1) / 2 != bytes) {
+    bad_word(file, "codes_shape", "a shape whose last axis fills the bytes of the codes, \"[1, 20, 3, 64]\"");
+  }
+  return count;
+}
+
+TensorView as_nibbles(const TensorView& bytes, std::int64_t count) {
+  TensorView codes = bytes;
+  const auto last = static_cast<std::size_t>(bytes.rank - 1);
+  codes.dtype = DType::s4;
+  codes.shape[last] = count;
+  for (std::size_t axis = 0; axis < last; ++axis) codes.strides[axis] = 2 * bytes.strides[axis];
+  return codes;
+}
+
+}  // namespace
+
+std::optional<QuantizedFile> load_quantized(const std::string& argument) {
+  Result<io::TensorFile> opened = io::TensorFile::open(argument);
+  // FILE:NAME, or a file that does not open: somebody else's to explain.
+  if (!opened.ok() || !opened->contains("codes") || opened->metadata("role").empty()) return std::nullopt;
+  const io::TensorFile& file = *opened;
+  QuantizedFile result;
+  result.view.recipe = value_of_file(parse_recipe(word(file, "recipe")));
+  result.view.role = role_of(one_of(file, "role", {"q", "k", "v"}));
+  result.view.layout = layout_of(one_of(file, "layout", {"NHD", "HND"}));
+  result.view.rotated = one_of(file, "rotated", {"0", "1"}) == "1";
+  result.codes = value_of_file(file.find("codes"));
+  result.view.codes = result.codes.view();
+  const Format format = result.view.role == Role::v ? result.view.recipe.values : result.view.recipe.scores;
+  if (format == Format::s4 && result.view.codes.dtype == DType::u8 && result.view.codes.rank == 4) {
+    result.view.codes = as_nibbles(result.view.codes, codes_per_row(file, result.view.codes.shape[3]));
+  }
+  if (file.contains("scales")) {
+    result.scales = value_of_file(file.find("scales"));
+    result.view.scales = result.scales.view();
+  }
+  if (file.contains("mean")) {
+    result.mean = value_of_file(file.find("mean"));
+    result.view.mean = result.mean.view();
+  }
+  return result;
+}
+
+}  // namespace octavo::tool

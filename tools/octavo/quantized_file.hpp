@@ -1,0 +1,20 @@
+// A file that `octavo quantize` wrote, or anybody else by docs/command_line.md, as an operand of a call.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "io/tensor.hpp"
+#include "octavo/quantize.hpp"
+
+namespace octavo::tool {
+
+struct QuantizedFile {
+  io::Tensor codes, scales, mean;
+  QuantizedView view;  // of these tensors
+};
+
+// Nothing where the file holds no codes (a tensor "codes" and the metadata "role").
+std::optional<QuantizedFile> load_quantized(const std::string& argument);
+
+}  // namespace octavo::tool
