@@ -78,22 +78,31 @@ def sink():
     return [(q, k, v, False)]
 
 
-@functools.cache
-def captured():
-    """The layers of data/, one problem for each of their heads: Q, K, V [1, 2048, 1, 64], causal."""
-    raw = DATA.read_bytes()
+def heads_of(path):
+    """The query heads of a capture's layers (data/README.md): "L14.h2" -> Q, K, V [1, N, 1, D] in f32, causal."""
+    raw = pathlib.Path(path).read_bytes()
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
 
     def tensor(name):
         begin, end = (8 + size + offset for offset in header[name]["data_offsets"])
-        return np.frombuffer(raw[begin:end], np.float16).reshape(header[name]["shape"])
+        dtype = {"F16": np.float16, "F32": np.float32}[header[name]["dtype"]]
+        return np.frombuffer(raw[begin:end], dtype).reshape(header[name]["shape"])
 
-    problems = []
-    for layer in (0, 14, 21):
+    heads = {}
+    for layer in sorted(int(name[1:-2]) for name in header if re.fullmatch(r"L\d+\.q", name)):
         q, k, v = (tensor(f"L{layer}.{role}") for role in "qkv")
-        problems += [(*(x[None, :, None].astype(np.float32) for x in (head, k[0], v[0])), True) for head in q]
-    return problems
+        for index, head in enumerate(q):
+            shared = index // (len(q) // len(k))
+            operands = (x[None, :, None].astype(np.float32) for x in (head, k[shared], v[shared]))
+            heads[f"L{layer}.h{index}"] = (*operands, True)
+    return heads
+
+
+@functools.cache
+def captured():
+    """The layers of data/, one problem for each of their heads: Q, K, V [1, 2048, 1, 64], causal."""
+    return list(heads_of(DATA).values())
 
 
 def exact(q, k, v, causal):

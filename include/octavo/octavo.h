@@ -160,14 +160,16 @@ typedef struct octavo_recipe_t {
   int32_t key_block;
   int32_t accumulator;
   int32_t two_level;
-  double v_range; /* 0 = that of the format */
+  double v_range;  /* 0 = that of the format */
+  int32_t q_group; /* rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64 */
+  int32_t k_group; /* keys in such a slice: 64 or 128 */
 } octavo_recipe_t;
 /** The default, "int8". */
 /* clang-format off */
 #define OCTAVO_RECIPE_INIT                                                                                     \
   {sizeof(octavo_recipe_t), OCTAVO_FORMAT_S8, OCTAVO_GRANULARITY_TOKEN, OCTAVO_GRANULARITY_TOKEN, 1, 1, 1, 0,  \
    OCTAVO_WEIGHT_U8, 255, OCTAVO_MAXIMUM_BLOCK, OCTAVO_ROW_SUM_WEIGHTS, OCTAVO_FORMAT_S8,                      \
-   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0}
+   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64}
 /* clang-format on */
 
 /** From text: a preset's name followed by any number of ",field=value" ("int8,smooth_q=off"). `recipe->struct_size`

@@ -21,8 +21,8 @@ enum class Format : std::uint8_t { input, f16, s8, s4, e4m3, e5m2 };
 /// none    no scale (codes are the rounded values)
 /// tensor  one per batch and head
 /// block   128 rows of Q, 64 of K (128 of both with FP8 codes); of V: one key block, all channels
-/// warp    32 rows of Q, 64 of K
-/// thread  SageAttention2's per-thread groups
+/// warp    one slice: q_group rows of Q (32), k_group of K (64)
+/// thread  SageAttention2's per-thread groups of such a slice: 8 of Q, 4 of K
 /// token   one row
 /// token_folded   one row of V, absorbed into P (the fold)
 /// channel        V: one column over all tokens
@@ -76,8 +76,9 @@ struct Recipe {
   bool channel_gains = false;    // divide V's channels by amax / (geometric mean of all amax) before the fold
   std::int32_t key_block = 128;  // keys of one step of the online softmax: a multiple of 16 in 16..4096
   Accumulator accumulator = Accumulator::f32;
-  bool two_level =
-      true;  // accumulators but f32: a fresh sum per key block, added to an f32 O; off: O is the accumulator
+  bool two_level = true;      // accumulators but f32: a fresh sum per key block joins an f32 O; off: O is the sum
+  std::int32_t q_group = 32;  // rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64
+  std::int32_t k_group = 64;  // keys in such a slice: 64 or 128 (SageAttention on Hopper: slices of 16 and 128)
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };

@@ -43,6 +43,9 @@ class Recipe:
         Representation of Q and K.
     q_scale, k_scale : {"none", "tensor", "block", "warp", "thread", "token"}
         Which elements of Q and of K share a scale (docs/quantization.md has pictures).
+    q_group, k_group : int
+        Slices of rows that groups per warp and per thread are cut from: 16, 32 or 64 queries, 64 or 128 keys. 16 and
+        128 are those of SageAttention's Hopper kernels.
     hadamard : bool
         Rotate Q and K over their channels; scores do not change (FlashAttention-3, arXiv 2407.08608, section 3.3).
     smooth_q, smooth_k, smooth_v : bool
@@ -92,6 +95,8 @@ class Recipe:
     scores: str
     q_scale: str
     k_scale: str
+    q_group: int
+    k_group: int
     hadamard: bool
     smooth_q: bool
     smooth_k: bool

@@ -99,6 +99,8 @@ Status read_recipe(const octavo_recipe_t* from, Recipe& to) {
   fields.read("recipe.accumulator", recipe.accumulator, Accumulator::sm80, to.accumulator);
   fields.read("recipe.two_level", recipe.two_level, to.two_level);
   to.v_range = recipe.v_range;
+  to.q_group = recipe.q_group;
+  to.k_group = recipe.k_group;
   return fields.status;
 }
 
@@ -122,7 +124,9 @@ octavo_recipe_t recipe_of(const Recipe& recipe) noexcept {
           .key_block = recipe.key_block,
           .accumulator = static_cast<std::int32_t>(recipe.accumulator),
           .two_level = recipe.two_level,
-          .v_range = recipe.v_range};
+          .v_range = recipe.v_range,
+          .q_group = recipe.q_group,
+          .k_group = recipe.k_group};
 }
 
 Status write_recipe(const Recipe& recipe, octavo_recipe_t* to) {

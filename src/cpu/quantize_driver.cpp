@@ -108,8 +108,7 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const Granularity granularity = problem.role == Role::q   ? recipe.q_scale
                                   : problem.role == Role::k ? recipe.k_scale
                                                             : recipe.v_scale;
-  const Format format = problem.role == Role::v ? recipe.values : recipe.scores;
-  plan.groups = laws::groups_of(problem.role, granularity, format, recipe.key_block);
+  plan.groups = laws::groups_of(problem.role, recipe);
   plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
   plan.zero_scale_of_zero =
       problem.role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);

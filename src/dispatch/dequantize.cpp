@@ -122,7 +122,7 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   problem.out = operand_of(out, x.layout);
   problem.role = x.role;
   problem.recipe = x.recipe;
-  task.groups = groups_of(x.recipe, x.role);
+  task.groups = laws::groups_of(x.role, x.recipe);
   if (problem.device.type == DeviceType::cuda) return run_on_device(problem, execution);
   runner_of(execution).run(
       axes.batch * axes.heads,

@@ -10,18 +10,25 @@ namespace {
 
 constexpr std::int64_t kMostDim = 576;
 
+// Groups in slices of Recipe::q_group or k_group rows.
+bool is_sliced(Granularity granularity) noexcept {
+  return granularity == Granularity::warp || granularity == Granularity::thread;
+}
+
 // The first field that the codes of `role` depend on and in which two recipes differ; empty when they agree.
 std::string_view differing_field(const Recipe& a, const Recipe& b, Role role) noexcept {
   switch (role) {
     case Role::q:
       if (a.scores != b.scores) return "scores";
       if (a.q_scale != b.q_scale) return "q_scale";
+      if (is_sliced(a.q_scale) && a.q_group != b.q_group) return "q_group";
       if (a.hadamard != b.hadamard) return "hadamard";
       if (a.smooth_q != b.smooth_q) return "smooth_q";
       return {};
     case Role::k:
       if (a.scores != b.scores) return "scores";
       if (a.k_scale != b.k_scale) return "k_scale";
+      if (is_sliced(a.k_scale) && a.k_group != b.k_group) return "k_group";
       if (a.hadamard != b.hadamard) return "hadamard";
       if (a.smooth_k != b.smooth_k) return "smooth_k";
       return {};
@@ -75,10 +82,6 @@ bool is_smoothed(const Recipe& recipe, Role role) noexcept {
   return role == Role::q ? recipe.smooth_q : role == Role::k ? recipe.smooth_k : recipe.smooth_v;
 }
 
-laws::Groups groups_of(const Recipe& recipe, Role role) noexcept {
-  return laws::groups_of(role, granularity_of(recipe, role), format_of(recipe, role), recipe.key_block);
-}
-
 std::optional<DType> code_dtype(const Recipe& recipe, Role role) noexcept {
   switch (format_of(recipe, role)) {
     case Format::s8:
@@ -115,7 +118,7 @@ std::int64_t SideShape::elements() const noexcept {
 }
 
 SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes) noexcept {
-  const laws::Groups groups = groups_of(recipe, role);
+  const laws::Groups groups = laws::groups_of(role, recipe);
   const std::int64_t row_groups = laws::row_groups(groups, axes.rows);
   switch (groups.granularity) {
     case Granularity::none:

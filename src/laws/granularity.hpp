@@ -1,6 +1,6 @@
 // Which elements share a scale: the group of a row, and how many groups there are. Codes stay in natural order; only
 // this geometry decides which scale belongs to them.
-//   tensor 1 | block, warp r / width | thread (SageAttention2 section 3.2): Q (r / W) * 8 + r % 8,
+//   tensor 1 | block r / width | warp Q r / W, K r / T | thread (SageAttention2 section 3.2): Q (r / W) * 8 + r % 8,
 //   K (r / T) * 4 + (r % 8) / 2 | token r | block_channel r / key block, once per channel | channel 1, once per channel
 #pragma once
 
@@ -15,35 +15,33 @@ namespace octavo::laws {
 constexpr std::int64_t kQueryBlock = 128;  // rows of Q that share a mean (smooth_q) and a block scale
 constexpr std::int64_t kKeyScaleBlock = 64;
 constexpr std::int64_t kFloat8KeyScaleBlock = 128;
-constexpr std::int64_t kWarpRows = 32;    // W: rows of Q a warp owns
-constexpr std::int64_t kThreadKeys = 64;  // T: keys of a tile
 
 // How the rows of one head fall into groups.
 struct Groups {
   Granularity granularity = Granularity::tensor;
   Role role = Role::q;
-  std::int64_t width = 1;  // rows of a block, W, T, or the key block
+  std::int64_t width = 1;  // rows of a block, W (Recipe::q_group), T (k_group), or the key block
 };
 
-// The geometry of the presets. `codes` is the format of the operand.
-OCTAVO_INLINE constexpr Groups groups_of(Role role, Granularity granularity, Format codes, std::int64_t key_block) {
+// The geometry of an operand's scales.
+OCTAVO_INLINE constexpr Groups groups_of(Role role, const Recipe& recipe) {
+  const Granularity granularity = role == Role::q ? recipe.q_scale : role == Role::k ? recipe.k_scale : recipe.v_scale;
+  const Format codes = role == Role::v ? recipe.values : recipe.scores;
   Groups groups{granularity, role, 1};
   const bool float8 = codes == Format::e4m3 || codes == Format::e5m2;
   switch (granularity) {
     case Granularity::block:
       groups.width = role == Role::q   ? kQueryBlock
-                     : role == Role::v ? key_block
+                     : role == Role::v ? recipe.key_block
                      : float8          ? kFloat8KeyScaleBlock
                                        : kKeyScaleBlock;
       break;
     case Granularity::warp:
-      groups.width = role == Role::q ? kWarpRows : kKeyScaleBlock;
-      break;
     case Granularity::thread:
-      groups.width = role == Role::q ? kWarpRows : kThreadKeys;
+      groups.width = role == Role::q ? recipe.q_group : recipe.k_group;
       break;
     case Granularity::block_channel:
-      groups.width = key_block;
+      groups.width = recipe.key_block;
       break;
     default:
       break;

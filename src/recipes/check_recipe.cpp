@@ -1,5 +1,7 @@
 // Which compositions have a meaning, with the reason where one has none.
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "core/text.hpp"
 #include "octavo/recipe.hpp"
@@ -89,6 +91,26 @@ Status check_scores(const Recipe& recipe) {
     }
   }
   return {};
+}
+
+// Slices of rows that groups per warp and per thread are cut from.
+Status check_groups(const Recipe& recipe) {
+  const auto check = [&](std::string_view scale_field, Granularity scale, std::string_view field, std::int32_t rows,
+                         std::int32_t usual, std::initializer_list<std::int32_t> allowed) -> Status {
+    if (std::find(allowed.begin(), allowed.end(), rows) == allowed.end()) {
+      std::string list;
+      for (std::int32_t value : allowed) list += text(list.empty() ? "" : ", ", value);
+      return refuse(said(recipe, field), " is no slice of per-warp and per-thread groups; allowed: ", list);
+    }
+    if (rows != usual && scale != Granularity::warp && scale != Granularity::thread) {
+      return refuse(said(recipe, field), " has no meaning with ", said(recipe, scale_field),
+                    ", which has no slices; use ", field, "=", usual, ", or ", scale_field, "=warp or thread");
+    }
+    return {};
+  };
+  const Recipe usual;
+  Status status = check("q_scale", recipe.q_scale, "q_group", recipe.q_group, usual.q_group, {16, 32, 64});
+  return status.ok() ? check("k_scale", recipe.k_scale, "k_group", recipe.k_group, usual.k_group, {64, 128}) : status;
 }
 
 Status check_weights(const Recipe& recipe) {
@@ -206,7 +228,7 @@ Status check_accumulator(const Recipe& recipe) {
 }  // namespace
 
 Status check_recipe(const Recipe& recipe) {
-  for (auto* check : {check_words, check_scores, check_weights, check_values, check_accumulator}) {
+  for (auto* check : {check_words, check_scores, check_groups, check_weights, check_values, check_accumulator}) {
     Status status = check(recipe);
     if (!status.ok()) return status;
   }

@@ -118,6 +118,8 @@ constexpr Field kFields[] = {
     field<&Recipe::scores>("scores"),
     field<&Recipe::q_scale>("q_scale"),
     field<&Recipe::k_scale>("k_scale"),
+    field<&Recipe::q_group>("q_group"),
+    field<&Recipe::k_group>("k_group"),
     field<&Recipe::hadamard>("hadamard"),
     field<&Recipe::smooth_q>("smooth_q"),
     field<&Recipe::smooth_k>("smooth_k"),

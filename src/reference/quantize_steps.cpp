@@ -150,7 +150,7 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
       subtract_means(q, first, rows, means.row(block));
     }
   }
-  const laws::Groups groups = laws::groups_of(Role::q, recipe.q_scale, recipe.scores, recipe.key_block);
+  const laws::Groups groups = laws::groups_of(Role::q, recipe);
   QuantizedRows result =
       wide ? round_rows(q, Format::s8, groups, laws::kRangeWide) : round_rows(q, recipe.scores, groups);
   result.means = std::move(means);
@@ -168,8 +168,7 @@ QuantizedRows quantize_k(Matrix k, const Recipe& recipe) {
     std::copy(mean.begin(), mean.end(), means.row(0));
     subtract_means(k, 0, k.rows, means.row(0));
   }
-  QuantizedRows result =
-      round_rows(k, recipe.scores, laws::groups_of(Role::k, recipe.k_scale, recipe.scores, recipe.key_block));
+  QuantizedRows result = round_rows(k, recipe.scores, laws::groups_of(Role::k, recipe));
   result.means = std::move(means);
   result.finite = finite_rows(k, result.scales);
   result.floats = std::move(k);
@@ -200,8 +199,7 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
     for (float& x : v.data) x /= divisor;
   }
   QuantizedRows result =
-      round_rows(v, recipe.values, laws::groups_of(Role::v, recipe.v_scale, recipe.values, recipe.key_block),
-                 static_cast<float>(recipe.v_range));
+      round_rows(v, recipe.values, laws::groups_of(Role::v, recipe), static_cast<float>(recipe.v_range));
   result.means = std::move(means);
   result.gains = std::move(gains);
   result.value_divisor = divisor;
@@ -210,11 +208,9 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
 
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
                          std::int64_t heads, std::int64_t rows, std::int64_t dim) {
-  const Granularity granularity = role == Role::q ? recipe.q_scale : role == Role::k ? recipe.k_scale : recipe.v_scale;
-  const Format format = role == Role::v ? recipe.values : recipe.scores;
   QuantizedRows result;
   result.codes = load_rows(operand, b, h, 0, rows, dim);
-  result.scales = {laws::groups_of(role, granularity, format, recipe.key_block), dim, {}};
+  result.scales = {laws::groups_of(role, recipe), dim, {}};
   const std::int64_t head = b * heads + h;
   if (operand.scales != nullptr) {
     const float* first = operand.scales + head * operand.scales_per_head;

@@ -94,6 +94,40 @@ static void test_attention(void) {
   octavo_quantized_free(v);
 }
 
+/* Every preset, without Q's mean, gives the same O for codes as for the floats they were made of. */
+static void test_every_preset(void) {
+  static float expected[sizeof c.out / sizeof c.out[0]];
+  size_t i;
+  int quantized = 0;
+  for (i = 0; i < octavo_recipe_count(); ++i) {
+    octavo_quantized_t *q = NULL, *k = NULL, *v = NULL;
+    make_call(&c);
+    CHECK_OK(octavo_recipe_parse(octavo_recipe_name(i), &c.recipe));
+    c.recipe.smooth_q = 0;
+    CHECK_OK(run(&c));
+    memcpy(expected, c.out, sizeof expected);
+    wipe(&c);
+    if (octavo_quantize(&c.tq, OCTAVO_ROLE_Q, &c.recipe, OCTAVO_NHD, NULL, &q) == OCTAVO_OK) {
+      CHECK_OK(octavo_quantize(&c.tk, OCTAVO_ROLE_K, &c.recipe, OCTAVO_NHD, NULL, &k));
+      c.inputs.q = c.inputs.k = NULL;
+      c.inputs.quantized_q = octavo_quantized_view(q);
+      c.inputs.quantized_k = octavo_quantized_view(k);
+      ++quantized;
+    }
+    if (octavo_quantize(&c.tv, OCTAVO_ROLE_V, &c.recipe, OCTAVO_NHD, NULL, &v) == OCTAVO_OK) {
+      c.inputs.v = NULL;
+      c.inputs.quantized_v = octavo_quantized_view(v);
+      ++quantized;
+    }
+    CHECK_OK(run(&c));
+    CHECK(memcmp(expected, c.out, sizeof expected) == 0);
+    octavo_quantized_free(q);
+    octavo_quantized_free(k);
+    octavo_quantized_free(v);
+  }
+  CHECK(quantized >= 30);
+}
+
 /* The program's own codes: V [B, N, Hkv, Dv] with one scale a head, everything else exact. */
 static void test_own_codes(void) {
   static signed char codes[kB * kN * kHkv * kDv];
@@ -156,6 +190,7 @@ int main(void) {
   test_round_trip();
   test_refusals();
   test_attention();
+  test_every_preset();
   test_own_codes();
   return report();
 }

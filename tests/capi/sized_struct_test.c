@@ -154,6 +154,18 @@ static void test_recipe(void) {
   CHECK_ERROR(octavo_recipe_set(&recipe, "v_range", "2.25"), OCTAVO_UNIMPLEMENTED, "struct_size");
   CHECK(recipe.v_range == 99);
 
+  /* From before the slices of groups: they are 32 and 64. */
+  recipe = expected;
+  recipe.struct_size = offsetof(octavo_recipe_t, q_group);
+  recipe.q_group = recipe.k_group = 7;
+  CHECK_OK(octavo_recipe_check(&recipe));
+  CHECK_OK(octavo_recipe_parse("sage2pp", &recipe));
+  CHECK(recipe.v_range == 2.25 && recipe.q_group == 7);
+  CHECK_ERROR(octavo_recipe_parse("sage2pp,q_group=16", &recipe), OCTAVO_UNIMPLEMENTED, "struct_size");
+  recipe = expected;
+  CHECK_OK(octavo_recipe_parse("sage2pp,q_group=16,k_group=128", &recipe));
+  CHECK(recipe.q_group == 16 && recipe.k_group == 128);
+
   later.known = expected;
   later.known.struct_size = sizeof later;
   later.more = 17;

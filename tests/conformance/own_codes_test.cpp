@@ -9,19 +9,21 @@
 namespace octavo::test {
 namespace {
 
-// s8 codes [1, rows, 1, dim] with one scale a token.
+// s8 codes [1, rows, 1, dim] with one scale a token, or as many as `groups` has.
 struct Codes {
   std::vector<std::int8_t> bytes;
   std::vector<float> scales;
   QuantizedView view;
 
-  Codes(const Recipe& recipe, Role role, std::int64_t rows, std::int64_t dim, std::uint32_t seed) {
+  Codes(const Recipe& recipe, Role role, std::int64_t rows, std::int64_t dim, std::uint32_t seed,
+        std::int64_t groups = 0) {
     std::mt19937 random(seed);
     for (std::int64_t i = 0; i < rows * dim; ++i)
       bytes.push_back(static_cast<std::int8_t>(random() % 3 == 0 ? -128 : static_cast<int>(random() % 256) - 128));
-    for (std::int64_t i = 0; i < rows; ++i) scales.push_back(0.01f * static_cast<float>(1 + random() % 3));
+    if (groups == 0) groups = rows;
+    for (std::int64_t i = 0; i < groups; ++i) scales.push_back(0.01f * static_cast<float>(1 + random() % 3));
     view.codes = {bytes.data(), DType::s8, {1, rows, 1, dim}};
-    view.scales = {scales.data(), DType::f32, {1, 1, rows}};
+    view.scales = {scales.data(), DType::f32, {1, 1, groups}};
     view.role = role;
     view.rotated = false;
     view.recipe = recipe;
@@ -63,6 +65,51 @@ TEST(OwnCodes, TheWholeRange) {
     inputs.quantized_k = &k.view;
     inputs.quantized_v = &v.view;
     expect_agreement(inputs, recipe, kM);
+  }
+}
+
+// Groups per thread, of SageAttention's Hopper kernels (slices of 16 queries and 128 keys) and of its others: each row
+// gets the scale that its lane had there, so that codes made by them mean here what they meant there.
+TEST(OwnCodes, GroupsOfALane) {
+  constexpr std::int64_t kM = 75;
+  for (const auto& [w, t] : {std::pair{16, 128}, {32, 64}, {64, 64}, {16, 64}}) {
+    const std::string slices = ",q_group=" + std::to_string(w) + ",k_group=" + std::to_string(t);
+    const Recipe recipe = recipe_of("int8_block,hadamard=off,smooth_k=off,v_scale=token_folded" + slices);
+    const Codes q(recipe, Role::q, kM, kD, 5, (kM + w - 1) / w * 8),
+        k(recipe, Role::k, kN, kD, 6, (kN + t - 1) / t * 4);
+    const Codes v(recipe, Role::v, kN, kD, 7);
+    AttentionInputs inputs;
+    inputs.quantized_q = &q.view;
+    inputs.quantized_k = &k.view;
+    inputs.quantized_v = &v.view;
+    expect_agreement(inputs, recipe, kM);
+
+    // The same with one scale a token: that of warp r / W, lane r % 8 of Q, of tile r / T, lane r % 8 / 2 of K.
+    const Recipe by_token = recipe_of("int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
+    std::vector<float> q_scales, k_scales;
+    for (std::int64_t r = 0; r < kM; ++r) q_scales.push_back(q.scales[static_cast<std::size_t>(r / w * 8 + r % 8)]);
+    for (std::int64_t r = 0; r < kN; ++r) k_scales.push_back(k.scales[static_cast<std::size_t>(r / t * 4 + r % 8 / 2)]);
+    QuantizedView views[] = {q.view, k.view, v.view};
+    views[0].scales = {q_scales.data(), DType::f32, {1, 1, kM}};
+    views[1].scales = {k_scales.data(), DType::f32, {1, 1, kN}};
+    for (QuantizedView& view : views) view.recipe = by_token;
+    std::vector<float> out(kM * kD), expected(out.size());
+    Execution execution;
+    execution.implementation = "reference";
+    AttentionParams params;
+    params.recipe = recipe;
+    inputs.out = {out.data(), DType::f32, {1, kM, 1, kD}};
+    ASSERT_TRUE(attention(inputs, params, execution).ok());
+    params.recipe = by_token;
+    inputs.quantized_q = &views[0], inputs.quantized_k = &views[1], inputs.quantized_v = &views[2];
+    inputs.out.data = expected.data();
+    ASSERT_TRUE(attention(inputs, params, execution).ok());
+    EXPECT_EQ(out, expected) << slices;
+    // Codes of other slices are not taken for these.
+    inputs.quantized_q = &q.view, inputs.quantized_k = &k.view, inputs.quantized_v = &v.view;
+    params.recipe = recipe_of(to_string(recipe) + ",q_group=" + (w == 32 ? "16" : "32"));
+    const Status refused = attention(inputs, params, execution);
+    EXPECT_NE(refused.message().find("q_group"), std::string::npos) << refused.message();
   }
 }
 

@@ -9,7 +9,10 @@ namespace octavo::laws {
 namespace {
 
 Groups preset(Role role, Granularity granularity, Format codes = Format::s8) {
-  return groups_of(role, granularity, codes, 128);
+  Recipe recipe;
+  recipe.scores = recipe.values = codes;
+  recipe.q_scale = recipe.k_scale = recipe.v_scale = granularity;
+  return groups_of(role, recipe);
 }
 
 TEST(Granularity, GroupsLieWithinTheirCount) {
@@ -34,7 +37,10 @@ TEST(Granularity, BlockSizes) {
   EXPECT_EQ(row_groups(preset(Role::k, Granularity::block, Format::e4m3), 129), 2);
   EXPECT_EQ(row_groups(preset(Role::q, Granularity::warp), 129), 5);
   EXPECT_EQ(row_groups(preset(Role::k, Granularity::warp), 129), 3);
-  EXPECT_EQ(row_groups(groups_of(Role::v, Granularity::block_channel, Format::s8, 48), 97), 3);
+  Recipe recipe;
+  recipe.v_scale = Granularity::block_channel;
+  recipe.key_block = 48;
+  EXPECT_EQ(row_groups(groups_of(Role::v, recipe), 97), 3);
   EXPECT_EQ(row_groups(preset(Role::q, Granularity::none), 5), 0);
   EXPECT_EQ(scales_per_head(preset(Role::v, Granularity::channel), 500, 40), 40);
   EXPECT_EQ(scales_per_head(preset(Role::v, Granularity::block_channel), 129, 40), 80);
@@ -61,6 +67,33 @@ TEST(Granularity, ThreadGroupsAreTheRowsOfALane) {
     }
   }
   EXPECT_EQ(row_groups(k, 65), 8);
+}
+
+// SageAttention's kernels for Hopper: a warp owns 16 rows, a tile has 128 keys.
+TEST(Granularity, ThreadGroupsOfOtherSlices) {
+  Recipe recipe;
+  recipe.q_scale = recipe.k_scale = Granularity::thread;
+  recipe.q_group = 16;
+  recipe.k_group = 128;
+  const Groups q = groups_of(Role::q, recipe), k = groups_of(Role::k, recipe);
+  EXPECT_EQ(row_groups(q, 64), 32);
+  EXPECT_EQ(row_groups(q, 65), 40);
+  for (std::int64_t warp = 0; warp < 4; ++warp) {
+    for (std::int64_t t = 0; t < 8; ++t) {
+      EXPECT_EQ(group_of_row(q, warp * 16 + t), warp * 8 + t);
+      EXPECT_EQ(group_of_row(q, warp * 16 + t + 8), warp * 8 + t);
+    }
+  }
+  EXPECT_EQ(row_groups(k, 129), 8);
+  for (std::int64_t i = 0; i < 16; ++i) {
+    for (std::int64_t u = 0; u < 4; ++u) {
+      EXPECT_EQ(group_of_row(k, 128 + 8 * i + 2 * u), 4 + u);
+      EXPECT_EQ(group_of_row(k, 128 + 8 * i + 2 * u + 1), 4 + u);
+    }
+  }
+  recipe.q_scale = recipe.k_scale = Granularity::warp;
+  EXPECT_EQ(row_groups(groups_of(Role::q, recipe), 129), 9);
+  EXPECT_EQ(row_groups(groups_of(Role::k, recipe), 129), 2);
 }
 
 }  // namespace

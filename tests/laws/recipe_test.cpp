@@ -69,7 +69,7 @@ TEST(Recipe, GrammarOfTheCommandLine) {
 }
 
 TEST(Recipe, EveryFieldReadsWhatItWrites) {
-  EXPECT_EQ(recipe_fields().size(), 19u);
+  EXPECT_EQ(recipe_fields().size(), 21u);
   for (const RecipeInfo& info : recipes()) {
     Recipe copy;
     for (std::string_view field : recipe_fields()) {
@@ -130,6 +130,10 @@ TEST(Recipe, ContradictionsAreRefusedWithAReason) {
                            "sage2_8b,v_scale=token,accumulator=sm90",
                            "exact,smooth_k=on,accumulator=sm80",
                            "exact,hadamard_v=on,accumulator=sm80",
+                           "sage2_8b,q_group=24",
+                           "sage2_8b,k_group=32",
+                           "int8,q_group=16",
+                           "sage1,k_group=128",
                            "sage2_8b,p_reference=block,accumulator=sm89,two_level=off"}) {
     Result<Recipe> recipe = parse_recipe(text);
     ASSERT_FALSE(recipe.ok()) << text;
@@ -143,7 +147,8 @@ TEST(Recipe, CompositionsStayPossible) {
        {"int_flash,smooth_k=on,hadamard=on", "int8,q_scale=block,k_scale=warp", "sage2_8b,smooth_v=on",
         "int8,channel_gains=on", "int8,v_scale=token", "int8_block,v_scale=block", "sage1,key_block=64,accumulator=f16",
         "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off", "sage1,accumulator=sm80",
-        "exact,accumulator=sm80", "int8,scores=e4m3,accumulator=sm89", "fa3_fp8,accumulator=sm100,two_level=off"}) {
+        "exact,accumulator=sm80", "int8_block,q_group=16,k_group=128", "sage1,q_scale=warp,q_group=64",
+        "int8,scores=e4m3,accumulator=sm89", "fa3_fp8,accumulator=sm100,two_level=off"}) {
     EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
   }
 }

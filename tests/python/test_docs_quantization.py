@@ -72,6 +72,74 @@ def test_bytes(page, name, recipe, role):
         assert mean.shape == made.mean.shape and mean.tobytes() == made.mean.tobytes()
 
 
+def words(recipe, role):
+    """What the page's quantizer has to be told of a recipe's operand; None: it has no codes."""
+    form, granularity = (recipe.values, recipe.v_scale) if role == "v" else (recipe.scores, getattr(recipe, f"{role}_scale"))
+    if form in ("input", "f16"):
+        return None
+    return {
+        "form": form,
+        "granularity": granularity,
+        "rotated": recipe.hadamard_v if role == "v" else recipe.hadamard,
+        "smoothed": getattr(recipe, f"smooth_{role}"),
+        "key_block": recipe.key_block,
+        "W": recipe.q_group,
+        "T": recipe.k_group,
+        "largest": recipe.v_range if role == "v" and recipe.v_range else None,
+    }
+
+
+def geometries():
+    """Every granularity of every operand in every format, and the geometry's other parameters."""
+    plain = "int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
+    slices = {"warp": ("", ",q_group=16,k_group=128", ",q_group=64,k_group=64"), "thread": ("", ",q_group=16,k_group=128")}
+    for form in ("s8", "s4", "e4m3", "e5m2"):
+        for granularity in ("tensor", "block", "warp", "thread", "token") + (("none",) if form[0] == "e" else ()):
+            for more in slices.get(granularity, ("",)):
+                yield f"{plain},scores={form},q_scale={granularity},k_scale={granularity}{more}", "qk"
+        folds = ("tensor", "block", "token", "token_folded", "channel", "block_channel")
+        for granularity in folds + (("none",) if form[0] == "e" else ()):
+            yield f"{plain},values={form},v_scale={granularity}", "v"
+            yield f"{plain},values={form},v_scale={granularity},key_block=64,hadamard_v=on", "v"
+    yield f"{plain},v_scale=channel,smooth_v=on,v_range=100", "v"
+    yield f"{plain},values=e4m3,v_scale=channel,v_range=4.5", "v"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("recipe, roles", [*geometries(), *((name, "qkv") for name in octavo.recipes())])
+def test_every_geometry_and_every_preset(page, recipe, roles):
+    recipe = octavo.recipe(recipe)
+    for role in roles:
+        if (told := words(recipe, role)) is None:
+            continue
+        for name in ("129 rows of 128", "300 rows of 15", "33 rows of 7", "zero rows and a zero channel", "large", "bf16"):
+            codes, scales, mean = page["quantize"](INPUTS[name], role, **told)
+            made = octavo.quantize(INPUTS[name], role=role, recipe=recipe)
+            assert codes.tobytes() == np.ascontiguousarray(made.codes).tobytes(), name
+            for own, theirs in ((scales, made.scales), (mean, made.mean)):
+                assert (own is None) == (theirs is None), name
+                assert own is None or (own.shape == theirs.shape and own.tobytes() == theirs.tobytes()), name
+
+
+@pytest.mark.parametrize("recipe", sorted(octavo.recipes()))
+def test_codes_made_from_the_page_give_the_bits_of_floats(page, recipe):
+    """Handed over instead of floats, on every implementation. Without Q's mean: its correction takes K before rounding."""
+    recipe = octavo.recipe(recipe).replace(smooth_q=False)
+    rng = np.random.default_rng(5)
+    floats = [rng.standard_normal((2, rows, heads, 40), dtype=np.float32) for rows, heads in ((70, 4), (200, 2), (200, 2))]
+    operands = []
+    for role, x in zip("qkv", floats):
+        if (told := words(recipe, role)) is None:
+            operands.append(x)
+            continue
+        codes, scales, mean = page["quantize"](x, role, **told)
+        operands.append(octavo.Quantized(codes, scales, role=role, recipe=recipe, mean=mean))
+    for implementation in (each["name"] for each in octavo.info()["implementations"] if each["supported"]):
+        with octavo.implementation(implementation):
+            o = octavo.attention(*floats, recipe=recipe, causal=True)
+            assert o.tobytes() == octavo.attention(*operands, recipe=recipe, causal=True).tobytes(), implementation
+
+
 @pytest.mark.parametrize("implementation", ["scalar", "reference"])
 @pytest.mark.parametrize("recipe", PRESETS)
 def test_every_implementation_makes_these_bytes(page, recipe, implementation):

@@ -29,8 +29,7 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
   const float* key_mean = mean_of_keys(head_at(call, b, kv_head));
   float* means = part<float>(thread, plan.thread.mean);
   float* correction = part<float>(thread, plan.thread.correction);
-  const laws::Groups groups =
-      laws::groups_of(Role::k, problem.recipe.k_scale, problem.recipe.scores, problem.recipe.key_block);
+  const laws::Groups groups = laws::groups_of(Role::k, problem.recipe);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, dim);
   float constant[kMaxQueryBlocks];

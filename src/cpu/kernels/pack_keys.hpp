@@ -38,8 +38,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   const Sequence rows = sequence_at(call, b)->rows;
   const std::int64_t dim = problem.head_dim, width = plan.k_width, first = i * plan.key_block;
   const std::int64_t end = first + plan.key_block;
-  const laws::Groups groups =
-      laws::groups_of(Role::k, problem.recipe.k_scale, problem.recipe.scores, problem.recipe.key_block);
+  const laws::Groups groups = laws::groups_of(Role::k, problem.recipe);
   const std::int64_t batch_head = b * problem.kv_heads + kv_head;
   float* factor = part<float>(block, plan.block.key_factor);
   float* addend = part<float>(block, plan.block.key_addend);

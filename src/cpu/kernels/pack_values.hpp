@@ -143,16 +143,15 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   const std::int64_t first = i * plan.key_block, left = rows.k_rows - first;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
-  const ValueRows values{
-      &plan,
-      rows,
-      b,
-      kv_head,
-      first,
-      left < plan.key_block ? left : plan.key_block,
-      laws::groups_of(Role::v, problem.recipe.v_scale, problem.recipe.values, problem.recipe.key_block),
-      value_vectors(call, head_at(call, b, kv_head)),
-      signs};
+  const ValueRows values{&plan,
+                         rows,
+                         b,
+                         kv_head,
+                         first,
+                         left < plan.key_block ? left : plan.key_block,
+                         laws::groups_of(Role::v, problem.recipe),
+                         value_vectors(call, head_at(call, b, kv_head)),
+                         signs};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.minus_128_in_values = false;
   alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];

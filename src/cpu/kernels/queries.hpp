@@ -120,8 +120,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
   const Problem& problem = *plan.problem;
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
-  const laws::Groups groups =
-      laws::groups_of(Role::q, problem.recipe.q_scale, problem.recipe.scores, problem.recipe.key_block);
+  const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
   RowScales scales(groups, wide ? laws::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
   const std::int64_t stretch = scales.stretch(), last = first + count;
@@ -172,8 +171,7 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
   const Operand& q = problem.q;
   const std::int64_t dim = problem.head_dim, batch_head = rows.b * problem.q_heads + rows.head;
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
-  const laws::Groups groups =
-      laws::groups_of(Role::q, problem.recipe.q_scale, problem.recipe.scores, problem.recipe.key_block);
+  const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
   if (q.mean != nullptr) {
     const float* given = q.mean + batch_head * q.means_per_head + rows.block_first / kQueryBlock * dim;
     for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
