@@ -66,7 +66,7 @@ struct Recipe {
   bool smooth_k = true;   // subtract K's mean over the tokens; softmax does not change (SageAttention section 4.2)
   bool smooth_v = false;  // subtract V's mean over the tokens, added back to O (SageAttention2 section 3.4)
   WeightFormat p = WeightFormat::u8;
-  std::int32_t p_range = 255;  // R of an integer P, the static factor of a float one; 1 to what p can hold
+  std::int32_t p_range = 255;  // R of an integer P, the static factor of a float one (a number of its format); from 1
   MaximumReference p_reference = MaximumReference::block;
   RowSum row_sum = RowSum::weights;
   Format values = Format::s8;

@@ -54,7 +54,7 @@ class Recipe:
     p : {"u8", "s8", "u16", "e4m3", "e5m2", "f16", "input"}
         Representation of the weights.
     p_range : int
-        Largest code of an integer P, the static factor of a float one; 1 to what `p` can hold.
+        Largest code of an integer P, the static factor of a float one (a number of that format); 1 to what `p` holds.
     p_reference : {"block", "running"}
         Which row maximum the codes of P are relative to: the key block's own, or the running one (INT-FlashAttention,
         arXiv 2409.16997, algorithm 1), with which the error grows with the number of keys.

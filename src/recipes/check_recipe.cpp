@@ -3,6 +3,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "core/float_types.hpp"
 #include "core/text.hpp"
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
@@ -63,6 +64,20 @@ int largest_weight(WeightFormat format) {
   return 0;
 }
 
+// What a float P makes of a number.
+float rounded_weight(WeightFormat format, float x) {
+  switch (format) {
+    case WeightFormat::f16:
+      return f16_to_f32(f32_to_f16(x));
+    case WeightFormat::e4m3:
+      return e4m3_to_f32(f32_to_e4m3(x));
+    case WeightFormat::e5m2:
+      return e5m2_to_f32(f32_to_e5m2(x));
+    default:
+      return x;
+  }
+}
+
 Status check_words(const Recipe& recipe) {
   Recipe copy;
   for (const grammar::Field& field : grammar::fields()) {
@@ -117,6 +132,12 @@ Status check_weights(const Recipe& recipe) {
   const int largest = largest_weight(recipe.p);
   if (recipe.p_range < 1 || recipe.p_range > largest) {
     return refuse(said(recipe, "p_range"), " is outside 1..", largest, ", which ", said(recipe, "p"), " can hold");
+  }
+  // Kernels add log2 of it to the exponent: between two numbers of the format, the last bit would decide which it is.
+  if (rounded_weight(recipe.p, static_cast<float>(recipe.p_range)) != static_cast<float>(recipe.p_range)) {
+    return refuse(said(recipe, "p_range"), " is no number of ", said(recipe, "p"),
+                  ": a weight of 1 would be rounded, to either side; next to it lie ",
+                  rounded_weight(recipe.p, static_cast<float>(recipe.p_range)), " and powers of two");
   }
   if (recipe.row_sum == RowSum::codes && recipe.v_scale == Granularity::token_folded) {
     return refuse("row_sum=codes contradicts v_scale=token_folded: folded codes hold p times the scale of V");
