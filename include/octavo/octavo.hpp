@@ -2,6 +2,7 @@
 #pragma once
 
 #include "octavo/attention.hpp"
+#include "octavo/device.hpp"
 #include "octavo/execution.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/merge.hpp"

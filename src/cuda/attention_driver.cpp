@@ -1,0 +1,505 @@
+// The life of a call on a device: what the kernels support, where everything lies in scratch memory, and the launches:
+//   sums -> means of K and V | ranges of whole tensors | blocks of K, V and Q packed | the fold's vectors |
+//   for each chunk of query blocks: smooth_q's correction, attention
+// The host reads no length: grids come from the tensors' extents, and kernels find their sequence.
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <string>
+
+#include "core/text.hpp"
+#include "cuda/attention_params.hpp"
+#include "cuda/implementation.hpp"
+#include "cuda/kernels/attention_shape.hpp"
+#include "cuda/launch.hpp"
+#include "cuda/quantize_params.hpp"
+#include "cuda/tile_config.hpp"
+#include "laws/query_width.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
+
+// Formats of the packed operands; a recipe that supports() takes has one.
+PackedFormat packed_format(Format format, DType input) {
+  if (is_integer(format)) return PackedFormat::s8;
+  if (format == Format::f16) return PackedFormat::f16;
+  return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
+}
+
+DeviceIntegers device_integers(const IntegerArray& from) { return {from.data, from.stride, from.dtype == DType::s64}; }
+DeviceTensor device_tensor(const Broadcast& from) {
+  DeviceTensor to;
+  to.data = from.data;
+  to.dtype = from.dtype;
+  std::copy(from.strides.begin(), from.strides.end(), to.strides);
+  return to;
+}
+
+// What a call means for the kernels, and its scratch memory; made twice, first without memory, to count.
+struct Plan {
+  explicit Plan(const Problem& its, std::byte* workspace);
+
+  const Problem& problem;
+  const Recipe& recipe;
+  std::int32_t dim = 0;
+  PackedFormat scores{}, values{};
+  bool fold = false, smooth_k = false, smooth_v = false, corrects = false, wide = false, owes_constant = false;
+  bool divides_v = false, k_ranges = false, q_ranges = false, v_ranges = false;
+  Granularity v_granularity = Granularity::none;  // none: the values as they are
+  DeviceSequences queries, keys;
+  Chunk chunk;  // the largest; `blocks` and `heads` are its steps
+
+  // Parts of the workspace. What starts at zero comes first.
+  std::uint32_t* zeroed = nullptr;
+  std::int64_t zeroed_count = 0;
+  RangeArrays q_range, k_range, v_range;
+  std::uint32_t* largest = nullptr;
+  float *k_sums = nullptr, *v_sums = nullptr, *k_mean = nullptr, *v_mean = nullptr, *q_mean = nullptr;
+  std::uint8_t *q_codes = nullptr, *q_low = nullptr, *k_codes = nullptr, *v_codes = nullptr;
+  float *q_factor = nullptr, *q_constant = nullptr, *k_factor = nullptr, *k_addend = nullptr, *k_inverse = nullptr;
+  float *k_fold = nullptr, *token_scale = nullptr, *column_scale = nullptr, *output_factor = nullptr;
+  float *output_addend = nullptr, *means_back = nullptr, *mean_constant = nullptr, *correction = nullptr;
+  std::size_t bytes = 0;
+
+  bool slots() const { return values == PackedFormat::s8; }
+  std::int64_t query_blocks() const { return grid_of(queries)[0]; }
+  std::int64_t key_blocks() const { return grid_of(keys)[0]; }
+  std::int64_t batches() const { return problem.packed() ? 1 : problem.batch; }
+
+ private:
+  void choose_steps();
+  void choose_chunk();
+  void lay_out(std::byte* workspace);
+};
+
+Plan::Plan(const Problem& its, std::byte* workspace) : problem(its), recipe(its.recipe) {
+  dim = packed_dim(problem.head_dim, problem.value_dim);
+  scores = packed_format(recipe.scores, problem.q.dtype);
+  values = packed_format(recipe.values, problem.v.dtype);
+  queries.count = keys.count = problem.batch;
+  queries.heads = problem.q_heads, keys.heads = problem.kv_heads;
+  queries.rows = problem.q_rows, keys.rows = problem.k_rows;
+  queries.cu_seqlens = device_integers(problem.cu_seqlens_q);
+  keys.cu_seqlens = device_integers(problem.cu_seqlens_k);
+  keys.lens = device_integers(problem.kv_lens);
+  const bool packed = problem.packed();
+  queries.grid =
+      packed ? grid_of_packed(problem.batch, problem.q_rows) : grid_of_batch(problem.q_heads, problem.q_rows);
+  keys.grid = packed ? grid_of_packed(problem.batch, problem.k_rows) : grid_of_batch(problem.kv_heads, problem.k_rows);
+  choose_steps();
+  choose_chunk();
+  lay_out(workspace);
+}
+
+void Plan::choose_steps() {
+  const bool integer_scores = is_integer(recipe.scores), integer_values = is_integer(recipe.values);
+  fold = recipe.v_scale == Granularity::token_folded;
+  smooth_k = integer_scores && recipe.smooth_k;
+  smooth_v = recipe.smooth_v;
+  corrects = problem.q.quantized ? problem.q.mean != nullptr : integer_scores && recipe.smooth_q;
+  wide = !problem.q.quantized && integer_scores && laws::query_is_wide(recipe, 1);
+  owes_constant = smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
+  divides_v = recipe.values == Format::f16;
+  v_granularity = integer_values ? recipe.v_scale : Granularity::none;
+  q_ranges = integer_scores && !problem.q.quantized && recipe.q_scale == Granularity::tensor;
+  k_ranges = integer_scores && !problem.k.quantized && recipe.k_scale == Granularity::tensor;
+  v_ranges = !problem.v.quantized &&
+             (divides_v || v_granularity == Granularity::tensor || v_granularity == Granularity::channel);
+}
+
+// As many query blocks as the correction's memory has room for: of all heads, else of some.
+void Plan::choose_chunk() {
+  chunk.batches = batches();
+  chunk.heads = problem.q_heads;
+  chunk.blocks = query_blocks();
+  if (!corrects) return;
+  const auto row_bytes = static_cast<std::size_t>(std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4);
+  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(kCorrectionBytes / row_bytes, 1));
+  chunk.batches = std::min(chunk.batches, rows);
+  chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
+  chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
+}
+
+void Plan::lay_out(std::byte* workspace) {
+  const std::int64_t q_heads = problem.batch * problem.q_heads, kv_heads = problem.batch * problem.kv_heads;
+  const std::int64_t q_blocks = batches() * problem.q_heads * query_blocks();
+  const std::int64_t k_blocks = batches() * problem.kv_heads * key_blocks();
+  const std::int64_t head_dim = problem.head_dim, value_dim = problem.value_dim;
+  const std::int64_t v_count = v_granularity == Granularity::channel ? kv_heads * value_dim : kv_heads;
+  Parts parts(workspace);
+
+  const std::int64_t of_q = q_ranges ? q_heads : 0, of_k = k_ranges ? kv_heads : 0, of_v = v_ranges ? v_count : 0;
+  zeroed_count = 2 * (of_q + of_k + of_v) + (fold ? kv_heads : 0);
+  zeroed = parts.take<std::uint32_t>(zeroed_count);
+  std::uint32_t* next = zeroed;
+  const auto take = [&](std::int64_t count) {
+    std::uint32_t* const part = next;
+    if (next != nullptr) next += count;
+    return count > 0 ? part : nullptr;
+  };
+  q_range = {take(of_q), take(of_q)};
+  k_range = {take(of_k), take(of_k)};
+  v_range = {take(of_v), take(of_v)};
+  largest = take(fold ? kv_heads : 0);
+
+  const bool own_k_mean = smooth_k && !problem.k.quantized, own_v_mean = smooth_v && !problem.v.quantized;
+  const bool own_q_mean = corrects && !problem.q.quantized;
+  k_sums = parts.take<float>(own_k_mean ? k_blocks * 2 * head_dim : 0);
+  v_sums = parts.take<float>(own_v_mean ? k_blocks * 2 * value_dim : 0);
+  k_mean = parts.take<float>(own_k_mean ? kv_heads * head_dim : 0);
+  v_mean = parts.take<float>(own_v_mean ? kv_heads * value_dim : 0);
+  q_mean = parts.take<float>(own_q_mean ? q_blocks * head_dim : 0);
+
+  const std::int64_t packed_row = kPackedRows * dim;
+  q_codes = parts.take<std::uint8_t>(q_blocks * packed_row * packed_bytes(scores));
+  q_low = parts.take<std::uint8_t>(wide ? q_blocks * packed_row : 0);
+  k_codes = parts.take<std::uint8_t>(k_blocks * packed_row * packed_bytes(scores));
+  v_codes = parts.take<std::uint8_t>(k_blocks * packed_row * packed_bytes(values));
+  q_factor = parts.take<float>(q_blocks * kPackedRows);
+  q_constant = parts.take<float>(owes_constant ? q_blocks * kPackedRows : 0);
+  k_factor = parts.take<float>(scores == PackedFormat::s8 ? k_blocks * kPackedRows : 0);
+  k_addend = parts.take<float>(k_blocks * kPackedRows);
+  k_inverse = parts.take<float>(fold ? k_blocks * kPackedRows : 0);
+  k_fold = parts.take<float>(fold && problem.modifies_scores() ? k_blocks * kPackedRows : 0);
+  token_scale = parts.take<float>(fold ? k_blocks * kPackedRows : 0);
+  const bool by_block = v_granularity == Granularity::block || v_granularity == Granularity::block_channel;
+  column_scale = parts.take<float>(by_block ? k_blocks * dim : 0);
+  output_factor = parts.take<float>(kv_heads * dim);
+  output_addend = parts.take<float>(smooth_v ? kv_heads * dim : 0);
+  means_back = parts.take<float>(corrects ? q_blocks * head_dim : 0);
+  mean_constant = parts.take<float>(corrects ? q_blocks : 0);
+  correction = parts.take<float>(corrects ? chunk.batches * chunk.heads * chunk.blocks *
+                                                std::max<std::int64_t>(key_blocks(), 1) * kPackedRows
+                                          : 0);
+  bytes = parts.bytes();
+}
+
+// Makes the plan's arrays, in the order of their needs.
+class AttentionDriver {
+ public:
+  AttentionDriver(const Plan& plan, const DeviceCall& call) : plan_(plan), problem_(plan.problem), launches_(call) {
+    queries_.x = device_rows(problem_.q, problem_.head_dim);
+    keys_.x = device_rows(problem_.k, problem_.head_dim);
+    values_.x = device_rows(problem_.v, problem_.value_dim);
+    queries_.sequences = plan.queries;
+    keys_.sequences = values_.sequences = plan.keys;
+    queries_.rotate = keys_.rotate = plan.recipe.hadamard;
+    values_.rotate = plan.recipe.hadamard_v;
+    // The caller's codes are rotated already.
+    if (problem_.q.quantized) queries_.rotate = false;
+    if (problem_.k.quantized) keys_.rotate = false;
+    if (problem_.v.quantized) values_.rotate = false;
+    logit_scale_ = static_cast<float>(problem_.softmax_scale * std::numbers::log2e);
+  }
+
+  Status run() {
+    launches_.clear(plan_.zeroed, static_cast<std::size_t>(plan_.zeroed_count) * sizeof(std::uint32_t));
+    find_means();
+    find_ranges();
+    pack_keys();
+    pack_values();
+    pack_queries();
+    turn_means_back();
+    attend();
+    return launches_.status();
+  }
+
+ private:
+  void find_means() {
+    const auto whole = [&](RowSteps& steps, std::int64_t heads, std::int64_t dim, float* sums, float* mean) {
+      if (sums != nullptr) {
+        SumParams sum;
+        sum.steps = steps;
+        sum.sums = sums;
+        launches_.add(row_kernel(KernelId::sum_channels_64, dim), {grid_of(plan_.keys)}, sum);
+      }
+      if (mean == nullptr) return;
+      const MeanParams params{plan_.keys, dim, sums, mean};
+      launches_.add(KernelId::finish_means, {{heads, problem_.batch, 1}, kCodeWarps}, params);
+      steps.mean = mean;
+    };
+    whole(keys_, problem_.kv_heads, problem_.head_dim, plan_.k_sums, plan_.k_mean);
+    whole(values_, problem_.kv_heads, problem_.value_dim, plan_.v_sums, plan_.v_mean);
+    queries_.mean_of_block = true;
+    if (plan_.q_mean == nullptr) return;
+    SumParams sum;
+    sum.steps = queries_;
+    sum.mean = plan_.q_mean;
+    launches_.add(row_kernel(KernelId::sum_channels_64, problem_.head_dim), {grid_of(plan_.queries)}, sum);
+    queries_.mean = plan_.q_mean;
+  }
+
+  void find_ranges() {
+    const auto of = [&](const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) {
+      if (ranges.amax == nullptr) return;
+      RangeParams params;
+      params.steps = steps;
+      params.groups = laws::Groups{granularity, role, 1};
+      params.ranges = ranges;
+      launches_.add(row_kernel(KernelId::find_ranges_64, steps.x.dim), {grid_of(steps.sequences)}, params);
+    };
+    of(queries_, Role::q, Granularity::tensor, plan_.q_range);
+    of(keys_, Role::k, Granularity::tensor, plan_.k_range);
+    of(values_, Role::v, plan_.v_granularity == Granularity::channel ? Granularity::channel : Granularity::tensor,
+       plan_.v_range);
+  }
+
+  PackParams pack_params(const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) const {
+    PackParams params;
+    params.steps = steps;
+    params.groups = laws::groups_of(role, plan_.recipe);
+    params.ranges = ranges;
+    params.rule = scale_rule(plan_.recipe, role, plan_.recipe.scores, granularity);
+    params.format = plan_.scores;
+    params.dim = plan_.dim;
+    return params;
+  }
+
+  void pack_keys() {
+    PackParams params = pack_params(keys_, Role::k, plan_.recipe.k_scale, plan_.k_range);
+    params.codes = plan_.k_codes;
+    params.factor = plan_.k_factor;
+    params.factor_scale = logit_scale_;
+    params.addend = plan_.k_addend;
+    params.slots = plan_.slots();
+    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.keys), kCodeWarps, kCodeSharedBytes},
+                  params);
+  }
+
+  void pack_values() {
+    PackValuesParams params;
+    params.steps = values_;
+    params.granularity = plan_.divides_v ? Granularity::tensor : plan_.v_granularity;
+    params.ranges = plan_.v_range;
+    params.rule = scale_rule(plan_.recipe, Role::v, plan_.recipe.values, plan_.recipe.v_scale);
+    params.format = plan_.values;
+    params.divide = plan_.divides_v;
+    params.dim = plan_.dim;
+    params.codes = plan_.v_codes;
+    params.column_scale = plan_.column_scale;
+    params.token_scale = plan_.token_scale;
+    params.largest = plan_.largest;
+    launches_.add(row_kernel(KernelId::pack_values_64, plan_.dim),
+                  {grid_of(plan_.keys), kCodeWarps, pack_values_shared_bytes(static_cast<std::uint32_t>(plan_.dim))},
+                  params);
+
+    ValueFactorParams factors;
+    factors.heads = problem_.kv_heads;
+    factors.value_dim = problem_.value_dim;
+    factors.dim = plan_.dim;
+    factors.granularity = plan_.v_granularity;
+    factors.divide = plan_.divides_v;
+    factors.ranges = plan_.v_range;
+    factors.rule = params.rule;
+    const bool whole = plan_.v_granularity == Granularity::tensor || plan_.v_granularity == Granularity::channel;
+    if (problem_.v.quantized && whole) factors.scales = problem_.v.scales;
+    factors.largest = plan_.largest;
+    factors.mean = problem_.v.quantized ? problem_.v.mean : plan_.v_mean;
+    factors.output_factor = plan_.output_factor;
+    factors.output_addend = plan_.output_addend;
+    launches_.add(KernelId::value_factors, {{problem_.kv_heads, problem_.batch, 1}}, factors);
+
+    if (!plan_.fold) return;
+    FoldParams fold;
+    fold.sequences = plan_.keys;
+    fold.token_scale = plan_.token_scale;
+    fold.largest = plan_.largest;
+    fold.addend = plan_.k_addend;
+    fold.inverse = plan_.k_inverse;
+    fold.fold = plan_.k_fold;
+    fold.slots = plan_.slots();
+    launches_.add(KernelId::fold_scales, {grid_of(plan_.keys)}, fold);
+  }
+
+  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : plan_.k_mean; }
+
+  void pack_queries() {
+    PackParams params = pack_params(queries_, Role::q, plan_.recipe.q_scale, plan_.q_range);
+    params.codes = plan_.q_codes;
+    params.factor = plan_.q_factor;
+    params.codes_low = plan_.q_low;
+    params.wide = plan_.wide;
+    params.constant = key_mean() != nullptr ? plan_.q_constant : nullptr;
+    params.key_mean = key_mean();
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.softmax_scale = static_cast<float>(problem_.softmax_scale);
+    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.queries), kCodeWarps, kCodeSharedBytes},
+                  params);
+  }
+
+  void turn_means_back() {
+    if (!plan_.corrects) return;
+    MeanBackParams params;
+    params.sequences = plan_.queries;
+    params.dim = problem_.head_dim;
+    // Codes of K stand for rotated, smoothed rows: there the mean stays as it is.
+    params.rotate = plan_.recipe.hadamard && !problem_.k.quantized;
+    params.mean = problem_.q.quantized ? problem_.q.mean : plan_.q_mean;
+    params.means_per_head = problem_.q.quantized ? problem_.q.means_per_head : 0;
+    params.key_mean = problem_.k.quantized ? nullptr : plan_.k_mean;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.back = plan_.means_back;
+    params.constant = plan_.mean_constant;
+    launches_.add(row_kernel(KernelId::turn_means_back_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
+  }
+
+  void correct(const Chunk& chunk) {
+    CorrectionParams params;
+    params.keys = keys_;
+    params.groups = laws::groups_of(Role::k, plan_.recipe);
+    params.queries = plan_.queries;
+    params.back = plan_.means_back;
+    params.constant = plan_.mean_constant;
+    params.addend = plan_.k_addend;
+    params.slots = plan_.slots();
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.logit_scale = logit_scale_;
+    params.chunk = chunk;
+    params.correction = plan_.correction;
+    params.keys_per_block = plan_.key_blocks() * kPackedRows;
+    launches_.add(KernelId::correct_keys,
+                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps, kCorrectionSharedBytes}, params);
+  }
+
+  AttentionKernelParams attention_params() const {
+    const Problem& p = problem_;
+    AttentionKernelParams to;
+    to.q = {plan_.q_codes, plan_.q_low, plan_.q_factor, key_mean() != nullptr ? plan_.q_constant : nullptr,
+            plan_.queries.grid};
+    to.k = {plan_.k_codes, plan_.k_factor, plan_.k_addend, plan_.k_inverse, plan_.k_fold, plan_.keys.grid};
+    to.v = {plan_.v_codes, plan_.column_scale, plan_.output_factor, plan_.output_addend, plan_.keys.grid};
+    to.correction = {plan_.correction, plan_.key_blocks() * kPackedRows};
+    to.sequences = p.batch;
+    to.q_heads = p.q_heads, to.kv_heads = p.kv_heads;
+    to.q_rows = p.q_rows, to.k_rows = p.k_rows;
+    to.value_dim = p.value_dim;
+    to.kv_lens = plan_.keys.lens;
+    to.cu_seqlens_q = plan_.queries.cu_seqlens;
+    to.cu_seqlens_k = plan_.keys.cu_seqlens;
+    to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
+    to.softmax_scale = static_cast<float>(p.softmax_scale);
+    to.logit_scale = logit_scale_;
+    to.softcap = static_cast<float>(p.softcap);
+    to.mask = device_tensor(p.mask);
+    to.alibi_slopes = device_tensor(p.alibi_slopes);
+    to.sinks = device_tensor(p.sinks);
+    to.p_range = static_cast<float>(plan_.recipe.p_range);
+    to.running_maximum = plan_.recipe.p_reference == MaximumReference::running;
+    to.sum_codes = plan_.recipe.row_sum == RowSum::codes;
+    to.rotate_output = plan_.recipe.hadamard_v;
+    to.out.data = p.out.data;
+    to.out.dtype = p.out.dtype;
+    std::copy(p.out.strides.begin(), p.out.strides.end(), to.out.strides);
+    to.lse = p.lse;
+    std::copy(p.lse_strides.begin(), p.lse_strides.end(), to.lse_strides);
+    return to;
+  }
+
+  void attend() {
+    AttentionKernelParams params = attention_params();
+    const Chunk& step = plan_.chunk;
+    for (std::int64_t b = 0; b < plan_.batches(); b += step.batches) {
+      for (std::int64_t h = 0; h < problem_.q_heads; h += step.heads) {
+        for (std::int64_t block = 0; block < plan_.query_blocks(); block += step.blocks) {
+          params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
+                          h,     std::min(step.heads, problem_.q_heads - h),
+                          b,     std::min(step.batches, plan_.batches() - b)};
+          if (plan_.corrects) correct(params.chunk);
+          attend(params);
+        }
+      }
+    }
+  }
+
+  void attend(const AttentionKernelParams& params) {
+    KernelId kernel{};
+    AttentionLaunch shape;
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values)                                  \
+  if (plan_.dim == (its_dim) && plan_.scores == PackedFormat::its_scores &&                                  \
+      plan_.values == PackedFormat::its_values) {                                                            \
+    kernel = problem_.modifies_scores() ? KernelId::name##_modified : KernelId::name;                        \
+    shape = attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>(); \
+  }
+#include "cuda/attention_kernels.inc"
+#undef OCTAVO_CUDA_ATTENTION_KERNEL
+    if (shape.rows == 0) return;  // supports() lets no such call through
+    const Chunk& chunk = params.chunk;
+    launches_.add(kernel,
+                  {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
+                   shape.threads / 32,
+                   shape.shared_bytes},
+                  params);
+  }
+
+  const Plan& plan_;
+  const Problem& problem_;
+  Launches launches_;
+  RowSteps queries_, keys_, values_;
+  float logit_scale_ = 1;
+};
+
+// What the recipe asks of the mma.sync kernels that they have not; empty: nothing.
+std::string missing_in_recipe(const Problem& problem) {
+  const Recipe& r = problem.recipe;
+  const bool integer_scores = is_integer(r.scores), integer_values = is_integer(r.values);
+  if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
+  if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
+  if (r.channel_gains) return "channel_gains";
+  if (integer_scores && integer_values) {
+    if (r.p != WeightFormat::u8 && r.p != WeightFormat::s8) return "weights of two bytes; it supports p=u8 and s8";
+    if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
+    return {};
+  }
+  if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
+    return "this mixture of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 weights and values, "
+           "and 16-bit inputs as they are";
+  }
+  if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
+  if (r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input) {
+    if (problem.q.dtype == DType::f32) return "f32 operands that stay what they are; it supports f16 and bf16 there";
+    if (r.hadamard || r.smooth_q || r.smooth_k || r.hadamard_v || r.smooth_v) {
+      return "rotation and smoothing of operands that are not quantized";
+    }
+    return {};
+  }
+  return "scores or values of FP8; it supports s8, s4, and f16 and bf16 inputs as they are";
+}
+
+}  // namespace
+
+Status supports(const Implementation& implementation, const Problem& problem) {
+  const auto refuse = [&](const std::string& what) {
+    return unimplemented("implementation \"", implementation.name, "\" does not support ", what, " (recipe ",
+                         to_string(problem.recipe), ")");
+  };
+  for (std::int64_t dim : {problem.head_dim, problem.value_dim}) {
+    if (dim > kMostChannels) return refuse(text("head_dim ", dim, "; on CUDA 1 to ", kMostChannels, " are supported"));
+  }
+  constexpr std::int64_t kMostRows = std::int64_t{1} << 30;
+  for (std::int64_t rows : {problem.q_rows, problem.k_rows}) {
+    if (rows > kMostRows) return refuse(text(rows, " rows; it supports up to ", kMostRows));
+  }
+  if (problem.packed() && (problem.mask_rows > 0 || problem.mask_keys > 0)) {
+    return refuse(
+        "a mask over the rows or keys of packed sequences, whose lengths the host does not see; hand the sequences "
+        "over "
+        "as a batch with kv_lens");
+  }
+  if (const std::string missing = missing_in_recipe(problem); !missing.empty()) return refuse(missing);
+  return check_grid(implementation.name, problem.batch, std::max(problem.q_heads, problem.kv_heads));
+}
+
+Result<std::size_t> workspace_size(const Implementation&, const Problem& problem, const DeviceProperties&) {
+  if (problem.batch == 0 || problem.q_rows == 0) return std::size_t{0};
+  return Plan(problem, nullptr).bytes;
+}
+
+Status attention(const Implementation&, const Problem& problem, const DeviceProperties&, const DeviceCall& call) {
+  if (problem.batch == 0 || problem.q_rows == 0) return {};
+  const Plan plan(problem, call.workspace);
+  return AttentionDriver(plan, call).run();
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,194 @@
+// What must be known of a head, or of a group of many rows, before its rows can become codes.
+//   sum_channels    128 rows -> sums and counts of channels, or their mean       one warp a block of rows
+//   finish_means    [blocks][2][dim] -> [dim]                                     one block a head
+//   find_ranges     128 rows -> ranges of the groups they lie in                  one warp a block of rows
+//   finish_scales   ranges -> scales                                              any number of warps
+// The order of every f32 sum is the law's (laws/mean.hpp): rows ascending in a block, blocks ascending.
+#pragma once
+
+#include "cuda/kernels/ranges.hpp"
+#include "cuda/kernels/rotate.hpp"
+#include "cuda/quantize_params.hpp"
+#include "laws/mean.hpp"
+
+namespace octavo::cuda {
+
+// Rows that a warp has under way: 8 numbers in every lane, 16 bytes of 16-bit rows. With 32 warps to a multiprocessor
+// that covers the memory's latency, and the code stays small.
+template <int slots>
+constexpr int kRowsAtOnce = 8 / slots;
+
+static_assert(laws::kMeanBlock == kPackedRows && laws::kQueryBlock == kPackedRows,
+              "blocks of rows serve as the means' and the queries'");
+
+// Rows row.. of the block, rotated where the steps say so.
+template <int slots, class Machine>
+OCTAVO_DEVICE void load_prepared(Machine& machine, Registers<Machine, float, slots * kRowsAtOnce<slots>>& x,
+                                 const RowSteps& steps, const BlockOfRows& at, std::int64_t row) {
+  const std::int64_t from =
+      at.b * steps.x.strides[0] + at.head * steps.x.strides[1] + (at.begin + row) * steps.x.strides[2];
+  load_rows<slots, kRowsAtOnce<slots>>(machine, x, steps.x, from, at.rows - row);
+  if (steps.rotate) rotate_rows<slots, kRowsAtOnce<slots>>(machine, x, steps.x.dim);
+}
+
+template <class Machine>
+OCTAVO_DEVICE BlockOfRows own_block(const Machine& machine, const DeviceSequences& sequences) {
+  return block_of_rows(sequences, machine.block(0), machine.block(1), machine.block(2));
+}
+
+template <int slots, class Machine>
+OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {
+  const BlockOfRows at = own_block(machine, p.steps.sequences);
+  if (!at.live) return;
+  const std::int64_t dim = p.steps.x.dim;
+  Registers<Machine, float, slots> sum, count;
+  machine.lanes(
+      [](int, float(&s)[slots], float(&n)[slots]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < slots; ++i) s[i] = n[i] = 0;
+      },
+      sum, count);
+  for (std::int64_t r = 0; r < kPackedRows && at.row + r < at.rows; r += kRowsAtOnce<slots>) {
+    Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
+    load_prepared<slots>(machine, x, p.steps, at, at.row + r);
+    const std::int64_t valid = at.rows - at.row - r;
+    machine.lanes(
+        [&](int, float(&s)[slots], float(&n)[slots], float(&v)[slots * kRowsAtOnce<slots>]) {
+          OCTAVO_UNROLL
+          for (int row = 0; row < kRowsAtOnce<slots>; ++row) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < slots; ++i) {
+              if (row >= valid || !is_finite(v[row * slots + i])) continue;
+              s[i] = s[i] + v[row * slots + i];
+              n[i] = n[i] + 1;
+            }
+          }
+        },
+        sum, count, x);
+  }
+  machine.lanes(
+      [&](int lane, float(&s)[slots], float(&n)[slots]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < slots; ++i) {
+          const int c = channel_of(lane, i);
+          if (c >= dim) continue;
+          if (p.sums != nullptr) {
+            p.sums[(2 * at.block) * dim + c] = s[i];
+            p.sums[(2 * at.block + 1) * dim + c] = n[i];
+          }
+          if (p.mean != nullptr)
+            p.mean[at.block * dim + c] = laws::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
+        }
+      },
+      sum, count);
+}
+
+template <class Machine>
+OCTAVO_DEVICE void finish_means(Machine& machine, const MeanParams& p) {
+  const std::int64_t head = machine.block(0), b = machine.block(1);
+  const SequenceRows rows = sequence_rows(p.sequences, b);
+  const std::int64_t blocks = packed_blocks(rows.rows), first = first_block_of(p.sequences, b, head, rows.begin);
+  const int warp = machine.warp(), threads = machine.warps() * kLanes;
+  Registers<Machine, float, 1> none;
+  machine.lanes(
+      [&](int lane, float(&)[1]) {
+        for (std::int64_t c = warp * kLanes + lane; c < p.dim; c += threads) {
+          float sum = 0;
+          std::int64_t count = 0;
+          for (std::int64_t i = first; i < first + blocks; ++i) {
+            sum = sum + p.sums[2 * i * p.dim + c];
+            count += static_cast<std::int64_t>(p.sums[(2 * i + 1) * p.dim + c]);
+          }
+          p.mean[(b * p.sequences.heads + head) * p.dim + c] = laws::mean_of(sum, count);
+        }
+      },
+      none);
+}
+
+template <int slots, class Machine>
+OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
+  const BlockOfRows at = own_block(machine, p.steps.sequences);
+  if (!at.live) return;
+  const std::int64_t dim = p.steps.x.dim;
+  const bool by_channel = laws::per_channel(p.groups.granularity);
+  const std::int64_t first_group = (at.b * p.steps.sequences.heads + at.head) * p.groups_per_head;
+  const float* mean = mean_of(p.steps, at);
+  Registers<Machine, float, slots> amax;
+  Registers<Machine, std::uint32_t, slots> odd;
+  const auto clear = [&] {
+    machine.lanes(
+        [](int, float(&a)[slots], std::uint32_t(&o)[slots]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < slots; ++i) a[i] = 0, o[i] = 0;
+        },
+        amax, odd);
+  };
+  const auto join = [&](std::int64_t group) {
+    if (by_channel) {
+      machine.lanes(
+          [&](int lane, float(&a)[slots], std::uint32_t(&o)[slots]) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < slots; ++i) {
+              const int c = channel_of(lane, i);
+              if (c < dim) grow_range(p.ranges, (first_group + group) * dim + c, a[i], o[i]);
+            }
+          },
+          amax, odd);
+    } else {
+      Registers<Machine, float, 1> of_rows;
+      Registers<Machine, std::uint32_t, 1> odd_rows;
+      join_lanes<slots>(machine, of_rows, odd_rows, amax, odd);
+      machine.lanes(
+          [&](int lane, float(&a)[1], std::uint32_t(&o)[1]) {
+            if (lane == 0) grow_range(p.ranges, first_group + group, a[0], o[0]);
+          },
+          of_rows, odd_rows);
+    }
+    clear();
+  };
+  clear();
+  std::int64_t group = laws::group_of_row(p.groups, at.row);
+  for (std::int64_t r = 0; r < kPackedRows && at.row + r < at.rows; r += kRowsAtOnce<slots>) {
+    const std::int64_t own = laws::group_of_row(p.groups, at.row + r);  // key blocks hold whole steps of rows
+    if (own != group) {
+      join(group);
+      group = own;
+    }
+    Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
+    load_prepared<slots>(machine, x, p.steps, at, at.row + r);
+    centre_rows<slots, kRowsAtOnce<slots>>(machine, x, mean, dim);
+    const std::int64_t valid = at.rows - at.row - r;
+    machine.lanes(
+        [&](int, float(&a)[slots], std::uint32_t(&o)[slots], float(&v)[slots * kRowsAtOnce<slots>]) {
+          OCTAVO_UNROLL
+          for (int row = 0; row < kRowsAtOnce<slots>; ++row) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < slots; ++i) {
+              if (row >= valid) continue;
+              a[i] = laws::grow_amax(a[i], v[row * slots + i]);
+              if (!is_finite(v[row * slots + i])) o[i] = 1;
+            }
+          }
+        },
+        amax, odd, x);
+  }
+  join(group);
+}
+
+template <class Machine>
+OCTAVO_DEVICE void finish_scales(Machine& machine, const ScaleParams& p) {
+  const std::int64_t threads = machine.blocks(0) * machine.warps() * kLanes;
+  const std::int64_t first = (machine.block(0) * machine.warps() + machine.warp()) * kLanes;
+  Registers<Machine, float, 1> none;
+  machine.lanes(
+      [&](int lane, float(&)[1]) {
+        for (std::int64_t i = first + lane; i < p.count; i += threads) {
+          p.scales[i] =
+              scale_of_range(f32_of_bits(p.ranges.amax[i]), p.ranges.odd[i], p.rule.range, p.rule.zero_scale_of_zero)
+                  .scale;
+        }
+      },
+      none);
+}
+
+}  // namespace octavo::cuda

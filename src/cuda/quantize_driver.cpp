@@ -1,0 +1,179 @@
+// quantize(), dequantize() and merge_state() on a device: which kernels, in which order, on what scratch memory.
+//   sums of channels -> mean | ranges of groups that no block holds alone -> their scales | codes, and all other scales
+#include <algorithm>
+
+#include "core/text.hpp"
+#include "cuda/implementation.hpp"
+#include "cuda/launch.hpp"
+#include "cuda/quantize_params.hpp"
+#include "cuda/tile_config.hpp"
+#include "laws/scale.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+Status refuse_dim(const Implementation& implementation, std::int64_t dim) {
+  if (dim <= kMostChannels) return {};
+  return unimplemented("implementation \"", implementation.name, "\" does not support head_dim ", dim,
+                       "; on CUDA 1 to ", kMostChannels, " are supported");
+}
+
+DeviceSequences equal_sequences(std::int64_t batch, std::int64_t heads, std::int64_t rows) {
+  DeviceSequences sequences;
+  sequences.count = batch;
+  sequences.heads = heads;
+  sequences.rows = rows;
+  sequences.grid = grid_of_batch(heads, rows);
+  return sequences;
+}
+
+// Whether find_ranges must look at the rows before their codes are made.
+bool needs_ranges(const laws::Groups& groups) {
+  switch (groups.granularity) {
+    case Granularity::none:
+    case Granularity::token:
+    case Granularity::token_folded:
+      return false;
+    default:
+      return !groups_in_block(groups);
+  }
+}
+
+struct QuantizePlan {
+  laws::Groups groups;
+  ScaleRule rule;
+  bool rotate = false;
+  std::int64_t groups_per_head = 0, range_count = 0;
+  float* sums = nullptr;
+  RangeArrays ranges;
+  std::size_t bytes = 0;
+};
+
+QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
+  const Recipe& recipe = problem.recipe;
+  const Granularity granularity = problem.role == Role::q   ? recipe.q_scale
+                                  : problem.role == Role::k ? recipe.k_scale
+                                                            : recipe.v_scale;
+  const Format format = problem.role == Role::v ? recipe.values : recipe.scores;
+  QuantizePlan plan;
+  plan.groups = laws::groups_of(problem.role, recipe);
+  plan.rule = scale_rule(recipe, problem.role, format, granularity);
+  plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
+  plan.groups_per_head = laws::row_groups(plan.groups, problem.rows);
+  const std::int64_t heads = problem.batch * problem.heads, blocks = heads * packed_blocks(problem.rows);
+  if (needs_ranges(plan.groups)) {
+    plan.range_count = heads * laws::scales_per_head(plan.groups, problem.rows, problem.dim);
+  }
+  Parts parts(workspace);
+  // Amax and flags side by side: one command clears both.
+  plan.ranges.amax = parts.take<std::uint32_t>(2 * plan.range_count);
+  plan.ranges.odd = plan.ranges.amax != nullptr ? plan.ranges.amax + plan.range_count : nullptr;
+  plan.sums = parts.take<float>(problem.mean != nullptr && problem.role != Role::q ? blocks * 2 * problem.dim : 0);
+  plan.bytes = parts.bytes();
+  return plan;
+}
+
+}  // namespace
+
+ScaleRule scale_rule(const Recipe& recipe, Role role, Format format, Granularity granularity) {
+  ScaleRule rule;
+  rule.range = format == Format::s4     ? laws::kRangeS4
+               : format == Format::e4m3 ? laws::kRangeE4m3
+               : format == Format::e5m2 ? laws::kRangeE5m2
+                                        : laws::kRangeS8;
+  if (role == Role::v && recipe.v_range > 0) rule.range = static_cast<float>(recipe.v_range);
+  rule.zero_scale_of_zero =
+      role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);
+  return rule;
+}
+
+Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
+  if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+std::size_t workspace_size(const Implementation&, const QuantizeProblem& problem) noexcept {
+  return make_plan(problem, nullptr).bytes;
+}
+
+Status quantize(const Implementation&, const QuantizeProblem& problem, const DeviceCall& call) {
+  const QuantizePlan plan = make_plan(problem, call.workspace);
+  RowSteps steps;
+  steps.x = device_rows(problem.x, problem.dim);
+  steps.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
+  steps.rotate = plan.rotate;
+  const std::array<std::int64_t, 3> blocks = grid_of(steps.sequences);
+  Launches launches(call);
+  if (problem.mean != nullptr) {
+    SumParams sum;
+    sum.steps = steps;
+    (problem.role == Role::q ? sum.mean : sum.sums) = problem.role == Role::q ? problem.mean : plan.sums;
+    launches.add(row_kernel(KernelId::sum_channels_64, problem.dim), {blocks}, sum);
+    if (problem.role != Role::q) {
+      const MeanParams mean{steps.sequences, problem.dim, plan.sums, problem.mean};
+      launches.add(KernelId::finish_means, {{problem.heads, problem.batch, 1}, kCodeWarps}, mean);
+    }
+    steps.mean = problem.mean;
+    steps.mean_of_block = problem.role == Role::q;
+  }
+  if (plan.range_count > 0) {
+    launches.clear(plan.ranges.amax, 2 * sizeof(std::uint32_t) * static_cast<std::size_t>(plan.range_count));
+    const RangeParams ranges{steps, plan.groups, plan.groups_per_head, plan.ranges};
+    launches.add(row_kernel(KernelId::find_ranges_64, problem.dim), {blocks}, ranges);
+    const ScaleParams scales{plan.ranges, plan.range_count, plan.rule, problem.scales};
+    launches.add(KernelId::finish_scales, {{(plan.range_count + 127) / 128, 1, 1}, kCodeWarps}, scales);
+  }
+  QuantizeParams params;
+  params.steps = steps;
+  params.groups = plan.groups;
+  params.groups_per_head = plan.groups_per_head;
+  params.ranges = plan.ranges;
+  params.rule = plan.rule;
+  params.codes = problem.codes.data;
+  params.dtype = problem.codes.dtype;
+  std::copy(problem.codes.strides.begin(), problem.codes.strides.end(), params.strides);
+  params.scales = plan.range_count > 0 ? nullptr : problem.scales;
+  launches.add(row_kernel(KernelId::quantize_rows_64, problem.dim), {blocks, kCodeWarps, kCodeSharedBytes}, params);
+  return launches.status();
+}
+
+Status supports(const Implementation& implementation, const DequantizeProblem& problem) {
+  if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+Status dequantize(const Implementation&, const DequantizeProblem& problem, const DeviceCall& call) {
+  const Recipe& recipe = problem.recipe;
+  DequantizeParams params;
+  params.x = device_rows(problem.codes, problem.dim);
+  params.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
+  params.groups = laws::groups_of(problem.role, recipe);
+  params.mean_of_block = problem.role == Role::q;
+  params.rotated = problem.codes.rotated;
+  params.out.data = problem.out.data;
+  params.out.dtype = problem.out.dtype;
+  std::copy(problem.out.strides.begin(), problem.out.strides.end(), params.out.strides);
+  return launch(call, row_kernel(KernelId::dequantize_rows_64, problem.dim), {grid_of(params.sequences), kCodeWarps},
+                params);
+}
+
+Status supports(const Implementation& implementation, const MergeProblem& problem) {
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+Status merge(const Implementation&, const MergeProblem& problem, const DeviceCall& call) {
+  const auto part = [](const MergeProblem::Part& from) {
+    MergeParams::Part to;
+    to.o = static_cast<const float*>(from.o.data);
+    std::copy(from.o.strides.begin(), from.o.strides.end(), to.strides);
+    to.lse = from.lse;
+    std::copy(from.lse_strides.begin(), from.lse_strides.end(), to.lse_strides);
+    return to;
+  };
+  const MergeParams params{part(problem.a), part(problem.b), part(problem.out), problem.batch,
+                           problem.heads,   problem.rows,    problem.dim};
+  const std::int64_t blocks = (problem.rows + kCodeWarps - 1) / kCodeWarps;
+  return launch(call, KernelId::merge_rows, {{blocks, problem.heads, problem.batch}, kCodeWarps}, params);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,191 @@
+// What the kernels that make codes are told; plain data, copied to the device with the launch.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/kernels/range_arrays.hpp"
+#include "cuda/operand.hpp"
+#include "laws/granularity.hpp"
+#include "octavo/quantize.hpp"
+
+namespace octavo::cuda {
+
+// What happens to a row before it meets a scale.
+struct RowSteps {
+  DeviceRows x;
+  DeviceSequences sequences;
+  bool rotate = false;
+  const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
+  bool mean_of_block = false;
+};
+OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
+  if (steps.mean == nullptr) return nullptr;
+  return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
+}
+
+// Channel sums of blocks of 128 rows, f32 [blocks][2][dim]: sums and counts of the finite values.
+struct SumParams {
+  RowSteps steps;  // its mean does not count
+  float* sums = nullptr;
+  float* mean = nullptr;  // or the mean of every block, f32 [blocks][dim]
+};
+
+// The means over all rows of (sequence, head) from the sums.
+struct MeanParams {
+  DeviceSequences sequences;
+  std::int64_t dim = 0;
+  const float* sums = nullptr;
+  float* mean = nullptr;  // [sequence, head][dim]
+};
+
+// Ranges of groups that no block of rows holds alone: tensor, channel, block_channel.
+struct RangeParams {
+  RowSteps steps;
+  laws::Groups groups;
+  std::int64_t groups_per_head = 1;  // row groups
+  RangeArrays ranges;                // [sequence, head][groups][dim where each channel has its own]
+};
+
+// How a range becomes a scale.
+struct ScaleRule {
+  float range = 127;
+  bool zero_scale_of_zero = false;
+};
+
+// Of a recipe's operand.
+ScaleRule scale_rule(const Recipe& recipe, Role role, Format format, Granularity granularity);
+
+struct ScaleParams {
+  RangeArrays ranges;
+  std::int64_t count = 0;
+  ScaleRule rule;
+  float* scales = nullptr;
+};
+
+// Rows -> codes in natural order, with the scales that no other kernel has made.
+struct QuantizeParams {
+  RowSteps steps;
+  laws::Groups groups;
+  std::int64_t groups_per_head = 1;
+  RangeArrays ranges;  // of RangeParams, where it has them
+  ScaleRule rule;
+  void* codes = nullptr;
+  DType dtype = DType::s8;                 // s8, s4, e4m3, e5m2
+  std::int64_t strides[4] = {0, 0, 0, 0};  // b, head, row, channel (1); s4 in nibbles
+  float* scales = nullptr;                 // [b, head][groups]; null: none, or made from the ranges
+};
+
+// Rows of Q or K -> blocks as packed.hpp has them.
+struct PackParams {
+  RowSteps steps;
+  laws::Groups groups;
+  RangeArrays ranges;
+  ScaleRule rule;
+  PackedFormat format = PackedFormat::s8;
+  std::int32_t dim = 128;  // channels of a packed row
+  void* codes = nullptr;
+  float* factor = nullptr;  // scale * factor_scale; null: not wanted
+  float factor_scale = 1;
+
+  float* addend = nullptr;  // K: 0, -infinity, NaN; its rows are stored in slots where `slots` says so
+  bool slots = false;
+
+  void* codes_low = nullptr;        // Q: low bytes where a sequence is wide
+  bool wide = false;                // short sequences are
+  float* constant = nullptr;        // softmax_scale * q . mean of K
+  const float* key_mean = nullptr;  // [sequence, KV head][dim]
+  std::int64_t heads_per_kv_head = 1;
+  float softmax_scale = 1;
+};
+
+// Rows of V -> blocks.
+struct PackValuesParams {
+  RowSteps steps;
+  Granularity granularity = Granularity::tensor;
+  RangeArrays ranges;  // tensor, channel; 16-bit values: of the tensor, for their divisor
+  ScaleRule rule;
+  PackedFormat format = PackedFormat::s8;
+  bool divide = false;  // 16-bit values that are not the caller's own
+  std::int32_t dim = 128;
+  void* codes = nullptr;
+  float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
+  float* token_scale = nullptr;      // [key_blocks][128]: raw scales of folded tokens
+  std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max, NaN left out; zero at first
+};
+
+// What is owed to the output for all keys of (sequence, KV head).
+struct ValueFactorParams {
+  std::int64_t heads = 0, value_dim = 0;
+  std::int32_t dim = 128;
+  Granularity granularity = Granularity::tensor;
+  bool divide = false;
+  RangeArrays ranges;
+  ScaleRule rule;
+  const float* scales = nullptr;  // the caller's, tensor or channel
+  const std::uint32_t* largest = nullptr;
+  const float* mean = nullptr;  // [sequence, head][value_dim]
+  float* output_factor = nullptr;
+  float* output_addend = nullptr;  // null: none
+};
+
+// The fold's vectors from raw scales, in slots.
+struct FoldParams {
+  DeviceSequences sequences;
+  const float* token_scale = nullptr;
+  const std::uint32_t* largest = nullptr;
+  float* addend = nullptr;  // b is added
+  float* inverse = nullptr;
+  float* fold = nullptr;  // or b goes here
+  bool slots = true;
+};
+
+// smooth_q's means as the caller's K meets them: rotated back, with what they have in common with K's mean.
+struct MeanBackParams {
+  DeviceSequences sequences;  // of Q
+  std::int64_t dim = 0;
+  bool rotate = false;
+  const float* mean = nullptr;      // [query blocks][dim], or by head where the caller made it
+  std::int64_t means_per_head = 0;  // of the caller's
+  const float* key_mean = nullptr;
+  std::int64_t heads_per_kv_head = 1;
+  float* back = nullptr;      // [query blocks][dim]
+  float* constant = nullptr;  // [query blocks]: mean . key_mean
+};
+
+struct CorrectionParams {
+  RowSteps keys;  // K; only x and sequences count
+  laws::Groups groups;
+  DeviceSequences queries;
+  const float* back = nullptr;
+  const float* constant = nullptr;
+  const float* addend = nullptr;  // [key blocks][128]
+  bool slots = true;
+  std::int64_t heads_per_kv_head = 1;
+  float logit_scale = 1;
+  Chunk chunk;
+  float* correction = nullptr;  // [batches][heads][blocks][keys]
+  std::int64_t keys_per_block = 0;
+};
+
+// Codes -> floats.
+struct DequantizeParams {
+  DeviceRows x;
+  DeviceSequences sequences;
+  laws::Groups groups;
+  bool mean_of_block = false, rotated = false;
+  DeviceOutput out;
+};
+
+// merge_state().
+struct MergeParams {
+  struct Part {
+    const float* o = nullptr;
+    std::int64_t strides[4] = {0, 0, 0, 0};  // b, head, row, channel
+    float* lse = nullptr;
+    std::int64_t lse_strides[3] = {0, 0, 0};
+  };
+  Part a, b, out;
+  std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
+};
+
+}  // namespace octavo::cuda
