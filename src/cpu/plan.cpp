@@ -164,7 +164,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
 
   const std::int64_t rows = laws::kQueryBlock, slots = plan.query_blocks;
   Layout64 thread;
-  plan.thread.rows = thread.take(rows * plan.k_width * 4);
+  plan.thread.rows = thread.take(rows * std::max(plan.k_width, plan.v_width) * 4);
   plan.thread.mean = thread.take(kMaxQueryBlocks * plan.k_width * 4);
   plan.thread.queries = thread.take(slots * rows * plan.q_ld * 4);
   plan.thread.queries_low = thread.take(slots * rows * plan.q_ld * 4);

@@ -46,7 +46,7 @@ struct BlockFlags {
 
 // Byte offsets of the parts of one thread's scratch.
 struct ThreadLayout {
-  std::size_t rows = 0;         // f32 [128][padded D]: rows of Q or K before they become codes
+  std::size_t rows = 0;         // f32 [128][padded D or Dv]: rows before they become codes
   std::size_t mean = 0;         // f32 [query_blocks][padded D]: smooth_q's means, rotated back for the correction
   std::size_t queries = 0;      // [query_blocks][128][q_ld] words
   std::size_t queries_low = 0;  // likewise: low plane of 16-bit queries

@@ -54,8 +54,11 @@ OCTAVO_WORD(Mul, (f32 a, f32 b), S::mul(a, b))
 OCTAVO_WORD(Div, (f32 a, f32 b), S::div(a, b))
 OCTAVO_WORD(Max, (f32 a, f32 b), S::max(a, b))
 OCTAVO_WORD(Min, (f32 a, f32 b), S::min(a, b))
+OCTAVO_WORD(Fraction, (f32 a), S::fraction(a))
+OCTAVO_WORD(TimesExp2, (f32 a, f32 b), S::times_exp2(a, b))
 OCTAVO_WORD(Fma, (f32 a, f32 b, f32 c), S::fma(a, b, c))
 OCTAVO_WORD(AddS32, (s32 a, s32 b), S::add_s32(a, b))
+OCTAVO_WORD(MaxS32, (s32 a, s32 b), S::max_s32(a, b))
 OCTAVO_WORD(AndS32, (s32 a, s32 b), S::and_s32(a, b))
 OCTAVO_WORD(OrS32, (s32 a, s32 b), S::or_s32(a, b))
 OCTAVO_WORD(XorS32, (s32 a, s32 b), S::xor_s32(a, b))
@@ -171,6 +174,8 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.lane_index = [](void* out) { S::store(static_cast<float*>(out), S::lane_index()); };
   w.copy_s32 = s32_to_s32<S, CopyS32<S>>;
   w.repeat_s32 = [](const void* a, void* out) { S::store(static_cast<std::int32_t*>(out), S::set1(*ints(a))); };
+  w.fraction = f32_to_f32<S, Fraction<S>>, w.times_exp2 = two_f32<S, TimesExp2<S>>;
+  w.max_s32 = two_s32<S, MaxS32<S>>;
   w.add_s32 = two_s32<S, AddS32<S>>, w.and_s32 = two_s32<S, AndS32<S>>;
   w.or_s32 = two_s32<S, OrS32<S>>, w.xor_s32 = two_s32<S, XorS32<S>>;
   w.shift_left_1 = s32_to_s32<S, Left1<S>>, w.shift_left_8 = s32_to_s32<S, Left8<S>>;

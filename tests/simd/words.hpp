@@ -19,13 +19,15 @@ struct SimdWords {
   using Ternary = void (*)(const void* a, const void* b, const void* c, void* out);
 
   // f32 -> f32
+  Unary fraction;
+  Binary times_exp2;
   Unary copy_f32, repeat_f32, abs;  // repeat: the first element in all lanes
   Binary add, sub, mul, div, max, min;
   Ternary fma;
   void (*lane_index)(void* out);
   // s32 -> s32
   Unary copy_s32, repeat_s32;
-  Binary add_s32, and_s32, or_s32, xor_s32;
+  Binary add_s32, max_s32, and_s32, or_s32, xor_s32;
   Unary shift_left_1, shift_left_8, shift_left_16, shift_left_23, shift_left_24;
   Unary shift_right_1, shift_right_16, shift_right_23, shift_right_31;
   // between them

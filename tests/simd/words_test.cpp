@@ -60,6 +60,35 @@ TEST(Words, FmaRoundsOnce) {
   });
 }
 
+TEST(Words, FractionAndPowerOfTheNearestInteger) {
+  std::vector<float> values{-126.0f, -125.5f, -2.5f, -1.5f, -0.5f, -0.0f, 0.0f, 0.5f, 1.5f, 2.5f, 126.5f, NAN};
+  std::mt19937 random(5);
+  for (int i = 0; i < 500; ++i) values.push_back(std::uniform_real_distribution<float>(-126, 127)(random));
+  for (float x : std::vector<float>(values)) values.push_back(std::nextafter(x, 0.0f));
+  for_each_policy([&](const SimdWords& w) {
+    expect_of_each<float, float>(
+        w, "fraction", w.fraction, values, [](float x) { return x - std::nearbyint(x); },
+        [](float a, float b) { return a == b || (a != a && b != b); });
+    for (float p : {1.0f, 1.41f, 1.25f}) {
+      float repeated[kMostLanes], x[kMostLanes], out[kMostLanes];
+      for (int i = 0; i < w.lanes; ++i) repeated[i] = p;
+      for (std::size_t i = 0; i < values.size(); i += static_cast<std::size_t>(w.lanes)) {
+        for (int j = 0; j < w.lanes; ++j) x[j] = values[std::min(i + static_cast<std::size_t>(j), values.size() - 1)];
+        w.times_exp2(repeated, x, out);
+        for (int j = 0; j < w.lanes; ++j) {
+          if (x[j] != x[j]) continue;  // NaN comes with p
+          const float expected = p * std::exp2(std::nearbyint(x[j]));
+          ASSERT_EQ(out[j], expected) << p << " times two to the nearest of " << x[j];
+        }
+      }
+    }
+    float nan[kMostLanes], out[kMostLanes];
+    for (float& x : nan) x = NAN;
+    w.times_exp2(nan, nan, out);
+    for (int j = 0; j < w.lanes; ++j) ASSERT_TRUE(std::isnan(out[j]));
+  });
+}
+
 TEST(Words, IntegerArithmetic) {
   const std::vector<std::int32_t> values = edge_ints();
   const auto u32 = [](std::int32_t x) { return static_cast<std::uint32_t>(x); };
@@ -69,6 +98,7 @@ TEST(Words, IntegerArithmetic) {
       expect_of_pairs(w, name, w.*word, values, expected, same_int);
     };
     check("add_s32", &SimdWords::add_s32, [&](std::int32_t a, std::int32_t b) { return s32(u32(a) + u32(b)); });
+    check("max_s32", &SimdWords::max_s32, [](std::int32_t a, std::int32_t b) { return a > b ? a : b; });
     check("and_s32", &SimdWords::and_s32, [](std::int32_t a, std::int32_t b) { return a & b; });
     check("or_s32", &SimdWords::or_s32, [](std::int32_t a, std::int32_t b) { return a | b; });
     check("xor_s32", &SimdWords::xor_s32, [](std::int32_t a, std::int32_t b) { return a ^ b; });
@@ -203,7 +233,7 @@ TEST(Words, EveryPolicySpeaksAsThePortableOne) {
   for_each_policy([&](const SimdWords& w) {
     for (Word2 word :
          {&SimdWords::add, &SimdWords::sub, &SimdWords::mul, &SimdWords::div, &SimdWords::max, &SimdWords::min,
-          &SimdWords::add_s32, &SimdWords::and_s32, &SimdWords::or_s32, &SimdWords::xor_s32})
+          &SimdWords::add_s32, &SimdWords::max_s32, &SimdWords::and_s32, &SimdWords::or_s32, &SimdWords::xor_s32})
       compare("word", through(w, w.*word), through(*scalar, scalar->*word));
     for (auto word : {&SimdWords::select_less, &SimdWords::select_equal, &SimdWords::select_finite})
       compare("select", through_three(w, w.*word), through_three(*scalar, scalar->*word));

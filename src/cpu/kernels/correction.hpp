@@ -16,11 +16,12 @@ OCTAVO_INLINE bool owes_correction(const Plan& plan, std::int64_t q_rows) {
 // Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
 //   correction[slot][j] = key_addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k
 // The rotation is orthonormal, so mean_q . K'_j = (rotated-back mean_q) . K_j - mean_q . mean_k with K as the caller
-// has it: nothing of K needs to be kept in floats. Means of absent slots are zeros. Keys first_block * key_block ..
-// last_block * key_block.
-template <class S>
-__attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b,
-                                            std::int64_t kv_head, std::int64_t first_block, std::int64_t last_block) {
+// has it: nothing of K needs to be kept in floats. kSlots >= slots; means of absent slots are zeros. Keys first_block *
+// key_block .. last_block * key_block.
+template <class S, int kSlots>
+__attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b,
+                                               std::int64_t kv_head, std::int64_t first_block,
+                                               std::int64_t last_block) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& k = problem.k;
@@ -32,8 +33,8 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
   const laws::Groups groups = laws::groups_of(Role::k, problem.recipe);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, dim);
-  float constant[kMaxQueryBlocks];
-  std::memset(means + slots * width, 0, static_cast<std::size_t>((kMaxQueryBlocks - slots) * width) * 4);
+  float constant[kSlots];
+  std::memset(means + slots * width, 0, static_cast<std::size_t>((kSlots - slots) * width) * 4);
   for (std::int64_t slot = 0; slot < slots; ++slot) {
     constant[slot] = k.quantized ? 0.0f : dot<S>(means + slot * width, key_mean, width);
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
@@ -42,7 +43,7 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
   // The rows are read once, from memory that left the caches long ago: their loads are what this costs.
   const std::int64_t ahead = direct ? kCorrectionPrefetch * k.strides[2] : 0;
   alignas(64) float buffer[kCorrectionKeys * kMaxPadded];
-  alignas(64) float sums[kMaxQueryBlocks][S::kLanes * S::kLanes];
+  alignas(64) float sums[kSlots][S::kLanes * S::kLanes];
 
   for (std::int64_t i = first_block; i < last_block; ++i) {
     const float* addend = part<float>(block_at(call, b, kv_head, i), plan.block.key_addend);
@@ -69,22 +70,22 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
             load_row<S>(k, at, dim, x);
           }
         }
-        typename S::f32 sum[kCorrectionKeys][kMaxQueryBlocks];
+        typename S::f32 sum[kCorrectionKeys][kSlots];
         for (auto& of_key : sum)
           for (auto& x : of_key) x = S::set1(0.0f);
         for (std::int64_t d = 0; d < dim; d += S::kLanes) {
-          typename S::f32 m[kMaxQueryBlocks];
+          typename S::f32 m[kSlots];
 #pragma GCC unroll 4
-          for (int slot = 0; slot < kMaxQueryBlocks; ++slot) m[slot] = S::load(means + slot * width + d);
+          for (int slot = 0; slot < kSlots; ++slot) m[slot] = S::load(means + slot * width + d);
 #pragma GCC unroll 4
           for (int u = 0; u < kCorrectionKeys; ++u) {
             const auto x = S::load(rows[u] + d);
             __builtin_prefetch(rows[u] + d + ahead);
 #pragma GCC unroll 4
-            for (int slot = 0; slot < kMaxQueryBlocks; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
+            for (int slot = 0; slot < kSlots; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
           }
         }
-        for (int slot = 0; slot < kMaxQueryBlocks; ++slot)
+        for (int slot = 0; slot < kSlots; ++slot)
           for (int u = 0; u < kCorrectionKeys; ++u) S::store(sums[slot] + (r + u) * S::kLanes, sum[u][slot]);
       }
       for (std::int64_t slot = 0; slot < slots; ++slot) {
@@ -96,6 +97,15 @@ __attribute__((noinline)) void correct_keys(const Call& call, std::byte* thread,
       }
     }
   }
+}
+
+template <class S>
+OCTAVO_INLINE void correct_keys(const Call& call, std::byte* thread, std::int64_t slots, std::int64_t b,
+                                std::int64_t kv_head, std::int64_t first_block, std::int64_t last_block) {
+  if (slots == 1)
+    correct_keys_of<S, 1>(call, thread, slots, b, kv_head, first_block, last_block);
+  else
+    correct_keys_of<S, static_cast<int>(kMaxQueryBlocks)>(call, thread, slots, b, kv_head, first_block, last_block);
 }
 
 }  // namespace

@@ -12,25 +12,20 @@ namespace {
 // kCount vectors in lockstep: step by step, so that their latencies overlap.
 template <class S, int kDegree, int kCount>
 OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kDegree + 1]) {
-  // Adding 1.5 * 2^23 leaves round-to-nearest(x) in the low bits; the shift below drops all others.
-  const auto magic = S::set1(12582912.0f);
-  typename S::f32 shifted[kCount], p[kCount];
+  typename S::f32 f[kCount], p[kCount];
 #pragma GCC unroll 8
   for (int u = 0; u < kCount; ++u) x[u] = S::max(S::set1(-126.0f), x[u]);
 #pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u) shifted[u] = S::add(x[u], magic);
+  for (int u = 0; u < kCount; ++u) f[u] = S::fraction(x[u]);
 #pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u) x[u] = S::sub(x[u], S::sub(shifted[u], magic));
-#pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u) p[u] = S::fma(S::set1(c[kDegree]), x[u], S::set1(c[kDegree - 1]));
+  for (int u = 0; u < kCount; ++u) p[u] = S::fma(S::set1(c[kDegree]), f[u], S::set1(c[kDegree - 1]));
 #pragma GCC unroll 8
   for (int i = kDegree - 2; i >= 0; --i) {
 #pragma GCC unroll 8
-    for (int u = 0; u < kCount; ++u) p[u] = S::fma(p[u], x[u], S::set1(c[i]));
+    for (int u = 0; u < kCount; ++u) p[u] = S::fma(p[u], f[u], S::set1(c[i]));
   }
 #pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u)
-    x[u] = S::from_bits(S::add_s32(S::bits(p[u]), S::template shift_left<23>(S::bits(shifted[u]))));
+  for (int u = 0; u < kCount; ++u) x[u] = S::times_exp2(p[u], x[u]);
 }
 
 // Relative error below 3e-6: for weights of eight bits. A cubic (7.5e-5) would be within the contract, but the codes it

@@ -13,7 +13,7 @@ template <class S>
 void pack_block(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i, std::byte* thread) {
   std::byte* block = block_at(call, b, kv_head, i);
   pack_keys<S>(call, b, kv_head, i, block, thread);
-  pack_values<S>(call, b, kv_head, i, block);
+  pack_values<S>(call, b, kv_head, i, block, thread);
 }
 
 // The fold's vectors, once every token's scale is known: addend += log2 s~, inverse = 1 / s~.

@@ -18,14 +18,16 @@ struct KeyRows {
   const std::int32_t* signs;
 };
 
-// Row `row` of the sequence, rotated and centred; its range.
+// Rows from..to-1 of the sequence, rotated and centred, into [to - from][k_width]; their ranges.
 template <class S>
-OCTAVO_INLINE RowRange prepare_key(const KeyRows& keys, std::int64_t row, float* to) {
-  const Problem& problem = *keys.plan->problem;
-  const std::int64_t dim = problem.head_dim;
-  load_prepared<S>(problem.k, problem.k.offset(keys.b, keys.kv_head, keys.rows.k_begin + row), dim,
-                   keys.plan->rotate_qk ? keys.signs : nullptr, to);
-  return keys.plan->smooth_k ? centre_row<S>(to, keys.mean, dim) : row_range<S>(to, dim);
+OCTAVO_INLINE void prepare_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows,
+                                RowRange* ranges) {
+  const Operand& k = keys.plan->problem->k;
+  const std::int64_t dim = keys.plan->problem->head_dim, width = keys.plan->k_width;
+  const std::int64_t at = k.offset(keys.b, keys.kv_head, keys.rows.k_begin + from);
+  const std::int32_t* signs = keys.plan->rotate_qk ? keys.signs : nullptr;
+  const float* mean = keys.plan->smooth_k ? keys.mean : nullptr;
+  prepare_rows<S>(k, at, to - from, dim, width, signs, mean, rows, ranges);
 }
 
 template <class S>
@@ -59,10 +61,8 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   for (std::int64_t from = first / stretch * stretch; from < end; from += stretch) {
     const std::int64_t to = from + stretch < rows.k_rows ? from + stretch : rows.k_rows;
     scales.start_stretch(from);
-    for (std::int64_t r = from; r < to && !k.quantized; ++r) {
-      ranges[r - from] = prepare_key<S>(keys, r, buffer + (r - from) * width);
-      if (scales.stretch() > 1) scales.add(r, ranges[r - from]);
-    }
+    if (!k.quantized) prepare_keys<S>(keys, from, to, buffer, ranges);
+    for (std::int64_t r = from; r < to && scales.stretch() > 1 && !k.quantized; ++r) scales.add(r, ranges[r - from]);
     const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
     for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
       for (std::int64_t r = r0; r < r0 + S::kLanes; ++r) {

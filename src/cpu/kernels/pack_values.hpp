@@ -31,6 +31,21 @@ OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float*
     S::store(to + d, S::sub(S::load(to + d), S::load(values.vectors.mean + d)));
 }
 
+// Rows first..first+count-1 of the block into [count][v_width], and their ranges.
+template <class S>
+OCTAVO_INLINE void prepare_values(const ValueRows& values, std::int64_t first, std::int64_t count, float* rows,
+                                  RowRange* ranges) {
+  const Plan& plan = *values.plan;
+  const Operand& v = plan.problem->v;
+  const std::int64_t dim = plan.problem->value_dim;
+  if (plan.has_gains) {
+    for (std::int64_t r = 0; r < count; ++r) prepare_value<S>(values, first + r, rows + r * plan.v_width);
+    return centre_rows<S>(rows, count, plan.v_width, dim, nullptr, ranges);
+  }
+  prepare_rows<S>(v, values.at(first), count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
+                  plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges);
+}
+
 // Scales that belong to the key block: of all its channels, or of each. `inverse` [v_width] is for the codes, `scale`
 // [v_columns] for the product.
 template <class S>
@@ -109,6 +124,56 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
   }
 }
 
+// Four rows' codes of one vector of columns as words, byte r from row r.
+template <class S>
+OCTAVO_INLINE typename S::s32 join_codes(const typename S::s32 (&c)[4]) {
+  const auto byte = S::set1(0xff);
+  return S::or_s32(S::or_s32(S::and_s32(c[0], byte), S::template shift_left<8>(S::and_s32(c[1], byte))),
+                   S::or_s32(S::template shift_left<16>(S::and_s32(c[2], byte)), S::template shift_left<24>(c[3])));
+}
+
+// Integer words of the whole block from the caller's floats, kLanes rows at a time in `rows` [kLanes][v_width].
+// `inverse` [v_width]: of the columns, unless tokens have scales of their own, which go to `v_scale`.
+template <class S>
+OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const float* inverse, float* rows,
+                               float* v_scale, std::int32_t* v_start, std::int32_t* words) {
+  const Plan& plan = *values.plan;
+  const std::int64_t width = plan.v_width;
+  const auto range = S::set1(plan.v_range);
+  for (std::int64_t first = 0; first < plan.key_block; first += S::kLanes) {
+    const std::int64_t left = values.count - first;
+    const std::int64_t count = left < 0 ? 0 : left < S::kLanes ? left : S::kLanes;
+    RowRange ranges[S::kLanes];
+    float of_row[S::kLanes] = {};
+    prepare_values<S>(values, first, count, rows, ranges);
+    for (std::int64_t r = 0; r < S::kLanes; ++r) {
+      v_scale[first + r] = 0;
+      float* x = rows + r * width;
+      if (r >= count || (by_token && !ranges[r].finite)) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      if (r >= count || !by_token) continue;
+      const laws::Scale scale = laws::scale_of(ranges[r].amax, plan.v_range, 0.0f);
+      of_row[r] = scale.inverse;
+      v_scale[first + r] = ranges[r].finite ? scale.scale : __builtin_nanf("");
+    }
+    for (std::int64_t r = 0; r < S::kLanes; r += 4) {
+      std::int32_t* to = words + (first + r) / 4 * plan.v_columns;
+      for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
+        typename S::s32 c[4];
+        for (int i = 0; i < 4; ++i) {
+          const auto x = S::load(rows + (r + i) * width + d);
+          c[i] = by_token ? S::round_to_s32(S::mul(x, S::set1(of_row[r + i])))
+                          : codes_of<S>(x, S::load(inverse + d), range);
+        }
+        if (S::kWeightBias != 0) {
+          const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
+          S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
+        }
+        S::store(to + d, join_codes<S>(c));
+      }
+    }
+  }
+}
+
 // One word of each column from numbers [v_depth][width].
 template <class S>
 OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std::int32_t* v_start, std::int32_t* to) {
@@ -122,9 +187,7 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
         const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
         S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
       }
-      const auto byte = S::set1(0xff);
-      word = S::or_s32(S::or_s32(S::and_s32(c[0], byte), S::template shift_left<8>(S::and_s32(c[1], byte))),
-                       S::or_s32(S::template shift_left<16>(S::and_s32(c[2], byte)), S::template shift_left<24>(c[3])));
+      word = join_codes<S>(c);
     } else if (plan.value == ValueForm::bf16) {
       // Numbers that bf16 holds exactly: the upper halves of their f32 forms.
       word = S::or_s32(S::template shift_right<16>(word), S::and_s32(S::bits(S::load(numbers + width + d)),
@@ -135,8 +198,8 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
 }
 
 template <class S>
-OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i,
-                               std::byte* block) {
+OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i, std::byte* block,
+                               std::byte* thread) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence rows = sequence_at(call, b)->rows;
@@ -164,7 +227,11 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   const bool biased = S::kWeightBias != 0 && plan.value == ValueForm::s8;
   auto* v_start = part<std::int32_t>(block, plan.block.v_start);
   for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] = 0;
-  for (std::int64_t r0 = 0; r0 < plan.key_block; r0 += plan.v_depth) {
+  const bool coded = plan.value == ValueForm::s8 && !problem.v.quantized;
+  if (coded)
+    code_values<S>(values, plan.fold, inverse, part<float>(thread, plan.thread.rows),
+                   part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values));
+  for (std::int64_t r0 = 0; r0 < plan.key_block && !coded; r0 += plan.v_depth) {
     number_values<S>(values, r0, inverse, numbers, part<float>(block, plan.block.v_scale), flags);
     write_value_words<S>(plan, numbers, v_start,
                          part<std::int32_t>(block, plan.block.values) + r0 / plan.v_depth * plan.v_columns);

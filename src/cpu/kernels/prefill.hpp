@@ -110,6 +110,23 @@ OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
   return kept;
 }
 
+// One row of O from its sums: O * factor * owed + present * mean, rotated back. Of any size; zeros if it sees nothing.
+template <class S>
+OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
+                              typename S::f32 factor, typename S::f32 present, const std::int32_t* signs,
+                              std::int64_t at) {
+  const Problem& problem = *plan.problem;
+  alignas(64) float x[kMaxPadded];
+  for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, sees ? S::mul(S::load(sums + d), factor) : S::set1(0.0f));
+  for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
+  for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
+  if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
+  store_row<S>(problem.out, at, problem.value_dim, x);
+}
+
 // O / l with what the recipe still owes, and the LSE.
 template <class S>
 OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
@@ -124,7 +141,6 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
                          : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
-  alignas(64) float x[kMaxPadded];
   for (int i = 0; i < group.rows; ++i) {
     double m = group.m[i];
     float l = group.l[i];
@@ -135,16 +151,19 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const float kept =
         sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
     const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
-    for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
-      S::store(x + d, sees ? S::mul(S::load(out + i * plan.v_columns + d), factor) : S::set1(0.0f));
-    for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
-      S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
+    const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
+    const float* sums = out + i * plan.v_columns;
+    const bool plain = sees && !plan.owes_columns && !plan.smooth_v;
+    const bool stored =
+        plain &&
+        with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
+          constexpr int kVectors = decltype(vectors)::value;
+          typename S::f32 v[kVectors];
+          for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
+          store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
+        });
     // The sink's share of the weight has no value, and so no mean.
-    const auto present = S::set1(kept * group.l[i] / l);
-    for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
-      S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
-    if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
-    store_row<S>(problem.out, problem.out.offset(b, head, sequence.q_begin + row + i), problem.value_dim, x);
+    if (!stored) finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), signs, at);
     if (problem.lse == nullptr) continue;
     alignas(64) float logarithm[S::kLanes];
     S::store(logarithm, log2<S>(S::set1(l)));

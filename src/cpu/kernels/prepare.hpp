@@ -3,7 +3,7 @@
 
 #include "cpu/kernels/float8.hpp"
 #include "cpu/kernels/quantize.hpp"
-#include "cpu/kernels/rotate.hpp"
+#include "cpu/kernels/register_rows.hpp"
 #include "cpu/plan.hpp"
 
 namespace octavo::cpu {
@@ -15,6 +15,38 @@ OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t
                                  float* to) {
   load_row<S>(x, at, dim, to);
   if (signs != nullptr) rotate_row<S>(to, signs, dim);
+}
+
+// `count` rows from element offset `at` on: rotated (signs not null), less `mean` (not null), into [count][width];
+// their ranges.
+template <class S>
+OCTAVO_INLINE void prepare_rows(const Operand& x, std::int64_t at, std::int64_t count, std::int64_t dim,
+                                std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
+                                RowRange* ranges) {
+  const bool done = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
+    constexpr int kVectors = decltype(vectors)::value;
+    for (std::int64_t first = 0; first < count; first += S::kLanes) {
+      RangesOfRows<S> batch;
+      const std::int64_t last = first + S::kLanes < count ? first + S::kLanes : count;
+      for (std::int64_t r = first; r < last; ++r) {
+        typename S::f32 v[kVectors];
+        load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+        auto most = S::set1(0);
+#pragma GCC unroll 64
+        for (int i = 0; i < kVectors; ++i) {
+          if (mean != nullptr) v[i] = S::sub(v[i], S::load(mean + i * S::kLanes));
+          most = S::max_s32(most, magnitude<S>(v[i]));
+        }
+        store_vectors<S, kVectors>(v, to + r * width);
+        batch.add(most);
+      }
+      if (!batch.finish(ranges + first))
+        for (std::int64_t r = first; r < last; ++r) ranges[r] = row_range<S>(to + r * width, dim);
+    }
+  });
+  if (done) return;
+  for (std::int64_t r = 0; r < count; ++r) load_prepared<S>(x, at + r * x.strides[2], dim, signs, to + r * width);
+  centre_rows<S>(to, count, width, dim, mean, ranges);
 }
 
 // Integer codes of one row that the caller quantized, as bytes; returns their sum. Padding is zero.
@@ -86,12 +118,11 @@ OCTAVO_INLINE typename S::f32 number_in(Format format, typename S::f32 x, typena
   return x;
 }
 
-// Words of a row of Q or K for the first product, from prepared floats; returns the sum of integer codes.
+// Words of a finite row of Q or K for the first product, from prepared floats; returns the sum of integer codes.
 template <class S>
 OCTAVO_INLINE std::int32_t write_words(const Plan& plan, Format format, const float* x, std::int64_t dim, float inverse,
                                        std::int32_t* to) {
-  if (plan.score == ScoreForm::s8)
-    return quantize_row<S>(x, dim, inverse, plan.qk_range, reinterpret_cast<std::int8_t*>(to));
+  if (plan.score == ScoreForm::s8) return quantize_row<S>(x, dim, inverse, reinterpret_cast<std::int8_t*>(to));
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes) {
     const auto number = number_in<S>(format, S::load(x + d), S::set1(inverse), plan.qk_range);
     if (plan.score == ScoreForm::bf16)

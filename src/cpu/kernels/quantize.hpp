@@ -34,6 +34,36 @@ OCTAVO_INLINE RowRange row_range(const float* x, std::int64_t dim) {
   return {S::reduce_max(best), false};
 }
 
+// Ranges of up to kLanes rows at once: a row leaves one vector, its channels' largest magnitudes, and a transposing
+// reduction serves all rows. Magnitudes are compared as integers: the same order, and what is not finite comes out on
+// top.
+template <class S>
+class RangesOfRows {
+ public:
+  inline __attribute__((always_inline)) void add(typename S::s32 magnitudes) {
+    S::store(rows_ + count_++ * S::kLanes, S::from_bits(magnitudes));
+    most_ = S::max_s32(most_, magnitudes);
+  }
+  // Ranges of the rows added; false where one is not finite: they must be ranged one by one.
+  inline __attribute__((always_inline)) bool finish(RowRange* ranges) {
+    if (!S::all(S::is_finite(S::from_bits(most_)))) return false;
+    alignas(64) float amax[S::kLanes];
+    S::store(amax, S::row_max(rows_));
+    for (int r = 0; r < count_; ++r) ranges[r] = {amax[r], true};
+    return true;
+  }
+
+ private:
+  alignas(64) float rows_[S::kLanes * S::kLanes] = {};
+  typename S::s32 most_ = S::set1(0);
+  int count_ = 0;
+};
+
+template <class S>
+OCTAVO_INLINE typename S::s32 magnitude(typename S::f32 x) {
+  return S::bits(S::abs(x));
+}
+
 // Integer codes of one vector; 0 for what is not finite.
 template <class S>
 OCTAVO_INLINE typename S::s32 codes_of(typename S::f32 x, typename S::f32 inverse, typename S::f32 range) {
@@ -43,38 +73,46 @@ OCTAVO_INLINE typename S::s32 codes_of(typename S::f32 x, typename S::f32 invers
   return S::round_to_s32(scaled);
 }
 
-// codes[0..padded(dim)) of a row, as bytes; returns their sum.
+// codes[0..padded(dim)) of a finite row, as bytes; returns their sum. |x| is at most the amax that the scale was made
+// from, so the product exceeds the range by less than it takes to round away from it: nothing is left to clamp.
 template <class S>
-OCTAVO_INLINE std::int32_t quantize_row(const float* x, std::int64_t dim, float inverse, float range,
-                                        std::int8_t* codes) {
-  const auto factor = S::set1(inverse), limit = S::set1(range);
-  std::int32_t total = 0;
+OCTAVO_INLINE std::int32_t quantize_row(const float* x, std::int64_t dim, float inverse, std::int8_t* codes) {
+  const auto factor = S::set1(inverse);
   auto sum = S::set1(0.0f);
   for (std::int64_t d = 0; d < padded(dim); d += 4 * S::kLanes) {
     typename S::s32 c[4];
     for (int u = 0; u < 4; ++u) {
-      c[u] = codes_of<S>(S::load(x + d + u * S::kLanes), factor, limit);
+      c[u] = S::round_to_s32(S::mul(S::load(x + d + u * S::kLanes), factor));
       sum = S::add(sum, S::to_f32(c[u]));  // whole numbers below 2^24: exact
     }
     S::store_s8x4(codes + d, c[0], c[1], c[2], c[3]);
   }
-  total = static_cast<std::int32_t>(S::reduce_add(sum));
-  return total;
+  return static_cast<std::int32_t>(S::reduce_add(sum));
 }
 
-// row -= mean, and its range.
+// Rows [count][width] less `mean` (null: as they are), and their ranges.
 template <class S>
-OCTAVO_INLINE RowRange centre_row(float* x, const float* mean, std::int64_t dim) {
-  auto best = S::set1(0.0f), poison = S::set1(0.0f);
-  for (std::int64_t d = 0; d < dim; d += S::kLanes) {
-    const auto centred = S::sub(S::load(x + d), S::load(mean + d));
-    S::store(x + d, centred);
-    const auto v = S::abs(centred);
-    best = S::max(v, best);
-    poison = S::fma(v, S::set1(0.0f), poison);
+OCTAVO_INLINE void centre_rows(float* rows, std::int64_t count, std::int64_t width, std::int64_t dim, const float* mean,
+                               RowRange* ranges) {
+  for (std::int64_t first = 0; first < count; first += S::kLanes) {
+    RangesOfRows<S> batch;
+    const std::int64_t last = first + S::kLanes < count ? first + S::kLanes : count;
+    for (std::int64_t r = first; r < last; ++r) {
+      float* x = rows + r * width;
+      auto most = S::set1(0);
+      for (std::int64_t d = 0; d < width; d += S::kLanes) {
+        auto v = S::load(x + d);
+        if (mean != nullptr) {
+          v = S::sub(v, S::load(mean + d));
+          S::store(x + d, v);
+        }
+        most = S::max_s32(most, magnitude<S>(v));
+      }
+      batch.add(most);
+    }
+    if (!batch.finish(ranges + first))
+      for (std::int64_t r = first; r < last; ++r) ranges[r] = row_range<S>(rows + r * width, dim);
   }
-  if (S::all(S::is_finite(poison))) return {S::reduce_max(best), true};
-  return row_range<S>(x, dim);
 }
 
 // Channel sums of one block of the mean law, a row at a time: sums[c] += x[c]. Where something is not finite the sums

@@ -53,21 +53,38 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
   const std::int64_t dim = plan.problem->head_dim;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  for (std::int64_t r = from; r < to; ++r)
-    load_prepared<S>(q, q.offset(rows.b, rows.head, rows.sequence.q_begin + r), dim, plan.rotate_qk ? signs : nullptr,
-                     rows.row(r));
+  const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + from);
+  const std::int32_t* flips = plan.rotate_qk ? signs : nullptr;
+  const bool loaded = with_register_rows<S>(q, dim, [&](auto vectors) __attribute__((always_inline)) {
+    constexpr int kVectors = decltype(vectors)::value;
+    typename S::f32 sums[kVectors], v[kVectors];
+    for (auto& sum : sums) sum = S::set1(0.0f);
+    for (std::int64_t r = from; r < to; ++r) {
+      load_rotated<S, kVectors>(q, at + (r - from) * q.strides[2], flips, v);
+      store_vectors<S, kVectors>(v, rows.row(r));
+#pragma GCC unroll 64
+      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+    }
+    if (rows.smooth) store_vectors<S, kVectors>(sums, rows.mean);
+  });
+  for (std::int64_t r = from; r < to && !loaded; ++r)
+    load_prepared<S>(q, at + (r - from) * q.strides[2], dim, flips, rows.row(r));
   if (!rows.smooth) return;
   alignas(64) float counts[kMaxPadded];
-  sum_rows<S>(to - from, dim, rows.mean, counts,
-              [&](std::int64_t r) __attribute__((always_inline)) { return rows.row(from + r); });
+  if (loaded && sums_are_finite<S>(rows.mean, dim)) {
+    for (std::int64_t d = 0; d < dim; ++d) counts[d] = static_cast<float>(to - from);
+  } else {
+    sum_rows<S>(to - from, dim, rows.mean, counts,
+                [&](std::int64_t r) __attribute__((always_inline)) { return rows.row(from + r); });
+  }
   for (std::int64_t d = 0; d < plan.k_width; ++d)
     rows.mean[d] = laws::mean_of(rows.mean[d], static_cast<std::int64_t>(counts[d]));
 }
 
 template <class S>
-OCTAVO_INLINE RowRange centre_query(const QueryRows& rows, std::int64_t r) {
-  const std::int64_t dim = rows.plan->problem->head_dim;
-  return rows.smooth ? centre_row<S>(rows.row(r), rows.mean, dim) : row_range<S>(rows.row(r), dim);
+OCTAVO_INLINE void centre_queries(const QueryRows& rows, std::int64_t from, std::int64_t to, RowRange* ranges) {
+  centre_rows<S>(rows.row(from), to - from, rows.plan->k_width, rows.plan->problem->head_dim,
+                 rows.smooth ? rows.mean : nullptr, ranges);
 }
 
 // The range of query block i of a head, for one scale per tensor.
@@ -86,8 +103,9 @@ void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int
                        part<float>(thread, plan.thread.mean),
                        plan.smooth_q};
   load_queries<S>(rows, first, last);
-  RowRange range{0.0f, true};
-  for (std::int64_t r = first; r < last; ++r) grow_range(range, centre_query<S>(rows, r));
+  RowRange range{0.0f, true}, ranges[kQueryBlock];
+  centre_queries<S>(rows, first, last, ranges);
+  for (std::int64_t r = 0; r < last - first; ++r) grow_range(range, ranges[r]);
   *query_range_at(call, b, head, i) = {range.amax, range.finite};
 }
 
@@ -123,24 +141,24 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
   const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
   RowScales scales(groups, wide ? laws::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
-  const std::int64_t stretch = scales.stretch(), last = first + count;
+  // A stretch of shared scales is never cut; rows with scales of their own go by as many as are ranged at once.
+  const bool shared = scales.stretch() > 1;
+  const std::int64_t stretch = shared ? scales.stretch() : S::kLanes, last = first + count;
   const std::int64_t block_last =
       rows.block_first + kQueryBlock < rows.sequence.q_rows ? rows.block_first + kQueryBlock : rows.sequence.q_rows;
-  const auto stretch_end = [&](std::int64_t from) __attribute__((always_inline)) {
-    return from + stretch < block_last ? from + stretch : block_last;
-  };
-  const std::int64_t begin = first / stretch * stretch, end = stretch_end((last - 1) / stretch * stretch);
+  const std::int64_t begin = shared ? first / stretch * stretch : first;
+  const std::int64_t after = shared ? (last + stretch - 1) / stretch * stretch : last;
+  const std::int64_t end = after < block_last ? after : block_last;
   load_queries<S>(rows, rows.smooth ? rows.block_first : begin, rows.smooth ? block_last : end);
 
+  for (std::int64_t r = first; r < last && plan.owes_constant; ++r)
+    slot.vectors->constant[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
   for (std::int64_t from = begin; from < last; from += stretch) {
+    const std::int64_t stop = from + stretch < end ? from + stretch : end;
     scales.start_stretch(from);
-    for (std::int64_t r = from; r < stretch_end(from); ++r) {
-      if (plan.owes_constant && r >= first && r < last)
-        slot.vectors->constant[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
-      ranges[r - from] = centre_query<S>(rows, r);
-      if (stretch > 1) scales.add(r, ranges[r - from]);
-    }
-    for (std::int64_t r = from > first ? from : first; r < stretch_end(from) && r < last; ++r) {
+    centre_queries<S>(rows, from, stop, ranges);
+    for (std::int64_t r = from; r < stop && shared; ++r) scales.add(r, ranges[r - from]);
+    for (std::int64_t r = from > first ? from : first; r < stop && r < last; ++r) {
       const std::int64_t i = r - first;
       const RowRange range = ranges[r - from];
       const RowScale scale = scales.of(r, range);

@@ -9,13 +9,11 @@
 namespace octavo::cpu {
 namespace {
 
-// Walsh-Hadamard over kVectors * kLanes channels, held in registers; signs are flipped on the way in (null: not).
+// Walsh-Hadamard over kVectors * kLanes channels; signs are flipped on the way in (null: not).
 template <class S, int kVectors>
-OCTAVO_INLINE void hadamard_vectors(float* x, const std::int32_t* signs) {
-  typename S::f32 v[kVectors];
+OCTAVO_INLINE void hadamard(typename S::f32 (&v)[kVectors], const std::int32_t* signs) {
 #pragma GCC unroll 64
   for (int i = 0; i < kVectors; ++i) {
-    v[i] = S::load(x + i * S::kLanes);
     if (signs != nullptr) v[i] = S::from_bits(S::xor_s32(S::bits(v[i]), S::load(signs + i * S::kLanes)));
     if constexpr (S::kLanes >= 2) v[i] = S::template butterfly<1>(v[i]);
     if constexpr (S::kLanes >= 4) v[i] = S::template butterfly<2>(v[i]);
@@ -34,7 +32,17 @@ OCTAVO_INLINE void hadamard_vectors(float* x, const std::int32_t* signs) {
   }
   const auto factor = S::set1(laws::rotation_factor(kVectors * S::kLanes));
 #pragma GCC unroll 64
-  for (int i = 0; i < kVectors; ++i) S::store(x + i * S::kLanes, S::mul(v[i], factor));
+  for (int i = 0; i < kVectors; ++i) v[i] = S::mul(v[i], factor);
+}
+
+template <class S, int kVectors>
+OCTAVO_INLINE void hadamard_vectors(float* x, const std::int32_t* signs) {
+  typename S::f32 v[kVectors];
+#pragma GCC unroll 64
+  for (int i = 0; i < kVectors; ++i) v[i] = S::load(x + i * S::kLanes);
+  hadamard<S, kVectors>(v, signs);
+#pragma GCC unroll 64
+  for (int i = 0; i < kVectors; ++i) S::store(x + i * S::kLanes, v[i]);
 }
 
 template <class S>

@@ -55,6 +55,26 @@ OCTAVO_INLINE void column_statistics(const ColumnNeeds& needs, const ColumnStati
     for (std::int64_t r = 0; r < rows; ++r) seen(r);
 }
 
+// The sums alone, of rows that fit registers. False: take column_statistics().
+template <class S>
+OCTAVO_INLINE bool sum_register_rows(const Operand& x, std::int64_t at, std::int64_t rows, std::int64_t dim,
+                                     const std::int32_t* signs, const ColumnStatistics& to) {
+  const bool summed = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
+    constexpr int kVectors = decltype(vectors)::value;
+    typename S::f32 sums[kVectors], v[kVectors];
+    for (auto& sum : sums) sum = S::set1(0.0f);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+#pragma GCC unroll 64
+      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+    }
+    store_vectors<S, kVectors>(sums, to.sums);
+  });
+  if (!summed || !sums_are_finite<S>(to.sums, dim)) return false;
+  for (std::int64_t d = 0; d < dim; ++d) to.counts[d] = static_cast<float>(rows);
+  return true;
+}
+
 // Rows i * 128 .. of one head of K and V.
 template <class S>
 void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
@@ -68,6 +88,8 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, const ColumnNeeds& needs,
                           const ColumnStatistics& to) __attribute__((always_inline)) {
     if (rotate) rotation_signs(signs, dim);
+    const std::int64_t at = x.offset(b, kv_head, rows.k_begin + first);
+    if (!needs.extremes && sum_register_rows<S>(x, at, last - first, dim, rotate ? signs : nullptr, to)) return;
     column_statistics<S>(needs, to, last - first, dim, [&](std::int64_t r) __attribute__((always_inline)) {
       load_prepared<S>(x, x.offset(b, kv_head, rows.k_begin + first + r), dim, rotate ? signs : nullptr, row);
       return static_cast<const float*>(row);

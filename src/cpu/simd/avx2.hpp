@@ -37,6 +37,7 @@ struct Avx2 {
   OCTAVO_INLINE s32 bits(f32 x) { return _mm256_castps_si256(x); }
   OCTAVO_INLINE f32 from_bits(s32 x) { return _mm256_castsi256_ps(x); }
   OCTAVO_INLINE s32 add_s32(s32 a, s32 b) { return _mm256_add_epi32(a, b); }
+  OCTAVO_INLINE s32 max_s32(s32 a, s32 b) { return _mm256_max_epi32(a, b); }
   OCTAVO_INLINE s32 and_s32(s32 a, s32 b) { return _mm256_and_si256(a, b); }
   OCTAVO_INLINE s32 or_s32(s32 a, s32 b) { return _mm256_or_si256(a, b); }
   OCTAVO_INLINE s32 xor_s32(s32 a, s32 b) { return _mm256_xor_si256(a, b); }
@@ -47,6 +48,11 @@ struct Avx2 {
   template <int kBits>
   OCTAVO_INLINE s32 shift_right(s32 a) {
     return _mm256_srli_epi32(a, kBits);
+  }
+  // Adding 1.5 * 2^23 leaves the nearest integer in the low bits; the shift drops all others.
+  OCTAVO_INLINE f32 fraction(f32 x) { return sub(x, sub(add(x, set1(12582912.0f)), set1(12582912.0f))); }
+  OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) {
+    return from_bits(add_s32(bits(p), shift_left<23>(bits(add(x, set1(12582912.0f))))));
   }
   OCTAVO_INLINE f32 abs(f32 x) { return _mm256_andnot_ps(set1(-0.0f), x); }
   OCTAVO_INLINE mask less(f32 a, f32 b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }

@@ -33,9 +33,13 @@ struct Avx512Vnni {
   OCTAVO_INLINE f32 fma(f32 a, f32 b, f32 c) { return _mm512_fmadd_ps(a, b, c); }
   OCTAVO_INLINE s32 round_to_s32(f32 x) { return _mm512_cvtps_epi32(x); }
   OCTAVO_INLINE f32 to_f32(s32 x) { return _mm512_cvtepi32_ps(x); }
+  // Both run beside the products, where additions do not.
+  OCTAVO_INLINE f32 fraction(f32 x) { return _mm512_reduce_ps(x, 0); }
+  OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) { return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, 0)); }
   OCTAVO_INLINE s32 bits(f32 x) { return _mm512_castps_si512(x); }
   OCTAVO_INLINE f32 from_bits(s32 x) { return _mm512_castsi512_ps(x); }
   OCTAVO_INLINE s32 add_s32(s32 a, s32 b) { return _mm512_add_epi32(a, b); }
+  OCTAVO_INLINE s32 max_s32(s32 a, s32 b) { return _mm512_max_epi32(a, b); }
   OCTAVO_INLINE s32 and_s32(s32 a, s32 b) { return _mm512_and_si512(a, b); }
   OCTAVO_INLINE s32 or_s32(s32 a, s32 b) { return _mm512_or_si512(a, b); }
   OCTAVO_INLINE s32 xor_s32(s32 a, s32 b) { return _mm512_xor_si512(a, b); }
@@ -106,8 +110,8 @@ struct Avx512Vnni {
   template <int kDistance>
   OCTAVO_INLINE f32 butterfly(f32 x) {
     constexpr mask upper = kDistance == 1 ? 0xaaaa : kDistance == 2 ? 0xcccc : kDistance == 4 ? 0xf0f0 : 0xff00;
-    const f32 swapped = swap<kDistance>(x);
-    return _mm512_mask_sub_ps(_mm512_add_ps(swapped, x), upper, swapped, x);
+    const f32 sign = _mm512_mask_blend_ps(upper, set1(1.0f), set1(-1.0f));
+    return fma(x, sign, swap<kDistance>(x));
   }
 
   OCTAVO_INLINE void transpose(const std::int32_t* from, std::ptrdiff_t from_ld, std::int32_t* to,

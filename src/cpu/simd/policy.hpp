@@ -5,8 +5,9 @@
 //   load store set1 zero          memory need not be aligned; set1 repeats one value
 //   add sub mul div max min fma   fma(a, b, c) = a * b + c, rounded once. max(a, b): b where either is NaN
 //   round_to_s32, to_f32          to nearest even, for |x| <= 2^22; exact for |x| < 2^24
+//   fraction(x), times_exp2(p, x)   x less the nearest integer n, and p 2^n; for |x| <= 127 and normal results
 //   bits, from_bits               the same 32 bits seen as the other type
-//   s32: add_s32 and_s32 or_s32 xor_s32 shift_left<n> shift_right<n> (logical)
+//   s32: add_s32 max_s32 and_s32 or_s32 xor_s32 shift_left<n> shift_right<n> (logical)
 //   select(mask, a, b)            a where the mask holds; masks come from less, equal and is_finite
 //   load_f16 load_bf16 store_f16 store_bf16      L 16-bit floats <-> f32, nearest even
 //   store_u8x4, store_s8x4        four s32 vectors with values in range -> 4 L bytes in order

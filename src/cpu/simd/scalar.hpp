@@ -85,6 +85,9 @@ struct Scalar {
   OCTAVO_INLINE s32 add_s32(s32 a, s32 b) {
     return map<s32>([](std::int32_t x, std::int32_t y) { return static_cast<std::int32_t>(u32(x) + u32(y)); }, a, b);
   }
+  OCTAVO_INLINE s32 max_s32(s32 a, s32 b) {
+    return map<s32>([](std::int32_t x, std::int32_t y) { return x > y ? x : y; }, a, b);
+  }
   OCTAVO_INLINE s32 and_s32(s32 a, s32 b) {
     return map<s32>([](std::int32_t x, std::int32_t y) { return x & y; }, a, b);
   }
@@ -101,6 +104,11 @@ struct Scalar {
   template <int kBits>
   OCTAVO_INLINE s32 shift_right(s32 a) {
     return map<s32>([](std::int32_t x) { return static_cast<std::int32_t>(u32(x) >> kBits); }, a);
+  }
+  // As on 256 bits: 1.5 * 2^23 leaves the nearest integer in the low bits.
+  OCTAVO_INLINE f32 fraction(f32 x) { return sub(x, sub(add(x, set1(12582912.0f)), set1(12582912.0f))); }
+  OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) {
+    return from_bits(add_s32(bits(p), shift_left<23>(bits(add(x, set1(12582912.0f))))));
   }
   OCTAVO_INLINE f32 abs(f32 x) { return from_bits(and_s32(bits(x), set1(0x7fffffff))); }
   OCTAVO_INLINE mask less(f32 a, f32 b) {
