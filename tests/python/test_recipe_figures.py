@@ -27,6 +27,9 @@ def cells(table):
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
+PAGE_RECIPES = cells(PAGE.split("recipe_figures.py recipes -->")[1].split("<!-- end of recipes")[0])
+
+
 def test_every_preset_has_its_lines(figures):
     presets = list(octavo.recipes())
     assert list(cells(figures.written(PAGE, "recipes"))) == presets
@@ -61,6 +64,20 @@ def test_a_captured_head_is_within_the_table(figures):
     of_head, worst_row, lse = figures.errors(lambda: [problem], "int8")
     _, _, _, worst_head, row, worst_lse = (float(cell) for cell in cells(figures.written(PAGE, "recipes"))["int8"])
     assert 0 < of_head[0] <= worst_head + 0.005 and worst_row <= row + 0.005 and lse <= worst_lse + 0.005
+
+
+def test_head_errors(monkeypatch, capsys):
+    """The script beside it, on data/: its own row is the table's of presets; its schemes are recipes."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    head_errors = importlib.import_module("head_errors")
+    for recipe in (*head_errors.FIVE_LAYERS, *head_errors.SCHEMES):
+        octavo.recipe(recipe)
+    monkeypatch.setattr("sys.argv", ["head_errors.py", "--recipe", "int8", "--heads"])
+    head_errors.main()
+    row, heads = capsys.readouterr().out.splitlines()[-2:]
+    median, worst = (PAGE_RECIPES["int8"][column] for column in (2, 3))
+    assert row.startswith(f"| `int8` | {median} | ") and f" | {worst} | L21.h0 |" in row
+    assert heads.split()[::2] == [f"L{layer}.h{head}" for layer in (0, 14, 21) for head in range(3)]
 
 
 def test_compositions_in_the_text_parse():
