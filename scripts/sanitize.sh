@@ -8,6 +8,7 @@ need_packages cmake g++ ninja-build pkg-config libcli11-dev nlohmann-json3-dev l
 use_ccache
 [ $# -gt 0 ] || set -- address thread
 export UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=allocator_may_return_null=1  # as the allocator of everybody else does
 failed=()
 for preset in "$@"; do
   say "$preset: build/$preset"

@@ -28,7 +28,6 @@ struct AttentionInputs {
   TensorView lse;  // optional: f32 [B, Hq, M], packed [Hq, total_q]; natural logarithm of the softmax's denominator
 
   /// In place of q, k, v: codes and scales, each on its own. Non-null means the float tensor beside it is not given.
-  /// Not together with cu_seqlens.
   const QuantizedView* quantized_q = nullptr;
   const QuantizedView* quantized_k = nullptr;
   const QuantizedView* quantized_v = nullptr;

@@ -256,9 +256,10 @@ typedef struct octavo_quantized_view_t {
   int32_t layout;
   int32_t rotated; /* 0 or 1 */
   int32_t reserved;
+  const octavo_tensor_t* cu_seqlens; /* where packed sequences begin; NULL = codes are not packed */
 } octavo_quantized_view_t;
 #define OCTAVO_QUANTIZED_VIEW_INIT \
-  {sizeof(octavo_quantized_view_t), NULL, NULL, NULL, NULL, OCTAVO_ROLE_Q, OCTAVO_NHD, 0, 0}
+  {sizeof(octavo_quantized_view_t), NULL, NULL, NULL, NULL, OCTAVO_ROLE_Q, OCTAVO_NHD, 0, 0, NULL}
 
 /** Codes and scales that octavo owns, until octavo_quantized_free(). */
 typedef struct octavo_quantized_t octavo_quantized_t;
@@ -268,6 +269,11 @@ typedef struct octavo_quantized_t octavo_quantized_t;
 OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const octavo_recipe_t* recipe,
                                            int32_t layout, const octavo_execution_t* execution,
                                            octavo_quantized_t** result);
+/** The same of packed sequences, x [total, heads, head_dim] or [heads, total, head_dim]: each gets the codes and scales
+ *  that it would get alone. */
+OCTAVO_API octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
+                                                  int32_t role, const octavo_recipe_t* recipe, int32_t layout,
+                                                  const octavo_execution_t* execution, octavo_quantized_t** result);
 /** What it holds, valid until it is freed; NULL for NULL. To be read and handed on by its pointer: its struct_size is
  *  the library's, which may be larger than the program's. */
 OCTAVO_API const octavo_quantized_view_t* octavo_quantized_view(const octavo_quantized_t* quantized);

@@ -76,7 +76,7 @@ def attention(
     kv_lens : array, optional
         [B], int32 or int64, 0 to N: keys of each sequence beyond it do not exist. Not together with cu_seqlens.
     cu_seqlens_q, cu_seqlens_k : array, optional
-        [B + 1], int32 or int64: where the packed sequences begin, last the total; both or neither. Floats only.
+        [B + 1], int32 or int64: where the packed sequences begin, last the total; both or neither.
     return_lse : bool
         Also return the log-sum-exp of the scores.
     out : array, optional

@@ -182,13 +182,13 @@ void bind_quantization(nb::module_& m) {
       .def(
           "__init__",
           [](QuantizedView* self, const TensorView& codes, const TensorView* scales, const TensorView* mean, Role role,
-             Layout layout, bool rotated, const Recipe& recipe) {
-            const TensorView none;
-            new (self) QuantizedView{
-                codes, scales != nullptr ? *scales : none, mean != nullptr ? *mean : none, role, layout, rotated,
-                recipe};
+             Layout layout, bool rotated, const Recipe& recipe, const TensorView* cu_seqlens) {
+            const auto optional = [](const TensorView* given) { return given != nullptr ? *given : TensorView{}; };
+            new (self) QuantizedView{codes,  optional(scales), optional(mean), role,
+                                     layout, rotated,          recipe,         optional(cu_seqlens)};
           },
-          "codes"_a, "scales"_a.none(), "mean"_a.none(), "role"_a, "layout"_a, "rotated"_a, "recipe"_a);
+          "codes"_a, "scales"_a.none(), "mean"_a.none(), "role"_a, "layout"_a, "rotated"_a, "recipe"_a,
+          "cu_seqlens"_a.none());
   nb::class_<QuantizedTensor>(m, "QuantizedTensor")
       .def_prop_ro(
           "codes",
@@ -202,10 +202,13 @@ void bind_quantization(nb::module_& m) {
       .def_prop_ro("rotated", [](const QuantizedTensor& t) { return t.view().rotated; });
   m.def(
       "quantize",
-      [](const TensorView& x, Role role, const Recipe& recipe, Layout layout, std::string_view implementation) {
-        return value(quantize(x, role, recipe, layout, execution_on(implementation)));
+      [](const TensorView& x, Role role, const Recipe& recipe, Layout layout, std::string_view implementation,
+         const TensorView* cu_seqlens) {
+        return value(quantize(x, role, recipe, layout, execution_on(implementation),
+                              cu_seqlens != nullptr ? *cu_seqlens : TensorView{}));
       },
-      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "role"_a, "recipe"_a, "layout"_a, "implementation"_a);
+      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "role"_a, "recipe"_a, "layout"_a, "implementation"_a,
+      "cu_seqlens"_a.none());
   m.def(
       "dequantize",
       [](const QuantizedView& x, const TensorView& out, std::string_view implementation) {

@@ -33,7 +33,8 @@ class Quantized:
     scales : array or None
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
         [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe
-        has no scale. docs/quantization.md says which row is in which group.
+        has no scale. docs/quantization.md says which row is in which group. Packed, with B sequences: [B, H], [B, H, D],
+        and sequence after sequence [H, groups], [H, total], [H, blocks, D].
     role : {"q", "k", "v"}
         Which operand it is.
     recipe : str or Recipe
@@ -42,23 +43,27 @@ class Quantized:
         Order of the axes of `codes`.
     mean : array, optional
         float32, what was subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K and V,
-        [B, H, ceil(N / 128), D] for Q. Q of a recipe with smooth_q needs it; K without one means that nothing was
-        subtracted.
+        [B, H, ceil(N / 128), D] for Q (packed: [H, blocks of all sequences, D]). Q of a recipe with smooth_q needs it;
+        K without one means that nothing was subtracted.
     rotated : bool, optional
         Whether the recipe's Hadamard rotation was applied to the codes. Default: whether the recipe has one.
     head_dim : int, optional
         D; needed only for 4-bit codes of an odd D.
+    cu_seqlens : array, optional
+        int32 or int64 [B + 1]: where packed sequences begin, last the total. `codes` then are [total, H, D] (NHD) or
+        [H, total, D] (HND), and groups and blocks begin anew with each sequence.
 
     Raises
     ------
     TypeError
-        `codes`, `scales` or `mean` is not an array.
+        `codes`, `scales`, `mean` or `cu_seqlens` is not an array.
     ValueError
         A dtype, role or layout that does not fit; shapes are checked by the call that uses them.
     """
 
     __slots__ = (
-        "_codes", "_scales", "_mean", "_role", "_recipe", "_layout", "_rotated", "_format", "_shape", "_nbytes"
+        "_codes", "_scales", "_mean", "_role", "_recipe", "_layout", "_rotated", "_cu_seqlens", "_format", "_shape",
+        "_nbytes",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +77,7 @@ class Quantized:
         mean: Any = None,
         rotated: bool | None = None,
         head_dim: int | None = None,
+        cu_seqlens: Any = None,
     ) -> None:
         self._role = _role(role)
         self._recipe = _recipe(recipe)
@@ -84,7 +90,7 @@ class Quantized:
         if rotated is None:
             rotated = self._recipe.hadamard_v if role == "v" else self._recipe.hadamard
         self._rotated = bool(rotated)
-        self._codes, self._scales, self._mean = codes, scales, mean
+        self._codes, self._scales, self._mean, self._cu_seqlens = codes, scales, mean, cu_seqlens
         self._shape = self._check(head_dim)
 
     def _check(self, head_dim: int | None) -> tuple[int, ...]:
@@ -110,6 +116,10 @@ class Quantized:
             raise ValueError(
                 f"scales: None; recipe {self._recipe} has one scale for each {granularity} of {self._role}"
             )
+        if self._cu_seqlens is not None:
+            borders = _containers.read(self._cu_seqlens, "cu_seqlens")
+            if borders.dtype not in (DType.s32, DType.s64):
+                raise ValueError(f"cu_seqlens: dtype {borders.dtype.name}; int32 and int64 are allowed")
         width = codes.shape[-1]
         if head_dim is None:
             head_dim = 2 * width if packed else width
@@ -132,6 +142,11 @@ class Quantized:
     def mean(self) -> Any:
         """float32, what was subtracted before quantization, or None."""
         return self._mean
+
+    @property
+    def cu_seqlens(self) -> Any:
+        """Where packed sequences begin, last the total; None where the codes have a batch axis."""
+        return self._cu_seqlens
 
     @property
     def role(self) -> str:
@@ -169,6 +184,7 @@ class Quantized:
         codes = _containers.read(self._codes, "codes")
         view = _recast(codes, self._format, self.head_dim)
         scales, mean = _dense(self._scales, "scales"), _dense(self._mean, "mean")
+        borders = None if self._cu_seqlens is None else _containers.read(self._cu_seqlens, "cu_seqlens")
         quantized = _core.QuantizedView(
             view,
             None if scales is None else scales.view,
@@ -177,8 +193,9 @@ class Quantized:
             _arguments.layout(self._layout),
             self._rotated,
             self._recipe._value,
+            None if borders is None else borders.view,
         )
-        return quantized, codes, [codes, scales, mean]
+        return quantized, codes, [codes, scales, mean, borders]
 
     def dequantize(self, dtype: Any = "float32") -> Any:
         """``code * scale + mean``, rotated back: an approximation of the tensor that was quantized.
@@ -191,7 +208,8 @@ class Quantized:
         Returns
         -------
         array
-            In the layout's shape [B, N, H, D] or [B, H, N, D]; the kind of container that `codes` is.
+            In the layout's shape [B, N, H, D] or [B, H, N, D], packed [total, H, D] or [H, total, D]; the kind of
+            container that `codes` is.
 
         Raises
         ------
@@ -215,6 +233,7 @@ class Quantized:
             "layout": self._layout,
             "rotated": self._rotated,
             "head_dim": self.head_dim,
+            "cu_seqlens": self._cu_seqlens,
         }
 
     @classmethod
@@ -243,7 +262,7 @@ def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _
         return codes.view
     data, shape, strides = codes.view.data, codes.shape, codes.view.strides
     if operand_format == DType.s4:
-        if strides[-1] != 1 and shape[-1] > 1:
+        if strides[-1] != 1 and shape[-1] > 1 and math.prod(shape) > 0:
             raise ValueError(f"codes: packed 4-bit codes need stride 1 along D, not {strides[-1]}")
         shape = (*shape[:-1], head_dim)
         strides = (*(2 * stride for stride in strides[:-1]), 1)
@@ -263,7 +282,9 @@ def _dense(x: Any, name: str) -> _containers.Array | None:
     return array
 
 
-def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD") -> Quantized:
+def quantize(
+    x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD", cu_seqlens: Any = None
+) -> Quantized:
     """Quantizes Q, K or V as a recipe does it: rotation, smoothing, scales and codes.
 
     Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands does the arithmetic
@@ -273,13 +294,17 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
     Parameters
     ----------
     x : array
-        [B, N, H, D] (NHD) or [B, H, N, D] (HND), D 1 to 576; float32, float16 or bfloat16; any strides.
+        [B, N, H, D] (NHD) or [B, H, N, D] (HND), D 1 to 576; float32, float16 or bfloat16; any strides. With
+        `cu_seqlens` [total, H, D] or [H, total, D].
     role : {"q", "k", "v"}
         Which operand it is: each has its own scales and smoothing.
     recipe : str or Recipe
         A preset's name, a text of the recipe grammar, or a Recipe.
     layout : {"NHD", "HND"}
         Order of the axes of `x` and of the codes.
+    cu_seqlens : array, optional
+        int32 or int64 [B + 1]: where packed sequences begin, last the total. Each gets the codes and scales that it would
+        get alone.
 
     Returns
     -------
@@ -289,7 +314,7 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
     Raises
     ------
     ValueError
-        Shape, dtype, role, layout or recipe.
+        Shape, dtype, role, layout, recipe or cu_seqlens.
     TypeError
         `x` is not an array.
     NotImplementedError
@@ -304,7 +329,10 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
     """
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")
-    tensor = _core.quantize(array.view, operand, made_for._value, order, _runtime.forced.get())
+    borders = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")
+    tensor = _core.quantize(
+        array.view, operand, made_for._value, order, _runtime.forced.get(), None if borders is None else borders.view
+    )
 
     def adopt(made: Any, dtype: DType) -> Any:
         return None if made is None else array.family.adopt(made, dtype, x)
@@ -318,4 +346,5 @@ def quantize(x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = 
         mean=adopt(tensor.mean, DType.f32),
         rotated=tensor.rotated,
         head_dim=array.shape[-1],
+        cu_seqlens=cu_seqlens,
     )

@@ -141,6 +141,7 @@ Status read_quantized_view(const octavo_quantized_view_t* from, std::string_view
   if (Status status = read_tensor(view.codes, {name, ".codes"}, to.codes); !status.ok()) return status;
   if (Status status = read_tensor(view.scales, {name, ".scales"}, to.scales); !status.ok()) return status;
   if (Status status = read_tensor(view.mean, {name, ".mean"}, to.mean); !status.ok()) return status;
+  if (Status status = read_tensor(view.cu_seqlens, {name, ".cu_seqlens"}, to.cu_seqlens); !status.ok()) return status;
   if (Status status = read_recipe(view.recipe, to.recipe); !status.ok()) return status;
   if (Status status = read_enumerator({name, ".role"}, view.role, Role::v, to.role); !status.ok()) return status;
   if (Status status = read_enumerator({name, ".layout"}, view.layout, Layout::hnd, to.layout); !status.ok()) {

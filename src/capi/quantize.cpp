@@ -21,10 +21,12 @@ struct octavo_quantized_t {
     codes = capi::tensor_of(from.codes);
     scales = capi::tensor_of(from.scales);
     mean = capi::tensor_of(from.mean);
+    cu_seqlens = capi::tensor_of(from.cu_seqlens);
     recipe = capi::recipe_of(from.recipe);
     view.codes = &codes;
     view.scales = from.scales.given() ? &scales : nullptr;
     view.mean = from.mean.given() ? &mean : nullptr;
+    view.cu_seqlens = from.cu_seqlens.given() ? &cu_seqlens : nullptr;
     view.recipe = &recipe;
     view.role = static_cast<std::int32_t>(from.role);
     view.layout = static_cast<std::int32_t>(from.layout);
@@ -34,35 +36,58 @@ struct octavo_quantized_t {
   octavo_quantized_t& operator=(const octavo_quantized_t&) = delete;
 
   QuantizedTensor tensor;
-  octavo_tensor_t codes, scales, mean;
+  octavo_tensor_t codes, scales, mean, cu_seqlens;
   octavo_recipe_t recipe;
   octavo_quantized_view_t view = OCTAVO_QUANTIZED_VIEW_INIT;
 };
 
 static_assert(static_cast<int>(Role::k) == OCTAVO_ROLE_K && static_cast<int>(Role::v) == OCTAVO_ROLE_V);
 
+namespace {
+
+// cu_seqlens: null where x is not packed.
+Status quantize(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, std::int32_t role,
+                const octavo_recipe_t* recipe, std::int32_t layout, const octavo_execution_t* execution,
+                octavo_quantized_t** result) {
+  if (Status status = capi::check_given(x, "x"); !status.ok()) return status;
+  TensorView view, borders;
+  if (Status status = capi::read_tensor(x, "x", view); !status.ok()) return status;
+  if (Status status = capi::read_tensor(cu_seqlens, "cu_seqlens", borders); !status.ok()) return status;
+  Role as = Role::q;
+  if (Status status = capi::read_enumerator("role", role, Role::v, as); !status.ok()) return status;
+  Recipe by;
+  if (Status status = capi::read_recipe(recipe, by); !status.ok()) return status;
+  octavo::Layout order = octavo::Layout::nhd;
+  if (Status status = capi::read_enumerator("layout", layout, octavo::Layout::hnd, order); !status.ok()) {
+    return status;
+  }
+  capi::ExecutionArgument how;
+  if (Status status = capi::read_execution(execution, how); !status.ok()) return status;
+  Result<QuantizedTensor> quantized = octavo::quantize(view, as, by, order, how.execution, borders);
+  if (!quantized.ok()) return quantized.status();
+  *result = std::make_unique<octavo_quantized_t>(*std::move(quantized)).release();
+  return {};
+}
+
+}  // namespace
+
 octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const octavo_recipe_t* recipe, int32_t layout,
                                 const octavo_execution_t* execution, octavo_quantized_t** result) {
   return capi::guarded([&]() -> Status {
     if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
     *result = nullptr;
-    if (Status status = capi::check_given(x, "x"); !status.ok()) return status;
-    TensorView view;
-    if (Status status = capi::read_tensor(x, "x", view); !status.ok()) return status;
-    Role as = Role::q;
-    if (Status status = capi::read_enumerator("role", role, Role::v, as); !status.ok()) return status;
-    Recipe by;
-    if (Status status = capi::read_recipe(recipe, by); !status.ok()) return status;
-    octavo::Layout order = octavo::Layout::nhd;
-    if (Status status = capi::read_enumerator("layout", layout, octavo::Layout::hnd, order); !status.ok()) {
-      return status;
-    }
-    capi::ExecutionArgument how;
-    if (Status status = capi::read_execution(execution, how); !status.ok()) return status;
-    Result<QuantizedTensor> quantized = octavo::quantize(view, as, by, order, how.execution);
-    if (!quantized.ok()) return quantized.status();
-    *result = std::make_unique<octavo_quantized_t>(*std::move(quantized)).release();
-    return {};
+    return quantize(x, nullptr, role, recipe, layout, execution, result);
+  });
+}
+
+octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, int32_t role,
+                                       const octavo_recipe_t* recipe, int32_t layout,
+                                       const octavo_execution_t* execution, octavo_quantized_t** result) {
+  return capi::guarded([&]() -> Status {
+    if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
+    *result = nullptr;
+    if (Status status = capi::check_given(cu_seqlens, "cu_seqlens"); !status.ok()) return status;
+    return quantize(x, cu_seqlens, role, recipe, layout, execution, result);
   });
 }
 

@@ -21,10 +21,12 @@ struct Operand {
   // Codes instead of floats: dense f32 scales and means as QuantizedView lays them out.
   bool quantized = false;
   bool rotated = false;
-  const float* scales = nullptr;     // null where the recipe has none
-  std::int64_t scales_per_head = 0;  // scales of (b, h) start at (b * heads + h) * scales_per_head
-  const float* mean = nullptr;       // null: nothing was subtracted
-  std::int64_t means_per_head = 0;   // likewise; K: D, Q: blocks * D
+  // Floats from one head to the next, and from one sequence to the next; packed, what is in row order has no stride of
+  // sequences: laws/side_arrays.hpp.
+  const float* scales = nullptr;  // null where the recipe has none
+  std::int64_t scales_per_head = 0, scales_per_sequence = 0;
+  const float* mean = nullptr;  // null: nothing was subtracted
+  std::int64_t means_per_head = 0, means_per_sequence = 0;
 
   // Element offset of (b, h, row, 0).
   std::int64_t offset(std::int64_t b, std::int64_t h, std::int64_t row) const noexcept {
@@ -116,14 +118,16 @@ struct DequantizeProblem {
   Recipe recipe;
 };
 
-// One quantize() call after every check.
+// One quantize() call after every check; of packed sequences, one of them.
 struct QuantizeProblem {
   Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
-  Operand x;                // floats
-  Operand codes;            // where they go
-  float* scales = nullptr;  // dense, as QuantizedView; null where the recipe has none
-  float* mean = nullptr;    // dense; null where nothing is subtracted
+  Operand x;                         // floats
+  Operand codes;                     // where they go
+  float* scales = nullptr;           // null where the recipe has none
+  std::int64_t scales_per_head = 0;  // floats from one (batch, head) to the next
+  float* mean = nullptr;             // null where nothing is subtracted
+  std::int64_t means_per_head = 0;   // likewise
   Role role = Role::q;
   Recipe recipe;
 };

@@ -32,7 +32,11 @@ class CallDriver {
  private:
   void list_sequences() {
     const Problem& problem = *plan_.problem;
+    const Recipe& recipe = problem.recipe;
     std::int64_t block = 0, partial = 0, query_range = 0;
+    laws::SideWalk q_sides(problem.q, laws::groups_of(Role::q, recipe), problem.head_dim, problem.packed());
+    laws::SideWalk k_sides(problem.k, laws::groups_of(Role::k, recipe), problem.head_dim, problem.packed());
+    laws::SideWalk v_sides(problem.v, laws::groups_of(Role::v, recipe), problem.value_dim, problem.packed());
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       SequenceInfo& info = *new (sequence_at(call_, b)) SequenceInfo;
       info.rows = problem.sequence(b);
@@ -45,6 +49,12 @@ class CallDriver {
       info.query_ranges = (info.rows.q_rows + laws::kQueryBlock - 1) / laws::kQueryBlock;
       info.first_query_range = query_range;
       query_range += problem.q_heads * info.query_ranges;
+      info.q_sides = q_sides.place();
+      info.k_sides = k_sides.place();
+      info.v_sides = v_sides.place();
+      q_sides.pass(info.rows.q_rows);
+      k_sides.pass(info.rows.k_rows);
+      v_sides.pass(info.rows.k_rows);
       for (std::int64_t h = 0; h < problem.kv_heads; ++h) {
         HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
         head.pending_partials = info.partials;

@@ -8,6 +8,7 @@
 #include "core/inline.hpp"
 #include "core/problem.hpp"
 #include "laws/granularity.hpp"
+#include "laws/side_arrays.hpp"
 
 namespace octavo::cpu {
 
@@ -68,6 +69,7 @@ struct SequenceInfo {
   std::int64_t partials = 0;
   std::int64_t first_query_range = 0;  // of query head 0, likewise
   std::int64_t query_ranges = 0;
+  laws::SidePlace q_sides, k_sides, v_sides;  // of the caller's codes
 };
 
 // One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),

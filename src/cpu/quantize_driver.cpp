@@ -61,7 +61,7 @@ void finish_scales(const QuantizeCall& call, std::int64_t head) {
   const std::int64_t groups = laws::row_groups(plan.groups, problem.rows);
   float* inverses = inverses_of(call, head);
   const float* ranges = ranges_of(call, head);
-  float* scales = problem.scales + head * laws::scales_per_head(plan.groups, problem.rows, problem.dim);
+  float* scales = problem.scales + head * problem.scales_per_head;
   if (laws::per_channel(plan.groups.granularity)) {
     for (std::int64_t g = 0; g < groups; ++g) {
       // A unit is a key block for block_channel scales; a channel's only group takes every unit.

@@ -61,7 +61,7 @@ OCTAVO_INLINE float* inverses_of(const QuantizeCall& call, std::int64_t head) {
 OCTAVO_INLINE float* mean_of_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizeProblem& problem = *call.plan->problem;
   if (problem.mean == nullptr) return nullptr;
-  return problem.mean + (problem.role == Role::q ? head * call.plan->units + unit : head) * problem.dim;
+  return problem.mean + head * problem.means_per_head + (problem.role == Role::q ? unit * problem.dim : 0);
 }
 
 }  // namespace octavo::cpu

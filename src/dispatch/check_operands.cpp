@@ -14,24 +14,9 @@ bool is_input_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType:
 
 struct Packing {
   bool packed = false;
+  Borders q, k;
   int rank() const { return packed ? 3 : 4; }
 };
-
-// cu_seqlens [B + 1]: 0 = entry 0 <= entry 1 <= ... <= entry B = total. The total is compared by the caller.
-Status check_borders(std::string_view name, const IntegerArray& borders, std::int64_t batch, std::int64_t total,
-                     std::string_view tensor) {
-  if (borders[0] != 0) return invalid_argument(name, " begins with ", borders[0], "; it must begin with 0");
-  for (std::int64_t b = 0; b < batch; ++b) {
-    if (borders[b + 1] < borders[b]) {
-      return invalid_argument(name, " falls from ", borders[b], " to ", borders[b + 1], " at entry ", b + 1,
-                              "; it must never fall");
-    }
-  }
-  if (borders[batch] != total) {
-    return invalid_argument(name, " ends with ", borders[batch], "; ", tensor, " has ", total, " rows");
-  }
-  return {};
-}
 
 struct Read {
   Role role;
@@ -41,19 +26,16 @@ struct Read {
 };
 
 // One of q, k, v, as floats or as codes.
-Status check_input(const Read& input, const AttentionInputs& inputs, const Recipe& recipe, Packing packing,
+Status check_input(const Read& input, const AttentionInputs& inputs, const Recipe& recipe, const Packing& packing,
                    Pointers pointers, Operand& operand, Axes& axes, ByteRanges& ranges) {
   if (input.codes != nullptr) {
     if (input.floats.given()) {
       return invalid_argument(input.name, " and ", input.quantized_name, " are both given; only one of them may be");
     }
-    if (packing.packed) {
-      return unimplemented(input.quantized_name,
-                           " together with cu_seqlens is not supported; hand packed sequences over as floats");
-    }
     QuantizedRanges touched;
-    if (Status status =
-            check_quantized(input.quantized_name, *input.codes, input.role, recipe, pointers, operand, touched);
+    const Borders& borders = input.role == Role::q ? packing.q : packing.k;
+    if (Status status = check_quantized(input.quantized_name, *input.codes, input.role, recipe, borders, pointers,
+                                        operand, touched);
         !status.ok()) {
       return status;
     }
@@ -61,6 +43,7 @@ Status check_input(const Read& input, const AttentionInputs& inputs, const Recip
     ranges.reads({input.quantized_name, ".codes"}, touched.codes);
     ranges.reads({input.quantized_name, ".scales"}, touched.scales);
     ranges.reads({input.quantized_name, ".mean"}, touched.mean);
+    ranges.reads({input.quantized_name, ".cu_seqlens"}, touched.cu_seqlens);
     return {};
   }
   if (!input.floats.given()) {
@@ -123,7 +106,31 @@ Status check_agreement(const AttentionInputs& inputs, const Axes& q, const Axes&
   return {};
 }
 
-Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t value_dim, Packing packing,
+// cu_seqlens_q and cu_seqlens_k, before they are compared with rows.
+Status read_packing(const AttentionInputs& inputs, Pointers pointers, Packing& packing, ByteRanges& ranges) {
+  packing.packed = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
+  if (!packing.packed) return {};
+  if (!(inputs.cu_seqlens_q.given() && inputs.cu_seqlens_k.given())) {
+    return invalid_argument("only ", inputs.cu_seqlens_q.given() ? "cu_seqlens_q" : "cu_seqlens_k",
+                            " is given; packed sequences need cu_seqlens_q and cu_seqlens_k");
+  }
+  ByteRange touched;
+  if (Status status =
+          read_borders("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", pointers, touched, packing.q);
+      !status.ok()) {
+    return status;
+  }
+  ranges.reads({"cu_seqlens_q"}, touched);
+  if (Status status = read_borders("cu_seqlens_k", inputs.cu_seqlens_k, packing.q.batch,
+                                   "[batch + 1] like cu_seqlens_q", pointers, touched, packing.k);
+      !status.ok()) {
+    return status;
+  }
+  ranges.reads({"cu_seqlens_k"}, touched);
+  return {};
+}
+
+Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t value_dim, const Packing& packing,
                      Pointers pointers, Problem& problem, ByteRanges& ranges) {
   const TensorView& out = inputs.out;
   if (!out.given()) return invalid_argument("out is missing");
@@ -184,11 +191,7 @@ Status check_integers(std::string_view name, const TensorView& view, std::int64_
 
 Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
   Packing packing;
-  packing.packed = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
-  if (packing.packed && !(inputs.cu_seqlens_q.given() && inputs.cu_seqlens_k.given())) {
-    return invalid_argument("only ", inputs.cu_seqlens_q.given() ? "cu_seqlens_q" : "cu_seqlens_k",
-                            " is given; packed sequences need cu_seqlens_q and cu_seqlens_k");
-  }
+  if (Status status = read_packing(inputs, pointers, packing, ranges); !status.ok()) return status;
   if (inputs.layout != Layout::nhd && inputs.layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(inputs.layout),
                             "; allowed are NHD and HND");
@@ -219,28 +222,12 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
   problem.value_dim = v.dim;
   if (!packing.packed) return {};
 
-  ByteRange touched;
-  if (Status status = check_integers("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", pointers, touched,
-                                     problem.cu_seqlens_q);
-      !status.ok()) {
-    return status;
-  }
-  ranges.reads({"cu_seqlens_q"}, touched);
-  if (inputs.cu_seqlens_q.shape[0] < 1) {
-    return invalid_argument("cu_seqlens_q has no entries; it must be [batch + 1]");
-  }
-  problem.batch = inputs.cu_seqlens_q.shape[0] - 1;
-  if (Status status = check_integers("cu_seqlens_k", inputs.cu_seqlens_k, problem.batch + 1,
-                                     "[batch + 1] like cu_seqlens_q", pointers, touched, problem.cu_seqlens_k);
-      !status.ok()) {
-    return status;
-  }
-  ranges.reads({"cu_seqlens_k"}, touched);
+  problem.batch = packing.q.batch;
+  problem.cu_seqlens_q = packing.q.at;
+  problem.cu_seqlens_k = packing.k.at;
   if (problem.device.type == DeviceType::cuda) return {};  // the host does not read them: kernels clamp what they find
-  if (Status status = check_borders("cu_seqlens_q", problem.cu_seqlens_q, problem.batch, q.rows, "q"); !status.ok()) {
-    return status;
-  }
-  return check_borders("cu_seqlens_k", problem.cu_seqlens_k, problem.batch, k.rows, "k");
+  if (Status status = check_borders(packing.q, q.rows, "q"); !status.ok()) return status;
+  return check_borders(packing.k, k.rows, "k");
 }
 
 }  // namespace octavo

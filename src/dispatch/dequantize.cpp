@@ -10,6 +10,7 @@
 #include "dispatch/quantized_operand.hpp"
 #include "dispatch/selection.hpp"
 #include "laws/rotation.hpp"
+#include "laws/side_arrays.hpp"
 #include "octavo/quantize.hpp"
 
 namespace octavo {
@@ -20,6 +21,7 @@ constexpr std::size_t kMostDim = 576;
 struct Task {
   DequantizeProblem problem;
   laws::Groups groups;
+  Borders borders;
 };
 
 float code_value(const Operand& codes, std::int64_t offset) {
@@ -48,20 +50,21 @@ void store(const Operand& out, std::int64_t offset, float value) {
   }
 }
 
-// All rows of one head.
-void dequantize_head(const Task& task, std::int64_t b, std::int64_t h) {
+// All rows of one head of one sequence, whose first row is `begin`.
+void dequantize_head(const Task& task, std::int64_t b, std::int64_t h, const laws::SidePlace& place, std::int64_t begin,
+                     std::int64_t rows) {
   const DequantizeProblem& problem = task.problem;
   const Operand &codes = problem.codes, &out = problem.out;
-  const std::int64_t head = b * problem.heads + h, dim = problem.dim;
-  const float* const scales = codes.scales != nullptr ? codes.scales + head * codes.scales_per_head : nullptr;
-  const float* const means = codes.mean != nullptr ? codes.mean + head * codes.means_per_head : nullptr;
+  const std::int64_t dim = problem.dim;
+  const float* const scales = laws::scales_at(codes, place, h);
+  const float* const means = laws::means_at(codes, place, h);
   const bool by_channel = laws::per_channel(task.groups.granularity);
   std::array<float, kMostDim> x;
-  for (std::int64_t row = 0; row < problem.rows; ++row) {
+  for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t group = laws::group_of_row(task.groups, row);
     const float* const mean =
         means == nullptr ? nullptr : means + (problem.role == Role::q ? row / laws::kQueryBlock * dim : 0);
-    const std::int64_t from = codes.offset(b, h, row), to = out.offset(b, h, row);
+    const std::int64_t from = codes.offset(b, h, begin + row), to = out.offset(b, h, begin + row);
     for (std::int64_t c = 0; c < dim; ++c) {
       float value = code_value(codes, from + c * codes.strides[3]);
       if (scales != nullptr) value *= scales[by_channel ? group * dim + c : group];
@@ -70,6 +73,21 @@ void dequantize_head(const Task& task, std::int64_t b, std::int64_t h) {
     }
     if (codes.rotated) laws::rotate_row_back(x.data(), dim);
     for (std::int64_t c = 0; c < dim; ++c) store(out, to + c * out.strides[3], x[static_cast<std::size_t>(c)]);
+  }
+}
+
+// Head h of the codes' batch entry b: a sequence, or all the packed ones.
+void dequantize_entry(const Task& task, std::int64_t b, std::int64_t h) {
+  const DequantizeProblem& problem = task.problem;
+  const Operand& codes = problem.codes;
+  if (!task.borders.packed()) {
+    return dequantize_head(task, b, h, {b * codes.scales_per_sequence, b * codes.means_per_sequence}, 0, problem.rows);
+  }
+  laws::SideWalk walk(codes, task.groups, problem.dim, true);
+  for (std::int64_t s = 0; s < task.borders.batch; ++s) {
+    const std::int64_t rows = task.borders.rows(s);
+    dequantize_head(task, b, h, walk.place(), task.borders.at[s], rows);
+    walk.pass(rows);
   }
 }
 
@@ -91,7 +109,15 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   if (Status status = check_placement(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_stream(execution, problem.device); !status.ok()) return status;
   QuantizedRanges read;
-  if (Status status = check_quantized("x", x, x.role, x.recipe, Pointers::needed, problem.codes, read); !status.ok()) {
+  if (x.cu_seqlens.given()) {
+    if (Status status =
+            read_host_borders("x.cu_seqlens", x.cu_seqlens, -1, "[batch + 1]", read.cu_seqlens, task.borders);
+        !status.ok()) {
+      return status;
+    }
+  }
+  if (Status status = check_quantized("x", x, x.role, x.recipe, task.borders, Pointers::needed, problem.codes, read);
+      !status.ok()) {
     return status;
   }
   ByteRange written;
@@ -109,6 +135,7 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   ranges.reads({"x", ".codes"}, read.codes);
   ranges.reads({"x", ".scales"}, read.scales);
   ranges.reads({"x", ".mean"}, read.mean);
+  ranges.reads({"x", ".cu_seqlens"}, read.cu_seqlens);
   ranges.writes({"out"}, written);
   if (Status status = ranges.check(); !status.ok()) return status;
 
@@ -128,7 +155,7 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
       axes.batch * axes.heads,
       [](void* context, std::int64_t head) {
         const Task& whole = *static_cast<const Task*>(context);
-        dequantize_head(whole, head / whole.problem.heads, head % whole.problem.heads);
+        dequantize_entry(whole, head / whole.problem.heads, head % whole.problem.heads);
       },
       &task);
   return {};

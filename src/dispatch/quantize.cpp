@@ -1,6 +1,7 @@
 // quantize(): checks, one allocation for codes, scales and mean, and the quantizer that fills them.
 #include "octavo/quantize.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -14,6 +15,7 @@
 #include "dispatch/placement.hpp"
 #include "dispatch/quantized_operand.hpp"
 #include "dispatch/selection.hpp"
+#include "laws/side_arrays.hpp"
 #include "octavo/device.hpp"
 #include "reference/reference.hpp"
 
@@ -22,7 +24,8 @@ namespace {
 
 constexpr std::int64_t kMostDim = 576;
 
-Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout) {
+Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout, const TensorView& cu_seqlens,
+             Borders& borders) {
   if (role != Role::q && role != Role::k && role != Role::v) {
     return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
   }
@@ -33,8 +36,19 @@ Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout
   if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
   if (!x.given()) return invalid_argument("x is missing");
   if (Status status = check_view({"x"}, x, Pointers::needed, nullptr); !status.ok()) return status;
-  if (x.rank != 4) {
-    return invalid_argument("x has shape ", shape_string(x), "; 4 axes are needed, ", axes_words(layout, 4));
+  if (cu_seqlens.given()) {
+    if (x.device.type == DeviceType::cuda) {
+      return unimplemented("x lies on a CUDA device; packed sequences are quantized on the CPU only");
+    }
+    ByteRange range;
+    if (Status status = read_host_borders("cu_seqlens", cu_seqlens, -1, "[batch + 1]", range, borders); !status.ok()) {
+      return status;
+    }
+  }
+  const int rank = borders.packed() ? 3 : 4;
+  if (x.rank != rank) {
+    return invalid_argument("x has shape ", shape_string(x), "; ", rank, " axes are needed, ", axes_words(layout, rank),
+                            borders.packed() ? " (cu_seqlens is given)" : "");
   }
   if (x.dtype != DType::f32 && x.dtype != DType::f16 && x.dtype != DType::bf16) {
     return invalid_argument("x is ", to_string(x.dtype), "; allowed are f32, f16 and bf16");
@@ -44,7 +58,7 @@ Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout
     return invalid_argument("x has shape ", shape_string(x), "; heads and head_dim must be at least 1");
   }
   if (axes.dim > kMostDim) return unimplemented("x has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
-  return {};
+  return borders.packed() ? check_borders(borders, axes.rows, "x") : Status{};
 }
 
 // Dense row-major; s4 rows begin on a byte, so their strides count an odd head_dim's padding nibble too.
@@ -88,9 +102,43 @@ Result<std::shared_ptr<void>> allocate(Device device, std::size_t bytes, const E
   return std::shared_ptr<void>(std::move(held), data);
 }
 
-Status fill(const QuantizeProblem& problem, const Execution& execution) {
+// The same operand from row `rows` on.
+Operand moved_by(const Operand& operand, std::int64_t rows) {
+  Operand moved = operand;
+  // Codes of 4 bits: strides of rows are even.
+  moved.data = static_cast<std::byte*>(operand.data) + rows * operand.strides[2] * bits_of(operand.dtype) / 8;
+  return moved;
+}
+
+// Calls one(problem) for each sequence of a packed `all`, on its own: nothing of it depends on the others.
+template <class One>
+void for_each_sequence(const QuantizeProblem& all, const Borders& borders, One one) {
+  Operand sides;
+  sides.scales_per_sequence = all.heads * all.scales_per_head;
+  sides.means_per_sequence = all.heads * all.means_per_head;
+  laws::SideWalk walk(sides, laws::groups_of(all.role, all.recipe), all.dim, true);
+  for (std::int64_t b = 0; b < borders.batch; ++b) {
+    QuantizeProblem sequence = all;
+    sequence.rows = borders.rows(b);
+    if (all.rows > 0) {
+      sequence.x = moved_by(all.x, borders.at[b]);
+      sequence.codes = moved_by(all.codes, borders.at[b]);
+    }
+    if (all.scales != nullptr) sequence.scales = all.scales + walk.place().scales;
+    if (all.mean != nullptr) sequence.mean = all.mean + walk.place().means;
+    one(sequence);
+    walk.pass(sequence.rows);
+  }
+}
+
+// `problem`, of packed sequences all of them.
+Status fill(const QuantizeProblem& problem, const Borders& borders, const Execution& execution) {
   const Result<Selection> selection = select_implementation(problem, execution.implementation);
   if (!selection.ok()) return selection.status();
+  const auto for_each_part = [&](auto one) {
+    if (borders.packed()) return for_each_sequence(problem, borders, one);
+    one(problem);
+  };
   if (selection->cuda != nullptr) {
     const cuda::DeviceWorkspace scratch(execution, problem.device.index,
                                         cuda::workspace_size(*selection->cuda, problem));
@@ -99,11 +147,15 @@ Status fill(const QuantizeProblem& problem, const Execution& execution) {
     if (Status status = cuda::quantize(*selection->cuda, problem, place); !status.ok()) return status;
   } else if (selection->cpu != nullptr) {
     FixedRunner runner(runner_of(execution));
-    const ScratchMemory scratch(execution, cpu::workspace_size(*selection->cpu, problem, runner.threads()));
+    std::size_t bytes = 0;
+    for_each_part([&](const QuantizeProblem& part) {
+      bytes = std::max(bytes, cpu::workspace_size(*selection->cpu, part, runner.threads()));
+    });
+    const ScratchMemory scratch(execution, bytes);
     if (!scratch.status().ok()) return scratch.status();
-    cpu::quantize(*selection->cpu, problem, runner, scratch.data());
+    for_each_part([&](const QuantizeProblem& part) { cpu::quantize(*selection->cpu, part, runner, scratch.data()); });
   } else {
-    reference::quantize(problem);
+    for_each_part([](const QuantizeProblem& part) { reference::quantize(part); });
   }
   note_served_by(*selection);
   if (log_enabled(LogLevel::dispatch)) {
@@ -119,7 +171,7 @@ Status fill(const QuantizeProblem& problem, const Execution& execution) {
 std::string_view to_string(Role role) noexcept { return role == Role::q ? "q" : role == Role::k ? "k" : "v"; }
 
 Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe, Layout layout,
-                                 const Execution& execution) noexcept {
+                                 const Execution& execution, const TensorView& cu_seqlens) noexcept {
   QuantizedTensor result;
   Status status = guarded([&]() -> Status {
     if (Status bad = check_execution(execution); !bad.ok()) return bad;
@@ -127,21 +179,25 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     Device device;
     if (Status bad = check_placement(tensors, device); !bad.ok()) return bad;
     if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
-    if (Status bad = check(x, role, recipe, layout); !bad.ok()) return bad;
+    Borders borders;
+    if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
     const Axes axes = axes_of(x, layout);
+    const SideLayout sides = side_layout(recipe, role, axes, borders);
 
     QuantizedView& view = result.view_;
     view.role = role;
     view.layout = layout;
     view.rotated = is_rotated(recipe, role);
     view.recipe = recipe;
-    view.codes = dense_view(*code_dtype(recipe, role), x.shape, 4);
-    view.scales = side_view(scales_shape(recipe, role, axes));
-    view.mean = side_view(mean_shape(recipe, role, axes));
+    view.codes = dense_view(*code_dtype(recipe, role), x.shape, x.rank);
+    view.scales = side_view(sides.scales);
+    view.mean = side_view(sides.mean);
+    if (borders.packed()) view.cu_seqlens = dense_view(DType::s64, {borders.batch + 1}, 1);
 
     const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
-    const std::size_t bytes = code_bytes + scale_bytes + bytes_of(view.mean);
+    const std::size_t mean_bytes = bytes_of(view.mean);
+    const std::size_t bytes = code_bytes + scale_bytes + mean_bytes + bytes_of(view.cu_seqlens);
     Result<std::shared_ptr<void>> memory = allocate(device, bytes, execution);
     if (!memory.ok()) return memory.status();
     if (bytes > 0) {
@@ -149,6 +205,11 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
       view.codes.data = start;
       if (view.scales.given()) view.scales.data = start + code_bytes;
       if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
+      if (view.cu_seqlens.given()) {
+        auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
+        for (std::int64_t b = 0; b <= borders.batch; ++b) entries[b] = borders.at[b];
+        view.cu_seqlens.data = entries;
+      }
       // The nibble behind an odd head_dim belongs to nobody and is 0. (Kernels on a device write whole bytes.)
       if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0 && device.type == DeviceType::cpu) {
         std::memset(start, 0, code_bytes);
@@ -166,11 +227,13 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     problem.x = operand_of(x, layout);
     problem.codes = operand_of(view.codes, layout);
     problem.scales = static_cast<float*>(view.scales.data);
+    problem.scales_per_head = sides.of_scales.head;
     problem.mean = static_cast<float*>(view.mean.data);
+    problem.means_per_head = sides.of_mean.head;
     problem.role = role;
     problem.recipe = recipe;
     if (axes.batch == 0) return {};
-    return fill(problem, execution);
+    return fill(problem, borders, execution);
   });
   if (!status.ok()) return status;
   return result;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/text.hpp"
+#include "laws/side_arrays.hpp"
 
 namespace octavo {
 namespace {
@@ -51,6 +52,31 @@ std::string_view differing_field(const Recipe& a, const Recipe& b, Role role) no
 std::string field_words(const Recipe& recipe, std::string_view field) {
   const Result<std::string> value = recipe_field(recipe, field);
   return text(field, "=", value.ok() ? std::string_view(*value) : std::string_view("?"));
+}
+
+// The sequences of packed codes: the call's borders fit them, and are those that the codes were made with.
+Status check_packing(std::string_view name, const QuantizedView& view, const Borders& borders, const Axes& axes,
+                     QuantizedRanges& ranges) {
+  if (!borders.packed()) return {};
+  if (view.codes.device.type == DeviceType::cuda) {
+    return unimplemented(name, " of packed sequences on a CUDA device is not supported; hand them over as floats");
+  }
+  if (Status status = check_borders(borders, axes.rows, name); !status.ok()) return status;
+  if (!view.cu_seqlens.given()) return {};
+  Borders own;
+  const std::string own_name = text(name, ".cu_seqlens");
+  if (Status status = read_host_borders(own_name, view.cu_seqlens, borders.batch,
+                                        text("[batch + 1] like ", borders.name), ranges.cu_seqlens, own);
+      !status.ok()) {
+    return status;
+  }
+  for (std::int64_t b = 0; b <= borders.batch; ++b) {
+    if (own.at[b] != borders.at[b]) {
+      return invalid_argument(own_name, " has ", own.at[b], " at entry ", b, " and ", borders.name, " has ",
+                              borders.at[b], "; they must be equal");
+    }
+  }
+  return {};
 }
 
 // An f32 array beside the codes: shape, dtype, density.
@@ -117,32 +143,63 @@ std::int64_t SideShape::elements() const noexcept {
   return count;
 }
 
-SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes) noexcept {
+namespace {
+
+SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
   const laws::Groups groups = laws::groups_of(role, recipe);
-  const std::int64_t row_groups = laws::row_groups(groups, axes.rows);
+  const std::int64_t batch = borders.packed() ? borders.batch : axes.batch;
   switch (groups.granularity) {
     case Granularity::none:
       return {};
     case Granularity::tensor:
-      return {{axes.batch, axes.heads}, 2};
+      return {{batch, axes.heads}, 2};
     case Granularity::channel:
-      return {{axes.batch, axes.heads, axes.dim}, 3};
-    case Granularity::block_channel:
-      return {{axes.batch, axes.heads, row_groups, axes.dim}, 4};
+      return {{batch, axes.heads, axes.dim}, 3};
     default:
-      return {{axes.batch, axes.heads, row_groups}, 3};
+      break;
   }
+  const bool by_channel = laws::per_channel(groups.granularity);
+  if (borders.packed()) {
+    const std::int64_t all =
+        sum_over_sequences(borders, [&](std::int64_t rows) { return laws::row_groups(groups, rows); });
+    return by_channel ? SideShape{{axes.heads, all, axes.dim}, 3} : SideShape{{axes.heads, all}, 2};
+  }
+  const std::int64_t row_groups = laws::row_groups(groups, axes.rows);
+  return by_channel ? SideShape{{batch, axes.heads, row_groups, axes.dim}, 4}
+                    : SideShape{{batch, axes.heads, row_groups}, 3};
 }
 
-SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes) noexcept {
+SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
   if (!is_smoothed(recipe, role)) return {};
-  if (role != Role::q) return {{axes.batch, axes.heads, axes.dim}, 3};
-  const std::int64_t blocks = (axes.rows + laws::kQueryBlock - 1) / laws::kQueryBlock;
-  return {{axes.batch, axes.heads, blocks, axes.dim}, 4};
+  if (role != Role::q) return {{borders.packed() ? borders.batch : axes.batch, axes.heads, axes.dim}, 3};
+  if (borders.packed()) return {{axes.heads, sum_over_sequences(borders, laws::query_blocks), axes.dim}, 3};
+  return {{axes.batch, axes.heads, laws::query_blocks(axes.rows), axes.dim}, 4};
+}
+
+SideStrides strides_of(const SideShape& side, bool heads_lead) noexcept {
+  if (side.rank == 0) return {};
+  const std::int64_t heads = side.shape[heads_lead ? 0 : 1];
+  std::int64_t per_head = 1;
+  for (std::size_t axis = heads_lead ? 1 : 2; axis < static_cast<std::size_t>(side.rank); ++axis) {
+    per_head *= side.shape[axis];
+  }
+  return {per_head, heads_lead ? 0 : heads * per_head};
+}
+
+}  // namespace
+
+SideLayout side_layout(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+  SideLayout layout;
+  layout.scales = scales_shape(recipe, role, axes, borders);
+  layout.mean = mean_shape(recipe, role, axes, borders);
+  const bool by_rows = laws::grows_with_rows(granularity_of(recipe, role));
+  layout.of_scales = strides_of(layout.scales, borders.packed() && by_rows);
+  layout.of_mean = strides_of(layout.mean, borders.packed() && role == Role::q);
+  return layout;
 }
 
 Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& recipe,
-                       Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
+                       const Borders& borders, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
   if (view.role != role) {
     return invalid_argument(name, " holds codes of ", to_string(view.role), "; codes of ", to_string(role),
                             " belong there");
@@ -160,9 +217,13 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   const Name codes_name{name, ".codes"};
   const TensorView& codes = view.codes;
   if (Status status = check_view(codes_name, codes, pointers, &ranges.codes); !status.ok()) return status;
-  if (codes.rank != 4) {
-    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; 4 axes are needed, ",
-                            axes_words(view.layout, 4));
+  if (view.cu_seqlens.given() && !borders.packed()) {
+    return invalid_argument(name, ".cu_seqlens is given and the call's is not; codes of packed sequences need both");
+  }
+  const int rank = borders.packed() ? 3 : 4;
+  if (codes.rank != rank) {
+    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; ", rank, " axes are needed, ",
+                            axes_words(view.layout, rank), borders.packed() ? " (cu_seqlens are given)" : "");
   }
   const DType dtype = *code_dtype(recipe, role);
   if (codes.dtype != dtype) {
@@ -186,7 +247,8 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
     }
   }
 
-  const SideShape scales = scales_shape(recipe, role, axes);
+  if (Status status = check_packing(name, view, borders, axes, ranges); !status.ok()) return status;
+  const auto [scales, mean, of_scales, of_mean] = side_layout(recipe, role, axes, borders);
   if (scales.rank == 0) {
     if (view.scales.given()) {
       return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
@@ -196,7 +258,6 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
              !status.ok()) {
     return status;
   }
-  const SideShape mean = mean_shape(recipe, role, axes);
   if (view.mean.given()) {
     if (mean.rank == 0) {
       return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(recipe),
@@ -210,13 +271,14 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
                             " and needs ", shape_words(mean.shape, mean.rank));
   }
 
-  const std::int64_t heads = axes.batch * axes.heads;
   operand.quantized = true;
   operand.rotated = view.rotated;
   operand.scales = static_cast<const float*>(place_of(view.scales));
-  operand.scales_per_head = heads > 0 ? scales.elements() / heads : 0;
+  operand.scales_per_head = of_scales.head;
+  operand.scales_per_sequence = of_scales.sequence;
   operand.mean = static_cast<const float*>(place_of(view.mean));
-  operand.means_per_head = heads > 0 ? mean.elements() / heads : 0;
+  operand.means_per_head = of_mean.head;
+  operand.means_per_sequence = of_mean.sequence;
   return {};
 }
 

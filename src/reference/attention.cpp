@@ -90,25 +90,41 @@ RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Problem& 
   return attend(row, v, problem, sink, trace);
 }
 
-QuantizedRows head_of_q(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
-  if (p.q.quantized) return from_codes(p.q, Role::q, p.recipe, b, h, p.q_heads, s.q_rows, p.head_dim);
+// A sequence of the batch: its rows, and where the scales and means of the caller's codes lie.
+struct Place {
+  Sequence rows;
+  laws::SidePlace q_sides, k_sides, v_sides;
+};
+
+QuantizedRows head_of_q(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
+  const Sequence& s = place.rows;
+  if (p.q.quantized) {
+    return from_codes(p.q, Role::q, p.recipe, b, h, place.q_sides, s.q_begin, s.q_rows, p.head_dim);
+  }
   return quantize_q(load_rows(p.q, b, h, s.q_begin, s.q_rows, p.head_dim), p.recipe,
                     laws::query_is_wide(p.recipe, s.q_rows));
 }
-QuantizedRows head_of_k(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
-  if (p.k.quantized) return from_codes(p.k, Role::k, p.recipe, b, h, p.kv_heads, s.k_rows, p.head_dim);
+QuantizedRows head_of_k(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
+  const Sequence& s = place.rows;
+  if (p.k.quantized) {
+    return from_codes(p.k, Role::k, p.recipe, b, h, place.k_sides, s.k_begin, s.k_rows, p.head_dim);
+  }
   return quantize_k(load_rows(p.k, b, h, s.k_begin, s.k_rows, p.head_dim), p.recipe);
 }
-QuantizedRows head_of_v(const Problem& p, const Sequence& s, std::int64_t b, std::int64_t h) {
-  if (p.v.quantized) return from_codes(p.v, Role::v, p.recipe, b, h, p.kv_heads, s.k_rows, p.value_dim);
+QuantizedRows head_of_v(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
+  const Sequence& s = place.rows;
+  if (p.v.quantized) {
+    return from_codes(p.v, Role::v, p.recipe, b, h, place.v_sides, s.k_begin, s.k_rows, p.value_dim);
+  }
   return quantize_v(load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim), p.recipe);
 }
 
-void attend_head(const Problem& p, const Sequence& sequence, std::int64_t b, std::int64_t q_head, const PreparedK& k,
+void attend_head(const Problem& p, const Place& place, std::int64_t b, std::int64_t q_head, const PreparedK& k,
                  const PreparedV& v, Trace* trace) {
+  const Sequence& sequence = place.rows;
   // Packed sequences have no batch axis of their own.
   const std::int64_t tensor_b = p.packed() ? 0 : b;
-  const QuantizedRows q = head_of_q(p, sequence, tensor_b, q_head);
+  const QuantizedRows q = head_of_q(p, place, tensor_b, q_head);
   double sink = -std::numeric_limits<double>::infinity();
   if (p.sinks.data != nullptr) {
     sink = read_element(p.sinks.data, p.sinks.dtype, b * p.sinks.strides[0] + q_head * p.sinks.strides[1]);
@@ -143,23 +159,25 @@ Status supports(const Problem& p) {
     return {StatusCode::kUnimplemented,
             "reference: accumulator=f16 is implemented with two_level=on only (a fresh sum for each key block)"};
   }
-  if (p.packed() && (p.q.quantized || p.k.quantized || p.v.quantized)) {
-    return {StatusCode::kUnimplemented,
-            "reference: quantized q, k, v with cu_seqlens are not implemented; hand in floats, or one call a sequence"};
-  }
   return {};
 }
 
 void attention(const Problem& p, Trace* trace) {
+  laws::SideWalk q_sides(p.q, laws::groups_of(Role::q, p.recipe), p.head_dim, p.packed());
+  laws::SideWalk k_sides(p.k, laws::groups_of(Role::k, p.recipe), p.head_dim, p.packed());
+  laws::SideWalk v_sides(p.v, laws::groups_of(Role::v, p.recipe), p.value_dim, p.packed());
   for (std::int64_t b = 0; b < p.batch; ++b) {
-    const Sequence sequence = p.sequence(b);
-    if (sequence.q_rows == 0) continue;
+    const Place place{p.sequence(b), q_sides.place(), k_sides.place(), v_sides.place()};
+    q_sides.pass(place.rows.q_rows);
+    k_sides.pass(place.rows.k_rows);
+    v_sides.pass(place.rows.k_rows);
+    if (place.rows.q_rows == 0) continue;
     const std::int64_t tensor_b = p.packed() ? 0 : b;
     const std::int64_t group = p.q_heads / p.kv_heads;
     for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head) {
-      const PreparedK k = prepare_k(head_of_k(p, sequence, tensor_b, kv_head), modelled_scores(p.recipe, p.q.dtype));
-      const PreparedV v = prepare_v(head_of_v(p, sequence, tensor_b, kv_head), modelled_values(p.recipe, p.v.dtype));
-      for (std::int64_t i = 0; i < group; ++i) attend_head(p, sequence, b, kv_head * group + i, k, v, trace);
+      const PreparedK k = prepare_k(head_of_k(p, place, tensor_b, kv_head), modelled_scores(p.recipe, p.q.dtype));
+      const PreparedV v = prepare_v(head_of_v(p, place, tensor_b, kv_head), modelled_values(p.recipe, p.v.dtype));
+      for (std::int64_t i = 0; i < group; ++i) attend_head(p, place, b, kv_head * group + i, k, v, trace);
     }
   }
 }

@@ -17,13 +17,11 @@ void quantize(const QuantizeProblem& p) {
                                                        : quantize_v(std::move(x), p.recipe);
       store_codes(p.codes, b, h, result.codes);
       const std::int64_t head = b * p.heads + h;
-      const auto write = [head](const std::vector<float>& values, float* to) {
-        if (to != nullptr) {
-          std::copy(values.begin(), values.end(), to + head * static_cast<std::int64_t>(values.size()));
-        }
+      const auto write = [head](const std::vector<float>& values, float* to, std::int64_t per_head) {
+        if (to != nullptr) std::copy(values.begin(), values.end(), to + head * per_head);
       };
-      write(result.scales.values, p.scales);
-      write(result.means.data, p.mean);
+      write(result.scales.values, p.scales, p.scales_per_head);
+      write(result.means.data, p.mean, p.means_per_head);
     }
   }
 }

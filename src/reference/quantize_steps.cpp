@@ -207,19 +207,17 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
 }
 
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         std::int64_t heads, std::int64_t rows, std::int64_t dim) {
+                         const laws::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim) {
+  const laws::Groups groups = laws::groups_of(role, recipe);
   QuantizedRows result;
-  result.codes = load_rows(operand, b, h, 0, rows, dim);
-  result.scales = {laws::groups_of(role, recipe), dim, {}};
-  const std::int64_t head = b * heads + h;
-  if (operand.scales != nullptr) {
-    const float* first = operand.scales + head * operand.scales_per_head;
-    result.scales.values.assign(first, first + operand.scales_per_head);
+  result.codes = load_rows(operand, b, h, first, rows, dim);
+  result.scales = {groups, dim, {}};
+  if (const float* scales = laws::scales_at(operand, place, h); scales != nullptr) {
+    result.scales.values.assign(scales, scales + laws::scales_per_head(groups, rows, dim));
   }
-  if (operand.mean != nullptr) {
-    const float* first = operand.mean + head * operand.means_per_head;
-    result.means = Matrix(operand.means_per_head / dim, dim);
-    std::copy(first, first + operand.means_per_head, result.means.data.begin());
+  if (const float* means = laws::means_at(operand, place, h); means != nullptr) {
+    result.means = Matrix(role == Role::q ? laws::query_blocks(rows) : 1, dim);
+    std::copy(means, means + result.means.rows * dim, result.means.data.begin());
   }
   if (role == Role::v) return result;
 

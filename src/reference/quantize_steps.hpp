@@ -7,6 +7,7 @@
 
 #include "core/problem.hpp"
 #include "laws/granularity.hpp"
+#include "laws/side_arrays.hpp"
 #include "octavo/quantize.hpp"
 #include "octavo/recipe.hpp"
 #include "reference/matrix.hpp"
@@ -49,8 +50,8 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide = false);
 QuantizedRows quantize_k(Matrix k, const Recipe& recipe);
 QuantizedRows quantize_v(Matrix v, const Recipe& recipe);
 
-// The operand of head (b, h) that the caller hands in as codes; rows 0..rows-1.
+// The operand of head (b, h) that the caller hands in as codes; rows first..first+rows-1.
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         std::int64_t heads, std::int64_t rows, std::int64_t dim);
+                         const laws::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim);
 
 }  // namespace octavo::reference

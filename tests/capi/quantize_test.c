@@ -186,7 +186,51 @@ static void test_own_codes(void) {
   CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "quantized_v.codes");
 }
 
+/* Keys of two packed sequences as codes: the bits of the keys themselves, for a recipe that leaves Q alone. */
+static void test_packed(void) {
+  static float floats[kB * kM * kHq * kDv];
+  int64_t q_borders[3], k_borders[3];
+  octavo_tensor_t tq_borders, tk_borders;
+  octavo_quantized_t* k = NULL;
+  octavo_quantized_view_t view;
+  octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
+  make_call(&c);
+  CHECK_OK(octavo_recipe_parse("sage1_int8", &recipe));
+  c.params.recipe = &recipe;
+  q_borders[0] = 0, q_borders[1] = 4, q_borders[2] = kB * kM;
+  k_borders[0] = 0, k_borders[1] = 5, k_borders[2] = kB * kN;
+  tq_borders = tensor1(q_borders, OCTAVO_S64, 3), tk_borders = tensor1(k_borders, OCTAVO_S64, 3);
+  c.tq = tensor3(c.q, OCTAVO_F32, kB * kM, kHq, kD);
+  c.tk = tensor3(c.k, OCTAVO_F32, kB * kN, kHkv, kD);
+  c.tv = tensor3(c.v, OCTAVO_F32, kB * kN, kHkv, kDv);
+  c.tout = tensor3(c.out, OCTAVO_F32, kB * kM, kHq, kDv);
+  c.inputs.lse = NULL;
+  c.inputs.cu_seqlens_q = &tq_borders, c.inputs.cu_seqlens_k = &tk_borders;
+  CHECK_OK(run(&c));
+  memcpy(floats, c.out, sizeof floats);
+  wipe(&c);
+
+  CHECK_ERROR(octavo_quantize_packed(&c.tk, NULL, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
+              OCTAVO_INVALID_ARGUMENT, "cu_seqlens is null");
+  CHECK_ERROR(octavo_quantize_packed(&c.tk, &tq_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
+              OCTAVO_INVALID_ARGUMENT, "cu_seqlens ends with");
+  CHECK(k == NULL);
+  CHECK_OK(octavo_quantize_packed(&c.tk, &tk_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k));
+  view = *octavo_quantized_view(k);
+  CHECK(view.cu_seqlens != NULL && view.cu_seqlens->shape[0] == 3 && view.codes->rank == 3);
+  c.inputs.k = NULL;
+  c.inputs.quantized_k = &view;
+  CHECK_OK(run(&c));
+  CHECK(memcmp(floats, c.out, sizeof floats) == 0);
+  wipe(&c);
+  view.struct_size = offsetof(octavo_quantized_view_t, cu_seqlens); /* a program that does not know the field */
+  CHECK_OK(run(&c));
+  CHECK(memcmp(floats, c.out, sizeof floats) == 0);
+  octavo_quantized_free(k);
+}
+
 int main(void) {
+  test_packed();
   test_round_trip();
   test_refusals();
   test_attention();

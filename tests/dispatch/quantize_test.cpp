@@ -405,8 +405,96 @@ TEST(QuantizedAttentionTest, Refusals) {
     QuantizedCall call("int8");
     const std::vector<std::int32_t> borders{0, 5};
     call.inputs.cu_seqlens_q = call.inputs.cu_seqlens_k = {borders.data(), DType::s32, {2}};
-    expect_refused(call, StatusCode::kUnimplemented, {"quantized_q", "cu_seqlens"});
+    expect_invalid(call, {"quantized_q.codes", "3 axes", "cu_seqlens"});
   }
+  {
+    QuantizedCall call("int8");
+    const std::vector<std::int32_t> borders{0, 5};
+    call.codes_q.cu_seqlens = {borders.data(), DType::s32, {2}};
+    expect_invalid(call, {"quantized_q.cu_seqlens is given and the call's is not"});
+  }
+}
+
+// Three sequences of queries, their keys as codes.
+struct PackedCall : Call {
+  std::vector<std::int64_t> q_borders{0, 3, 3, 10}, k_borders{0, 6, 9, 14}, others{0, 5, 9, 14};
+  QuantizedTensor codes;
+  QuantizedView codes_k;
+
+  explicit PackedCall(std::string_view recipe = "int8") {
+    params.recipe = recipe_of(recipe);
+    inputs.q = {q.data(), DType::f32, {10, kHq, kD}};
+    inputs.k = {k.data(), DType::f32, {14, kHkv, kD}};
+    inputs.v = {v.data(), DType::f32, {14, kHkv, kDv}};
+    inputs.out = {out.data(), DType::f32, {10, kHq, kDv}};
+    inputs.lse = {lse.data(), DType::f32, {kHq, 10}};
+    inputs.cu_seqlens_q = {q_borders.data(), DType::s64, {4}};
+    inputs.cu_seqlens_k = {k_borders.data(), DType::s64, {4}};
+    const Result<QuantizedTensor> made =
+        quantize(inputs.k, Role::k, params.recipe, Layout::nhd, execution, inputs.cu_seqlens_k);
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    if (made.ok()) codes = *made;
+    codes_k = codes.view();
+    inputs.k = {};
+    inputs.quantized_k = &codes_k;
+  }
+};
+
+TEST(QuantizeTest, PackedCodesThatDoNotFitAreRefused) {
+  {
+    PackedCall call;
+    EXPECT_EQ(shape_string(call.codes_k.scales), "[2, 14]");
+    EXPECT_EQ(shape_string(call.codes_k.mean), "[3, 2, 8]");
+    expect_served(call);
+    call.codes_k.cu_seqlens = {};  // the call's say it all
+    expect_served(call);
+  }
+  {
+    PackedCall call;
+    call.inputs.cu_seqlens_k.data = call.others.data();
+    expect_invalid(call, {"quantized_k.cu_seqlens has 6 at entry 1 and cu_seqlens_k has 5"});
+  }
+  {
+    PackedCall call;
+    call.codes_k.cu_seqlens.shape[0] = 3;
+    expect_invalid(call, {"quantized_k.cu_seqlens has shape [3]", "like cu_seqlens_k"});
+  }
+  {
+    PackedCall call;
+    call.k_borders[3] = 13;
+    expect_invalid(call, {"cu_seqlens_k ends with 13", "quantized_k has 14 rows"});
+  }
+  {
+    PackedCall call;
+    call.codes_k.scales.shape[1] = 13;
+    expect_invalid(call, {"quantized_k.scales has shape [2, 13]", "[2, 14]"});
+  }
+  {
+    PackedCall call("sage2_8b");
+    call.codes_k.scales.shape[1] = 4;  // groups begin anew with each of the three sequences
+    expect_invalid(call, {"quantized_k.scales has shape [2, 4]", "[2, 12]"});
+  }
+  {
+    PackedCall call;
+    call.inputs.out.data = call.codes_k.cu_seqlens.data;
+    expect_invalid(call, {"out overlaps quantized_k.cu_seqlens"});
+  }
+
+  const std::vector<float> x = normal_values(14 * 2 * 8, 1);
+  const std::vector<std::int64_t> falling{0, 9, 6, 14}, none;
+  const TensorView packed(x.data(), DType::f32, {14, 2, 8}), batched(x.data(), DType::f32, {1, 14, 2, 8});
+  const auto refusal = [&](const TensorView& view, const TensorView& borders) {
+    return quantize(view, Role::k, {}, Layout::nhd, {}, borders).status().message();
+  };
+  const auto expect_words = [](const std::string& message, const char* words) {
+    EXPECT_NE(message.find(words), std::string::npos) << message;
+  };
+  expect_words(refusal(packed, {falling.data(), DType::s64, {4}}), "cu_seqlens falls from 9 to 6");
+  expect_words(refusal(packed, {falling.data(), DType::s64, {1}}), "cu_seqlens ends with 0; x has 14 rows");
+  expect_words(refusal(packed, {none.data(), DType::s64, {0}}), "cu_seqlens has no entries");
+  expect_words(refusal(packed, {x.data(), DType::f32, {4}}), "cu_seqlens is f32");
+  expect_words(refusal(batched, {falling.data(), DType::s64, {4}}), "3 axes are needed");
+  expect_words(refusal(packed, {}), "4 axes are needed");
 }
 
 }  // namespace

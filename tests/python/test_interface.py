@@ -48,7 +48,7 @@ def test_workspace_size_takes_the_same_keywords():
 
 def test_quantize_signatures():
     made = inspect.signature(octavo.quantize).parameters
-    assert list(made) == ["x", "role", "recipe", "layout"] and made["recipe"].default == "int8"
+    assert list(made) == ["x", "role", "recipe", "layout", "cu_seqlens"] and made["recipe"].default == "int8"
     assert made["role"].kind is inspect.Parameter.KEYWORD_ONLY and made["role"].default is inspect.Parameter.empty
     wrapped = inspect.signature(octavo.Quantized).parameters
     defaults = {"recipe": "int8", "layout": "NHD", "mean": None, "rotated": None}

@@ -208,3 +208,38 @@ def test_refusals(qkv):
         short.dequantize()
     with pytest.raises(ValueError, match="dtype"):
         q.dequantize("float64")
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4", "sage2_8b", "fa3_fp8"])
+def test_packed_sequences_as_codes(rng, recipe):
+    """Codes of a pack give each sequence the bits that its own codes give it; they travel through to_dict."""
+    q_borders, k_borders = np.array([0, 20, 20, 150]), np.array([0, 64, 70, 250], np.int32)
+    q = rng.standard_normal((150, 4, 32), dtype=np.float32)
+    k, v = (rng.standard_normal((250, 2, 32), dtype=np.float32) for _ in range(2))
+    borders = {"q": q_borders, "k": k_borders, "v": k_borders}
+    packed = []
+    for role, x in zip("qkv", (q, k, v)):
+        made = octavo.quantize(x, role=role, recipe=recipe, cu_seqlens=borders[role])
+        assert made.shape == x.shape and made.cu_seqlens is borders[role]
+        assert np.linalg.norm(made.dequantize() - x) < 0.2 * np.linalg.norm(x)
+        packed.append(octavo.Quantized.from_dict(made.to_dict()))
+    lengths = {"cu_seqlens_q": q_borders, "cu_seqlens_k": k_borders}
+    o, lse = octavo.attention(*packed, recipe=recipe, causal=True, return_lse=True, **lengths)
+    for b in range(3):
+        rows, keys = slice(*q_borders[b : b + 2]), slice(*k_borders[b : b + 2])
+        one = [
+            octavo.quantize(x[None, part], role=role, recipe=recipe)
+            for role, x, part in (("q", q, rows), ("k", k, keys), ("v", v, keys))
+        ]
+        alone, its_lse = octavo.attention(*one, recipe=recipe, causal=True, return_lse=True)
+        assert np.array_equal(o[rows], alone[0]) and np.array_equal(lse[:, rows], its_lse[0])
+
+    with pytest.raises(ValueError, match="quantized_k.cu_seqlens has 64 at entry 1"):
+        others = np.array([0, 65, 70, 250])
+        octavo.attention(q, packed[1], v, recipe=recipe, cu_seqlens_q=q_borders, cu_seqlens_k=others)
+    with pytest.raises(ValueError, match="cu_seqlens is given and the call's is not"):
+        octavo.attention(q[None], packed[1], v[None], recipe=recipe)
+    with pytest.raises(ValueError, match="cu_seqlens ends with 150; x has 250 rows"):
+        octavo.quantize(k, role="k", recipe=recipe, cu_seqlens=q_borders)
+    with pytest.raises(ValueError, match="cu_seqlens: dtype f64"):
+        octavo.Quantized(packed[1].codes, packed[1].scales, role="k", recipe=recipe, cu_seqlens=np.zeros(3))

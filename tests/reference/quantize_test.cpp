@@ -102,6 +102,8 @@ struct Written {
     problem.x = Case::operand(data, heads, rows, dim);
     problem.codes = operand;
     problem.scales = scales.empty() ? nullptr : scales.data();
+    problem.scales_per_head = scale_count;
+    problem.means_per_head = mean_count;
     problem.mean = means.empty() ? nullptr : means.data();
     problem.role = role;
     problem.recipe = recipe;

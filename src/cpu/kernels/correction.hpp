@@ -39,6 +39,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
     constant[slot] = k.quantized ? 0.0f : dot<S>(means + slot * width, key_mean, width);
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
   }
+  const float* scales = laws::scales_at(k, sequence_at(call, b)->k_sides, kv_head);
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
   // The rows are read once, from memory that left the caches long ago: their loads are what this costs.
   const std::int64_t ahead = direct ? kCorrectionPrefetch * k.strides[2] : 0;
@@ -64,7 +65,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
           rows[u] = x;
           if (k.quantized) {
             load_code_values<S>(k, at, dim, x);
-            const float scale = caller_scale(k, groups, b * problem.kv_heads + kv_head, first + j);
+            const float scale = caller_scale(scales, groups, first + j);
             for (std::int64_t d = 0; d < width; d += S::kLanes) S::store(x + d, S::mul(S::load(x + d), S::set1(scale)));
           } else {
             load_row<S>(k, at, dim, x);

@@ -109,7 +109,8 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
 // c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
-  const auto s = S::fma(logit, S::set1(0.69314718f), constant);
+  auto s = S::fma(logit, S::set1(0.69314718f), constant);
+  s = S::select(S::equal(s, s), s, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
   const auto x = S::min(S::set1(60.0f), S::mul(s, S::set1(2 * kLog2E / softcap)));
   const auto power = exp2_quintic<S>(x);
   const auto two = S::set1(2.0f), one = S::set1(1.0f);

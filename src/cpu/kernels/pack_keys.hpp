@@ -37,11 +37,12 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   const Problem& problem = *plan.problem;
   const Operand& k = problem.k;
   HeadInfo* head = head_at(call, b, kv_head);
-  const Sequence rows = sequence_at(call, b)->rows;
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  const Sequence rows = sequence.rows;
   const std::int64_t dim = problem.head_dim, width = plan.k_width, first = i * plan.key_block;
   const std::int64_t end = first + plan.key_block;
   const laws::Groups groups = laws::groups_of(Role::k, problem.recipe);
-  const std::int64_t batch_head = b * problem.kv_heads + kv_head;
+  const float* given_scales = laws::scales_at(k, sequence.k_sides, kv_head);
   float* factor = part<float>(block, plan.block.key_factor);
   float* addend = part<float>(block, plan.block.key_addend);
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
@@ -78,7 +79,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         if (k.quantized) {
           const std::int64_t at = k.offset(b, kv_head, rows.k_begin + r);
           write_caller_words<S>(plan, k, at, dim, word, finite);
-          scale.scale = caller_scale(k, groups, batch_head, r);
+          scale.scale = caller_scale(given_scales, groups, r);
           if (!S::kTakesEveryCode && plan.score == ScoreForm::s8 &&
               holds_minus_128(reinterpret_cast<const std::int8_t*>(word), dim))
             flags.minus_128_in_keys = true;

@@ -15,9 +15,9 @@ struct ValueRows {
   laws::Groups groups;
   ValueVectors vectors;
   const std::int32_t* signs;
+  const float* scales;  // of the head's codes, where the caller gave them
 
   std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
-  std::int64_t batch_head() const { return b * plan->problem->kv_heads + kv_head; }
 };
 
 // Row r of the block: floats, rotated, evened out, centred.
@@ -58,7 +58,7 @@ OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inver
   for (std::int64_t d = 0; d < plan.v_width; ++d) inverse[d] = 1;
   if (v.quantized) {
     const std::int64_t group = laws::group_of_row(values.groups, values.first);
-    const float* given = v.scales + values.batch_head() * v.scales_per_head + (by_channel ? group * dim : group);
+    const float* given = values.scales + (by_channel ? group * dim : group);
     for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0];
     return;
   }
@@ -100,7 +100,7 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
     float scale = 1;
     if (v.quantized) {
       load_code_values<S>(v, values.at(r0 + r), dim, x);
-      if (by_token) scale = caller_scale(v, values.groups, values.batch_head(), values.first + r0 + r);
+      if (by_token) scale = caller_scale(values.scales, values.groups, values.first + r0 + r);
       if (!S::kTakesEveryCode && plan.value == ValueForm::s8)
         for (std::int64_t d = 0; d < dim; ++d)
           if (x[d] == -128) flags.minus_128_in_values = true;
@@ -202,7 +202,8 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                                std::byte* thread) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
-  const Sequence rows = sequence_at(call, b)->rows;
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  const Sequence rows = sequence.rows;
   const std::int64_t first = i * plan.key_block, left = rows.k_rows - first;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
@@ -214,7 +215,8 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                          left < plan.key_block ? left : plan.key_block,
                          laws::groups_of(Role::v, problem.recipe),
                          value_vectors(call, head_at(call, b, kv_head)),
-                         signs};
+                         signs,
+                         laws::scales_at(problem.v, sequence.v_sides, kv_head)};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.minus_128_in_values = false;
   alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];

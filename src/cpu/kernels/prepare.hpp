@@ -84,11 +84,10 @@ OCTAVO_INLINE void load_code_values(const Operand& x, std::int64_t at, std::int6
   for (std::int64_t d = dim; d < padded(dim); ++d) to[d] = 0;
 }
 
-// Scale of a row of caller's codes; NaN for any that is not finite.
-OCTAVO_INLINE float caller_scale(const Operand& x, const laws::Groups& groups, std::int64_t batch_head,
-                                 std::int64_t row) {
-  if (x.scales == nullptr) return 1.0f;
-  const float scale = x.scales[batch_head * x.scales_per_head + laws::group_of_row(groups, row)];
+// Scale of a row of caller's codes, from those of its head; NaN for any that is not finite.
+OCTAVO_INLINE float caller_scale(const float* scales, const laws::Groups& groups, std::int64_t row) {
+  if (scales == nullptr) return 1.0f;
+  const float scale = scales[laws::group_of_row(groups, row)];
   return octavo::is_finite(scale) ? scale : __builtin_nanf("");
 }
 

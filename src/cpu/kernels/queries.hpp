@@ -187,16 +187,18 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& q = problem.q;
-  const std::int64_t dim = problem.head_dim, batch_head = rows.b * problem.q_heads + rows.head;
+  const std::int64_t dim = problem.head_dim;
+  const laws::SidePlace& place = sequence_at(call, rows.b)->q_sides;
+  const float *means = laws::means_at(q, place, rows.head), *scales = laws::scales_at(q, place, rows.head);
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
   const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
-  if (q.mean != nullptr) {
-    const float* given = q.mean + batch_head * q.means_per_head + rows.block_first / kQueryBlock * dim;
+  if (means != nullptr) {
+    const float* given = means + rows.block_first / kQueryBlock * dim;
     for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
   }
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + first + i);
-    const float scale = caller_scale(q, groups, batch_head, first + i);
+    const float scale = caller_scale(scales, groups, first + i);
     bool finite = true;
     const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
     slot.vectors->factor[i] = finite ? scale : __builtin_nanf("");

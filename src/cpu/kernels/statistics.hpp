@@ -149,7 +149,7 @@ OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv
   float* mean = mean_of_keys(head);
   for (std::int64_t d = 0; d < padded(dim); ++d) mean[d] = 0;
   if (problem.k.quantized && problem.k.mean != nullptr) {
-    const float* given = problem.k.mean + (b * problem.kv_heads + kv_head) * dim;
+    const float* given = laws::means_at(problem.k, sequence_at(call, b)->k_sides, kv_head);
     for (std::int64_t d = 0; d < dim; ++d) mean[d] = given[d];
   }
   if (c == nullptr) return;
@@ -168,16 +168,17 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   const Granularity granularity = problem.recipe.v_scale;
   HeadInfo* head = head_at(call, b, kv_head);
   const ValueVectors vectors = value_vectors(call, head);
-  const std::int64_t dim = problem.value_dim, batch_head = b * problem.kv_heads + kv_head;
+  const std::int64_t dim = problem.value_dim;
   for (std::int64_t d = 0; d < padded(dim); ++d) {
     vectors.mean[d] = 0;
     vectors.gain[d] = vectors.inverse[d] = vectors.owed[d] = 1;
   }
   if (v.quantized) {
-    for (std::int64_t d = 0; v.mean != nullptr && d < dim; ++d) vectors.mean[d] = v.mean[batch_head * dim + d];
-    if (granularity == Granularity::tensor) head->out_scale = v.scales[batch_head];
-    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d)
-      vectors.owed[d] = v.scales[batch_head * dim + d];
+    const laws::SidePlace& place = sequence_at(call, b)->v_sides;
+    const float *mean = laws::means_at(v, place, kv_head), *scales = laws::scales_at(v, place, kv_head);
+    for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d];
+    if (granularity == Granularity::tensor) head->out_scale = scales[0];
+    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d) vectors.owed[d] = scales[d];
     return;
   }
   if (c == nullptr) return;
