@@ -322,7 +322,7 @@ def _family_of(kind: type) -> Family | None:
 
 
 def family_of(x: Any, name: str) -> Family:
-    family = _family_of(type(x))
+    family = _family_of(type(x))  # type: ignore[arg-type]  # mypy does not believe that type[Any] can be hashed
     if family is None:
         try:
             memoryview(x)
