@@ -5,9 +5,19 @@ namespace octavo::test {
 bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& options) {
   const cuda::AttentionKernelParams& params = packed.params();
   return cuda::with_attention_shape(packed.dim(), packed.scores(), packed.values(), [&]<class Shape>() {
-    cuda::emulation::launch(attention_grid<Shape>(params), options, [&](cuda::emulation::Emulated& machine) {
-      cuda::attend<cuda::emulation::Emulated, Shape>(machine, params);
-    });
+    const auto launch = [&]<cuda::AttentionVariant variant>() {
+      cuda::emulation::launch(attention_grid<Shape>(params), options, [&](cuda::emulation::Emulated& machine) {
+        cuda::attend<cuda::emulation::Emulated, Shape, variant>(machine, params);
+      });
+    };
+    if (packed.modifies()) {
+      launch.template operator()<cuda::AttentionVariant::modified>();
+    } else {
+      launch.template operator()<cuda::AttentionVariant::plain>();
+    }
+    if constexpr (Shape::kIntegerScores) {
+      if (params.q.codes_low != nullptr) launch.template operator()<cuda::AttentionVariant::wide>();
+    }
   });
 }
 

@@ -19,7 +19,7 @@ class PackedProblem {
   int dim() const { return static_cast<int>(dim_); }
   cuda::PackedFormat scores() const { return scores_; }
   cuda::PackedFormat values() const { return values_; }
-  std::int64_t query_blocks() const { return params_.chunk.blocks; }  // of one head
+  bool modifies() const { return modifies_; }
 
   // Whether the mma.sync kernels know this recipe on these inputs.
   static bool serves(const Problem& problem);

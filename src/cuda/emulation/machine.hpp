@@ -79,6 +79,7 @@ class Emulated {
     block_.wait_copies(warp_, n);
   }
 
+  void sync_warp() {}
   void sync(const char* name) { block_.barrier(warp_, name, 0, warps(), true); }
   void sync(const char* name, int id, int warps) { block_.barrier(warp_, name, id, warps, true); }
   void arrive(const char* name, int id, int warps) { block_.barrier(warp_, name, id, warps, false); }
@@ -110,6 +111,15 @@ class Emulated {
     }
   }
 
+  template <Mma kind, int nc, int na, int nb>
+  void first_mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
+                 const Registers<std::uint32_t, nb>& b, int b0, MmaSum<kind> start) {
+    for (auto& lane : c.r) {
+      for (int reg = 0; reg < 4; ++reg) lane[c0 + reg] = start;
+    }
+    mma<kind>(c, c0, a, a0, b, b0);
+  }
+
   template <class T, int n>
   void shuffle_xor(Registers<T, n>& to, const Registers<T, n>& from, int mask) {
     for (int lane = 0; lane < kLanes; ++lane) std::memcpy(to.r[lane], from.r[lane ^ mask], sizeof to.r[lane]);
@@ -123,6 +133,8 @@ class Emulated {
 
   static float exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }  // subnormal results are flushed
   static float log2(float x) { return std::log2(x); }
+  static float reciprocal(float x) { return 1.0f / x; }
+  static float from_f16(std::uint16_t bits) { return f16_to_f32(bits); }
   static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return (a & 0xffu) | (b & 0xffu) << 8 | (c & 0xffu) << 16 | (d & 0xffu) << 24;
   }

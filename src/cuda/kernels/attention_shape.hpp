@@ -50,6 +50,11 @@ struct AttentionShape {
   static_assert(kBytes <= kMostSharedBytes);
 };
 
+// Kernels of one shape. plain: the hot one. modified: softcap, a mask or ALiBi stand between the products. wide: for
+// sequences of wide queries (laws/query_width.hpp), whatever the options; the other two leave those alone, and it
+// leaves others alone, so a packed batch that may hold both is launched with both.
+enum class AttentionVariant : std::uint8_t { plain, modified, wide };
+
 // What a launch must bring: blocks of `threads`, each for `rows` query rows.
 struct AttentionLaunch {
   int threads = 0, rows = 0;

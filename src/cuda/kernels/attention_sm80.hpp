@@ -22,56 +22,59 @@
 namespace octavo::cuda {
 
 // A warp's rows while they walk over the keys.
-template <class Machine, class Shape>
+template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp {
+  static constexpr bool modifies = variant != AttentionVariant::plain, wide = variant == AttentionVariant::wide;
+  using Scores = Registers<Machine, float, Shape::kKeys / 2>;
+  using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
+
   const AttentionKernelParams& p;
   const AttentionTask& task;
-  std::int64_t first_row;            // of the warp, in the sequence
-  laws::KeyRange seen, seen_by_all;  // by some of its rows, by all of them
+  std::int32_t first_row;    // of the warp, in the sequence
+  Keys32 seen, seen_by_all;  // by some of its rows, by all of them
+  float log2_range;
   Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
   Registers<Machine, float, 2> query_factor;
   RowTerms<Machine> terms;
   RowState<Machine> state;
   Registers<Machine, float, kOutputRegisters<Shape>> out;
-  bool modifies;
-  float log2_range;
+  TileStep<Machine> step;
+  Weights weights;
 
   OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
       : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
-    const std::int64_t last = first_row + 16 < task.q_rows ? first_row + 16 : task.q_rows;
-    seen =
-        laws::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first_row, last);
-    // Both ends of a row's range grow with the row.
-    if (first_row < last) {
-      const laws::KeyRange top = keys_of_row(p, task, first_row), bottom = keys_of_row(p, task, last - 1);
-      seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
-    }
-    modifies = p.softcap > 0 || p.mask.data != nullptr || p.alibi_slopes.data != nullptr;
+    seen = keys_of_rows(p, task, first_row, 16);
+    seen_by_all = keys_of_all_rows(p, task, first_row, 16);
     log2_range = Shape::kIntegerValues ? Machine::log2(p.p_range) : 0.0f;
-    const std::int64_t packed_row = task.packed_row + 16 * machine.warp();
+    const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
     machine.lanes(
         [&](int lane, float(&factor)[2]) {
           for (int half = 0; half < 2; ++half) {
-            factor[half] = row_of_lane(first_row, lane, half) < task.q_rows
-                               ? p.q.factor[row_of_lane(packed_row, lane, half)]
-                               : 0.0f;
+            const std::int32_t row = row_of_lane(0, lane, half);
+            factor[half] = first_row + row < task.q_rows ? factors[row] : 0.0f;
           }
         },
         query_factor);
-    find_row_terms(machine, p, task, first_row, packed_row, terms);
+    if constexpr (modifies) find_row_terms(machine, p, task, first_row, terms);
     start_rows(machine, state);
     clear<Machine, float, kOutputRegisters<Shape>>(machine, out);
   }
 
-  OCTAVO_DEVICE bool sees_tile(std::int64_t key) const { return seen.begin < key + Shape::kKeys && seen.end > key; }
+  OCTAVO_DEVICE bool sees_tile(std::int32_t key) const { return seen.begin < key + Shape::kKeys && seen.end > key; }
+
+  OCTAVO_DEVICE void score(Machine& machine, std::uint32_t stage, Scores& scores) {
+    if constexpr (wide) {
+      score_wide_tile<Shape>(machine, p, kLowQueryAt<Shape>, stage, query_factor, scores);
+    } else {
+      score_tile<Shape>(machine, p, q, stage, query_factor, scores);
+    }
+  }
 
   // From the tile's scores to weights, and the state's step.
-  OCTAVO_DEVICE void settle(Machine& machine, std::int64_t key, std::uint32_t stage,
-                            Registers<Machine, float, Shape::kKeys / 2>& scores, TileStep<Machine>& step,
-                            Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights) {
+  OCTAVO_DEVICE void weigh(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
     Registers<Machine, float, 2> maxima, offset, sums;
     clear<Machine, float, 2>(machine, offset);
-    if (modifies) {
+    if constexpr (modifies) {
       modify_scores<Shape>(machine, p, task, first_row, key, terms, scores);
     } else if (seen_by_all.begin > key || (seen_by_all.end < key + Shape::kKeys && seen_by_all.end < task.k_rows)) {
       hide_keys<Shape>(machine, p, task, first_row, key, scores);
@@ -89,61 +92,92 @@ struct AttentionWarp {
     rescale_output<Shape>(machine, step, out);
   }
 
-  OCTAVO_DEVICE void add_values(Machine& machine, std::uint32_t stage, TileStep<Machine>& step,
-                                Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights) {
+  OCTAVO_DEVICE void add_values(Machine& machine, std::uint32_t stage) {
     if constexpr (Shape::kIntegerValues) {
       add_integer_values<Shape>(machine, weights, step, p.v.column_scale != nullptr, stage, out);
     } else {
       add_half_values<Shape>(machine, weights, stage, out);
     }
   }
+
+  // The task is found once more: kept through the walk, it would cost registers that scores and O need.
+  OCTAVO_DEVICE void finish(Machine& machine) {
+    if constexpr (!modifies) clear<Machine, float, 2>(machine, terms.owed);
+    const AttentionTask again = find_task(machine, p, Shape::kRows);
+    finish_rows<Shape>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms.owed, out);
+  }
 };
 
-// Two stages: both operands of the next tile are on their way while this one is worked on.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void walk_two_stages(Machine& machine, AttentionWarp<Machine, Shape>& warp, std::int64_t first,
-                                   std::int64_t end) {
+// Two tiles of each operand: the next one's are on their way while this one is worked on.
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
   std::uint32_t stage = 0;
   OCTAVO_ROLLED
-  for (std::int64_t key = first; key < end; key += Shape::kKeys, stage ^= 1) {
+  for (std::int32_t key = first; key < end; key += Shape::kKeys, stage ^= 1) {
     if (key + Shape::kKeys < end) {
       load_keys<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, stage ^ 1);
       load_values<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, stage ^ 1);
     }
     machine.commit_copies();
     machine.template wait_copies<1>();
-    machine.sync("tile has come");
-    if (key == first) load_query<Shape>(machine, warp.q);
+    machine.sync("the tile has come");
+    if (!Warp::wide && key == first) load_query<Shape>(machine, warp.q);
     if (warp.sees_tile(key)) {
-      Registers<Machine, float, Shape::kKeys / 2> scores;
-      Registers<Machine, std::uint32_t, kWeightRegisters<Shape>> weights;
-      TileStep<Machine> step;
-      score_tile<Shape>(machine, warp.p, warp.q, stage, warp.query_factor, scores);
-      warp.settle(machine, key, stage, scores, step, weights);
-      warp.add_values(machine, stage, step, weights);
+      typename Warp::Scores scores;
+      warp.score(machine, stage, scores);
+      warp.weigh(machine, key, stage, scores);
+      warp.add_values(machine, stage);
     }
-    machine.sync("tile is done with");
+    machine.sync("the tile is done with");
   }
-  machine.template wait_copies<0>();
 }
 
-template <class Machine, class Shape>
+// One tile of each: the next keys are on their way while values are added, the next values while scores are made. The
+// fold's vectors and V's are needed between, so they travel with V.
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
+  OCTAVO_ROLLED
+  for (std::int32_t key = first; key < end; key += Shape::kKeys) {
+    const bool sees = warp.sees_tile(key);
+    machine.template wait_copies<1>();
+    machine.sync("the keys have come");
+    typename Warp::Scores scores;
+    if (sees) warp.score(machine, 0, scores);
+    machine.template wait_copies<0>();
+    machine.sync("the keys are done with, the values have come");
+    if (key + Shape::kKeys < end) load_keys<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    machine.commit_copies();
+    if (sees) {
+      warp.weigh(machine, key, 0, scores);
+      warp.add_values(machine, 0);
+    }
+    machine.sync("the values are done with");
+    if (key + Shape::kKeys < end) load_values<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    machine.commit_copies();
+  }
+}
+
+template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const AttentionTask task = find_task(machine, p, Shape::kRows);
-  if (!task.present) return;
-  const std::int64_t first = task.seen.begin / Shape::kKeys * Shape::kKeys, end = task.seen.end;
-  if (first < end) {
-    const std::int64_t rows = task.q_rows - task.first_row;
-    load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps>(
-        machine, Shape::kQueryAt, static_cast<const std::uint8_t*>(p.q.codes) + task.packed_row * Shape::kRowBytes,
-        static_cast<std::uint32_t>(rows < Shape::kRows ? rows : Shape::kRows));
+  if (!task.present || task.wide != (variant == AttentionVariant::wide)) return;
+  const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);
+  const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
+  if (first < seen.end) {
+    load_queries<Shape, variant == AttentionVariant::wide>(machine, p, task);
     load_keys<Shape>(machine, p, task, first, 0);
+    if constexpr (Shape::kStages == 1) machine.commit_copies();
     load_values<Shape>(machine, p, task, first, 0);
     machine.commit_copies();
   }
-  AttentionWarp<Machine, Shape> warp(machine, p, task);
-  walk_two_stages<Shape>(machine, warp, first, end);
-  finish_rows<Shape>(machine, p, task, warp.first_row, warp.state, warp.terms, warp.out);
+  AttentionWarp<Machine, Shape, variant> warp(machine, p, task);
+  if constexpr (Shape::kStages == 1) {
+    walk_one_stage<Shape>(machine, warp, first, seen.end);
+  } else {
+    walk_two_stages<Shape>(machine, warp, first, seen.end);
+  }
+  machine.template wait_copies<0>();
+  warp.finish(machine);
 }
 
 }  // namespace octavo::cuda

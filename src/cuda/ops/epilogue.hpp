@@ -50,81 +50,134 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double constant, floa
 // Finite values stay finite.
 OCTAVO_INLINE float within(float x, float most) { return !is_finite(x) ? x : x > most ? most : x < -most ? -most : x; }
 
+// Two neighbouring channels of a row. `pairs`: as one store.
 template <class Machine>
-OCTAVO_DEVICE void store_pair(const DeviceOutput& out, std::int64_t at, bool second, float x, float y) {
+OCTAVO_DEVICE void store_pair(const DeviceOutput& out, std::int64_t at, bool pairs, bool second, FloatPair x) {
   const std::int64_t step = out.strides[3];
   if (out.dtype == DType::f32) {
     auto* to = static_cast<float*>(out.data) + at;
-    to[0] = x;
-    if (second) to[step] = y;
+    if (pairs && second) {
+      *reinterpret_cast<FloatPair*>(to) = x;
+    } else {
+      to[0] = x.x;
+      if (second) to[step] = x.y;
+    }
     return;
   }
   constexpr float kMostF16 = 65504.0f, kMostBf16 = 0x1.fep127f;
-  const std::uint32_t bits = out.dtype == DType::f16 ? Machine::pack_f16(within(x, kMostF16), within(y, kMostF16))
-                                                     : Machine::pack_bf16(within(x, kMostBf16), within(y, kMostBf16));
+  const std::uint32_t bits = out.dtype == DType::f16
+                                 ? Machine::pack_f16(within(x.x, kMostF16), within(x.y, kMostF16))
+                                 : Machine::pack_bf16(within(x.x, kMostBf16), within(x.y, kMostBf16));
   auto* to = static_cast<std::uint16_t*>(out.data) + at;
-  if (second && step == 1 && reinterpret_cast<std::uintptr_t>(to) % 4 == 0) {
+  if (pairs && second) {
     *reinterpret_cast<std::uint32_t*>(to) = bits;
-    return;
+  } else {
+    to[0] = static_cast<std::uint16_t>(bits);
+    if (second) to[step] = static_cast<std::uint16_t>(bits >> 16);
   }
-  to[0] = static_cast<std::uint16_t>(bits);
-  if (second) to[step] = static_cast<std::uint16_t>(bits >> 16);
 }
 
+// Rows of O leave by way of shared memory, eight at a time, so that a warp stores whole rows. The tiles are done with
+// by then; eight floats behind each row keep the lanes' stores off each other's banks.
+template <class Shape>
+constexpr std::uint32_t kStagedRowBytes = 4 * (Shape::kDim + 8);
+template <class Shape>
+constexpr std::uint32_t kStagedBytes = 8 * kStagedRowBytes<Shape>;
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                              std::int32_t warp_row, Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  static_assert(Shape::kWarps * kStagedBytes<Shape> <= Shape::kBytes);
+  const std::uint32_t staged = static_cast<std::uint32_t>(machine.warp()) * kStagedBytes<Shape>;
+  const std::int64_t head = (p.cu_seqlens_q.data != nullptr ? 0 : task.batch) * p.out.strides[0] +
+                            task.head * p.out.strides[1] + task.q_begin * p.out.strides[2];
+  const std::int64_t element_bytes = p.out.dtype == DType::f32 ? 4 : 2;
+  const auto value_dim = static_cast<std::int32_t>(p.value_dim);
+  OCTAVO_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    machine.sync_warp();
+    machine.lanes(
+        [&](int lane, float(&o)[kOutputRegisters<Shape>]) {
+          const std::uint32_t row = staged + static_cast<std::uint32_t>(lane / 4) * kStagedRowBytes<Shape>;
+          OCTAVO_UNROLL
+          for (int tile = 0; tile < Shape::kDim / 8; ++tile) {
+            machine.store_shared(row + 4 * static_cast<std::uint32_t>(8 * tile + lane % 4 * 2),
+                                 FloatPair{o[4 * tile + 2 * half], o[4 * tile + 2 * half + 1]});
+          }
+        },
+        out);
+    machine.sync_warp();
+    if (p.rotate_output && value_dim != Shape::kDim) {
+      rotate_back_in_shared(machine, staged, kStagedRowBytes<Shape>, value_dim);
+    }
+    OCTAVO_ROLLED
+    for (int r = 0; r < 8; ++r) {
+      const std::int32_t row = warp_row + 8 * half + r;
+      if (row >= task.q_rows) break;
+      const std::int64_t first = head + row * p.out.strides[2];
+      const auto address =
+          reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
+      const bool pairs = p.out.strides[3] == 1 && address % static_cast<std::uintptr_t>(2 * element_bytes) == 0;
+      OCTAVO_ROLLED
+      for (int begin = 0; begin < value_dim; begin += 2 * kLanes) {
+        machine.lanes([&](int lane) {
+          const int channel = begin + 2 * lane;
+          if (channel >= value_dim) return;
+          const auto x =
+              machine.template shared<FloatPair>(staged + static_cast<std::uint32_t>(r) * kStagedRowBytes<Shape> +
+                                                 4 * static_cast<std::uint32_t>(channel));
+          store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < value_dim, x);
+        });
+      }
+    }
+  }
+}
+
+// `owed`: what the scores of a row lack, base 2.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void finish_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                               std::int64_t warp_row, RowState<Machine>& state, RowTerms<Machine>& terms,
+                               std::int32_t warp_row, RowState<Machine>& state,
+                               Registers<Machine, float, 2>& owed_of_rows,
                                Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   sum_over_quads<Machine, 2>(machine, state.l);
-  const float sink = p.sinks.data == nullptr
-                         ? -__builtin_inff()
-                         : read_number(p.sinks, task.batch * p.sinks.strides[0] + task.head * p.sinks.strides[1]);
-  const std::int64_t out_batch = p.cu_seqlens_q.data != nullptr ? 0 : task.batch;
+  const float sink =
+      p.sinks.data == nullptr
+          ? -__builtin_inff()
+          : read_number<Machine>(p.sinks, task.batch * p.sinks.strides[0] + task.head * p.sinks.strides[1]);
+  const std::int64_t lse_at = (p.cu_seqlens_q.data != nullptr ? 0 : task.batch) * p.lse_strides[0] +
+                              task.head * p.lse_strides[1] + task.q_begin * p.lse_strides[2];
   const std::int64_t channels = (task.batch * p.kv_heads + task.kv_head) * Shape::kDim;
   machine.lanes(
-      [&](int lane, float(&m)[2], float(&l)[2], float(&owed)[2], float(&constants)[2],
-          float(&o)[kOutputRegisters<Shape>]) {
+      [&](int lane, float(&m)[2], float(&l)[2], float(&owed)[2], float(&o)[kOutputRegisters<Shape>]) {
+        RowEnd ends[2];
         OCTAVO_UNROLL
         for (int half = 0; half < 2; ++half) {
-          const std::int64_t row = row_of_lane(warp_row, lane, half);
+          const std::int32_t row = row_of_lane(warp_row, lane, half);
           // Softcap's tanh has used the row constant up.
-          const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(constants[half]);
-          const RowEnd end = end_row<Machine>(m[half], l[half], sink, constant, owed[half]);
-          OCTAVO_UNROLL
-          for (int i = 2 * half; i < kOutputRegisters<Shape>; i += 4) {
-            OCTAVO_UNROLL
-            for (int j = 0; j < 2; ++j) {
-              const std::int64_t channel = channels + i / 4 * 8 + lane % 4 * 2 + j;
-              float x = o[i + j] * end.factor * p.v.output_factor[channel];
-              if (p.v.output_addend != nullptr) x = __builtin_fmaf(p.v.output_addend[channel], end.present, x);
-              o[i + j] = end.sees ? x : 0.0f;
-            }
-          }
+          const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(constant_of_row(p, task, row));
+          ends[half] = end_row<Machine>(m[half], l[half], sink, constant, owed[half]);
           if (p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
-            p.lse[out_batch * p.lse_strides[0] + task.head * p.lse_strides[1] +
-                  (task.q_begin + row) * p.lse_strides[2]] = end.lse;
+            p.lse[lse_at + row * p.lse_strides[2]] = ends[half].lse;
           }
         }
-      },
-      state.m, state.l, terms.owed, terms.constant, out);
-  if (p.rotate_output) rotate_back<Shape::kDim>(machine, static_cast<int>(p.value_dim), out);
-  machine.lanes(
-      [&](int lane, float(&o)[kOutputRegisters<Shape>]) {
         OCTAVO_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const std::int64_t row = row_of_lane(warp_row, lane, half);
-          if (row >= task.q_rows) continue;
-          const std::int64_t first =
-              out_batch * p.out.strides[0] + task.head * p.out.strides[1] + (task.q_begin + row) * p.out.strides[2];
+        for (int i = 0; i < kOutputRegisters<Shape>; i += 4) {
+          const std::int64_t channel = channels + i / 4 * 8 + lane % 4 * 2;
+          const auto factor = *reinterpret_cast<const FloatPair*>(p.v.output_factor + channel);
+          FloatPair addend{0, 0};
+          if (p.v.output_addend != nullptr) addend = *reinterpret_cast<const FloatPair*>(p.v.output_addend + channel);
           OCTAVO_UNROLL
-          for (int i = 2 * half; i < kOutputRegisters<Shape>; i += 4) {
-            const std::int64_t channel = i / 4 * 8 + lane % 4 * 2;
-            if (channel >= p.value_dim) continue;
-            store_pair<Machine>(p.out, first + channel * p.out.strides[3], channel + 1 < p.value_dim, o[i], o[i + 1]);
+          for (int j = 0; j < 4; ++j) {
+            const RowEnd& end = ends[j / 2];
+            const float x = __builtin_fmaf(j % 2 == 0 ? addend.x : addend.y, end.present,
+                                           o[i + j] * end.factor * (j % 2 == 0 ? factor.x : factor.y));
+            o[i + j] = end.sees ? x : 0.0f;
           }
         }
       },
-      out);
+      state.m, state.l, owed_of_rows, out);
+  if (p.rotate_output && p.value_dim == Shape::kDim) rotate_back<Shape::kDim>(machine, out);
+  store_rows<Shape>(machine, p, task, warp_row, out);
 }
 
 }  // namespace octavo::cuda

@@ -22,21 +22,21 @@ OCTAVO_INLINE constexpr int key_of_element(int lane, int i) {
 }
 
 // Row of the sequence that a lane's half belongs to; the warp's first is `first_row`.
-OCTAVO_INLINE constexpr std::int64_t row_of_lane(std::int64_t first_row, int lane, int half) {
+OCTAVO_INLINE constexpr std::int32_t row_of_lane(std::int32_t first_row, int lane, int half) {
   return first_row + lane / 4 + 8 * half;
 }
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void hide_keys(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                             std::int64_t warp_row, std::int64_t first_key,
+                             std::int32_t warp_row, std::int32_t first_key,
                              Registers<Machine, float, Shape::kKeys / 2>& scores) {
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {
         OCTAVO_UNROLL
         for (int half = 0; half < 2; ++half) {
-          const laws::KeyRange seen = keys_of_row(p, task, row_of_lane(warp_row, lane, half));
-          const auto begin = static_cast<int>(clamped(seen.begin - first_key, Shape::kKeys));
-          const auto end = static_cast<int>(clamped(seen.end - first_key, Shape::kKeys));
+          const Keys32 seen = keys_of_row(p, task, row_of_lane(warp_row, lane, half));
+          const auto begin = seen.begin - first_key;
+          const auto end = seen.end - first_key;
           OCTAVO_UNROLL
           for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
             OCTAVO_UNROLL

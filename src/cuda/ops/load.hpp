@@ -15,15 +15,14 @@ template <std::uint32_t kRowBytes, std::uint32_t kTileRows, int kWarps, class Ma
 OCTAVO_DEVICE void load_tile(Machine& machine, std::uint32_t to, const void* from, std::uint32_t rows = kTileRows) {
   using Tile = SharedTile<kRowBytes>;
   constexpr std::uint32_t kAll = kTileRows * Tile::kChunks, kStep = kWarps * kLanes;
-  static_assert(kAll % kStep == 0);
   const auto first = static_cast<std::uint32_t>(machine.warp() * kLanes);
   OCTAVO_UNROLL
   for (std::uint32_t i = 0; i < kAll; i += kStep) {
     machine.copy16([&](int lane) {
       const std::uint32_t index = i + first + static_cast<std::uint32_t>(lane);
       const std::uint32_t row = index / Tile::kChunks, chunk = index % Tile::kChunks;
-      return CopyItem{to + Tile::at(row, chunk), static_cast<const std::uint8_t*>(from) + index * kChunkBytes,
-                      row < rows ? CopyWhat::bytes : CopyWhat::zeros};
+      const CopyWhat what = index >= kAll ? CopyWhat::nothing : row < rows ? CopyWhat::bytes : CopyWhat::zeros;
+      return CopyItem{to + Tile::at(row, chunk), static_cast<const std::uint8_t*>(from) + index * kChunkBytes, what};
     });
   }
 }
@@ -43,11 +42,30 @@ OCTAVO_DEVICE void load_vector(Machine& machine, std::uint32_t to, const float* 
   }
 }
 
-// K of the tile that begins at key `key` of the task's sequence, with its vectors, into stage `stage`.
+// Wide queries are fewer than 16 rows: their low plane takes the place of rows 16 to 31.
+constexpr std::uint32_t kWideRows = 16;
+template <class Shape>
+constexpr std::uint32_t kLowQueryAt = Shape::kQueryAt + kWideRows * Shape::kRowBytes;
+
+template <class Shape, bool wide, class Machine>
+OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task) {
+  const auto rows = static_cast<std::uint32_t>(task.q_rows - task.first_row);
+  const std::int64_t first = task.packed_row * Shape::kRowBytes;
+  const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
+  if constexpr (wide) {
+    load_tile<Shape::kRowBytes, kWideRows, Shape::kWarps>(machine, Shape::kQueryAt, codes, rows);
+    load_tile<Shape::kRowBytes, kWideRows, Shape::kWarps>(
+        machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
+  } else {
+    load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps>(machine, Shape::kQueryAt, codes, rows);
+  }
+}
+
+// K of the tile that begins at key `key` of the task's sequence, with what its scores need, into stage `stage`.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                             std::int64_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_key_block * kPackedRows + key;
+                             std::int32_t key, std::uint32_t stage) {
+  const std::int64_t slot = task.first_slot + key;
   load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
       machine, Shape::kKeysAt + stage * Shape::kKeyBytes,
       static_cast<const std::uint8_t*>(p.k.codes) + slot * Shape::kRowBytes);
@@ -55,24 +73,22 @@ OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, c
   if constexpr (Shape::kIntegerScores) {
     load_vector<Shape::kKeys>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
   }
-  load_vector<Shape::kKeys>(machine, Shape::kAddendAt + vector,
-                            task.correction != nullptr ? task.correction + key : p.k.addend + slot, 1);
-  if constexpr (Shape::kIntegerValues) {
-    load_vector<Shape::kKeys>(machine, Shape::kInverseAt + vector,
-                              p.k.inverse != nullptr ? p.k.inverse + slot : nullptr, 2);
-    load_vector<Shape::kKeys>(machine, Shape::kFoldAt + vector, p.k.fold != nullptr ? p.k.fold + slot : nullptr, 3);
-  }
+  load_vector<Shape::kKeys>(machine, Shape::kAddendAt + vector, task.addend + key, 1);
 }
 
-// V of the same tile.
+// V of the same tile, with what its weights and its product need.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_values(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                               std::int64_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_key_block * kPackedRows + key;
+                               std::int32_t key, std::uint32_t stage) {
+  const std::int64_t slot = task.first_slot + key;
   load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
       machine, Shape::kValuesAt + stage * Shape::kValueBytes,
       static_cast<const std::uint8_t*>(p.v.codes) + slot * Shape::kDim * packed_bytes(Shape::kValues));
   if constexpr (Shape::kIntegerValues) {
+    const std::uint32_t vector = stage * Shape::kVectorBytes;
+    load_vector<Shape::kKeys>(machine, Shape::kInverseAt + vector,
+                              p.k.inverse != nullptr ? p.k.inverse + slot : nullptr, 2);
+    load_vector<Shape::kKeys>(machine, Shape::kFoldAt + vector, p.k.fold != nullptr ? p.k.fold + slot : nullptr, 3);
     const float* scale = p.v.column_scale;
     load_vector<Shape::kDim>(machine, Shape::kColumnScaleAt + stage * 4 * Shape::kDim,
                              scale != nullptr ? scale + slot / kPackedRows * Shape::kDim : nullptr, 4);

@@ -17,32 +17,52 @@ namespace octavo::cuda {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.69314718f, kMostF32 = 3.40282347e38f;
 
-// An element of an optional tensor as f32; what is finite stays finite.
-OCTAVO_INLINE float read_number(const DeviceTensor& x, std::int64_t at) {
-  switch (x.dtype) {
-    case DType::f32:
-      return static_cast<const float*>(x.data)[at];
-    case DType::f16:
-      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    case DType::bf16:
-      return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    default:
-      break;
+// An element of an optional tensor of `dtype` as f32; what is finite stays finite.
+template <DType dtype, class Machine>
+OCTAVO_DEVICE float read_number(const void* data, std::int64_t at) {
+  if constexpr (dtype == DType::f32) return static_cast<const float*>(data)[at];
+  if constexpr (dtype == DType::f16) return Machine::from_f16(static_cast<const std::uint16_t*>(data)[at]);
+  if constexpr (dtype == DType::bf16) return bf16_to_f32(static_cast<const std::uint16_t*>(data)[at]);
+  if constexpr (dtype == DType::f64) {
+    const double value = static_cast<const double*>(data)[at];
+    const auto x = static_cast<float>(value);
+    const bool overflowed = __builtin_fabsf(x) == __builtin_inff() && __builtin_fabs(value) != __builtin_inf();
+    return overflowed ? (x < 0 ? -kMostF32 : kMostF32) : x;
   }
-  const double value = static_cast<const double*>(x.data)[at];
-  if (value > 3.4028234663852886e38 && value < __builtin_inf()) return kMostF32;
-  if (value < -3.4028234663852886e38 && value > -__builtin_inf()) return -kMostF32;
-  return static_cast<float>(value);
+}
+
+// f.template operator()<dtype>() for the float dtypes.
+template <class F>
+OCTAVO_DEVICE void with_float_dtype(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f.template operator()<DType::f32>();
+    case DType::f16:
+      return f.template operator()<DType::f16>();
+    case DType::bf16:
+      return f.template operator()<DType::bf16>();
+    default:
+      return f.template operator()<DType::f64>();
+  }
+}
+
+template <class Machine>
+OCTAVO_DEVICE float read_number(const DeviceTensor& x, std::int64_t at) {
+  float value = 0;
+  with_float_dtype(x.dtype, [&]<DType dtype>() { value = read_number<dtype, Machine>(x.data, at); });
+  return value;
 }
 
 // A mask's element in base 2: 0 or -infinity of a bool; a finite number stays one, however huge.
-OCTAVO_INLINE float read_mask(const DeviceTensor& mask, std::int64_t at) {
-  if (mask.dtype == DType::boolean) {
-    return static_cast<const std::uint8_t*>(mask.data)[at] != 0 ? 0.0f : -__builtin_inff();
+template <DType dtype, class Machine>
+OCTAVO_DEVICE float read_mask(const void* data, std::int64_t at) {
+  if constexpr (dtype == DType::boolean) {
+    return static_cast<const std::uint8_t*>(data)[at] != 0 ? 0.0f : -__builtin_inff();
+  } else {
+    const float value = read_number<dtype, Machine>(data, at), x = value * kLog2E;
+    const bool overflowed = __builtin_fabsf(x) == __builtin_inff() && __builtin_fabsf(value) != __builtin_inff();
+    return overflowed ? (x < 0 ? -kMostF32 : kMostF32) : x;
   }
-  const float value = read_number(mask, at), x = value * kLog2E;
-  const bool overflowed = __builtin_fabsf(value) <= kMostF32 && !(__builtin_fabsf(x) <= kMostF32);
-  return overflowed ? (x < 0 ? -kMostF32 : kMostF32) : x;
 }
 
 // What the options come to for a lane's two rows.
@@ -50,7 +70,7 @@ template <class Machine>
 struct RowTerms {
   Registers<Machine, float, 2> common;    // the mask's largest finite term, base 2
   Registers<Machine, float, 2> owed;      // what scores lack, base 2: `common` and ALiBi's peak
-  Registers<Machine, float, 2> constant;  // what smooth_k took off, natural units
+  Registers<Machine, float, 2> constant;  // constant_of_row
 };
 
 OCTAVO_INLINE bool has_common_terms(const AttentionKernelParams& p) {
@@ -59,38 +79,47 @@ OCTAVO_INLINE bool has_common_terms(const AttentionKernelParams& p) {
 
 struct Alibi {
   float slope;        // base 2
-  std::int64_t peak;  // key where the term is largest
+  std::int32_t peak;  // key where the term is largest
 };
-OCTAVO_INLINE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, laws::KeyRange seen) {
+template <class Machine>
+OCTAVO_DEVICE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, Keys32 seen) {
   if (p.alibi_slopes.data == nullptr) return {0, 0};
-  const float slope =
-      read_number(p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] + task.head * p.alibi_slopes.strides[1]) *
-      kLog2E;
+  const float slope = read_number<Machine>(p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] +
+                                                               task.head * p.alibi_slopes.strides[1]) *
+                      kLog2E;
   return {slope, slope >= 0 ? seen.end - 1 : seen.begin};
 }
 
-OCTAVO_INLINE std::int64_t mask_row(const AttentionKernelParams& p, const AttentionTask& task, std::int64_t row) {
+OCTAVO_INLINE std::int64_t mask_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
   return task.batch * p.mask.strides[0] + task.head * p.mask.strides[1] + row * p.mask.strides[2];
+}
+
+// What smooth_k took off all scores of a row, natural units.
+OCTAVO_INLINE float constant_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  if (p.q.constant == nullptr || row >= task.q_rows) return 0;
+  return p.q.constant[task.packed_row + (row - task.first_row)];
 }
 
 // The mask's largest finite term of each of the warp's rows: all lanes read one row together.
 template <class Machine>
 OCTAVO_DEVICE void find_common_terms(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                                     std::int64_t warp_row, Registers<Machine, float, 2>& common) {
+                                     std::int32_t warp_row, Registers<Machine, float, 2>& common) {
   OCTAVO_ROLLED
   for (int r = 0; r < 16; ++r) {
-    const std::int64_t row = warp_row + r;
+    const std::int32_t row = warp_row + r;
     if (row >= task.q_rows) return;
-    const laws::KeyRange seen = keys_of_row(p, task, row);
+    const Keys32 seen = keys_of_row(p, task, row);
     const std::int64_t at = mask_row(p, task, row);
     Registers<Machine, float, 1> best, other;
     machine.lanes(
         [&](int lane, float(&b)[1]) {
           b[0] = -__builtin_inff();
-          for (std::int64_t key = seen.begin + lane; key < seen.end; key += kLanes) {
-            const float x = read_mask(p.mask, at + key * p.mask.strides[3]);
-            if (is_finite(x) && x > b[0]) b[0] = x;
-          }
+          with_float_dtype(p.mask.dtype, [&]<DType dtype>() {
+            for (std::int32_t key = seen.begin + lane; key < seen.end; key += kLanes) {
+              const float x = read_mask<dtype, Machine>(p.mask.data, at + key * p.mask.strides[3]);
+              if (is_finite(x) && x > b[0]) b[0] = x;
+            }
+          });
         },
         best);
     for (int mask = 1; mask < kLanes; mask *= 2) {
@@ -109,15 +138,15 @@ OCTAVO_DEVICE void find_common_terms(Machine& machine, const AttentionKernelPara
 
 template <class Machine>
 OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                                  std::int64_t warp_row, std::int64_t packed_row, RowTerms<Machine>& terms) {
+                                  std::int32_t warp_row, RowTerms<Machine>& terms) {
   machine.lanes(
       [&](int lane, float(&common)[2], float(&owed)[2], float(&constant)[2]) {
         for (int half = 0; half < 2; ++half) {
-          const std::int64_t row = row_of_lane(warp_row, lane, half);
+          const std::int32_t row = row_of_lane(warp_row, lane, half);
           common[half] = owed[half] = constant[half] = 0;
           if (row >= task.q_rows) continue;
-          if (p.q.constant != nullptr) constant[half] = p.q.constant[row_of_lane(packed_row, lane, half)];
-          const Alibi alibi = alibi_of_row(p, task, keys_of_row(p, task, row));
+          constant[half] = constant_of_row(p, task, row);
+          const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
           const std::int64_t centre = laws::diagonal(p.causal, task.q_rows, task.k_rows, row);
           owed[half] = alibi.slope * static_cast<float>(alibi.peak - centre);
         }
@@ -134,54 +163,89 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
 
 // c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
 template <class Machine>
-OCTAVO_DEVICE float soften(float logit, float constant, float softcap) {
-  const float x = __builtin_fmaf(logit, kLn2, constant) * (2 * kLog2E / softcap);
+OCTAVO_DEVICE float soften(float logit, float constant, float factor, float softcap) {
+  const float x = __builtin_fmaf(logit, kLn2, constant) * factor;
   const float power = Machine::exp2(x > 60.0f ? 60.0f : x);
-  return (1.0f - 2.0f / (power + 1.0f)) * (softcap * kLog2E);
+  return __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f) * softcap;
+}
+
+// f(half, key, score) for a lane's scores of one half; keys counted from the tile's first.
+template <class Shape, class F>
+OCTAVO_DEVICE void for_each_key(int lane, int half, float (&s)[Shape::kKeys / 2], F&& f) {
+  OCTAVO_UNROLL
+  for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const int i = 4 * tile + 2 * half + j;
+      f(key_of_element<Shape>(lane, i), s[i]);
+    }
+  }
+}
+
+// One pass over the scores for each option, so that each is a short piece of straight code.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                            std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
+                            Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const auto pass = [&]<DType dtype>() {
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2], float(&common)[2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(warp_row, lane, half);
+            const Keys32 seen = row < task.q_rows ? keys_of_row(p, task, row) : Keys32{};
+            const std::int32_t begin = seen.begin - first_key, end = seen.end - first_key;
+            const std::int64_t at = mask_row(p, task, row) + std::int64_t{first_key} * p.mask.strides[3];
+            for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
+              if (key < begin || key >= end) return;  // not there to be read
+              const float term = read_mask<dtype, Machine>(p.mask.data, at + key * p.mask.strides[3]);
+              // Whatever the product was, a NaN too: who may not attend does not.
+              x = term == -__builtin_inff() ? term : x + (term - common[half]);
+            });
+          }
+        },
+        scores, terms.common);
+  };
+  if (p.mask.dtype == DType::boolean) {
+    pass.template operator()<DType::boolean>();
+  } else {
+    with_float_dtype(p.mask.dtype, pass);
+  }
 }
 
 // Scores in place. Hides by position, too: behind a softcap -infinity would be a number.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void modify_scores(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                                 std::int64_t warp_row, std::int64_t first_key, RowTerms<Machine>& terms,
+                                 std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
-  machine.lanes(
-      [&](int lane, float(&s)[Shape::kKeys / 2], float(&common)[2], float(&constant)[2]) {
-        OCTAVO_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const std::int64_t row = row_of_lane(warp_row, lane, half);
-          const laws::KeyRange seen = row < task.q_rows ? keys_of_row(p, task, row) : laws::KeyRange{0, 0};
-          const auto begin = static_cast<int>(clamped(seen.begin - first_key, Shape::kKeys));
-          const auto end = static_cast<int>(clamped(seen.end - first_key, Shape::kKeys));
-          const Alibi alibi = alibi_of_row(p, task, seen);
-          const auto from_peak = static_cast<float>(first_key - alibi.peak);
-          const std::int64_t mask_at = mask_row(p, task, row) + first_key * p.mask.strides[3];
+  if (p.softcap > 0) {
+    const float factor = 2 * kLog2E / p.softcap, softcap = p.softcap * kLog2E;
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2], float(&constant)[2]) {
           OCTAVO_UNROLL
-          for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
-            OCTAVO_UNROLL
-            for (int j = 0; j < 2; ++j) {
-              float& x = s[4 * tile + 2 * half + j];
-              const int key = key_of_element<Shape>(lane, 4 * tile + 2 * half + j);
-              if (key < begin || key >= end) {
-                x = -__builtin_inff();
-                continue;
-              }
-              if (p.softcap > 0) x = soften<Machine>(x, constant[half], p.softcap);
-              float term = alibi.slope == 0 ? 0.0f : alibi.slope * (from_peak + static_cast<float>(key));
-              if (p.mask.data != nullptr) {
-                const float masked = read_mask(p.mask, mask_at + key * p.mask.strides[3]);
-                // Whatever the product was, a NaN too: who may not attend does not.
-                if (masked == -__builtin_inff())
-                  x = term = masked;
-                else
-                  term += masked - common[half];
-              }
-              x = term == -__builtin_inff() ? term : x + term;
-            }
+          for (int half = 0; half < 2; ++half) {
+            for_each_key<Shape>(lane, half, s,
+                                [&](int, float& x) { x = soften<Machine>(x, constant[half], factor, softcap); });
           }
-        }
-      },
-      scores, terms.common, terms.constant);
+        },
+        scores, terms.constant);
+  }
+  if (p.alibi_slopes.data != nullptr) {
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row_of_lane(warp_row, lane, half)));
+            const auto from_peak = static_cast<float>(first_key - alibi.peak);
+            for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
+              x = __builtin_fmaf(alibi.slope, from_peak + static_cast<float>(key), x);
+            });
+          }
+        },
+        scores);
+  }
+  if (p.mask.data != nullptr) add_mask<Shape>(machine, p, task, warp_row, first_key, terms, scores);
+  hide_keys<Shape>(machine, p, task, warp_row, first_key, scores);
 }
 
 // T = (s - r) + b with r the row's maximum of s, so that the fold's b keeps its digits beside any score. `offset` is r,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "core/float_types.hpp"
 #include "cuda/ops/task.hpp"
 #include "cuda/tile/machine.hpp"
 #include "cuda/tile/shared_tile.hpp"
@@ -51,53 +52,6 @@ OCTAVO_DEVICE void load_query(Machine& machine, Registers<Machine, std::uint32_t
   }
 }
 
-// acc += Q . K for 16 slots from `slot`; K's tile lies at `keys`.
-template <class Shape, class Machine, class Sum>
-OCTAVO_DEVICE void multiply_16_keys(Machine& machine, Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q,
-                                    std::uint32_t keys, int slot, Registers<Machine, Sum, 8>& acc) {
-  OCTAVO_UNROLL
-  for (int pair = 0; pair < kQueryPairs<Shape>; ++pair) {
-    const std::uint32_t chunk = kPairChunks * static_cast<std::uint32_t>(pair);
-    if constexpr (!Shape::kQueryInRegisters) load_a<Shape::kRowBytes>(machine, q, 0, Shape::kQueryAt, chunk);
-    const int a = Shape::kQueryInRegisters ? 8 * pair : 0;
-    OCTAVO_UNROLL
-    for (int tile = 0; tile < 2; ++tile) {
-      Registers<Machine, std::uint32_t, 4> b;
-      machine.template ldmatrix<false>(b, 0, [&](int lane) {
-        const auto l = static_cast<std::uint32_t>(lane);
-        return keys +
-               SharedTile<Shape::kRowBytes>::at(static_cast<std::uint32_t>(slot + 8 * tile) + l % 8, chunk + l / 8);
-      });
-      machine.template mma<kScoreProduct<Shape>>(acc, 4 * tile, q, a, b, 0);
-      machine.template mma<kScoreProduct<Shape>>(acc, 4 * tile, q, a + 4, b, 2);
-    }
-  }
-}
-
-// Sums of 16 slots to scores.
-template <class Shape, class Machine, class Sum>
-OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, Sum, 8>& acc, int slot, std::uint32_t stage,
-                                 float logit_scale, Registers<Machine, float, 2>& query_factor,
-                                 Registers<Machine, float, Shape::kKeys / 2>& scores) {
-  const std::uint32_t vector = stage * Shape::kVectorBytes;
-  machine.lanes(
-      [&](int lane, Sum(&sum)[8], float(&row)[2], float(&to)[Shape::kKeys / 2]) {
-        OCTAVO_UNROLL
-        for (int tile = 0; tile < 2; ++tile) {
-          const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
-          FloatPair factor{logit_scale, logit_scale};
-          if constexpr (Shape::kIntegerScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
-          const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            const float f = i % 2 == 0 ? factor.x : factor.y, a = i % 2 == 0 ? addend.x : addend.y;
-            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(static_cast<float>(sum[4 * tile + i]) * f, row[i / 2], a);
-          }
-        }
-      },
-      acc, query_factor, scores);
-}
-
 template <class Machine, class T, int n>
 OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
   machine.lanes(
@@ -108,18 +62,120 @@ OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
       x);
 }
 
+// Integer sums start at the bits of 1.5 * 2^23 and stay within +-2^22 (codes of at most 128, 256 channels or 128 keys):
+// read as a float they are 1.5 * 2^23 + sum, and one subtraction converts them exactly; the conversion proper shares a
+// slow unit with the exponential.
+template <class Sum>
+constexpr Sum kSumStart = 0;
+template <>
+constexpr std::int32_t kSumStart<std::int32_t> = 0x4b400000;
+OCTAVO_INLINE float float_of_sum(float sum) { return sum; }
+OCTAVO_INLINE float float_of_sum(std::int32_t sum) {
+  return f32_of_bits(static_cast<std::uint32_t>(sum)) - 12582912.0f;
+}
+
+// Q . K for 16 slots from `slot`; K's tile lies at `keys`. `in_registers`: Q is in q; else its tile lies at `queries`.
+template <class Shape, bool in_registers, class Machine, int n>
+OCTAVO_DEVICE void multiply_16_keys(Machine& machine, Registers<Machine, std::uint32_t, n>& q, std::uint32_t queries,
+                                    std::uint32_t keys, int slot,
+                                    Registers<Machine, MmaSum<kScoreProduct<Shape>>, 8>& acc) {
+  constexpr Mma kProduct = kScoreProduct<Shape>;
+  OCTAVO_UNROLL
+  for (int pair = 0; pair < kQueryPairs<Shape>; ++pair) {
+    const std::uint32_t chunk = kPairChunks * static_cast<std::uint32_t>(pair);
+    if constexpr (!in_registers) load_a<Shape::kRowBytes>(machine, q, 0, queries, chunk);
+    const int a = in_registers ? 8 * pair : 0;
+    OCTAVO_UNROLL
+    for (int tile = 0; tile < 2; ++tile) {
+      Registers<Machine, std::uint32_t, 4> b;
+      machine.template ldmatrix<false>(b, 0, [&](int lane) {
+        const auto l = static_cast<std::uint32_t>(lane);
+        return keys +
+               SharedTile<Shape::kRowBytes>::at(static_cast<std::uint32_t>(slot + 8 * tile) + l % 8, chunk + l / 8);
+      });
+      if (pair == 0) {
+        machine.template first_mma<kProduct>(acc, 4 * tile, q, a, b, 0, kSumStart<MmaSum<kProduct>>);
+      } else {
+        machine.template mma<kProduct>(acc, 4 * tile, q, a, b, 0);
+      }
+      machine.template mma<kProduct>(acc, 4 * tile, q, a + 4, b, 2);
+    }
+  }
+}
+
+template <class Machine, class Sum>
+OCTAVO_DEVICE void to_floats(Machine& machine, Registers<Machine, Sum, 8>& acc, Registers<Machine, float, 8>& sums) {
+  machine.lanes(
+      [](int, Sum(&from)[8], float(&to)[8]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < 8; ++i) to[i] = float_of_sum(from[i]);
+      },
+      acc, sums);
+}
+
+// Sums of 16 slots to scores.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>& sums, int slot, std::uint32_t stage,
+                                 float logit_scale, Registers<Machine, float, 2>& query_factor,
+                                 Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const std::uint32_t vector = stage * Shape::kVectorBytes;
+  machine.lanes(
+      [&](int lane, float(&sum)[8], float(&row)[2], float(&to)[Shape::kKeys / 2]) {
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < 2; ++tile) {
+          const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
+          FloatPair factor{logit_scale, logit_scale};
+          if constexpr (Shape::kIntegerScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
+          const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const float f = i % 2 == 0 ? factor.x : factor.y, a = i % 2 == 0 ? addend.x : addend.y;
+            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(sum[4 * tile + i] * f, row[i / 2], a);
+          }
+        }
+      },
+      sums, query_factor, scores);
+}
+
 template <class Shape, class Machine>
 OCTAVO_DEVICE void score_tile(Machine& machine, const AttentionKernelParams& p,
                               Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q, std::uint32_t stage,
                               Registers<Machine, float, 2>& query_factor,
                               Registers<Machine, float, Shape::kKeys / 2>& scores) {
   using Sum = MmaSum<kScoreProduct<Shape>>;
+  const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
   OCTAVO_UNROLL
   for (int slot = 0; slot < Shape::kKeys; slot += 16) {
     Registers<Machine, Sum, 8> acc;
-    clear<Machine, Sum, 8>(machine, acc);
-    multiply_16_keys<Shape>(machine, q, Shape::kKeysAt + stage * Shape::kKeyBytes, slot, acc);
-    scale_16_keys<Shape, Machine, Sum>(machine, acc, slot, stage, p.logit_scale, query_factor, scores);
+    Registers<Machine, float, 8> sums;
+    multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    to_floats(machine, acc, sums);
+    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
+  }
+}
+
+// The same for queries of two planes, the low one at `low`.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void score_wide_tile(Machine& machine, const AttentionKernelParams& p, std::uint32_t low,
+                                   std::uint32_t stage, Registers<Machine, float, 2>& query_factor,
+                                   Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
+  Registers<Machine, std::uint32_t, 8> q;
+  OCTAVO_UNROLL
+  for (int slot = 0; slot < Shape::kKeys; slot += 16) {
+    Registers<Machine, std::int32_t, 8> acc;
+    Registers<Machine, float, 8> sums, lower;
+    multiply_16_keys<Shape, false>(machine, q, low, keys, slot, acc);
+    to_floats(machine, acc, lower);
+    multiply_16_keys<Shape, false>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    to_floats(machine, acc, sums);
+    machine.lanes(
+        [](int, float(&a)[8], float(&b)[8]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) a[i] = __builtin_fmaf(a[i], 256.0f, b[i]);
+        },
+        sums, lower);
+    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
   }
 }
 

@@ -11,16 +11,22 @@
 
 namespace octavo::cuda {
 
+// Rows and keys of a sequence are counted in 32 bits, places in tensors in 64.
 struct AttentionTask {
   bool present = false;
-  std::int64_t batch = 0, head = 0, kv_head = 0;
-  std::int64_t q_begin = 0, q_rows = 0, k_rows = 0;  // q_begin: row of the output where the sequence begins
-  std::int64_t first_row = 0;                        // of the block, in the sequence
-  std::int64_t packed_row = 0;                       // the same in the packed Q
-  std::int64_t first_key_block = 0;                  // of the sequence in the packed K
-  const float* correction = nullptr;                 // smooth_q's addend of this query block; null: the keys' own
-  bool wide = false;                                 // Q has two planes
-  laws::KeyRange seen;                               // by any of the block's rows
+  std::int32_t head = 0, kv_head = 0;
+  std::int64_t batch = 0;
+  std::int32_t q_rows = 0, k_rows = 0;
+  std::int32_t first_row = 0;     // of the block, in the sequence
+  std::int64_t q_begin = 0;       // row of the output where the sequence begins
+  std::int64_t packed_row = 0;    // first_row in the packed Q
+  std::int64_t first_slot = 0;    // of the sequence in the packed K
+  const float* addend = nullptr;  // of the sequence's keys, with smooth_q's correction for this query block
+  bool wide = false;              // Q has two planes
+};
+
+struct Keys32 {
+  std::int32_t begin = 0, end = 0;
 };
 
 OCTAVO_INLINE std::int64_t clamped(std::int64_t x, std::int64_t most) { return x < 0 ? 0 : x > most ? most : x; }
@@ -54,43 +60,61 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   AttentionTask task;
   const std::int64_t tile = machine.blocks(0) - 1 - machine.block(0), tiles = kPackedRows / rows;
   const std::int64_t block = p.chunk.first_block + tile / tiles;
-  task.head = p.chunk.first_head + machine.block(1);
+  task.head = static_cast<std::int32_t>(p.chunk.first_head + machine.block(1));
   task.batch = p.chunk.first_batch + machine.block(2);
-  task.kv_head = task.head / (p.q_heads / p.kv_heads);
-  task.q_rows = p.q_rows;
-  task.k_rows = p.k_rows;
-  std::int64_t first_q_block = 0, k_block = 0;
+  task.kv_head = task.head / static_cast<std::int32_t>(p.q_heads / p.kv_heads);
+  std::int64_t q_rows = p.q_rows, k_rows = p.k_rows, first_q_block = 0, first_k_block = 0;
   if (p.cu_seqlens_q.data != nullptr) {
     task.batch = sequence_of_block(p, block);
     const RowsOfSequence q = rows_of_sequence(p.cu_seqlens_q, task.batch, p.q_rows);
     const RowsOfSequence k = rows_of_sequence(p.cu_seqlens_k, task.batch, p.k_rows);
-    task.q_begin = q.begin, task.q_rows = q.rows, task.k_rows = k.rows;
+    task.q_begin = q.begin, q_rows = q.rows, k_rows = k.rows;
     first_q_block = first_packed_block(q.begin, task.batch);
-    k_block = first_packed_block(k.begin, task.batch);
+    first_k_block = first_packed_block(k.begin, task.batch);
   } else if (p.kv_lens.data != nullptr) {
-    task.k_rows = clamped(read_integer(p.kv_lens, task.batch), p.k_rows);
+    k_rows = clamped(read_integer(p.kv_lens, task.batch), p.k_rows);
   }
-  task.first_row = (block - first_q_block) * kPackedRows + tile % tiles * rows;
-  task.present = task.first_row < task.q_rows;
-  if (!task.present) return task;
+  const std::int64_t first_row = (block - first_q_block) * kPackedRows + tile % tiles * rows;
+  task.present = first_row < q_rows;
+  task.q_rows = static_cast<std::int32_t>(q_rows), task.k_rows = static_cast<std::int32_t>(k_rows);
+  task.first_row = static_cast<std::int32_t>(first_row);
 
   const std::int64_t q_block = task.batch * p.q.grid.batch_stride + task.head * p.q.grid.head_stride + first_q_block;
-  task.packed_row = q_block * kPackedRows + task.first_row;
-  task.first_key_block = task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + k_block;
-  task.wide = p.q.codes_low != nullptr && task.q_rows < laws::kWideQueryRows;
+  task.packed_row = q_block * kPackedRows + first_row;
+  task.first_slot =
+      (task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + first_k_block) * kPackedRows;
+  task.wide = p.q.codes_low != nullptr && q_rows < laws::kWideQueryRows;
+  task.addend = p.k.addend + task.first_slot;
   if (p.correction.addend != nullptr && !task.wide) {
     const std::int64_t row =
         (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
-    task.correction = p.correction.addend + row * p.correction.keys;
+    task.addend = p.correction.addend + row * p.correction.keys;
   }
-  const std::int64_t last = task.first_row + rows < task.q_rows ? task.first_row + rows : task.q_rows;
-  task.seen = laws::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows,
-                                         task.first_row, last);
   return task;
 }
 
-OCTAVO_INLINE laws::KeyRange keys_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int64_t row) {
-  return laws::visible_keys(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, row);
+OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  const laws::KeyRange seen =
+      laws::visible_keys(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, row);
+  return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
+}
+
+// Keys that some of `rows` rows from `first` on see; rows behind the sequence's end see none.
+OCTAVO_INLINE Keys32 keys_of_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
+                                  std::int32_t rows) {
+  const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
+  const laws::KeyRange seen =
+      laws::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first, last);
+  return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
+}
+
+// Keys that all of them see: both ends of a row's range grow with the row.
+OCTAVO_INLINE Keys32 keys_of_all_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
+                                      std::int32_t rows) {
+  const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
+  if (first >= last) return {};
+  const Keys32 top = keys_of_row(p, task, first), bottom = keys_of_row(p, task, last - 1);
+  return {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 
 }  // namespace octavo::cuda

@@ -36,7 +36,6 @@ OCTAVO_DEVICE void add_integer_values(Machine& machine,
   OCTAVO_UNROLL
   for (int channel = 0; channel < Shape::kDim; channel += 8) {
     Registers<Machine, std::int32_t, 4> acc;
-    clear<Machine, std::int32_t, 4>(machine, acc);
     OCTAVO_UNROLL
     for (int pair = 0; pair < Shape::kKeys / 64; ++pair) {
       Registers<Machine, std::uint32_t, 4> b;
@@ -45,7 +44,11 @@ OCTAVO_DEVICE void add_integer_values(Machine& machine,
         return values + SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(channel) + l % 8,
                                                               kPairChunks * static_cast<std::uint32_t>(pair) + l / 8);
       });
-      machine.template mma<Mma::u8s8>(acc, 0, weights, 8 * pair, b, 0);
+      if (pair == 0) {
+        machine.template first_mma<Mma::u8s8>(acc, 0, weights, 0, b, 0, kSumStart<std::int32_t>);
+      } else {
+        machine.template mma<Mma::u8s8>(acc, 0, weights, 8 * pair, b, 0);
+      }
       machine.template mma<Mma::u8s8>(acc, 0, weights, 8 * pair + 4, b, 2);
     }
     machine.lanes(
@@ -59,7 +62,7 @@ OCTAVO_DEVICE void add_integer_values(Machine& machine,
           for (int i = 0; i < 4; ++i) {
             // beta first: it takes R off, so that a sum of codes times the scale of values near f32's end stays a
             // number.
-            const float x = static_cast<float>(sum[i]) * beta[i / 2];
+            const float x = float_of_sum(sum[i]) * beta[i / 2];
             float& to = o[channel / 2 + i];
             to = __builtin_fmaf(x, i % 2 == 0 ? scale.x : scale.y, to);
           }

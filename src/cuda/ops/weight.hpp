@@ -82,8 +82,8 @@ OCTAVO_DEVICE void weigh_halves(Machine& machine, Registers<Machine, float, Shap
             if constexpr (Shape::kValues == PackedFormat::f16) {
               to = Machine::pack_f16(p[0], p[1]);
               if (sum_codes) {
-                p[0] = f16_to_f32(static_cast<std::uint16_t>(to));
-                p[1] = f16_to_f32(static_cast<std::uint16_t>(to >> 16));
+                p[0] = Machine::from_f16(static_cast<std::uint16_t>(to));
+                p[1] = Machine::from_f16(static_cast<std::uint16_t>(to >> 16));
               }
             } else {
               to = Machine::pack_bf16(p[0], p[1]);

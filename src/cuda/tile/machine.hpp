@@ -1,23 +1,39 @@
 // What kernels are written over. A Machine runs one warp: Ptx (tile/ptx.hpp) on the device, where each lane executes
 // the kernel; Emulated (emulation/machine.hpp) on the host, where one fiber stands for the 32 lanes. The words of both:
 //
-//   Registers<Machine, T, n>    n registers of every lane
-//   lanes(f, registers...)      f(lane, T (&)[n]...) for every lane: the only place where lanes differ. Plain variables
-//                               are the same in all lanes of a warp.
-//   warp() warps() block(axis)  who and where; blocks(axis) how many
-//   shared<T>(offset)           inside lanes(): an element of shared memory, counted in bytes
-//   store_shared(offset, x)     inside lanes()
-//   ldmatrix<trans>(to, first, offset_of_lane)             four 8 x 8 matrices of 16 bits into to[first .. first + 3]
-//   copy16(item_of_lane)        {to, from, what}: 16 bytes of global memory or of zeros into shared memory,
-//   asynchronously commit_copies() wait_copies<n>()                       all groups of this warp's copies but the
-//   latest n are complete sync(name)                  of all warps of the block sync(name, id, warps) arrive(name, id,
-//   warps)          named barriers, id 1 to 15 mma<kind>(c, c0, a, a0, b, b0)                         c[c0 ..] += a[a0
-//   ..] b[b0 ..], fragments as tile/fragments.hpp shuffle_xor(to, from, mask)                            to of lane =
-//   from of lane ^ mask any(flags)                  whether flags[0] is not 0 in some lane exp2(x) log2(x) f32,
-//   relative error 2^-21 low_bytes(a, b, c, d)       the four low bytes as one register, a the lowest pack_f16(a, b)
-//   pack_bf16    two rounded numbers as one register, a the lower
+//   Registers<Machine, T, n>     n registers of every lane
 //
-// A name says in a report where a warp waits; the device never sees it.
+//   lanes(f, registers...)       f(lane, T (&)[n]...) for every lane: the only place where lanes differ; plain
+//                                variables are the same in all lanes
+//
+//   warp() warps()               which warp of how many
+//   block(axis) blocks(axis)     which block of how many
+//
+//   shared<T>(offset)            an element of shared memory, counted in bytes; inside lanes()
+//   store_shared(offset, x)      likewise
+//   sync_warp()                  what a lane has stored in shared memory is there for the warp's others
+//
+//   ldmatrix<trans>(to, first, offset_of_lane)    four matrices of 8 x 8 16-bit elements into to[first .. first + 3]
+//
+//   copy16(item_of_lane)         16 bytes of global memory or of zeros into shared memory, asynchronously
+//   commit_copies()              those since the last one are a group
+//   wait_copies<n>()             all groups of this warp's but the latest n are complete
+//
+//   sync(name)                   of all warps of the block
+//   sync(name, id, warps)        named barriers, id 1 to 15; a name says in a report where a warp waits
+//   arrive(name, id, warps)
+//
+//   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp
+//   first_mma<kind>(c, c0, a, a0, b, b0, start)   the same from c = start
+//
+//   shuffle_xor(to, from, mask)  to of a lane = from of lane ^ mask
+//   any(flags)                   whether flags[0] is not 0 in some lane
+//
+//   exp2(x) log2(x)              f32, relative error 2^-21
+//   reciprocal(x)                f32, relative error 2^-21
+//   from_f16(bits)               exactly
+//   low_bytes(a, b, c, d)        the four low bytes as one register, a the lowest
+//   pack_f16(a, b)               two rounded numbers as one register, a the lower; pack_bf16 likewise
 #pragma once
 
 #include <cstdint>

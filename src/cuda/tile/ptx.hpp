@@ -19,10 +19,9 @@ class Ptx {
   template <class T, int n>
   using Registers = RegisterFile<T, n, 1>;
 
-  __device__ __forceinline__ Ptx() {
-    extern __shared__ __align__(1024) unsigned char octavo_shared_memory[];
-    shared_ = static_cast<std::uint32_t>(__cvta_generic_to_shared(octavo_shared_memory));
-  }
+  OCTAVO_DEVICE Ptx()
+      : shared_(static_cast<std::uint32_t>(__cvta_generic_to_shared(memory()))),
+        warp_(__shfl_sync(kAll, static_cast<int>(threadIdx.x / 32), 0)) {}
 
   template <class F, class... R>
   OCTAVO_DEVICE void lanes(F&& f, R&... registers) {
@@ -30,8 +29,7 @@ class Ptx {
   }
 
   OCTAVO_DEVICE int lane() const { return static_cast<int>(threadIdx.x % 32); }
-  // The same in all lanes, and the compiler shall know it.
-  OCTAVO_DEVICE int warp() const { return __shfl_sync(kAll, static_cast<int>(threadIdx.x / 32), 0); }
+  OCTAVO_DEVICE int warp() const { return warp_; }
   OCTAVO_DEVICE int warps() const { return static_cast<int>(blockDim.x / 32); }
   OCTAVO_DEVICE std::int64_t block(int axis) const {
     return axis == 0 ? blockIdx.x : axis == 1 ? blockIdx.y : blockIdx.z;
@@ -42,11 +40,11 @@ class Ptx {
 
   template <class T>
   OCTAVO_DEVICE T shared(std::uint32_t offset) const {
-    return *reinterpret_cast<const T*>(__cvta_shared_to_generic(shared_ + offset));
+    return *reinterpret_cast<const T*>(memory() + offset);
   }
   template <class T>
   OCTAVO_DEVICE void store_shared(std::uint32_t offset, T x) {
-    *reinterpret_cast<T*>(__cvta_shared_to_generic(shared_ + offset)) = x;
+    *reinterpret_cast<T*>(memory() + offset) = x;
   }
 
   template <bool trans, int n, class F>
@@ -82,6 +80,7 @@ class Ptx {
     asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
   }
 
+  OCTAVO_DEVICE void sync_warp() { __syncwarp(); }
   OCTAVO_DEVICE void sync(const char*) { __syncthreads(); }
   OCTAVO_DEVICE void sync(const char*, int id, int warps) {
     asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(32 * warps) : "memory");
@@ -91,21 +90,15 @@ class Ptx {
   }
 
   template <Mma kind, int nc, int na, int nb>
-  OCTAVO_DEVICE void mma(Registers<MmaSum<kind>, nc>& c_, int c0, const Registers<std::uint32_t, na>& a_, int a0,
-                         const Registers<std::uint32_t, nb>& b_, int b0) {
-    MmaSum<kind>* c = c_.r[0] + c0;
-    const std::uint32_t *a = a_.r[0] + a0, *b = b_.r[0] + b0;
-#define OCTAVO_MMA(shape_and_types, constraint)                                                              \
-  asm("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-      : "+" constraint(c[0]), "+" constraint(c[1]), "+" constraint(c[2]), "+" constraint(c[3])               \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
-    if constexpr (kind == Mma::s8s8) OCTAVO_MMA("m16n8k32.row.col.s32.s8.s8.s32", "r");
-    if constexpr (kind == Mma::u8s8) OCTAVO_MMA("m16n8k32.row.col.s32.u8.s8.s32", "r");
-    if constexpr (kind == Mma::s4s4) OCTAVO_MMA("m16n8k64.row.col.s32.s4.s4.s32", "r");
-    if constexpr (kind == Mma::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32", "f");
-    if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
-    if constexpr (kind == Mma::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", "f");
-#undef OCTAVO_MMA
+  OCTAVO_DEVICE void mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
+                         const Registers<std::uint32_t, nb>& b, int b0) {
+    MmaSum<kind>* sum = c.r[0] + c0;
+    multiply<kind>(sum, a.r[0] + a0, b.r[0] + b0, sum[0], sum[1], sum[2], sum[3]);
+  }
+  template <Mma kind, int nc, int na, int nb>
+  OCTAVO_DEVICE void first_mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
+                               const Registers<std::uint32_t, nb>& b, int b0, MmaSum<kind> start) {
+    multiply<kind>(c.r[0] + c0, a.r[0] + a0, b.r[0] + b0, start, start, start, start);
   }
 
   template <class T, int n>
@@ -121,6 +114,12 @@ class Ptx {
     return y;
   }
   OCTAVO_DEVICE static float log2(float x) { return ::log2f(x); }
+  OCTAVO_DEVICE static float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+  }
+  OCTAVO_DEVICE static float from_f16(std::uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
   OCTAVO_DEVICE static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
   }
@@ -136,8 +135,31 @@ class Ptx {
   }
 
  private:
+  template <Mma kind>
+  OCTAVO_DEVICE static void multiply(MmaSum<kind>* d, const std::uint32_t* a, const std::uint32_t* b, MmaSum<kind> c0,
+                                     MmaSum<kind> c1, MmaSum<kind> c2, MmaSum<kind> c3) {
+#define OCTAVO_MMA(shape_and_types, number)                                                                      \
+  asm("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};" \
+      : "=" number(d[0]), "=" number(d[1]), "=" number(d[2]), "=" number(d[3])                                   \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), number(c0), number(c1), number(c2),    \
+        number(c3))
+    if constexpr (kind == Mma::s8s8) OCTAVO_MMA("m16n8k32.row.col.s32.s8.s8.s32", "r");
+    if constexpr (kind == Mma::u8s8) OCTAVO_MMA("m16n8k32.row.col.s32.u8.s8.s32", "r");
+    if constexpr (kind == Mma::s4s4) OCTAVO_MMA("m16n8k64.row.col.s32.s4.s4.s32", "r");
+    if constexpr (kind == Mma::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32", "f");
+    if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
+    if constexpr (kind == Mma::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", "f");
+#undef OCTAVO_MMA
+  }
+
   static constexpr unsigned kAll = 0xffffffffu;
+  // A name of its own, not an address in a register: so the compiler knows that loads from it are of shared memory.
+  OCTAVO_DEVICE static unsigned char* memory() {
+    extern __shared__ __align__(1024) unsigned char octavo_shared_memory[];
+    return octavo_shared_memory;
+  }
   std::uint32_t shared_;
+  int warp_;  // by a shuffle, so that the compiler knows it to be the same in all lanes
 };
 
 }  // namespace octavo::cuda
