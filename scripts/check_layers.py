@@ -27,6 +27,10 @@ LAYERS = {
     "tools/octavo": {PUBLIC, "io"},
     "python/octavo": {PUBLIC},
     "examples": {PUBLIC},
+    # Kernels one by one, as the driver calls them; the ceilings are the command's own loops.
+    "bench/micro": {PUBLIC, "core", "cpu"},
+    # Programs of other libraries: nothing of ours.
+    "bench/peers": set(),
 }
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "dispatch/trace.hpp")}
@@ -38,7 +42,8 @@ INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmin
 INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
 INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
 # Headers of frameworks and the folder that binds each of them.
-FRAMEWORKS = {"nanobind": "python/", "CLI": "tools/", "nlohmann": "tools/", "cuda": "src/cuda/", "gtest": "tests/"}
+FRAMEWORKS = {"nanobind": "python/", "CLI": "tools/", "nlohmann": "tools/", "cuda": "src/cuda/", "gtest": "tests/",
+              "benchmark": "bench/"}
 
 
 def folder_of(header):
@@ -88,7 +93,7 @@ def layer_of(path):
 def main():
     files = sorted(
         path
-        for top in ("include", "src", "tools", "python", "examples")
+        for top in ("include", "src", "tools", "python", "examples", "bench")
         for path in (ROOT / top).rglob("*")
         if path.suffix in SOURCES
     )
