@@ -10,9 +10,12 @@ endif()
 
 add_library(octavo_options INTERFACE)
 # Without contraction: the quantizers' f32 arithmetic is part of the contract, bit for bit; kernels ask for FMA by word.
-target_compile_options(octavo_options INTERFACE -Wall -Wextra -Wshadow -Wno-psabi -fno-math-errno -ffp-contract=off)
+# They are g++'s words; nvcc's stand in src/cuda/targets.
+set(octavo_host $<NOT:$<COMPILE_LANGUAGE:CUDA>>)
+target_compile_options(octavo_options INTERFACE
+  "$<${octavo_host}:-Wall;-Wextra;-Wshadow;-Wno-psabi;-fno-math-errno;-ffp-contract=off>")
 # GCC 12 sees overlapping copies inside its own std::string for every "literal" + string (GCC bug 105651).
-target_compile_options(octavo_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+target_compile_options(octavo_options INTERFACE $<$<AND:$<CXX_COMPILER_ID:GNU>,${octavo_host}>:-Wno-restrict>)
 if(OCTAVO_WERROR)
-  target_compile_options(octavo_options INTERFACE -Werror)
+  target_compile_options(octavo_options INTERFACE $<${octavo_host}:-Werror>)
 endif()

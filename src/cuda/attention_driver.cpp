@@ -39,7 +39,7 @@ DeviceTensor device_tensor(const Broadcast& from) {
 
 // What a call means for the kernels, and its scratch memory; made twice, first without memory, to count.
 struct Plan {
-  explicit Plan(const Problem& its, std::byte* workspace);
+  Plan(const Problem& its, const DeviceProperties& device, std::byte* workspace);
 
   const Problem& problem;
   const Recipe& recipe;
@@ -70,11 +70,12 @@ struct Plan {
 
  private:
   void choose_steps();
-  void choose_chunk();
+  void choose_chunk(std::size_t correction_bytes);
   void lay_out(std::byte* workspace);
 };
 
-Plan::Plan(const Problem& its, std::byte* workspace) : problem(its), recipe(its.recipe) {
+Plan::Plan(const Problem& its, const DeviceProperties& device, std::byte* workspace)
+    : problem(its), recipe(its.recipe) {
   dim = packed_dim(problem.head_dim, problem.value_dim);
   scores = packed_format(recipe.scores, problem.q.dtype);
   values = packed_format(recipe.values, problem.v.dtype);
@@ -89,7 +90,7 @@ Plan::Plan(const Problem& its, std::byte* workspace) : problem(its), recipe(its.
       packed ? grid_of_packed(problem.batch, problem.q_rows) : grid_of_batch(problem.q_heads, problem.q_rows);
   keys.grid = packed ? grid_of_packed(problem.batch, problem.k_rows) : grid_of_batch(problem.kv_heads, problem.k_rows);
   choose_steps();
-  choose_chunk();
+  choose_chunk(std::min(kCorrectionBytes, device.memory_bytes / kCorrectionShare));
   lay_out(workspace);
 }
 
@@ -110,13 +111,13 @@ void Plan::choose_steps() {
 }
 
 // As many query blocks as the correction's memory has room for: of all heads, else of some.
-void Plan::choose_chunk() {
+void Plan::choose_chunk(std::size_t correction_bytes) {
   chunk.batches = batches();
   chunk.heads = problem.q_heads;
   chunk.blocks = query_blocks();
   if (!corrects) return;
   const auto row_bytes = static_cast<std::size_t>(std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4);
-  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(kCorrectionBytes / row_bytes, 1));
+  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(correction_bytes / row_bytes, 1));
   chunk.batches = std::min(chunk.batches, rows);
   chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
   chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
@@ -413,24 +414,31 @@ class AttentionDriver {
     }
   }
 
+  // Sequences of wide queries have a kernel of their own; in a packed batch there may be some of either kind.
   void attend(const AttentionKernelParams& params) {
-    KernelId kernel{};
-    AttentionLaunch shape;
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values)                                  \
-  if (plan_.dim == (its_dim) && plan_.scores == PackedFormat::its_scores &&                                  \
-      plan_.values == PackedFormat::its_values) {                                                            \
-    kernel = problem_.modifies_scores() ? KernelId::name##_modified : KernelId::name;                        \
-    shape = attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>(); \
+    const bool short_queries = problem_.q_rows < laws::kWideQueryRows;
+    if (plan_.wide && (problem_.packed() || short_queries)) attend(params, AttentionVariant::wide);
+    if (plan_.wide && !problem_.packed() && short_queries) return;
+    attend(params, problem_.modifies_scores() ? AttentionVariant::modified : AttentionVariant::plain);
+  }
+
+  void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
+    const Chunk& chunk = params.chunk;
+    const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
+      launches_.add(kernel,
+                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
+                     shape.threads / 32,
+                     shape.shared_bytes},
+                    params);
+    };
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \
+  if (plan_.dim == (its_dim) && plan_.scores == PackedFormat::its_scores &&                                 \
+      plan_.values == PackedFormat::its_values && wanted == AttentionVariant::variant) {                    \
+    start(KernelId::name,                                                                                   \
+          attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>()); \
   }
 #include "cuda/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
-    if (shape.rows == 0) return;  // supports() lets no such call through
-    const Chunk& chunk = params.chunk;
-    launches_.add(kernel,
-                  {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
-                   shape.threads / 32,
-                   shape.shared_bytes},
-                  params);
   }
 
   const Plan& plan_;
@@ -491,14 +499,15 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   return check_grid(implementation.name, problem.batch, std::max(problem.q_heads, problem.kv_heads));
 }
 
-Result<std::size_t> workspace_size(const Implementation&, const Problem& problem, const DeviceProperties&) {
+Result<std::size_t> workspace_size(const Implementation&, const Problem& problem, const DeviceProperties& device) {
   if (problem.batch == 0 || problem.q_rows == 0) return std::size_t{0};
-  return Plan(problem, nullptr).bytes;
+  return Plan(problem, device, nullptr).bytes;
 }
 
-Status attention(const Implementation&, const Problem& problem, const DeviceProperties&, const DeviceCall& call) {
+Status attention(const Implementation&, const Problem& problem, const DeviceProperties& device,
+                 const DeviceCall& call) {
   if (problem.batch == 0 || problem.q_rows == 0) return {};
-  const Plan plan(problem, call.workspace);
+  const Plan plan(problem, device, call.workspace);
   return AttentionDriver(plan, call).run();
 }
 

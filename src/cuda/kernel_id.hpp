@@ -13,7 +13,7 @@ enum class KernelId : int {
 #undef OCTAVO_CUDA_KERNEL
   quantizers,  // how many
   before_attention = quantizers - 1,
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values) name, name##_modified,
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) name,
 #include "cuda/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
   all,

@@ -39,6 +39,8 @@ inline constexpr std::uint32_t kCorrectionSharedBytes = kMeansAt + kMeansAtOnce 
 // Scratch memory for smooth_q's correction: bounds what one launch works on. 128 MiB hold 64 query blocks of 32 heads
 // against 16384 keys, two thousand blocks of threads, several times what a card runs at once.
 inline constexpr std::size_t kCorrectionBytes = std::size_t{128} << 20;
+// Of a small card no more than this part of its memory.
+inline constexpr std::size_t kCorrectionShare = 64;
 
 // Whether a block of 128 rows holds its groups whole.
 OCTAVO_INLINE constexpr bool groups_in_block(const laws::Groups& groups) {

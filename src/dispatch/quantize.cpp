@@ -182,6 +182,10 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     Borders borders;
     if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
+    if (device.type == DeviceType::cuda && borders.packed()) {
+      return unimplemented(
+          "x of packed sequences on a CUDA device is not supported; quantize the sequences one by one");
+    }
     const Axes axes = axes_of(x, layout);
     const SideLayout sides = side_layout(recipe, role, axes, borders);
 

@@ -321,7 +321,8 @@ Outcome Call::run(const std::string& implementation, const RunOptions& options) 
   execution.implementation = implementation;
   execution.runner = options.runner;
   Outcome outcome;
-  outcome.status = attention(call, params(options.recipe), execution);
+  const auto call_it = options.attention != nullptr ? options.attention : &attention;
+  outcome.status = call_it(call, params(options.recipe), execution);
   if (!outcome.status.ok()) return outcome;
   outcome.out = out.values();
   outcome.wrote_beside = !out.poison_is_untouched();

@@ -66,6 +66,8 @@ struct RunOptions {
   DType out_dtype = DType::f32;
   ParallelRunner* runner = nullptr;
   std::string recipe = {};  // instead of the scenario's
+  // Instead of octavo::attention: a device's tests move the tensors first.
+  Status (*attention)(const AttentionInputs&, const AttentionParams&, const Execution&) = nullptr;
 };
 
 class Call {

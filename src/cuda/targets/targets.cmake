@@ -1,0 +1,24 @@
+# What nvcc compiles, for which cards. -gencode pairs: "-arch=sm_90a" alone would add a plain sm_90 pass.
+set(OCTAVO_CUDA_CARDS "80;89;90a;100;120" CACHE STRING "Compute capabilities to compile CUDA kernels for")
+set(octavo_gencode "")
+foreach(card IN LISTS OCTAVO_CUDA_CARDS)
+  list(APPEND octavo_gencode "-gencode=arch=compute_${card},code=sm_${card}")
+endforeach()
+# Cards that come later translate this one themselves.
+if("120" IN_LIST OCTAVO_CUDA_CARDS)
+  list(APPEND octavo_gencode "-gencode=arch=compute_120,code=compute_120")
+endif()
+
+function(octavo_cuda_target source)
+  target_sources(octavo_objects PRIVATE ${source})
+  # Two architectures at a time: the compiler's own parallelism, for there are few files. 20012 is a note on defaulted
+  # functions of C++20 in device code.
+  set_source_files_properties(${source} TARGET_DIRECTORY octavo_objects PROPERTIES COMPILE_OPTIONS
+    "${octavo_gencode};--threads=2;-Xcompiler=-fPIC,-fvisibility=hidden;-diag-suppress=20012;${ARGN}")
+endfunction()
+
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/runtime_cudart.cu)
+# Without contraction: the quantizers' f32 arithmetic is part of the contract, as in the CPU's objects.
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/quantize.cu -fmad=false)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu)
+target_link_libraries(octavo_objects PUBLIC CUDA::cudart_static)

@@ -1,0 +1,104 @@
+// octavo::attention() on device tensors, from the front door to the emulated card and back: packing, correction and
+// attention kernels against the oracle, over every option.
+#include "octavo/attention.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "compare.hpp"
+#include "device_twin.hpp"
+#include "draw.hpp"
+#include "emulated_runtime.hpp"
+#include "scenario.hpp"
+
+namespace octavo::test {
+namespace {
+
+struct Entry {
+  const char* recipe;
+  int scenarios;
+  DType dtype = DType::f32;  // f32: as drawn
+};
+
+// What the mma.sync kernels serve, and what differs from it by one idea each.
+constexpr Entry kEntries[] = {
+    {"int8", 24},
+    {"exact", 10, DType::f16},
+    {"exact", 10, DType::bf16},
+    {"int8_block", 10},
+    {"int4", 8},
+    {"int_flash", 10},
+    {"int_flash_half", 10},
+    {"int_flash_int4", 4},
+    {"int_flash_block_v", 6},
+    {"sage1", 6},
+    {"sage1_int8", 6},
+    {"int8,smooth_q=off", 4},
+    {"int8,smooth_k=off", 4},
+    {"int8,hadamard=off,hadamard_v=off", 4},
+    {"int8,p_reference=running", 4},
+    {"int8,q_scale=tensor,k_scale=tensor", 4},
+    {"int8,q_scale=warp,k_scale=warp,q_group=64,k_group=128", 4},
+    {"int8_block,q_group=16", 4},
+    {"int8,v_scale=channel,smooth_v=on,v_range=100", 4},
+    {"int8,v_scale=block", 4},
+    {"int_flash,v_scale=token_folded,row_sum=weights", 4},
+    {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,hadamard_v=on", 4},
+};
+
+class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};
+
+TEST_P(CudaAttentionTest, IsTheOracles) {
+  EmulatedRuntime runtime;
+  Dealer dealer(17);
+  std::string text = GetParam().recipe;
+  int served = 0;
+  for (int turn = 0; served < GetParam().scenarios && turn < 40 * GetParam().scenarios; ++turn) {
+    Scenario scenario = dealer.draw(text);
+    if (GetParam().dtype != DType::f32) scenario.dtype = GetParam().dtype;
+    // The emulation takes a thousand times a card's time.
+    if (scenario.multiplications() > 8e6) continue;
+    SCOPED_TRACE(describe(scenario));
+    const Call call(scenario);
+    RunOptions on_device;
+    on_device.attention = &attention_on_device;
+    const Outcome got = call.run("", on_device);
+    if (got.status.code() == StatusCode::kUnimplemented) continue;
+    ++served;
+    ASSERT_TRUE(got.status.ok()) << got.status.message();
+    EXPECT_EQ(last_implementation(), "sm80");
+    RunOptions dense;
+    dense.dense = true;
+    const Outcome expected = call.run("reference", dense);
+    ASSERT_TRUE(expected.status.ok()) << expected.status.message();
+    RunOptions without;
+    without.dense = true;
+    without.recipe = "exact";
+    const bool codes = scenario.quantized_q || scenario.quantized_k || scenario.quantized_v;
+    const double own_error = codes ? 0 : relative_l2(expected.out, call.run("reference", without).out);
+    Difference difference;
+    difference.add(got.out, expected.out);
+    EXPECT_EQ(difference.wrong, "");
+    const double exact16 = text == "exact" && scenario.dtype == DType::bf16  ? kExactBf16Gate
+                           : text == "exact" && scenario.dtype == DType::f16 ? 5e-4
+                                                                             : 0;
+    EXPECT_LE(difference.relative(), std::max(exact16, output_bound(recipe_of(text), own_error, difference.elements)));
+    EXPECT_EQ(check_lse(recipe_of(text), got.lse, expected.lse), "");
+    EXPECT_FALSE(got.wrote_beside);
+    EXPECT_EQ(runtime.held(), 0);
+    if (::testing::Test::HasFailure()) return;
+  }
+  EXPECT_EQ(served, GetParam().scenarios) << "too few scenarios were served";
+}
+
+INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionTest, ::testing::ValuesIn(kEntries), [](const auto& test) {
+  std::string name = std::to_string(test.index) + "_" + test.param.recipe;
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+});
+
+}  // namespace
+}  // namespace octavo::test

@@ -1,0 +1,38 @@
+#include "emulated_kernels.hpp"
+
+#include "cuda/emulation/machine.hpp"
+#include "cuda/kernel_id.hpp"
+#include "cuda/kernels/correction.hpp"
+#include "cuda/kernels/dequantize.hpp"
+#include "cuda/kernels/merge.hpp"
+#include "cuda/kernels/pack_rows.hpp"
+#include "cuda/kernels/pack_values.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::emulation::Emulated;
+using namespace cuda;
+
+template <class Params, void (*kernel)(Emulated&, const Params&)>
+void run(const emulation::Grid& grid, const emulation::Options& options, const void* params) {
+  emulation::launch(grid, options, [&](Emulated& machine) { kernel(machine, *static_cast<const Params*>(params)); });
+}
+
+}  // namespace
+
+const EmulatedKernel& emulated_kernel(int id) {
+  static const EmulatedKernel kTable[] = {
+#define OCTAVO_CUDA_ROW_KERNEL(name, parameters)                                \
+  {#name "_64", sizeof(parameters), &run<parameters, &name<2, Emulated>>},      \
+      {#name "_128", sizeof(parameters), &run<parameters, &name<4, Emulated>>}, \
+      {#name "_256", sizeof(parameters), &run<parameters, &name<8, Emulated>>},
+#define OCTAVO_CUDA_KERNEL(name, parameters) {#name, sizeof(parameters), &run<parameters, &name<Emulated>>},
+#include "cuda/quantize_kernels.inc"
+#undef OCTAVO_CUDA_ROW_KERNEL
+#undef OCTAVO_CUDA_KERNEL
+  };
+  return id < kQuantizeKernels ? kTable[id] : emulated_attention_kernel(id - kQuantizeKernels);
+}
+
+}  // namespace octavo::test

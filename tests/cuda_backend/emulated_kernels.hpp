@@ -1,0 +1,19 @@
+// The kernels of the tables on the emulated machine, by their KernelId.
+#pragma once
+
+#include <cstddef>
+
+#include "cuda/emulation/block.hpp"
+
+namespace octavo::test {
+
+struct EmulatedKernel {
+  const char* name;
+  std::size_t params_bytes;
+  void (*run)(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params);
+};
+
+const EmulatedKernel& emulated_kernel(int id);
+const EmulatedKernel& emulated_attention_kernel(int index);
+
+}  // namespace octavo::test

@@ -1,0 +1,53 @@
+// A CUDA device without CUDA: the back end's runtime on the host, with kernels run by the emulation. Its memory is the
+// host's, but only what it has handed out counts as a device's; what can go wrong on a machine with cards can be asked
+// for by setting a member.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cuda/emulation/block.hpp"
+#include "cuda/runtime.hpp"
+
+namespace octavo::test {
+
+class EmulatedRuntime final : public cuda::Runtime {
+ public:
+  EmulatedRuntime();
+  ~EmulatedRuntime() override;
+
+  std::vector<cuda::DeviceProperties> cards;  // one H100-like card at first
+  Status no_devices;                          // what device_count() says instead of a count
+  void* captured_stream = nullptr;            // being recorded into a graph, unless null
+  void* broken_stream = nullptr;              // may not be used, unless null
+  std::size_t memory_left = std::size_t{4} << 30;
+  int failing_launch = -1;  // the launch (counted from now) that fails
+  cuda::emulation::Options options;
+
+  int launches = 0;
+  std::vector<std::string> launched;                             // names of kernels
+  int held() const { return static_cast<int>(blocks_.size()); }  // allocations not given back
+
+  Result<int> device_count() override;
+  Result<cuda::DeviceProperties> properties(int device) override;
+  Result<cuda::Location> locate(const void* pointer) override;
+  Result<bool> is_capturing(int device, void* stream) override;
+  Result<void*> allocate(int device, std::size_t bytes) override;
+  void release(int device, void* memory) noexcept override;
+  Result<void*> allocate_on(int device, void* stream, std::size_t bytes) override;
+  void release_on(int device, void* stream, void* memory) noexcept override;
+  Status clear_on(int device, void* stream, void* memory, std::size_t bytes) override;
+  Status copy(int device, void* to, const void* from, std::size_t bytes, cuda::CopyKind kind) override;
+  Status synchronize(int device, void* stream) override;
+  Status launch(int device, void* stream, const cuda::Launch& launch) override;
+
+ private:
+  struct Memory {
+    std::size_t bytes;
+    int device;
+  };
+  std::map<const char*, Memory> blocks_;
+};
+
+}  // namespace octavo::test

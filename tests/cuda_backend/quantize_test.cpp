@@ -1,0 +1,190 @@
+// Codes, scales and means made by the CUDA kernels: byte for byte the oracle's, for every operand that a recipe
+// quantizes, over odd shapes, dtypes, places in memory, and rows that hold NaN, infinities, zeros and denormals.
+#include "octavo/quantize.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "device_twin.hpp"
+#include "emulated_runtime.hpp"
+#include "octavo/device.hpp"
+#include "scenario.hpp"
+#include "tensor.hpp"
+
+namespace octavo::test {
+namespace {
+
+const char* const kMore[] = {"int8,v_scale=token",
+                             "int8,v_scale=tensor",
+                             "int8,v_scale=channel,hadamard_v=off",
+                             "int8,v_scale=block,key_block=256",
+                             "int8,v_scale=block_channel,key_block=64",
+                             "int8,v_scale=channel,smooth_v=on,v_range=100",
+                             "int8,q_scale=warp,k_scale=warp",
+                             "int8,q_scale=tensor,k_scale=tensor",
+                             "int8_block,q_group=16,k_group=128",
+                             "int4,q_scale=block,k_scale=thread",
+                             "int_flash_int4,v_scale=token"};
+
+struct Spoilt {
+  const char* what;
+  void (*spoil)(std::vector<float>& values, const Extents& extents);
+};
+float& at(std::vector<float>& values, const Extents& e, std::int64_t b, std::int64_t h, std::int64_t r,
+          std::int64_t c) {
+  return values[static_cast<std::size_t>(((b * e.heads + h) * e.rows + r) * e.dim + c)];
+}
+const Spoilt kSpoilt[] = {
+    {"numbers", [](std::vector<float>&, const Extents&) {}},
+    {"NaN and infinities",
+     [](std::vector<float>& x, const Extents& e) {
+       at(x, e, 0, 0, e.rows / 2, e.dim / 2) = std::numeric_limits<float>::quiet_NaN();
+       at(x, e, 0, e.heads - 1, e.rows - 1, 0) = std::numeric_limits<float>::infinity();
+       at(x, e, e.batch - 1, 0, 0, e.dim - 1) = -std::numeric_limits<float>::infinity();
+     }},
+    {"zeros and denormals",
+     [](std::vector<float>& x, const Extents& e) {
+       for (std::int64_t c = 0; c < e.dim; ++c) at(x, e, 0, 0, 0, c) = c % 2 == 0 ? 0.0f : -0.0f;
+       for (std::int64_t c = 0; c < e.dim; ++c)
+         at(x, e, 0, e.heads - 1, e.rows - 1, c) = std::numeric_limits<float>::denorm_min() * static_cast<float>(c);
+     }},
+    {"ties between two codes",
+     [](std::vector<float>& x, const Extents&) {
+       for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(static_cast<int>(i * 37 % 255) - 127) / 2;
+     }},
+};
+
+struct Shape {
+  Extents extents;
+  Placement place;
+};
+const Shape kShapes[] = {
+    {{1, 1, 1, 1}, {}},
+    {{2, 3, 130, 3}, {.layout = Layout::hnd}},
+    {{1, 2, 65, 16}, {.channel_step = 2}},
+    {{1, 1, 300, 17}, {.layout = Layout::hnd, .padding = 3, .rows_backwards = true}},
+    {{2, 2, 33, 64}, {.offset = 3, .heads_backwards = true}},
+    {{1, 2, 129, 96}, {.padding = 6}},
+    {{1, 1, 140, 128}, {}},
+    {{1, 1, 131, 129}, {.layout = Layout::hnd, .offset = 1}},
+    {{1, 1, 20, 256}, {}},
+};
+
+std::vector<unsigned char> bytes_of(const TensorView& view) {
+  if (!view.given()) return {};
+  const std::int64_t elements = view.shape[0] * view.strides[0];
+  std::vector<unsigned char> bytes(static_cast<std::size_t>((elements * bits_of(view.dtype) + 7) / 8));
+  if (!bytes.empty()) std::memcpy(bytes.data(), view.data, bytes.size());  // the emulated device's memory is the host's
+  return bytes;
+}
+
+// NaN is NaN, whatever its payload; everything else is bits.
+::testing::AssertionResult same_floats(const TensorView& got, const TensorView& expected) {
+  if (shape_string(got) != shape_string(expected))
+    return ::testing::AssertionFailure() << "shape " << shape_string(got);
+  const std::vector<unsigned char> a = bytes_of(got), b = bytes_of(expected);
+  for (std::size_t i = 0; i + 4 <= b.size(); i += 4) {
+    float x, y;
+    std::memcpy(&x, a.data() + i, 4);
+    std::memcpy(&y, b.data() + i, 4);
+    if (std::memcmp(&x, &y, 4) != 0 && !(std::isnan(x) && std::isnan(y)))
+      return ::testing::AssertionFailure() << "element " << i / 4 << " is " << x << ", expected " << y;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+void expect_same_codes(const std::string& recipe_text, Role role, const Shape& shape, DType dtype,
+                       const Spoilt& spoilt) {
+  const Recipe recipe = recipe_of(recipe_text);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(shape.extents.elements()));
+  for (float& x : values) x = normal(random);
+  spoilt.spoil(values, shape.extents);
+  Tensor x(dtype, shape.extents, shape.place);
+  x.fill(values);
+  Execution execution;
+  execution.implementation = "reference";
+  const Result<QuantizedTensor> expected = quantize(x.view(), role, recipe, shape.place.layout, execution);
+  DeviceTwins twins({DeviceType::cuda, 0});
+  const TensorView on_device = twins.to_device(x.view());
+  const Result<QuantizedTensor> got = quantize(on_device, role, recipe, shape.place.layout);
+  if (!expected.ok()) {  // the recipe keeps this operand in floats
+    EXPECT_EQ(got.status().message(), expected.status().message());
+    return;
+  }
+  ASSERT_TRUE(got.ok()) << got.status().message();
+  EXPECT_EQ(last_implementation(), "sm80");
+  const QuantizedView &a = got->view(), &b = expected->view();
+  EXPECT_EQ(a.codes.device, (Device{DeviceType::cuda, 0}));
+  ASSERT_EQ(a.codes.dtype, b.codes.dtype);
+  ASSERT_EQ(a.codes.strides, b.codes.strides);
+  EXPECT_EQ(bytes_of(a.codes), bytes_of(b.codes)) << "codes differ";
+  EXPECT_TRUE(same_floats(a.scales, b.scales)) << "scales";
+  EXPECT_TRUE(same_floats(a.mean, b.mean)) << "mean";
+}
+
+TEST(CudaQuantizeTest, BytesAreTheOracles) {
+  const EmulatedRuntime runtime;
+  std::vector<std::string> recipe_texts;
+  for (const RecipeInfo& info : recipes()) recipe_texts.emplace_back(info.name);
+  recipe_texts.insert(recipe_texts.end(), std::begin(kMore), std::end(kMore));
+  const DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
+  std::size_t turn = 0;
+  for (const std::string& recipe : recipe_texts) {
+    for (Role role : {Role::q, Role::k, Role::v}) {
+      for (const Shape& shape : kShapes) {
+        // Every shape meets every kind of rows and every dtype over the recipes.
+        const Spoilt& spoilt = kSpoilt[turn % std::size(kSpoilt)];
+        const DType dtype = dtypes[turn / std::size(kSpoilt) % 3];
+        ++turn;
+        SCOPED_TRACE(recipe + " " + std::string(to_string(role)) + " " + std::string(to_string(dtype)) + " rows " +
+                     std::to_string(shape.extents.rows) + " dim " + std::to_string(shape.extents.dim) + " " +
+                     spoilt.what);
+        expect_same_codes(recipe, role, shape, dtype, spoilt);
+      }
+    }
+  }
+  EXPECT_EQ(runtime.held(), 0) << "memory was not given back";
+}
+
+TEST(CudaQuantizeTest, NoRows) {
+  const EmulatedRuntime runtime;
+  for (Role role : {Role::q, Role::k, Role::v})
+    for (const char* recipe : {"int8", "sage2_8b", "int_flash"})
+      expect_same_codes(recipe, role, {{2, 2, 0, 16}, {}}, DType::f32, kSpoilt[0]);
+}
+
+TEST(CudaQuantizeTest, DequantizeIsTheCpus) {
+  const EmulatedRuntime runtime;
+  for (const char* recipe : {"int8", "int4", "int8_block", "sage2_4b", "fa3_fp8", "fp8_e5m2", "int8,v_scale=channel"}) {
+    for (Role role : {Role::q, Role::k, Role::v}) {
+      SCOPED_TRACE(std::string(recipe) + " " + std::string(to_string(role)));
+      const Shape shape = {{2, 2, 140, 96}, {}};
+      Tensor x(DType::f32, shape.extents, shape.place), expected(DType::bf16, shape.extents, {.padding = 3});
+      Tensor got(DType::bf16, shape.extents, {.padding = 3});
+      std::mt19937 random(5);
+      std::normal_distribution<float> normal;
+      std::vector<float> values(static_cast<std::size_t>(shape.extents.elements()));
+      for (float& v : values) v = normal(random);
+      x.fill(values);
+      const Result<QuantizedTensor> codes = quantize(x.view(), role, recipe_of(recipe));
+      ASSERT_TRUE(codes.ok()) << codes.status().message();
+      ASSERT_TRUE(dequantize(codes->view(), expected.view()).ok());
+      DeviceTwins read({DeviceType::cuda, 0}), written({DeviceType::cuda, 0});
+      const QuantizedView moved = read.to_device(codes->view());
+      const Status status = dequantize(moved, written.to_device(got.view()));
+      ASSERT_TRUE(status.ok()) << status.message();
+      written.to_host();
+      EXPECT_EQ(got.values(), expected.values());
+      EXPECT_TRUE(got.poison_is_untouched());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::test
