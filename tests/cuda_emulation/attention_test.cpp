@@ -1,44 +1,205 @@
+// Emulated attention against the oracle running the same recipe: shapes around the tiles, every option, every kind of
+// operand; and what the emulation says about the kernel: no race, no read too early, in any order of the warps.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 
+#include "compare.hpp"
 #include "emulated_attention.hpp"
 #include "reference/reference.hpp"
+#include "sample.hpp"
 
 namespace octavo::test {
 namespace {
 
-TEST(First, Int8) {
-  const std::int64_t m = 200, n = 300, d = 128;
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  std::vector<float> q(m * d), k(n * d), v(n * d), out(m * d), expected(m * d), lse(m), lse2(m);
-  for (auto* x : {&q, &k, &v})
-    for (float& y : *x) y = normal(random);
-  Problem p;
-  p.batch = p.q_heads = p.kv_heads = 1;
-  p.q_rows = m, p.k_rows = n, p.head_dim = p.value_dim = d;
-  p.q = {q.data(), DType::f32, {0, 0, d, 1}};
-  p.k = {k.data(), DType::f32, {0, 0, d, 1}};
-  p.v = {v.data(), DType::f32, {0, 0, d, 1}};
-  p.out = {expected.data(), DType::f32, {0, 0, d, 1}};
-  p.lse = lse2.data();
-  p.lse_strides = {0, 0, 1};
-  p.softmax_scale = 1 / std::sqrt(128.0);
-  reference::attention(p);
-  p.out.data = out.data();
-  p.lse = lse.data();
-  const PackedProblem packed(p);
-  ASSERT_TRUE(run_emulated(packed));
-  double squares = 0, norm = 0;
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    squares += std::pow(out[i] - expected[i], 2.0);
-    norm += std::pow(expected[i], 2.0);
+using cuda::emulation::Completion;
+using cuda::emulation::Options;
+
+struct Results {
+  std::vector<float> out, lse, expected_out, expected_lse;
+};
+
+Results run(const Sample& sample, DrawnProblem& drawn, const Options& options = {}) {
+  Results results;
+  const Problem expected = drawn.problem(results.expected_out, results.expected_lse);
+  reference::attention(expected);
+  const Problem problem = drawn.problem(results.out, results.lse);
+  EXPECT_TRUE(PackedProblem::serves(problem)) << describe(sample);
+  const PackedProblem packed(problem);
+  EXPECT_TRUE(run_emulated(packed, options)) << describe(sample);
+  return results;
+}
+
+double bound_of(const Sample& sample, std::size_t elements) {
+  const Recipe recipe = *parse_recipe(sample.recipe);
+  // P is the inputs' own dtype on tensor cores; the oracle keeps all its digits.
+  if (recipe.p == WeightFormat::input && sample.dtype == DType::bf16) return kExactBf16Gate;
+  return output_bound(recipe, 0, static_cast<std::int64_t>(elements));
+}
+
+void compare(const Sample& sample, const Results& results) {
+  const Recipe recipe = *parse_recipe(sample.recipe);
+  Difference difference;
+  difference.add(results.out, results.expected_out);
+  EXPECT_EQ(difference.wrong, "") << describe(sample);
+  EXPECT_LE(difference.relative(), bound_of(sample, results.out.size())) << describe(sample);
+  EXPECT_EQ(check_lse(recipe, results.lse, results.expected_lse), "") << describe(sample);
+}
+
+void check(const Sample& sample, const Options& options = {}) {
+  DrawnProblem drawn(sample);
+  compare(sample, run(sample, drawn, options));
+}
+
+// Sizes and options, dealt from a seed.
+class Dealer {
+ public:
+  explicit Dealer(std::uint32_t seed) : random_(seed) {}
+
+  Sample draw(const std::string& recipe, DType dtype, int index) {
+    Sample s;
+    s.recipe = recipe, s.dtype = dtype, s.seed = random_() % 10000;
+    constexpr std::int64_t kRows[] = {1, 15, 16, 17, 63, 65, 127, 128, 129, 200};
+    constexpr std::int64_t kKeys[] = {1, 63, 64, 65, 127, 128, 129, 255, 257, 300};
+    constexpr std::int64_t kDims[] = {64, 128, 33, 80, 96, 64, 128, 17};
+    s.m = kRows[(index * 3 + of(10)) % 10], s.n = kKeys[(index * 7 + of(10)) % 10];
+    s.d = kDims[index % 8], s.dv = of(3) == 0 ? kDims[of(8)] : s.d;
+    s.kv_heads = 1 + of(2), s.ratio = 1 + of(3) / 2;
+    s.batch = 1 + of(3) / 2;
+    s.causal = static_cast<Causal>(of(3));
+    if (of(4) == 0) s.window_left = of(150);
+    if (of(4) == 0) s.window_right = of(150);
+    if (of(4) == 0) s.softcap = 3 + of(20);
+    if (of(3) == 0) s.mask = static_cast<SampleMask>(1 + of(7));
+    s.alibi = of(4) == 0, s.sinks = of(4) == 0, s.wide_integers = of(2) == 0;
+    s.key_bias = of(3) == 0, s.huge_sink_key = of(4) == 0;
+    if (of(4) == 0) {
+      for (std::int64_t b = 0; b < s.batch; ++b) s.kv_lens.push_back(of(static_cast<int>(s.n) + 1));
+    } else if (of(4) == 0) {
+      s.mask = SampleMask::none;
+      s.q_lens = {s.m, 0, 1 + of(40), 9};
+      s.k_lens = {s.n, of(30), 1 + of(140), 33};
+    }
+    return s;
   }
-  EXPECT_LT(std::sqrt(squares / norm), 1e-3);
-  std::printf("%g\n", std::sqrt(squares / norm));
-  for (int i = 0; i < m; ++i) EXPECT_NEAR(lse[i], lse2[i], 2e-3);
+
+ private:
+  int of(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
+  std::mt19937 random_;
+};
+
+struct Entry {
+  const char* recipe;
+  DType dtype;
+};
+std::ostream& operator<<(std::ostream& out, const Entry& entry) {
+  return out << entry.recipe << " " << to_string(entry.dtype);
+}
+
+class Recipes : public testing::TestWithParam<Entry> {};
+
+TEST_P(Recipes, AgreeWithTheOracle) {
+  Dealer dealer(20240901);
+  for (int i = 0; i < 16; ++i) {
+    check(dealer.draw(GetParam().recipe, GetParam().dtype, i),
+          {i % 2 == 0 ? Completion::at_wait : Completion::at_issue, static_cast<std::uint32_t>(i)});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Attention, Recipes,
+    testing::Values(Entry{"int8", DType::f32}, Entry{"int8", DType::f16}, Entry{"int4", DType::f32},
+                    Entry{"int8_block", DType::f32}, Entry{"int_flash", DType::f32}, Entry{"int_flash", DType::bf16},
+                    Entry{"int_flash_int4", DType::f32}, Entry{"int_flash_block_v", DType::f32},
+                    Entry{"sage1_int8", DType::f32}, Entry{"int_flash_half", DType::f32}, Entry{"sage1", DType::f16},
+                    Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}, Entry{"int8,smooth_q=off", DType::f32},
+                    Entry{"int8,channel_gains=on", DType::f32}, Entry{"int8,p_reference=running", DType::f32},
+                    Entry{"int8,v_scale=channel,smooth_v=on", DType::f32},
+                    Entry{"int8,v_scale=block,row_sum=codes", DType::f32},
+                    Entry{"int8,p=s8,p_range=127,hadamard_v=off", DType::f32},
+                    Entry{"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,row_sum=codes", DType::f32}));
+
+TEST(Attention, HeadsOf256Channels) {
+  for (const auto& [recipe, dtype] : {Entry{"int8", DType::f32}, Entry{"int_flash_half", DType::f32},
+                                      Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}}) {
+    for (std::int64_t d : {256, 200}) {
+      Sample s{.recipe = recipe, .kv_heads = 1, .m = 140, .n = 270, .d = d, .dv = d, .dtype = dtype};
+      s.causal = d == 256 ? Causal::bottom_right : Causal::none;
+      check(s, {Completion::at_wait, 3});
+      s.m = 9, s.mask = SampleMask::f32_full;
+      check(s);
+    }
+  }
+}
+
+TEST(Attention, NothingToSee) {
+  for (const char* recipe : {"int8", "int_flash"}) {
+    Sample s{.recipe = recipe, .m = 40, .n = 0};
+    check(s);
+    s.sinks = true;
+    check(s);
+    s.n = 30, s.causal = Causal::bottom_right;  // the first ten rows see no key
+    check(s);
+    s.n = 200, s.window_left = 0, s.m = 300;
+    check(s);
+  }
+}
+
+TEST(Attention, ANanStaysWhereItBelongs) {
+  for (const auto& [recipe, dtype] :
+       {Entry{"int8", DType::f32}, Entry{"exact", DType::f16}, Entry{"int_flash_half", DType::f32}}) {
+    const Sample s{.recipe = recipe, .m = 70, .n = 90, .dtype = dtype, .causal = Causal::bottom_right};
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      for (Operand Problem::* operand : {&Problem::q, &Problem::k}) {
+        DrawnProblem drawn(s);
+        drawn.plant(operand, 50, bad);
+        const Results results = run(s, drawn);
+        compare(s, results);
+        for (std::int64_t row = 0; row < s.m; ++row) {
+          const bool reached = operand == &Problem::q ? row == 50 : 50 <= row + s.n - s.m;
+          EXPECT_EQ(std::isnan(results.lse[static_cast<std::size_t>(row)]), reached) << describe(s) << " row " << row;
+        }
+      }
+    }
+  }
+}
+
+TEST(Attention, ConstantsInAMaskChangeNothing) {
+  Sample s{.m = 33, .n = 150, .mask = SampleMask::f32_minus_huge};
+  check(s);
+  s.recipe = "int_flash";
+  check(s);
+}
+
+TEST(Attention, NarrowOutputsAreTheRoundedWideOnes) {
+  for (DType dtype : {DType::f16, DType::bf16}) {
+    Sample s{.m = 20, .n = 40, .d = 64, .dv = 63};
+    std::vector<float> wide, narrow, lse;
+    DrawnProblem drawn(s);
+    run_emulated(PackedProblem(drawn.problem(wide, lse)));
+    s.out_dtype = dtype;
+    DrawnProblem drawn_narrow(s);
+    run_emulated(PackedProblem(drawn_narrow.problem(narrow, lse)));
+    const std::vector<float> got = DrawnProblem::as_floats(narrow, dtype);
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      EXPECT_EQ(got[i], dtype == DType::f16 ? f16_to_f32(f32_to_f16(wide[i])) : bf16_to_f32(f32_to_bf16(wide[i])));
+    }
+  }
+}
+
+TEST(Attention, TheOrderOfTheWarpsChangesNoBit) {
+  const Sample s{.m = 200, .n = 300, .d = 128, .dv = 128, .causal = Causal::bottom_right};
+  DrawnProblem drawn(s);
+  std::vector<float> first, other, lse;
+  run_emulated(PackedProblem(drawn.problem(first, lse)));
+  for (std::uint32_t shuffle : {1u, 2u}) {
+    for (Completion completion : {Completion::at_issue, Completion::at_wait}) {
+      run_emulated(PackedProblem(drawn.problem(other, lse)), {completion, shuffle});
+      EXPECT_EQ(first, other);
+    }
+  }
 }
 
 }  // namespace

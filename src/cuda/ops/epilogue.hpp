@@ -20,9 +20,10 @@ struct RowEnd {
   bool sees = false;
 };
 
-// In double: beside a mask of -1e9 an f32 maximum would lose the sink.
+// `owed`: what the row's scores lack, natural units. In double: beside a mask of -1e9 an f32 maximum would lose the
+// sink.
 template <class Machine>
-OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double constant, float owed) {
+OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double owed) {
   RowEnd end;
   end.sees = m != -__builtin_inff() || l != l;
   if (!end.sees) {
@@ -32,7 +33,7 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double constant, floa
   float kept = 1, sum = l;
   bool moved = false;
   if (sink != -__builtin_inff()) {
-    const double limit = (static_cast<double>(sink) - constant) * 1.4426950408889634 - owed;
+    const double limit = (static_cast<double>(sink) - owed) * 1.4426950408889634;
     moved = limit > m;
     const double next = moved ? limit : static_cast<double>(m);
     kept = Machine::exp2(static_cast<float>(m - next));
@@ -41,8 +42,7 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double constant, floa
   end.factor = kept / sum;
   end.present = kept * l / sum;
   // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
-  const double base = moved ? static_cast<double>(sink)
-                            : (static_cast<double>(m) + static_cast<double>(owed)) * 0.6931471805599453 + constant;
+  const double base = moved ? static_cast<double>(sink) : static_cast<double>(m) * 0.6931471805599453 + owed;
   end.lse = static_cast<float>(base + static_cast<double>(Machine::log2(sum)) * 0.6931471805599453);
   return end;
 }
@@ -133,7 +133,7 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   }
 }
 
-// `owed`: what the scores of a row lack, base 2.
+// `owed_of_rows`: what the caller's options took off the rows' scores, natural units.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void finish_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                std::int32_t warp_row, RowState<Machine>& state,
@@ -155,7 +155,7 @@ OCTAVO_DEVICE void finish_rows(Machine& machine, const AttentionKernelParams& p,
           const std::int32_t row = row_of_lane(warp_row, lane, half);
           // Softcap's tanh has used the row constant up.
           const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(constant_of_row(p, task, row));
-          ends[half] = end_row<Machine>(m[half], l[half], sink, constant, owed[half]);
+          ends[half] = end_row<Machine>(m[half], l[half], sink, constant + static_cast<double>(owed[half]));
           if (p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
             p.lse[lse_at + row * p.lse_strides[2]] = ends[half].lse;
           }

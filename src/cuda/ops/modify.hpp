@@ -53,23 +53,23 @@ OCTAVO_DEVICE float read_number(const DeviceTensor& x, std::int64_t at) {
   return value;
 }
 
-// A mask's element in base 2: 0 or -infinity of a bool; a finite number stays one, however huge.
+// A mask's element, natural units: 0 or -infinity of a bool; a finite number stays one in base 2, however huge.
 template <DType dtype, class Machine>
 OCTAVO_DEVICE float read_mask(const void* data, std::int64_t at) {
   if constexpr (dtype == DType::boolean) {
     return static_cast<const std::uint8_t*>(data)[at] != 0 ? 0.0f : -__builtin_inff();
   } else {
-    const float value = read_number<dtype, Machine>(data, at), x = value * kLog2E;
-    const bool overflowed = __builtin_fabsf(x) == __builtin_inff() && __builtin_fabsf(value) != __builtin_inff();
-    return overflowed ? (x < 0 ? -kMostF32 : kMostF32) : x;
+    constexpr float kLeast = -kMostF32 * kLn2;
+    const float value = read_number<dtype, Machine>(data, at);
+    return value < kLeast && value != -__builtin_inff() ? kLeast : value;
   }
 }
 
 // What the options come to for a lane's two rows.
 template <class Machine>
 struct RowTerms {
-  Registers<Machine, float, 2> common;    // the mask's largest finite term, base 2
-  Registers<Machine, float, 2> owed;      // what scores lack, base 2: `common` and ALiBi's peak
+  Registers<Machine, float, 2> common;    // the mask's largest finite term, natural units
+  Registers<Machine, float, 2> owed;      // what scores lack, natural units: `common` and ALiBi's peak
   Registers<Machine, float, 2> constant;  // constant_of_row
 };
 
@@ -148,7 +148,7 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
           constant[half] = constant_of_row(p, task, row);
           const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
           const std::int64_t centre = laws::diagonal(p.causal, task.q_rows, task.k_rows, row);
-          owed[half] = alibi.slope * static_cast<float>(alibi.peak - centre);
+          owed[half] = alibi.slope * kLn2 * static_cast<float>(alibi.peak - centre);
         }
       },
       terms.common, terms.owed, terms.constant);
@@ -200,7 +200,7 @@ OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, co
               if (key < begin || key >= end) return;  // not there to be read
               const float term = read_mask<dtype, Machine>(p.mask.data, at + key * p.mask.strides[3]);
               // Whatever the product was, a NaN too: who may not attend does not.
-              x = term == -__builtin_inff() ? term : x + (term - common[half]);
+              x = term == -__builtin_inff() ? term : __builtin_fmaf(term - common[half], kLog2E, x);
             });
           }
         },
