@@ -12,6 +12,7 @@ from ._recipe import Recipe
 
 _FLOATS = (DType.f32, DType.f16, DType.bf16)
 _ALIGNMENT = 64  # of the core's scratch memory
+_DEVICE_ALIGNMENT = 256  # likewise on a CUDA device
 
 
 def attention(
@@ -43,7 +44,7 @@ def attention(
 
     B batch, Hq / Hkv query and key-value heads (query head h reads KV head ``h // (Hq // Hkv)``), M queries, N keys,
     D head_dim, Dv head_dim of V (1 to 576). Arrays are NumPy arrays, torch tensors, or anything with DLPack or the
-    buffer protocol, on the CPU, with any strides; inputs are never modified.
+    buffer protocol, with any strides, all on the CPU or on one CUDA device; inputs are never modified.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def attention(
     out_dtype : {"float32", "float16", "bfloat16"} or a dtype object, optional
         Of the output; default q's (float32 where q is Quantized).
     stream : optional
-        CUDA stream of device tensors; None on the CPU.
+        CUDA stream of device tensors: an address, or torch's or CuPy's object. Default: torch's current stream; for
+        other containers the legacy default stream, and the call waits for its result.
     workspace : array, optional
         Writable bytes (uint8 [n], n at least `workspace_size`); with one given, the core allocates nothing.
 
@@ -129,6 +131,7 @@ def attention(
         cu_seqlens_k, return_lse, out, out_dtype, stream, workspace
     )  # fmt: skip
     _core.attention(call)
+    output.family.settle(output.device, call.stream)
     result = out if out is not None else output.family.finish(output, like)
     return result if log_sum is None else (result, output.family.finish(log_sum, like))
 
@@ -164,7 +167,7 @@ def workspace_size(
         cu_seqlens_k, return_lse, out, out_dtype, stream, None
     )  # fmt: skip
     size = _core.workspace_size(call)
-    return size + _ALIGNMENT - 1 if size > 0 else 0
+    return size + _alignment(_alive[0].device) - 1 if size > 0 else 0
 
 
 def _prepare(
@@ -175,8 +178,8 @@ def _prepare(
     """The core's call, output, lse, the container that they shall be like, and what must live until it has run."""
     order = _arguments.layout(layout)
     q_view, q_array, q_shape, q_alive = _operand(q, "q", layout)
-    k_view, _, _, k_alive = _operand(k, "k", layout)
-    v_view, _, v_shape, v_alive = _operand(v, "v", layout)
+    k_view, k_array, _, k_alive = _operand(k, "k", layout)
+    v_view, v_array, v_shape, v_alive = _operand(v, "v", layout)
 
     dtype = _containers.float_dtype(out_dtype, "out_dtype") if out_dtype is not None else _out_dtype(q, q_array)
     shape = (*q_shape[:-1], v_shape[-1])
@@ -197,6 +200,10 @@ def _prepare(
         )
     ]  # fmt: skip
     views: list[Any] = [None if array is None else array.view for array in optional]
+    names = ("mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
+    device = _containers.check_places(
+        [("q", q_array), ("k", k_array), ("v", v_array), ("out", output), *zip(names, optional)]
+    )
     scratch = (None, None) if workspace is None else _scratch(workspace)
     left, right = (-1, -1) if window == (-1, -1) else _arguments.window(window)
     call = _core.Call(
@@ -219,7 +226,7 @@ def _prepare(
         right,
         _arguments.number(softcap, "softcap"),
         _runtime.forced.get(),
-        _arguments.stream(stream),
+        _stream(stream, family, device),
         scratch[0],
     )
     return call, output, log_sum, like, (q_alive, k_alive, v_alive, optional, scratch)
@@ -251,14 +258,27 @@ def _lse_shape(q_shape: tuple[int, ...], order: _core.Layout) -> tuple[int, ...]
     return (*q_shape[:-3], q_shape[heads], q_shape[rows])
 
 
+def _alignment(device: int) -> int:
+    return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
+
+
+def _stream(given: Any, family: _containers.Family, device: int) -> int:
+    """The stream of a call: the caller's, else the one that his containers work on."""
+    if given is None:
+        return family.stream(device)
+    if device >= 0 and family is _containers.DLPACK:
+        _core.synchronize(device)  # the producers were told of the legacy default stream
+    return _arguments.stream(given)
+
+
 def _scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
     """The aligned part of the caller's bytes: containers start where they like, `workspace_size` has room for that."""
     array = _containers.write(workspace, "workspace")
     if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
         raise ValueError(f"workspace: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
-    skipped = -array.view.data % _ALIGNMENT
+    skipped = -array.view.data % _alignment(array.device)
     size = max(array.shape[0] - skipped, 0)
-    return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,)), array
+    return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,), array.device), array
 
 
 def merge_state(o_a: Any, lse_a: Any, o_b: Any, lse_b: Any, *, layout: str = "NHD") -> tuple[Any, Any]:
@@ -291,7 +311,10 @@ def merge_state(o_a: Any, lse_a: Any, o_b: Any, lse_b: Any, *, layout: str = "NH
     order = _arguments.layout(layout)
     a, log_a = _containers.read(o_a, "o_a"), _containers.read(lse_a, "lse_a")
     b, log_b = _containers.read(o_b, "o_b"), _containers.read(lse_b, "lse_b")
+    device = _containers.check_places([("o_a", a), ("lse_a", log_a), ("o_b", b), ("lse_b", log_b)])
+    stream = a.family.stream(device)
     out = a.family.empty(a.shape, DType.f32, o_a)
     lse = a.family.empty(log_a.shape, DType.f32, o_a)
-    _core.merge_state(a.view, log_a.view, b.view, log_b.view, out.view, lse.view, order)
+    _core.merge_state(a.view, log_a.view, b.view, log_b.view, out.view, lse.view, order, stream)
+    a.family.settle(device, stream)
     return a.family.finish(out, o_a), a.family.finish(lse, o_a)

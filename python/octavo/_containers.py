@@ -28,15 +28,19 @@ FLOATS = {
 class Array:
     """One tensor of a call: what the core reads, and what is needed to make a result like it."""
 
-    __slots__ = ("view", "shape", "dtype", "container", "owner", "family")
+    __slots__ = ("view", "shape", "dtype", "container", "owner", "family", "device")
 
-    def __init__(self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, family: Family):
+    def __init__(
+        self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, family: Family,
+        device: int = -1
+    ):  # fmt: skip
         self.view = view
         self.shape = shape
         self.dtype = dtype
         self.container = container
         self.owner = owner  # keeps the memory of `view` alive
         self.family = family
+        self.device = device  # of CUDA; -1 = the CPU
 
 
 class Family(Protocol):
@@ -56,8 +60,14 @@ class Family(Protocol):
     def finish(self, array: Array, like: Any) -> Any:
         """The container that the caller gets."""
 
-    def adopt(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
-        """A NumPy array of the core's own memory as a container of this family."""
+    def stream(self, device: int) -> int:
+        """The CUDA stream on which calls run that name none."""
+
+    def settle(self, device: int, stream: int) -> None:
+        """After a call on a device: what must happen before the caller may use the result."""
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        """The core's own memory, a NumPy array or a DLPack object on a device, as a container of this family."""
 
     def dense(self, x: Any) -> Any:
         """A row-major copy, in a container that `octavo._containers.read` takes."""
@@ -171,6 +181,12 @@ class _Numpy:
                 return array
         return array
 
+    def stream(self, device: int) -> int:
+        return 0
+
+    def settle(self, device: int, stream: int) -> None:
+        pass
+
     def dense(self, x: Any) -> Any:
         return np.ascontiguousarray(x)
 
@@ -216,8 +232,11 @@ class _Torch:
                 f"{name} requires grad and octavo has no backward pass: call it under torch.no_grad(), or hand over "
                 f"{name}.detach()"
             )
+        device = -1
         if not x.is_cpu:
-            raise _no_device(name, str(x.device))
+            if not x.is_cuda or _no_cuda():
+                raise _no_device(name, str(x.device))
+            device = x.device.index
         if x.layout is not self.torch.strided:
             raise ValueError(f"{name}: layout {x.layout}; only dense (strided) tensors are supported")
         dtype = self.dtypes.get(x.dtype)
@@ -230,7 +249,8 @@ class _Torch:
         if x.is_neg() or pointer % x.element_size():
             owner = x.detach().resolve_neg().clone()
             pointer = owner.data_ptr()
-        return Array(_core.TensorView(pointer, dtype, shape, owner.stride()), shape, dtype, x, owner, self)
+        view = _core.TensorView(pointer, dtype, shape, owner.stride(), device)
+        return Array(view, shape, dtype, x, owner, self, device)
 
     def write(self, x: Any, name: str) -> Array:
         array = self.read(x, name)
@@ -239,14 +259,21 @@ class _Torch:
         return array
 
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
-        x = self.torch.empty(shape, dtype=self.types[dtype], device="cpu")
-        return Array(_core.TensorView(x.data_ptr(), dtype, shape, x.stride()), shape, dtype, x, x, self)
+        x = self.torch.empty(shape, dtype=self.types[dtype], device=like.device)
+        device = -1 if x.is_cpu else x.device.index
+        return Array(_core.TensorView(x.data_ptr(), dtype, shape, x.stride(), device), shape, dtype, x, x, self, device)
 
     def finish(self, array: Array, like: Any) -> Any:
         return array.container
 
-    def adopt(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
-        x = self.torch.from_numpy(array)
+    def stream(self, device: int) -> int:
+        return self.torch.cuda.current_stream(device).cuda_stream if device >= 0 else 0
+
+    def settle(self, device: int, stream: int) -> None:
+        pass  # torch goes on with the same stream
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        x = self.torch.from_numpy(array) if isinstance(array, np.ndarray) else self.torch.from_dlpack(array)
         return x.view(self.types[dtype]) if dtype in (DType.e4m3, DType.e5m2) else x
 
     def dense(self, x: Any) -> Any:
@@ -259,8 +286,14 @@ _DLPACK_HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that this 
 _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
+@functools.cache
+def _no_cuda() -> str:
+    """Why no CUDA device can be used here; "" where one can."""
+    return _core.no_devices()
+
+
 def _no_device(name: str, device: str) -> RuntimeError:
-    why = "this build of octavo has no CUDA" if device.startswith("cuda") else "octavo reads tensors on the CPU only"
+    why = _no_cuda() if device.startswith("cuda") else "octavo reads tensors on the CPU and on CUDA devices only"
     return RuntimeError(f"{name} is on {device}: {why}; move it to the CPU")
 
 
@@ -269,31 +302,53 @@ class _Dlpack:
 
     def read(self, x: Any, name: str) -> Array:
         kind, index = x.__dlpack_device__()
+        device = -1
         if int(kind) not in _DLPACK_HOST:
-            device = "cuda" if int(kind) in _DLPACK_CUDA else f"DLPack device {int(kind)}"
-            raise _no_device(name, f"{device}:{index}")
-        tensor = _core.from_dlpack(x)
+            if int(kind) not in _DLPACK_CUDA:
+                raise _no_device(name, f"DLPack device {int(kind)}:{index}")
+            if _no_cuda():
+                raise _no_device(name, f"cuda:{index}")
+            device = int(index)
+        # A producer on a device makes the stream that it is told wait for the data. 1 is the legacy default stream, on
+        # which such a call runs.
+        tensor = _core.from_dlpack(x if device < 0 else x.__dlpack__(stream=1))
         if tensor.dtype is None:
             raise _refuse_dtype(name, getattr(x, "dtype", "unknown"))
         shape = tensor.shape
         _check_rank(len(shape), name)
-        return Array(_core.TensorView(tensor.data, tensor.dtype, shape, tensor.strides), shape, tensor.dtype, x,
-                     (x, tensor), self)
+        view = _core.TensorView(tensor.data, tensor.dtype, shape, tensor.strides, device)
+        return Array(view, shape, tensor.dtype, x, (x, tensor), self, device)
 
     def write(self, x: Any, name: str) -> Array:
         raise ValueError(f"{name}: a {type(x).__module__}.{type(x).__qualname__} cannot be written in place; NumPy "
                          "arrays and torch tensors can")
 
-    # Results are made in NumPy and handed to the producer's own array-API namespace.
+    # Results are made in NumPy, on a device in memory of octavo's own, and handed to the producer's own array-API
+    # namespace.
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+        kind, index = like.__dlpack_device__()
+        if int(kind) in _DLPACK_CUDA:
+            made = _core.device_array(int(index), dtype, shape)
+            return Array(made.view, shape, dtype, made, made, self, int(index))
         array = NUMPY.empty(shape, dtype, None)
         array.family = self
         return array
 
-    def finish(self, array: Array, like: Any) -> Any:
-        return self.adopt(array.container, array.dtype, like)
+    def stream(self, device: int) -> int:
+        return 0
 
-    def adopt(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
+    def settle(self, device: int, stream: int) -> None:
+        if device >= 0:
+            _core.synchronize(device, stream)  # nobody knows on which stream the result will be read
+
+    def finish(self, array: Array, like: Any) -> Any:
+        made = array.container
+        return self.adopt(made.dlpack() if isinstance(made, _core.DeviceArray) else made, array.dtype, like)
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            namespace = getattr(like, "__array_namespace__", None)
+            return array if namespace is None else namespace().from_dlpack(array)
         array = NUMPY.adopt(array, dtype, None)
         namespace = getattr(like, "__array_namespace__", None)
         return array if namespace is None else namespace().asarray(array)
@@ -339,9 +394,29 @@ def read(x: Any, name: str) -> Array:
     """View of an input.
 
     Raises TypeError where `x` is not an array, ValueError for a dtype, byte order or rank that no call takes, and
-    RuntimeError for another device or a tensor that requires grad.
+    RuntimeError for a device that cannot be used or a tensor that requires grad.
     """
     return family_of(x, name).read(x, name)
+
+
+def _place(device: int) -> str:
+    return "the CPU" if device < 0 else f"cuda:{device}"
+
+
+def check_places(arrays: list[tuple[str, Array | None]]) -> int:
+    """The one device of all arrays (-1 = the CPU); RuntimeError names the first that lies elsewhere."""
+    first: tuple[str, int] | None = None
+    for name, array in arrays:
+        if array is None:
+            continue
+        if first is None:
+            first = name, array.device
+        elif array.device != first[1]:
+            raise RuntimeError(
+                f"{name} is on {_place(array.device)} and {first[0]} on {_place(first[1])}; all arrays of a call must "
+                "be on one device"
+            )
+    return -1 if first is None else first[1]
 
 
 def write(x: Any, name: str) -> Array:

@@ -27,14 +27,21 @@ using namespace nb::literals;
 namespace octavo::python {
 namespace {
 
+// The host's memory where a device's number would stand.
+constexpr int kHost = -1;
+
+Device device_of(int number) { return number < 0 ? Device{} : Device{DeviceType::cuda, number}; }
+int number_of(Device device) { return device.type == DeviceType::cuda ? device.index : kHost; }
+
 // shape and strides: tuples of the same length, at most 4; strides count elements (nibbles for s4).
-TensorView make_view(std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides) {
+TensorView make_view(std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides, int device) {
   if (shape.size() != strides.size() || shape.size() > 4) {
     throw nb::value_error("a view has as many strides as extents, at most 4");
   }
   TensorView view;
   view.data = reinterpret_cast<void*>(data);
   view.dtype = dtype;
+  view.device = device_of(device);
   view.rank = static_cast<int>(shape.size());
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     view.shape[axis] = nb::cast<std::int64_t>(shape[axis]);
@@ -83,7 +90,8 @@ std::optional<DType> dtype_of(nb::dlpack::dtype type) {
   }
 }
 
-// Memory of `owner` as a NumPy array. Formats without a NumPy type come as bytes; s4 keeps its two codes to a byte.
+// Memory of `owner` as a NumPy array; on a device as an object that speaks DLPack. Formats without a NumPy type come as
+// bytes; s4 keeps its two codes to a byte.
 nb::object numpy_array(const TensorView& view, nb::handle owner) {
   if (!view.given()) return nb::none();
   nb::dlpack::dtype type = nb::dtype<std::uint8_t>();
@@ -98,13 +106,52 @@ nb::object numpy_array(const TensorView& view, nb::handle owner) {
     shape[axis] = static_cast<std::size_t>(extent);
     strides[axis] = packed && !innermost ? view.strides[axis] / 2 : view.strides[axis];
   }
-  return nb::cast(nb::ndarray<nb::numpy>(view.data, static_cast<std::size_t>(view.rank), shape.data(), owner,
-                                         strides.data(), type));
+  const auto rank = static_cast<std::size_t>(view.rank);
+  if (view.device.type == DeviceType::cuda) {
+    return nb::cast(nb::ndarray<>(view.data, rank, shape.data(), owner, strides.data(), type, nb::device::cuda::value,
+                                  view.device.index));
+  }
+  return nb::cast(nb::ndarray<nb::numpy>(view.data, rank, shape.data(), owner, strides.data(), type));
 }
 
-Execution execution_on(std::string_view implementation) {
+// A dense result on a device, for containers that take it over by DLPack.
+struct DeviceArray {
+  DeviceMemory memory;
+  TensorView view;
+};
+
+DeviceArray make_device_array(int device, DType dtype, const nb::tuple& shape) {
+  nb::list strides;
+  std::int64_t stride = 1;
+  for (std::size_t axis = shape.size(); axis-- > 0;) {
+    strides.insert(0, stride);
+    stride *= nb::cast<std::int64_t>(shape[axis]);
+  }
+  DeviceArray array;
+  array.memory =
+      value(DeviceMemory::allocate(device_of(device), static_cast<std::size_t>(stride * bits_of(dtype) / 8)));
+  array.view =
+      make_view(reinterpret_cast<std::uintptr_t>(array.memory.data()), dtype, shape, nb::tuple(strides), device);
+  return array;
+}
+
+nb::object dlpack_of(nb::handle self) {
+  const TensorView& view = nb::cast<const DeviceArray&>(self).view;
+  nb::dlpack::dtype type = nb::dtype<float>();
+  if (view.dtype != DType::f32) {
+    const auto code = view.dtype == DType::bf16 ? nb::dlpack::dtype_code::Bfloat : nb::dlpack::dtype_code::Float;
+    type = {static_cast<std::uint8_t>(code), 16, 1};
+  }
+  std::array<std::size_t, 4> shape{};
+  for (std::size_t axis = 0; axis < 4; ++axis) shape[axis] = static_cast<std::size_t>(view.shape[axis]);
+  return nb::cast(nb::ndarray<>(view.data, static_cast<std::size_t>(view.rank), shape.data(), self, view.strides.data(),
+                                type, nb::device::cuda::value, view.device.index));
+}
+
+Execution execution_on(std::string_view implementation, std::uintptr_t stream) {
   Execution execution;
   execution.implementation = implementation;
+  execution.stream = reinterpret_cast<void*>(stream);
   return execution;
 }
 
@@ -124,10 +171,10 @@ void bind_tensors(nb::module_& m) {
   nb::class_<TensorView>(m, "TensorView")
       .def(
           "__init__",
-          [](TensorView* self, std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides) {
-            new (self) TensorView(make_view(data, dtype, shape, strides));
-          },
-          "data"_a, "dtype"_a, "shape"_a, "strides"_a)
+          [](TensorView* self, std::uintptr_t data, DType dtype, const nb::tuple& shape, const nb::tuple& strides,
+             int device) { new (self) TensorView(make_view(data, dtype, shape, strides, device)); },
+          "data"_a, "dtype"_a, "shape"_a, "strides"_a, "device"_a = kHost)
+      .def_prop_ro("device", [](const TensorView& view) { return number_of(view.device); })
       .def_ro("dtype", &TensorView::dtype)
       .def_prop_ro("data", [](const TensorView& view) { return reinterpret_cast<std::uintptr_t>(view.data); })
       .def_prop_ro("shape", [](const TensorView& view) { return tuple_of(view.rank, view.shape); })
@@ -199,33 +246,36 @@ void bind_quantization(nb::module_& m) {
       .def_prop_ro(
           "mean", [](nb::handle self) { return numpy_array(nb::cast<const QuantizedTensor&>(self).view().mean, self); })
       .def_prop_ro("dtype", [](const QuantizedTensor& t) { return t.view().codes.dtype; })
+      .def_prop_ro("device", [](const QuantizedTensor& t) { return number_of(t.view().codes.device); })
       .def_prop_ro("rotated", [](const QuantizedTensor& t) { return t.view().rotated; });
   m.def(
       "quantize",
       [](const TensorView& x, Role role, const Recipe& recipe, Layout layout, std::string_view implementation,
-         const TensorView* cu_seqlens) {
-        return value(quantize(x, role, recipe, layout, execution_on(implementation),
+         const TensorView* cu_seqlens, std::uintptr_t stream) {
+        return value(quantize(x, role, recipe, layout, execution_on(implementation, stream),
                               cu_seqlens != nullptr ? *cu_seqlens : TensorView{}));
       },
       nb::call_guard<nb::gil_scoped_release>(), "x"_a, "role"_a, "recipe"_a, "layout"_a, "implementation"_a,
-      "cu_seqlens"_a.none());
+      "cu_seqlens"_a.none(), "stream"_a = 0);
   m.def(
       "dequantize",
-      [](const QuantizedView& x, const TensorView& out, std::string_view implementation) {
-        check(dequantize(x, out, execution_on(implementation)));
+      [](const QuantizedView& x, const TensorView& out, std::string_view implementation, std::uintptr_t stream) {
+        check(dequantize(x, out, execution_on(implementation, stream)));
       },
-      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "out"_a, "implementation"_a);
+      nb::call_guard<nb::gil_scoped_release>(), "x"_a, "out"_a, "implementation"_a, "stream"_a = 0);
 }
 
 void bind_calls(nb::module_& m) {
-  nb::class_<Call>(m, "Call").def(
-      nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, const TensorView*, const TensorView*,
-               const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*, Layout,
-               const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view, std::uintptr_t,
-               const TensorView*>(),
-      "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
-      "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
-      "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a, "workspace"_a.none());
+  nb::class_<Call> calls(m, "Call");
+  calls.def_prop_ro("stream", [](const Call& c) { return reinterpret_cast<std::uintptr_t>(c.execution.stream); });
+  calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, const TensorView*, const TensorView*,
+                    const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*,
+                    Layout, const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view,
+                    std::uintptr_t, const TensorView*>(),
+           "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
+           "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
+           "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a,
+           "workspace"_a.none());
   m.def(
       "attention", [](const Call& call) { check(attention(call.inputs, call.params, call.execution)); },
       nb::call_guard<nb::gil_scoped_release>(), "call"_a);
@@ -235,9 +285,30 @@ void bind_calls(nb::module_& m) {
   m.def(
       "merge_state",
       [](const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
-         const TensorView& out, const TensorView& lse,
-         Layout layout) { check(merge_state(o_a, lse_a, o_b, lse_b, out, lse, layout)); },
-      nb::call_guard<nb::gil_scoped_release>(), "o_a"_a, "lse_a"_a, "o_b"_a, "lse_b"_a, "out"_a, "lse"_a, "layout"_a);
+         const TensorView& out, const TensorView& lse, Layout layout, std::uintptr_t stream) {
+        check(merge_state(o_a, lse_a, o_b, lse_b, out, lse, layout, execution_on({}, stream)));
+      },
+      nb::call_guard<nb::gil_scoped_release>(), "o_a"_a, "lse_a"_a, "o_b"_a, "lse_b"_a, "out"_a, "lse"_a, "layout"_a,
+      "stream"_a = 0);
+}
+
+void bind_devices(nb::module_& m) {
+  nb::class_<DeviceArray>(m, "DeviceArray")
+      .def_prop_ro("view", [](const DeviceArray& array) { return array.view; })
+      .def("dlpack", &dlpack_of);
+  m.def("device_array", &make_device_array, "device"_a, "dtype"_a, "shape"_a);
+  m.def(
+      "synchronize",
+      [](int device, std::uintptr_t stream) { check(synchronize(device_of(device), reinterpret_cast<void*>(stream))); },
+      nb::call_guard<nb::gil_scoped_release>(), "device"_a, "stream"_a = 0);
+  m.def("devices", [] {
+    std::vector<std::tuple<int, std::string, std::string, std::size_t, int>> list;
+    for (const DeviceInfo& info : value(devices())) {
+      list.emplace_back(info.device.index, info.name, info.compute_capability, info.memory_bytes, info.multiprocessors);
+    }
+    return list;
+  });
+  m.def("no_devices", [] { return devices().status().message(); });
 }
 
 void bind_runtime(nb::module_& m) {
@@ -275,5 +346,6 @@ NB_MODULE(_core, m) {
   bind_quantization(m);
   bind_calls(m);
   bind_trace(m);
+  bind_devices(m);
   bind_runtime(m);
 }

@@ -218,7 +218,9 @@ class Quantized:
         """
         view, codes, alive = self._read()
         out = codes.family.empty(self.shape, _containers.float_dtype(dtype, "dtype"), self._codes)
-        _core.dequantize(view, out.view, _runtime.forced.get())
+        stream = codes.family.stream(codes.device)
+        _core.dequantize(view, out.view, _runtime.forced.get(), stream)
+        codes.family.settle(codes.device, stream)
         del alive
         return codes.family.finish(out, self._codes)
 
@@ -266,7 +268,7 @@ def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _
             raise ValueError(f"codes: packed 4-bit codes need stride 1 along D, not {strides[-1]}")
         shape = (*shape[:-1], head_dim)
         strides = (*(2 * stride for stride in strides[:-1]), 1)
-    return _core.TensorView(data, operand_format, shape, strides)
+    return _core.TensorView(data, operand_format, shape, strides, codes.device)
 
 
 def _dense(x: Any, name: str) -> _containers.Array | None:
@@ -330,9 +332,12 @@ def quantize(
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")
     borders = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")
+    stream = array.family.stream(array.device)
     tensor = _core.quantize(
-        array.view, operand, made_for._value, order, _runtime.forced.get(), None if borders is None else borders.view
-    )
+        array.view, operand, made_for._value, order, _runtime.forced.get(), None if borders is None else borders.view,
+        stream
+    )  # fmt: skip
+    array.family.settle(array.device, stream)
 
     def adopt(made: Any, dtype: DType) -> Any:
         return None if made is None else array.family.adopt(made, dtype, x)

@@ -174,8 +174,14 @@ class OnMetal(OnCuda):
 
 
 def test_other_devices():
-    with pytest.raises(RuntimeError, match="q is on cuda:1.*no CUDA"):
+    # Whatever this build and this machine lack: CUDA, a driver, a device.
+    why = octavo._core.no_devices() or "one device"
+    with pytest.raises(RuntimeError, match=f"q is on cuda:1.*{why}"):
         octavo.attention(OnCuda(), K, V)
+    with pytest.raises(RuntimeError, match=f"x is on cuda:1.*{why}"):
+        octavo.quantize(OnCuda(), role="q")
+    with pytest.raises(RuntimeError, match=f"lse_b is on cuda:1.*{why}"):
+        octavo.merge_state(np.zeros((1, 2, 3, 4), F32), np.zeros((1, 3, 2), F32), np.zeros((1, 2, 3, 4), F32), OnCuda())
     with pytest.raises(RuntimeError, match="mask is on cuda:1"):
         octavo.attention(Q, K, V, mask=OnCuda())
     with pytest.raises(RuntimeError, match="v is on DLPack device 8"):
