@@ -17,52 +17,51 @@ namespace octavo::cuda {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.69314718f, kMostF32 = 3.40282347e38f;
 
-// An element of an optional tensor of `dtype` as f32; what is finite stays finite.
-template <DType dtype, class Machine>
-OCTAVO_DEVICE float read_number(const void* data, std::int64_t at) {
-  if constexpr (dtype == DType::f32) return static_cast<const float*>(data)[at];
-  if constexpr (dtype == DType::f16) return Machine::from_f16(static_cast<const std::uint16_t*>(data)[at]);
-  if constexpr (dtype == DType::bf16) return bf16_to_f32(static_cast<const std::uint16_t*>(data)[at]);
-  if constexpr (dtype == DType::f64) {
-    const double value = static_cast<const double*>(data)[at];
-    const auto x = static_cast<float>(value);
-    const bool overflowed = __builtin_fabsf(x) == __builtin_inff() && __builtin_fabs(value) != __builtin_inf();
-    return overflowed ? (x < 0 ? -kMostF32 : kMostF32) : x;
+// How an element of a tensor of the caller's is read: dtypes of one size share their code.
+enum class ElementKind { boolean, bits16, bits32_or_64 };
+
+// f.template operator()<kind>() for the dtype's.
+template <class F>
+OCTAVO_DEVICE void with_element_kind(DType dtype, F&& f) {
+  if (dtype == DType::boolean) {
+    f.template operator()<ElementKind::boolean>();
+  } else if (dtype == DType::f16 || dtype == DType::bf16) {
+    f.template operator()<ElementKind::bits16>();
+  } else {
+    f.template operator()<ElementKind::bits32_or_64>();
   }
 }
 
-// f.template operator()<dtype>() for the float dtypes.
-template <class F>
-OCTAVO_DEVICE void with_float_dtype(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f.template operator()<DType::f32>();
-    case DType::f16:
-      return f.template operator()<DType::f16>();
-    case DType::bf16:
-      return f.template operator()<DType::bf16>();
-    default:
-      return f.template operator()<DType::f64>();
+// An element as f32; what is finite stays finite. A bool: 0 where it is true, else -infinity.
+template <ElementKind kind, class Machine>
+OCTAVO_DEVICE float read_element(const DeviceTensor& x, std::int64_t at) {
+  if constexpr (kind == ElementKind::boolean) {
+    return static_cast<const std::uint8_t*>(x.data)[at] != 0 ? 0.0f : -__builtin_inff();
+  } else if constexpr (kind == ElementKind::bits16) {
+    const std::uint16_t bits = static_cast<const std::uint16_t*>(x.data)[at];
+    return x.dtype == DType::bf16 ? bf16_to_f32(bits) : Machine::from_f16(bits);
+  } else {
+    if (x.dtype == DType::f32) return static_cast<const float*>(x.data)[at];
+    const double value = static_cast<const double*>(x.data)[at];
+    const auto y = static_cast<float>(value);
+    const bool overflowed = __builtin_fabsf(y) == __builtin_inff() && __builtin_fabs(value) != __builtin_inf();
+    return overflowed ? (y < 0 ? -kMostF32 : kMostF32) : y;
   }
 }
 
 template <class Machine>
 OCTAVO_DEVICE float read_number(const DeviceTensor& x, std::int64_t at) {
   float value = 0;
-  with_float_dtype(x.dtype, [&]<DType dtype>() { value = read_number<dtype, Machine>(x.data, at); });
+  with_element_kind(x.dtype, [&]<ElementKind kind>() { value = read_element<kind, Machine>(x, at); });
   return value;
 }
 
-// A mask's element, natural units: 0 or -infinity of a bool; a finite number stays one in base 2, however huge.
-template <DType dtype, class Machine>
-OCTAVO_DEVICE float read_mask(const void* data, std::int64_t at) {
-  if constexpr (dtype == DType::boolean) {
-    return static_cast<const std::uint8_t*>(data)[at] != 0 ? 0.0f : -__builtin_inff();
-  } else {
-    constexpr float kLeast = -kMostF32 * kLn2;
-    const float value = read_number<dtype, Machine>(data, at);
-    return value < kLeast && value != -__builtin_inff() ? kLeast : value;
-  }
+// A mask's element, natural units; a finite number stays one in base 2, however huge.
+template <ElementKind kind, class Machine>
+OCTAVO_DEVICE float read_mask(const DeviceTensor& mask, std::int64_t at) {
+  constexpr float kLeast = -kMostF32 * kLn2;
+  const float value = read_element<kind, Machine>(mask, at);
+  return value < kLeast && value != -__builtin_inff() ? kLeast : value;
 }
 
 // What the options come to for a lane's two rows.
@@ -114,9 +113,9 @@ OCTAVO_DEVICE void find_common_terms(Machine& machine, const AttentionKernelPara
     machine.lanes(
         [&](int lane, float(&b)[1]) {
           b[0] = -__builtin_inff();
-          with_float_dtype(p.mask.dtype, [&]<DType dtype>() {
+          with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
             for (std::int32_t key = seen.begin + lane; key < seen.end; key += kLanes) {
-              const float x = read_mask<dtype, Machine>(p.mask.data, at + key * p.mask.strides[3]);
+              const float x = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
               if (is_finite(x) && x > b[0]) b[0] = x;
             }
           });
@@ -187,7 +186,7 @@ template <class Shape, class Machine>
 OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                             std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
                             Registers<Machine, float, Shape::kKeys / 2>& scores) {
-  const auto pass = [&]<DType dtype>() {
+  with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
     machine.lanes(
         [&](int lane, float(&s)[Shape::kKeys / 2], float(&common)[2]) {
           OCTAVO_UNROLL
@@ -198,19 +197,14 @@ OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, co
             const std::int64_t at = mask_row(p, task, row) + std::int64_t{first_key} * p.mask.strides[3];
             for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
               if (key < begin || key >= end) return;  // not there to be read
-              const float term = read_mask<dtype, Machine>(p.mask.data, at + key * p.mask.strides[3]);
+              const float term = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
               // Whatever the product was, a NaN too: who may not attend does not.
               x = term == -__builtin_inff() ? term : __builtin_fmaf(term - common[half], kLog2E, x);
             });
           }
         },
         scores, terms.common);
-  };
-  if (p.mask.dtype == DType::boolean) {
-    pass.template operator()<DType::boolean>();
-  } else {
-    with_float_dtype(p.mask.dtype, pass);
-  }
+  });
 }
 
 // Scores in place. Hides by position, too: behind a softcap -infinity would be a number.
