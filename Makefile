@@ -1,5 +1,5 @@
 # Every target is one script; `make demo` and `make test` need nothing but g++, cmake, python3, make and git.
-.PHONY: help demo test bench wheel sanitize format
+.PHONY: help demo test bench wheel sanitize gpu-check format
 
 help: ; @scripts/help.sh
 demo: ; @scripts/demo.sh
@@ -7,4 +7,5 @@ test: ; @scripts/test.sh
 bench: ; @scripts/bench.sh
 wheel: ; @scripts/wheel.sh
 sanitize: ; @scripts/sanitize.sh
+gpu-check: ; @scripts/gpu_check.sh
 format: ; @scripts/format.sh

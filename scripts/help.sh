@@ -6,5 +6,6 @@ make test      build everything, run all fast tests (C++, command line, Python, 
 make bench     instruction peaks of this machine, then attention recipe by recipe
 make wheel     dist/octavo-*.whl
 make sanitize  the fast tests under the address, undefined-behaviour and thread sanitizers
+make gpu-check on a machine with a CUDA card: conformance, sanitizer, speed beside PyTorch -> bench/results
 make format    clang-format-19 over the C++ sources
 TEXT

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "card.hpp"
 #include "compare.hpp"
 #include "device_twin.hpp"
 #include "draw.hpp"
-#include "emulated_runtime.hpp"
 #include "scenario.hpp"
 
 namespace octavo::test {
@@ -51,7 +51,7 @@ constexpr Entry kEntries[] = {
 class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};
 
 TEST_P(CudaAttentionTest, IsTheOracles) {
-  EmulatedRuntime runtime;
+  const Card runtime;
   Dealer dealer(17);
   std::string text = GetParam().recipe;
   int served = 0;

@@ -7,14 +7,14 @@
 #include <random>
 #include <vector>
 
+#include "card.hpp"
 #include "device_twin.hpp"
-#include "emulated_runtime.hpp"
 
 namespace octavo::test {
 namespace {
 
 TEST(CudaMergeTest, IsTheCpus) {
-  const EmulatedRuntime runtime;
+  [[maybe_unused]] const Card runtime;
   constexpr std::int64_t kRows = 7, kHeads = 3, kDim = 40;
   std::mt19937 random(1);
   std::normal_distribution<float> normal;

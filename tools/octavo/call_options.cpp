@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "failure.hpp"
+#include "octavo/device.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/recipe.hpp"
 
@@ -72,7 +73,11 @@ Execution execution_of(const CallOptions& options) {
   if (options.device != "cpu" && !options.device.starts_with("cuda")) {
     fail(kExitUsage, "--device " + options.device + "; allowed are cpu and cuda");
   }
-  if (options.device != "cpu") fail(kExitUnsupported, "--device " + options.device + ": this build has no CUDA");
+  if (options.device != "cpu") {
+    const Status status = devices().status();
+    fail(kExitUnsupported, "--device " + options.device + ": " +
+                               (status.ok() ? "this command works on tensors of the CPU" : status.message()));
+  }
   if (options.threads > 0) set_num_threads(options.threads);
   Execution execution;
   execution.implementation = options.implementation;

@@ -1,12 +1,14 @@
 // octavo info: what this build is, what this machine can run of it, and what the environment asks for.
 #include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "call_options.hpp"
 #include "commands.hpp"
 #include "failure.hpp"
 #include "machine.hpp"
 #include "octavo/attention.hpp"
+#include "octavo/device.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/recipe.hpp"
@@ -35,6 +37,17 @@ Json collect() {
                                        {"description", info.description},
                                        {"supported", info.supported},
                                        {"reason", info.reason}});
+  }
+  json["devices"] = Json::array();
+  const Result<std::vector<DeviceInfo>> cards = devices();
+  json["devices_reason"] = cards.status().message();
+  for (std::size_t i = 0; cards.ok() && i < (*cards).size(); ++i) {
+    const DeviceInfo& card = (*cards)[i];
+    json["devices"].push_back({{"index", card.device.index},
+                               {"name", card.name},
+                               {"compute_capability", card.compute_capability},
+                               {"memory_bytes", card.memory_bytes},
+                               {"multiprocessors", card.multiprocessors}});
   }
   const Result<std::string_view> active = active_implementation();
   json["active_implementation"] = active.ok() ? Json(*active) : Json(nullptr);
@@ -65,6 +78,14 @@ void print(const Json& json, std::FILE* stream) {
       stream, "active      %s\n",
       word(json[json["active_implementation"].is_null() ? "active_implementation_reason" : "active_implementation"])
           .c_str());
+  std::fprintf(stream, "\nCUDA devices\n");
+  if (json["devices"].empty()) std::fprintf(stream, "  none: %s\n", word(json["devices_reason"]).c_str());
+  Table cards({Align::left, Align::left, Align::left, Align::left});
+  for (const Json& card : json["devices"]) {
+    cards.add({"", "cuda:" + card["index"].dump(), word(card["name"]),
+               "compute capability " + word(card["compute_capability"])});
+  }
+  cards.print(stream);
   std::fprintf(stream, "\nimplementations, best first\n");
   Table implementations({Align::left, Align::left, Align::left, Align::left});
   for (const Json& entry : json["implementations"]) {

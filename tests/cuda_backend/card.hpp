@@ -1,0 +1,15 @@
+// The card that a test runs on: emulated, or, in a build with OCTAVO_GPU_TESTS, the machine's own.
+#pragma once
+
+#if defined(OCTAVO_ON_A_CARD)
+namespace octavo::test {
+struct Card {
+  int held() const { return 0; }  // what a call keeps on a card is the sanitizer's business
+};
+}  // namespace octavo::test
+#else
+#include "emulated_runtime.hpp"
+namespace octavo::test {
+using Card = EmulatedRuntime;
+}  // namespace octavo::test
+#endif
