@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Compiles src/cuda for every card and reads what ptxas says: a hot kernel that spills registers fails.
+
+usage: check_cuda.py [--cards 80,90a] [--jobs 2] [--keep DIR] [FILE.cu ...]
+
+Hot kernels are the plain ones of up to 128 channels; others may spill a little (MOST_SPILLED bytes). Prints a table of
+registers and spills, and the seconds that each file took. Needs nvcc.
+"""
+
+import argparse
+import concurrent.futures
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CARDS = ["80", "89", "90a", "100", "120"]
+# What a kernel may store to memory because registers ran out, per thread; hot: nothing.
+MOST_SPILLED = 512
+COLD = re.compile(r"_(256|modified|wide)(_|$|P|E)|_256_")
+HOT = re.compile(r"attend_")
+
+ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
+SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+REGISTERS = re.compile(r"Used (\d+) registers")
+
+
+def plain_name(mangled):
+    """The kernel's own name, out of a mangled one."""
+    found = re.search(r"(attend_[a-z0-9_]*?)E[A-Z]?|N_1\d*([a-z][a-z0-9_]*)E", mangled)
+    return next((group for group in found.groups() if group), mangled) if found else mangled
+
+
+def kernels_of(log):
+    """(name, registers, bytes stored, bytes loaded) for each kernel that ptxas -v reports."""
+    name, spills = None, (0, 0)
+    for line in log.splitlines():
+        if match := ENTRY.search(line):
+            name, spills = plain_name(match.group(1)), (0, 0)
+        elif match := SPILL.search(line):
+            spills = tuple(map(int, match.groups()))
+        elif name and (match := REGISTERS.search(line)):
+            yield name, int(match.group(1)), *spills
+            name = None
+
+
+def is_hot(name):
+    return bool(HOT.search(name)) and not COLD.search(name)
+
+
+def compile_for(source, card, folder):
+    target = folder / f"{source.stem}_{card}.cubin"
+    command = ["nvcc", "-std=c++20", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-cubin", "-Xptxas", "-v"]
+    command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{card},code=sm_{card}"]
+    start = time.monotonic()
+    done = subprocess.run([*command, source, "-o", target], capture_output=True, text=True, check=False)
+    return source, card, time.monotonic() - start, done, target
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", nargs="*", type=pathlib.Path)
+    parser.add_argument("--cards", default=",".join(CARDS))
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    if shutil.which("nvcc") is None:
+        print("check_cuda.py: there is no nvcc on the PATH", file=sys.stderr)
+        return 2
+    sources = [path.resolve() for path in arguments.sources] or sorted((ROOT / "src/cuda/targets").glob("*.cu"))
+    failures, size, seconds = [], 0, 0.0
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        jobs = [
+            pool.submit(compile_for, source, card, pathlib.Path(folder))
+            for source in sources
+            for card in arguments.cards.split(",")
+        ]
+        for job in jobs:
+            source, card, took, done, target = job.result()
+            if done.returncode != 0:
+                failures.append(f"{source.name} does not compile for sm_{card}:\n{done.stderr[-4000:]}")
+                continue
+            size += target.stat().st_size
+            seconds += took
+            print(f"{source.name} sm_{card}: {took:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
+            for name, registers, stored, loaded in kernels_of(done.stdout + done.stderr):
+                hot = is_hot(name)
+                print(f"  {name:40} {registers:4} registers, spills {stored} / {loaded} bytes{', hot' if hot else ''}")
+                if stored > (0 if hot else MOST_SPILLED):
+                    failures.append(f"{name} for sm_{card} spills {stored} bytes")
+    print(f"all: {seconds:.0f} s of nvcc, {size / 1e6:.1f} MB")
+    print("\n".join(failures))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
