@@ -46,14 +46,21 @@ TEST(Executed, EveryPolicyThatTheMachineSupports) {
            std::all_of(needed.begin(), needed.end(), [&](const char* f) { return flags.count(f) > 0; });
   };
   const bool avx2 = has({"avx2", "fma", "f16c"});
-  const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"});
+  const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
   if (avx2) {
     EXPECT_TRUE(executed.count("avx2"));
   }
+  const bool vnni = avx512 && has({"avx512_vnni"});
+  if (avx2 && has({"avx_vnni"})) {
+    EXPECT_TRUE(executed.count("avx2_vnni"));
+  }
   if (avx512) {
+    EXPECT_TRUE(executed.count("avx512"));
+  }
+  if (vnni) {
     EXPECT_TRUE(executed.count("avx512_vnni"));
   }
-  if (avx512 && has({"avx512_bf16"})) {
+  if (vnni && has({"avx512_bf16"})) {
     EXPECT_TRUE(executed.count("avx512_vnni_bf16"));
   }
 }

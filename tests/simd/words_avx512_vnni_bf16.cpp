@@ -1,5 +1,5 @@
 // The words of one policy, compiled with its instruction set's flags.
-#include "cpu/simd/avx512.hpp"
+#include "cpu/simd/avx512_vnni.hpp"
 #include "make_words.hpp"
 
 namespace octavo::cpu {

@@ -1,4 +1,5 @@
-// 512-bit words (AVX-512 F, BW, DQ, VL), with VPDPBUSD for the integer products and, in the second policy, VDPBF16PS.
+// 512-bit words (AVX-512 F, BW, DQ, VL). Integer products go through VPMADDUBSW as on 256 bits (avx2.hpp): |a| with a's
+// sign moved to the other side, weights taken less 128 first.
 #pragma once
 
 #include <immintrin.h>
@@ -8,12 +9,12 @@
 namespace octavo::cpu {
 namespace {
 
-struct Avx512Vnni {
+struct Avx512 {
   static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4;
-  static constexpr int kKeyBias = 128, kWeightBias = 0;
+  static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
-  static constexpr bool kTakesEveryCode = true;
-  static constexpr bool kOverlapsWeights = true;
+  static constexpr bool kTakesEveryCode = false;
+  static constexpr bool kOverlapsWeights = false;
   using f32 = __m512;
   using s32 = __m512i;
   using mask = __mmask16;
@@ -167,24 +168,24 @@ struct Avx512Vnni {
   OCTAVO_INLINE float reduce_max(f32 x) { return _mm512_reduce_max_ps(x); }
   OCTAVO_INLINE float reduce_add(f32 x) { return _mm512_reduce_add_ps(x); }
 
-  // As asm: g++ 12 copies accumulators around the intrinsic in tile loops, which halves their speed.
-  OCTAVO_INLINE s32 dpbusd(s32 acc, s32 u8, s32 s8) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "v"(s8));
-    return acc;
+  OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {
+    const s32 turned = _mm512_mask_sub_epi8(b, _mm512_movepi8_mask(a), _mm512_setzero_si512(), b);
+    const s32 pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(a), turned);
+    return add_s32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
-  OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dpbusd(acc, b, a); }
-  OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dpbusd(acc, a, b); }
-};
-
-struct Avx512VnniBf16 : Avx512Vnni {
-  static constexpr bool kHasBf16 = true;
-  OCTAVO_INLINE f32 dot_bf16(f32 acc, s32 a, s32 b) {
-    asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
-    return acc;
+  // Through 16 bits: bytes at even places, bytes at odd ones.
+  OCTAVO_INLINE s32 dot_every_code(s32 acc, s32 a, s32 b) {
+    const s32 even =
+        _mm512_madd_epi16(_mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
+    const s32 odd = _mm512_madd_epi16(_mm512_srai_epi16(a, 8), _mm512_srai_epi16(b, 8));
+    return add_s32(acc, add_s32(even, odd));
   }
-  OCTAVO_INLINE void store_bf16x2(std::uint16_t* p, f32 a, f32 b) {
-    _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
-  }
+  // The weight less 128 as a signed byte is the weight with its top bit flipped.
+  OCTAVO_INLINE s32 less_128(s32 weights) { return xor_s32(weights, _mm512_set1_epi8(-128)); }
+  OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dot_signed(acc, a, b); }
+  OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dot_signed(acc, less_128(a), b); }
+  OCTAVO_INLINE s32 dot_every_key(s32 acc, s32 a, s32 b) { return dot_every_code(acc, a, b); }
+  OCTAVO_INLINE s32 dot_every_value(s32 acc, s32 a, s32 b) { return dot_every_code(acc, less_128(a), b); }
 };
 
 }  // namespace
