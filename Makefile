@@ -4,7 +4,7 @@
 help: ; @scripts/help.sh
 demo: ; @scripts/demo.sh
 test: ; @scripts/test.sh
-bench: ; @scripts/bench.sh
+bench: ; @scripts/bench.sh $(ARGS)
 wheel: ; @scripts/wheel.sh
 sanitize: ; @scripts/sanitize.sh
 gpu-check: ; @scripts/gpu_check.sh

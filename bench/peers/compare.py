@@ -1,51 +1,36 @@
 """octavo beside other libraries, interleaved, in one run: medians of rounds, errors against float64, fractions of peak.
 
-    python compare.py --octavo build/release/octavo --out bench/results [--shapes prefill|short|scaling|...]
+    python compare.py --octavo build/release/octavo [--out bench/results] [--shapes quick|d128|causal|...]
 
-Every contender lives in its own process and is timed in turn, in a new order each round; the instruction peak is
-measured before and after each shape. Writes NAME.json, NAME.md and NAME.svg under --out.
+Every contender lives in its own process and is timed in turn, in a new order each round; the instruction peaks are
+measured before and after each shape. Under --out, cpu.json gathers the shapes of all runs, a newer one in place of an
+older; cpu.md, cpu_speed.svg and cpu_peak.svg are made of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import pathlib
 import random
 import statistics
 import subprocess
 import sys
+import time
 
-import charts
 from contenders import CONTENDERS, environment
+from problem import SHAPES, key, operations, title
+from report import markdown, write_reports
 
-
-def shape(heads=8, seqlen=4096, head_dim=128, causal=False, batch=1):
-    return {"batch": batch, "heads": heads, "seqlen_q": seqlen, "seqlen_k": seqlen, "head_dim": head_dim,
-            "causal": causal}
-
-
-SHAPES = {
-    "prefill": [shape(seqlen=n, head_dim=d, causal=c) for d in (128, 64) for n in (1024, 4096) for c in (False, True)],
-    "short": [shape(seqlen=n, head_dim=d) for d in (128, 64) for n in (128, 256, 512, 1024)],
-    "single": [shape(heads=1, seqlen=n) for n in (512, 2048, 8192)],
-    "quick": [shape(seqlen=1024)],
-    "long": [shape(seqlen=n, heads=h) for n, h in ((16384, 2), (65536, 1))],
-}
-
-
-def flops(s: dict) -> float:
-    """2 operations for each of the two products and each visible pair."""
-    pairs = s["seqlen_q"] * s["seqlen_k"]
-    if s["causal"]:
-        m, n = s["seqlen_q"], s["seqlen_k"]
-        pairs = m * (n - m) + m * (m + 1) // 2
-    return 4.0 * s["batch"] * s["heads"] * pairs * s["head_dim"]
+SLICE = 0.1  # seconds that a contender is timed for in a round, at least one call
 
 
 class Worker:
+    """A contender's process; it stays for all shapes."""
+
     def __init__(self, name: str, threads: int):
-        self.name = name
+        self.name, self.calls = name, 1
         self.process = subprocess.Popen(
             [sys.executable, str(pathlib.Path(__file__).with_name("worker.py")), name, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -60,98 +45,108 @@ class Worker:
         return json.loads(line) if line else {"refused": f"its process ended with code {self.process.wait()}"}
 
     def close(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
 
 
-def peak(tool: str, threads: int) -> dict:
+def peaks(tool: str, threads: int) -> dict:
     command = [tool, "bench", "peak", "--threads", str(threads), "--json", "-"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {name: measured[field] for name, field in
+            (("vnni", "vnni_gops"), ("bf16", "bf16_gflops"), ("f32", "f32_gflops")) if measured.get(field)}
 
 
-def measure(s: dict, names: list[str], rounds: int, threads: int, tool: str) -> dict:
-    before = peak(tool, threads)
-    workers, result = [], {"shape": s, "contenders": {}}
-    for name in names:
-        worker = Worker(name, threads)
-        answer = worker.ask(prepare=s)
-        if "refused" in answer:
-            result["contenders"][name] = answer
-            worker.close()
-            continue
-        first = worker.ask(run=1)["seconds"]
-        worker.calls = max(1, min(200, int(0.15 / max(first, 1e-6))))
-        result["contenders"][name] = {"error": answer["error"], "seconds": []}
-        workers.append(worker)
-    for _ in range(rounds):
-        random.shuffle(workers)
-        for worker in workers:
-            result["contenders"][worker.name]["seconds"].append(worker.ask(run=worker.calls)["seconds"])
+def machine(tool: str) -> dict:
+    """What must be the same for results to stand beside each other."""
+    run = subprocess.run([tool, "info", "--json", "-"], check=True, capture_output=True, text=True)
+    about = json.loads(run.stdout)["machine"]
+    return {name: about[name] for name in ("processor", "features", "logical_processors")}
+
+
+def explained(answer: dict, not_installed: dict) -> dict:
+    """A missing module with the reason why it could not be installed."""
+    module = (answer.pop("module", None) or "").split(".")[0]
+    if module in not_installed:
+        answer["refused"] = f"could not be installed: {not_installed[module]}"
+    return answer
+
+
+def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: dict) -> dict:
+    before = peak()
+    entries, timed = {}, []
     for worker in workers:
-        worker.close()
-    after = peak(tool, threads)
-    result["peak"] = {key: max(before[key], after[key]) for key in ("vnni_gops", "bf16_gflops", "f32_gflops")
-                      if before.get(key)}
-    for entry in result["contenders"].values():
+        answer = worker.ask(prepare=s)
+        first = worker.ask(run=1) if "refused" not in answer else answer
+        if "refused" in first:
+            entries[worker.name] = explained(first, not_installed)
+            continue
+        # The first call warmed up; what it took says how many fill a slice.
+        worker.calls = max(1, min(200, int(SLICE / max(first["seconds"], 1e-6))))
+        entries[worker.name] = {"error": answer["error"], "seconds": []}
+        timed.append(worker)
+    for _ in range(rounds):
+        random.shuffle(timed)
+        for worker in timed:
+            answer = worker.ask(run=worker.calls)
+            entry = entries[worker.name]
+            if "refused" in answer or "refused" in entry:
+                entries[worker.name] = {"refused": answer.get("refused") or entry["refused"]}
+            else:
+                entry["seconds"].append(answer["seconds"])
+    after = peak()
+    for entry in entries.values():
         if "seconds" in entry:
             entry["median_ms"] = statistics.median(entry["seconds"]) * 1e3
-            entry["gops"] = flops(s) / statistics.median(entry["seconds"]) / 1e9
-    return result
+            entry["gops"] = operations(s) / statistics.median(entry["seconds"]) / 1e9
+    return {"shape": s, "peak": {name: max(before[name], after[name]) for name in before}, "rounds": rounds,
+            "contenders": {name: entries[name] for name in sorted(entries)}}
 
 
-def title(s: dict) -> str:
-    return (f"{s['heads']} heads, {s['seqlen_q']} x {s['seqlen_k']}, D {s['head_dim']}" +
-            (", causal" if s["causal"] else ""))
-
-
-def peak_of(name: str, peaks: dict) -> float | None:
-    """The instruction peak a contender's products are bound by; None where two kinds are mixed."""
-    if name.startswith("octavo int8") or name == "octavo int_flash":
-        return peaks.get("vnni_gops")
-    if "bf16" in name:
-        return peaks.get("bf16_gflops")
-    return peaks.get("f32_gflops") if name.endswith("f32") else None
-
-
-def markdown(results: list[dict]) -> str:
-    lines = []
-    for result in results:
-        entries, peaks = result["contenders"], result["peak"]
-        timed = {name: e for name, e in entries.items() if "gops" in e}
-        peers = {name: e["gops"] for name, e in timed.items() if not name.startswith("octavo")}
-        best = max(peers.values(), default=None)
-        lines += [f"### {title(result['shape'])}", "",
-                  "Peaks: " + ", ".join(f"{key.split('_')[0]} {value:.0f}" for key, value in peaks.items()) + " Gop/s.", "",
-                  "| | ms | Gop/s | of its peak | of the best peer | relative L2 |", "|:--|--:|--:|--:|--:|--:|"]
-        for name, e in sorted(timed.items(), key=lambda item: -item[1]["gops"]):
-            bound = peak_of(name, peaks)
-            lines.append(f"| {name} | {e['median_ms']:.3f} | {e['gops']:.0f} | " +
-                         (f"{e['gops'] / bound:.0%}" if bound else "") + " | " +
-                         (f"{e['gops'] / best:.2f}" if best else "") + f" | {e['error']:.1e} |")
-        lines += [f"\n{name}: did not run ({e['refused']})" for name, e in entries.items() if "refused" in e] + [""]
-    return "\n".join(lines)
+def merged(old: list[dict], new: list[dict]) -> list[dict]:
+    """Shapes in the order of SHAPES' sizes; a newer result takes an older one's place."""
+    by_shape = {key(r["shape"]): r for r in old + new}
+    fields = ("heads", "kv_heads", "head_dim", "causal", "batch", "seqlen_q")
+    return sorted(by_shape.values(), key=lambda r: (r["shape"]["heads"] != 8, *(r["shape"][f] for f in fields)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--octavo", required=True, help="the octavo command, for the instruction peaks")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--name", default="cpu")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["prefill", "short"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
+    parser.add_argument("--shapes", nargs="+", choices=[*SHAPES, "full"], default=["quick"])
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME",
+                        help=", ".join(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--not-installed", type=pathlib.Path, help="JSON: module -> why it could not be installed")
     arguments = parser.parse_args()
 
+    not_installed = json.loads(arguments.not_installed.read_text()) if arguments.not_installed else {}
+    names = [name for name in SHAPES if "full" in arguments.shapes or name in arguments.shapes]
+    shapes = list({key(s): s for name in names for s in SHAPES[name]}.values())
+    workers = [Worker(name, arguments.threads) for name in arguments.contenders]
+    about = {"threads": arguments.threads, "machine": machine(arguments.octavo)}
+    path = arguments.out / "cpu.json"
+    old = json.loads(path.read_text()) if path.exists() else about | {"results": []}
+    if {name: old[name] for name in about} != about:
+        print("earlier results are of another machine or number of threads: they are dropped", file=sys.stderr)
+        old["results"] = []
     results = []
-    for s in [s for group in arguments.shapes for s in SHAPES[group]]:
-        results.append(measure(s, arguments.contenders, arguments.rounds, arguments.threads, arguments.octavo))
-        print(markdown(results[-1:]), flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    base = arguments.out / arguments.name
-    base.with_suffix(".json").write_text(json.dumps({"threads": arguments.threads, "results": results}, indent=1) + "\n")
-    base.with_suffix(".md").write_text(markdown(results) + "\n")
-    base.with_suffix(".svg").write_text(charts.speed_against_length(results))
+    for s in shapes:
+        start = time.monotonic()
+        result = measure(s, workers, arguments.rounds, lambda: peaks(arguments.octavo, arguments.threads), not_installed)
+        result["measured"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        results.append(result)
+        print(markdown([result]), f"({title(s)}: {time.monotonic() - start:.0f} s)\n", sep="\n", flush=True)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        everything = about | {"results": merged(old["results"], results)}
+        path.write_text(json.dumps(everything, indent=1) + "\n")
+    for worker in workers:
+        worker.close()
+    write_reports(everything, arguments.out)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ class Bench(CommandTest):
         self.assertAlmostEqual(self.pairs("--window", "2,1"), sum(min(69, i + 31) - (i + 28) + 1 for i in range(40)),
                                places=3)
 
+    def test_workspace_grows_with_keys(self):
+        of_keys = lambda keys: self.json("bench", "attention", "--heads", 1, "--seqlen-q", 8, "--seqlen-k", keys,
+                                         "--head-dim", 16, "--repeat", 1, "--threads", 1)["workspace_bytes"]
+        # A code of one byte for each channel of a key and of a value, at the least.
+        self.assertLessEqual(2048 * 2 * 16, of_keys(4096) - of_keys(2048))
+
     def test_parameters_are_reported(self):
         result = self.attention("--recipe", "int8,smooth_q=off", "--dtype", "bf16", "--implementation", "scalar")
         self.assertEqual(result["implementation"], "scalar")

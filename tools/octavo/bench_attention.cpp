@@ -80,6 +80,7 @@ void run(Options& options) {
                {"cpu_share", measured.cpu_share},
                {"gops", gops},
                {"with_quantization", options.with_quantization},
+               {"workspace_bytes", value_of(workspace_size(inputs, params, execution))},
                {"implementation", last_implementation()}};
   std::string line =
       format("%s  %s  median %.1f us (min %.1f, max %.1f)  %.1f gops%s", to_string(params.recipe).c_str(),

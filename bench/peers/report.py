@@ -1,0 +1,85 @@
+"""Results of compare.py as Markdown tables of ratios and as charts."""
+
+from __future__ import annotations
+
+import pathlib
+
+import charts
+from problem import title
+
+OURS = "octavo "
+# The front page's chart.
+SHORT_LIST = ["octavo int8", "octavo int_flash", "octavo sage2_8b", "octavo exact bf16", "octavo exact f32", "OpenVINO bf16",
+              "OpenVINO f32", "ONNX Runtime MultiHeadAttention f32", "PyTorch SDPA f32", "PyTorch SDPA bf16",
+              "oneDNN graph int8", "ik_llama.cpp q8_0"]
+
+
+def peak_of(name: str, products: dict, peaks: dict) -> float | None:
+    """Operations a second at which both products of a contender would run at their instruction's peak."""
+    bound = products.get(name)
+    if bound is None or any(instruction not in peaks for instruction in bound):
+        return None
+    return 2 / sum(1 / peaks[instruction] for instruction in bound)
+
+
+def products() -> dict:
+    from contenders import ALL
+
+    return {contender.name: contender.products for contender in ALL if contender.products}
+
+
+def best_peer(result: dict) -> float | None:
+    speeds = [e["gops"] for name, e in result["contenders"].items() if "gops" in e and not name.startswith(OURS)]
+    return max(speeds, default=None)
+
+
+def rows(result: dict, bounds: dict) -> list[str]:
+    best = best_peer(result)
+    timed = {name: e for name, e in result["contenders"].items() if "gops" in e}
+    lines = ["| | ms | Gop/s | of its peak | of the best peer | relative L2 |", "|:--|--:|--:|--:|--:|--:|"]
+    for name, e in sorted(timed.items(), key=lambda item: -item[1]["gops"]):
+        bound = peak_of(name, bounds, result["peak"])
+        lines.append(f"| {name} | {e['median_ms']:.3g} | {e['gops']:.0f} | " + (f"{e['gops'] / bound:.0%}" if bound else "") +
+                     " | " + (f"{e['gops'] / best:.2f}" if best else "") + f" | {e['error']:.1e} |")
+    return lines
+
+
+def peaks_line(result: dict) -> str:
+    return ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()) + " Gop/s"
+
+
+def absent(results: list[dict]) -> list[str]:
+    """Who did not run, with the reason; one line where it is the same for every shape."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for name, e in result["contenders"].items():
+            if "refused" in e:
+                reasons.setdefault((name, e["refused"]), []).append(title(result["shape"]))
+    return [f"- {name}" + ("" if len(where) == len(results) else f" ({'; '.join(where)})") + f": {reason}"
+            for (name, reason), where in sorted(reasons.items())]
+
+
+def markdown(results: list[dict]) -> str:
+    bounds, lines = products(), []
+    for result in results:
+        lines += [f"### {title(result['shape'])}", "", f"Peaks: {peaks_line(result)}; {result['rounds']} rounds, "
+                  f"{result.get('measured', 'now')}.", "", *rows(result, bounds), ""]
+    missing = absent(results)
+    return "\n".join(lines + (["### Did not run", "", *missing, ""] if missing else []))
+
+
+def write_reports(everything: dict, out: pathlib.Path) -> None:
+    results, bounds = everything["results"], products()
+    head = (f"octavo beside other libraries: {everything['machine'].get('processor', 'this processor')}, "
+            f"{everything['threads']} threads. Peak: instructions measured in the same run, both products at their own.\n\n")
+    (out / "cpu.md").write_text(head + markdown(results))
+    speed = lambda name, entry, result: entry["gops"]
+    (out / "cpu_speed.svg").write_text(charts.against_length(results, speed, "Gop/s"))
+    front = [r for r in results if r["shape"]["heads"] == r["shape"]["kv_heads"] == 8 and not r["shape"]["causal"]]
+    (out / "cpu_front.svg").write_text(charts.against_length(front, speed, "Gop/s", only=SHORT_LIST))
+
+    def fraction(name, entry, result):
+        bound = peak_of(name, bounds, result["peak"])
+        return 100 * entry["gops"] / bound if bound else None
+
+    (out / "cpu_peak.svg").write_text(charts.against_length(results, fraction, "% of peak", most=100))

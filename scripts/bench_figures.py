@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""What README.md and docs/performance.md show of bench/results: made of the JSON there, so that no figure is typed.
+
+    bench_figures.py [--write]
+
+Without --write says which pages differ from bench/results, and ends with 1 if any does.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+sys.path.insert(0, str(ROOT / "bench" / "peers"))
+
+import report  # noqa: E402
+from problem import key, shape, title  # noqa: E402
+
+HEADLINE = shape()
+# What the front page shows of octavo; of each other library, its fastest.
+FRONT = ("octavo int8", "octavo int_flash", "octavo int_flash_half", "octavo sage2_8b", "octavo exact bf16",
+         "octavo exact f32")
+
+
+def load(name: str) -> dict | None:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def headline(data: dict) -> dict:
+    return next(r for r in data["results"] if key(r["shape"]) == key(HEADLINE))
+
+
+def library(name: str) -> str:
+    return name.split()[0]
+
+
+def front_rows(result: dict) -> list[str]:
+    """The table's head, then FRONT and the fastest of every other library, fastest first."""
+    fastest: dict[str, str] = {}
+    timed = {name: e for name, e in result["contenders"].items() if "gops" in e}
+    for name in sorted(timed, key=lambda name: -timed[name]["gops"]):
+        if not name.startswith(report.OURS):
+            fastest.setdefault(library(name), name)
+    shown = {name: timed[name] for name in (*FRONT, *fastest.values()) if name in timed}
+    chosen = report.rows({**result, "contenders": timed}, report.products())
+    return [line for i, line in enumerate(chosen) if i < 2 or line.split(" | ")[0].removeprefix("| ") in shown]
+
+
+def about(data: dict, result: dict) -> str:
+    machine = data["machine"]
+    return (f"{title(result['shape'])}, N(0, 1), quantization included, {data['threads']} threads of "
+            f"{machine['processor']} ({machine['features']}), medians of {result['rounds']} interleaved rounds, "
+            f"{result['measured']}. Peaks in the same run: {report.peaks_line(result)}.")
+
+
+def front_block(data: dict) -> str:
+    result = headline(data)
+    return "\n".join([about(data, result), "", *front_rows(result), "",
+                      "![Speed against sequence length](bench/results/cpu_front.svg)"])
+
+
+def peers_block(data: dict) -> str:
+    result = headline(data)
+    missing = report.absent(data["results"])
+    others = [r for r in data["results"] if r is not result]
+    lines = [about(data, result), "", *report.rows(result, report.products()), ""]
+    if others:
+        lines += ["The same for every shape in [bench/results/cpu.md](../bench/results/cpu.md); octavo's `int8` and `exact` "
+                  "beside the best peer of each:", "",
+                  "| shape | int8 Gop/s | of its peak | exact bf16 | exact f32 | best peer | int8 / best peer |",
+                  "|:--|--:|--:|--:|--:|:--|--:|", *map(summary, others), ""]
+    lines += ["![Speed](../bench/results/cpu_speed.svg)", "", "![Fraction of peak](../bench/results/cpu_peak.svg)"]
+    return "\n".join(lines + (["", "Did not run:", "", *missing] if missing else []))
+
+
+def summary(result: dict) -> str:
+    timed = {name: e["gops"] for name, e in result["contenders"].items() if "gops" in e}
+    peers = [name for name in timed if not name.startswith(report.OURS)]
+    best = max(peers, key=timed.get, default=None)
+    ours = timed.get("octavo int8")
+    bound = report.peak_of("octavo int8", report.products(), result["peak"])
+    speed = lambda name: f"{timed[name]:.0f}" if name in timed else ""
+    return (f"| {title(result['shape'])} | {speed('octavo int8')} | " + (f"{ours / bound:.0%}" if ours and bound else "") +
+            f" | {speed('octavo exact bf16')} | {speed('octavo exact f32')} | " +
+            (f"{best}, {timed[best]:.0f}" if best else "") + " | " + (f"{ours / timed[best]:.2f}" if ours and best else "") + " |")
+
+
+def growth_block(data: dict) -> str:
+    lines = ["| bar | recipe | holds | figures |", "|:--|:--|:--|:--|"]
+    lines += [f"| {v['what']} | {v['recipe']} | {'yes' if v['ok'] else 'no'} | {v['says']} |" for v in data["verdicts"]]
+    return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
+
+
+# Page -> mark -> (results, what is made of them).
+BLOCKS = {
+    "README.md": {"front": ("cpu.json", front_block)},
+    "docs/performance.md": {"peers": ("cpu.json", peers_block), "growth": ("sweep.json", growth_block)},
+}
+
+
+def between(mark: str) -> re.Pattern:
+    return re.compile(rf"(<!-- bench_figures.py {mark} -->\n).*?(<!-- end of {mark} -->)", re.DOTALL)
+
+
+def rewritten(page: str, text: str) -> str:
+    for mark, (name, block) in BLOCKS[page].items():
+        if len(between(mark).findall(text)) != 1:
+            raise SystemExit(f"{page}: the marks of {mark} must stand there once")
+        if data := load(name):
+            made = block(data)
+            text = between(mark).sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    stale = []
+    for page in BLOCKS:
+        path = ROOT / page
+        text = path.read_text()
+        if (made := rewritten(page, text)) != text:
+            stale.append(page)
+            if "--write" in sys.argv[1:]:
+                path.write_text(made)
+    if "--write" in sys.argv[1:]:
+        return 0
+    for page in stale:
+        print(f"{page} does not show what bench/results holds: scripts/bench_figures.py --write")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
