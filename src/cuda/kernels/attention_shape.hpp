@@ -46,7 +46,11 @@ struct AttentionShape {
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
   static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
-  static constexpr std::uint32_t kBytes = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
+  static constexpr std::uint32_t kRangesAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
+  // What each warp sees, where there is room: in registers it would push out scores.
+  static constexpr std::uint32_t kRangeBytes = 16;
+  static constexpr bool kRangesInShared = kRangesAt + kWarps * kRangeBytes <= kMostSharedBytes;
+  static constexpr std::uint32_t kBytes = kRangesAt + (kRangesInShared ? kWarps * kRangeBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
 };
 

@@ -21,6 +21,11 @@
 
 namespace octavo::cuda {
 
+// Keys that some and that all of a warp's rows see.
+struct alignas(16) WarpRanges {
+  Keys32 some, all;
+};
+
 // A warp's rows while they walk over the keys.
 template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp {
@@ -30,9 +35,8 @@ struct AttentionWarp {
 
   const AttentionKernelParams& p;
   const AttentionTask& task;
-  std::int32_t first_row;    // of the warp, in the sequence
-  Keys32 seen, seen_by_all;  // by some of its rows, by all of them
-  float log2_range;
+  std::int32_t first_row;  // of the warp, in the sequence
+  WarpRanges kept_ranges;  // unless they are in shared memory
   Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
   Registers<Machine, float, 2> query_factor;
   RowTerms<Machine> terms;
@@ -43,9 +47,11 @@ struct AttentionWarp {
 
   OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
       : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
-    seen = keys_of_rows(p, task, first_row, 16);
-    seen_by_all = keys_of_all_rows(p, task, first_row, 16);
-    log2_range = Shape::kIntegerValues ? Machine::log2(p.p_range) : 0.0f;
+    kept_ranges = {keys_of_rows(p, task, first_row, 16), keys_of_all_rows(p, task, first_row, 16)};
+    if constexpr (Shape::kRangesInShared) {
+      machine.store_shared(ranges_at(machine), kept_ranges);
+      machine.sync_warp();
+    }
     const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
     machine.lanes(
         [&](int lane, float(&factor)[2]) {
@@ -60,7 +66,22 @@ struct AttentionWarp {
     clear<Machine, float, kOutputRegisters<Shape>>(machine, out);
   }
 
-  OCTAVO_DEVICE bool sees_tile(std::int32_t key) const { return seen.begin < key + Shape::kKeys && seen.end > key; }
+  OCTAVO_DEVICE static std::uint32_t ranges_at(Machine& machine) {
+    return Shape::kRangesAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kRangeBytes;
+  }
+  OCTAVO_DEVICE WarpRanges ranges(Machine& machine) const {
+    if constexpr (Shape::kRangesInShared) return machine.template shared<WarpRanges>(ranges_at(machine));
+    return kept_ranges;
+  }
+
+  OCTAVO_DEVICE bool sees_tile(Machine& machine, std::int32_t key) const {
+    const Keys32 seen = ranges(machine).some;
+    return seen.begin < key + Shape::kKeys && seen.end > key;
+  }
+  OCTAVO_DEVICE bool hides_in_tile(Machine& machine, std::int32_t key) const {
+    const Keys32 seen = ranges(machine).all;
+    return seen.begin > key || (seen.end < key + Shape::kKeys && seen.end < task.k_rows);
+  }
 
   OCTAVO_DEVICE void score(Machine& machine, std::uint32_t stage, Scores& scores) {
     if constexpr (wide) {
@@ -76,13 +97,13 @@ struct AttentionWarp {
     clear<Machine, float, 2>(machine, offset);
     if constexpr (modifies) {
       modify_scores<Shape>(machine, p, task, first_row, key, terms, scores);
-    } else if (seen_by_all.begin > key || (seen_by_all.end < key + Shape::kKeys && seen_by_all.end < task.k_rows)) {
+    } else if (hides_in_tile(machine, key)) {
       hide_keys<Shape>(machine, p, task, first_row, key, scores);
     }
     row_maxima(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
       if (modifies && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
-      advance(machine, state, maxima, offset, p.running_maximum, log2_range, step);
+      advance(machine, state, maxima, offset, p.running_maximum, Machine::log2(p.p_range), step);
       weigh_integers<Shape>(machine, scores, step, p.sum_codes, p.k.inverse != nullptr, stage, weights, sums);
     } else {
       advance(machine, state, maxima, offset, true, 0.0f, step);
@@ -110,25 +131,31 @@ struct AttentionWarp {
 
 // Two tiles of each operand: the next one's are on their way while this one is worked on.
 template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, std::int32_t end, std::uint32_t stage) {
+  if (key < end) {
+    load_keys<Shape>(machine, warp.p, warp.task, key, stage);
+    load_values<Shape>(machine, warp.p, warp.task, key, stage);
+  }
+  machine.commit_copies();
+  machine.template wait_copies<1>();
+  machine.sync("the tile has come");
+}
+template <class Shape, class Machine, class Warp>
 OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
+  if (first >= end) return;
+  load_ahead<Shape>(machine, warp, first + Shape::kKeys, end, 1);
+  if constexpr (!Warp::wide) load_query<Shape>(machine, warp.q);
   std::uint32_t stage = 0;
   OCTAVO_ROLLED
   for (std::int32_t key = first; key < end; key += Shape::kKeys, stage ^= 1) {
-    if (key + Shape::kKeys < end) {
-      load_keys<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, stage ^ 1);
-      load_values<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, stage ^ 1);
-    }
-    machine.commit_copies();
-    machine.template wait_copies<1>();
-    machine.sync("the tile has come");
-    if (!Warp::wide && key == first) load_query<Shape>(machine, warp.q);
-    if (warp.sees_tile(key)) {
+    if (warp.sees_tile(machine, key)) {
       typename Warp::Scores scores;
       warp.score(machine, stage, scores);
       warp.weigh(machine, key, stage, scores);
       warp.add_values(machine, stage);
     }
     machine.sync("the tile is done with");
+    load_ahead<Shape>(machine, warp, key + 2 * Shape::kKeys, end, stage);
   }
 }
 
@@ -138,7 +165,7 @@ template <class Shape, class Machine, class Warp>
 OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
   OCTAVO_ROLLED
   for (std::int32_t key = first; key < end; key += Shape::kKeys) {
-    const bool sees = warp.sees_tile(key);
+    const bool sees = warp.sees_tile(machine, key);
     machine.template wait_copies<1>();
     machine.sync("the keys have come");
     typename Warp::Scores scores;

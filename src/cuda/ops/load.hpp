@@ -65,7 +65,7 @@ OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                              std::int32_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_slot + key;
+  const std::int64_t slot = task.first_slot + static_cast<std::uint32_t>(key);
   load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
       machine, Shape::kKeysAt + stage * Shape::kKeyBytes,
       static_cast<const std::uint8_t*>(p.k.codes) + slot * Shape::kRowBytes);
@@ -80,7 +80,7 @@ OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, c
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_values(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                std::int32_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_slot + key;
+  const std::int64_t slot = task.first_slot + static_cast<std::uint32_t>(key);
   load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
       machine, Shape::kValuesAt + stage * Shape::kValueBytes,
       static_cast<const std::uint8_t*>(p.v.codes) + slot * Shape::kDim * packed_bytes(Shape::kValues));

@@ -11,7 +11,8 @@
 
 namespace octavo::cuda {
 
-// Rows and keys of a sequence are counted in 32 bits, places in tensors in 64.
+// Rows and keys of a sequence, and slots of the packed K, are counted in 32 bits (a slot takes 128 bytes and more of a
+// card's memory), places in tensors in 64.
 struct AttentionTask {
   bool present = false;
   std::int32_t head = 0, kv_head = 0;
@@ -20,7 +21,7 @@ struct AttentionTask {
   std::int32_t first_row = 0;     // of the block, in the sequence
   std::int64_t q_begin = 0;       // row of the output where the sequence begins
   std::int64_t packed_row = 0;    // first_row in the packed Q
-  std::int64_t first_slot = 0;    // of the sequence in the packed K
+  std::uint32_t first_slot = 0;   // of the sequence in the packed K
   const float* addend = nullptr;  // of the sequence's keys, with smooth_q's correction for this query block
   bool wide = false;              // Q has two planes
 };
@@ -75,14 +76,14 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
     k_rows = clamped(read_integer(p.kv_lens, task.batch), p.k_rows);
   }
   const std::int64_t first_row = (block - first_q_block) * kPackedRows + tile % tiles * rows;
-  task.present = first_row < q_rows;
+  task.present = first_row >= 0 && first_row < q_rows;  // negative: cu_seqlens that begin or go wrong
   task.q_rows = static_cast<std::int32_t>(q_rows), task.k_rows = static_cast<std::int32_t>(k_rows);
   task.first_row = static_cast<std::int32_t>(first_row);
 
   const std::int64_t q_block = task.batch * p.q.grid.batch_stride + task.head * p.q.grid.head_stride + first_q_block;
   task.packed_row = q_block * kPackedRows + first_row;
-  task.first_slot =
-      (task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + first_k_block) * kPackedRows;
+  task.first_slot = static_cast<std::uint32_t>(
+      (task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + first_k_block) * kPackedRows);
   task.wide = p.q.codes_low != nullptr && q_rows < laws::kWideQueryRows;
   task.addend = p.k.addend + task.first_slot;
   if (p.correction.addend != nullptr && !task.wide) {
