@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compiles src/cuda for every card and reads what ptxas says: a hot kernel that spills registers fails.
 
-usage: check_cuda.py [--cards 80,90a] [--jobs 2] [--keep DIR] [FILE.cu ...]
+usage: check_cuda.py [--cards 80,90a] [--jobs 2] [FILE.cu ...]
+       check_cuda.py --log FILE      the output of a build with CMAKE_CUDA_FLAGS=-Xptxas=-v instead of compiling
 
 Hot kernels are the plain ones of up to 128 channels; others may spill a little (MOST_SPILLED bytes). Prints a table of
 registers and spills, and the seconds that each file took. Needs nvcc.
@@ -21,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CARDS = ["80", "89", "90a", "100", "120"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing.
 MOST_SPILLED = 512
-COLD = re.compile(r"_(256|modified|wide)(_|$|P|E)|_256_")
+COLD = re.compile(r"_(256|modified|wide)(_|$)")
 HOT = re.compile(r"attend_")
 
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
@@ -40,7 +41,7 @@ def kernels_of(log):
     name, spills = None, (0, 0)
     for line in log.splitlines():
         if match := ENTRY.search(line):
-            name, spills = plain_name(match.group(1)), (0, 0)
+            name, spills = f"{plain_name(match.group(1))} {match.group(2)}", (0, 0)
         elif match := SPILL.search(line):
             spills = tuple(map(int, match.groups()))
         elif name and (match := REGISTERS.search(line)):
@@ -50,6 +51,17 @@ def kernels_of(log):
 
 def is_hot(name):
     return bool(HOT.search(name)) and not COLD.search(name)
+
+
+def judge(log):
+    """Prints what ptxas says of each kernel; the sentences of those that spill too much."""
+    failures = []
+    for name, registers, stored, loaded in kernels_of(log):
+        hot = is_hot(name.split()[0])
+        print(f"  {name:46} {registers:4} registers, spills {stored} / {loaded} bytes{', hot' if hot else ''}")
+        if stored > (0 if hot else MOST_SPILLED):
+            failures.append(f"{name} spills {stored} bytes")
+    return failures
 
 
 def compile_for(source, card, folder):
@@ -66,7 +78,15 @@ def main():
     parser.add_argument("sources", nargs="*", type=pathlib.Path)
     parser.add_argument("--cards", default=",".join(CARDS))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--log", type=pathlib.Path)
     arguments = parser.parse_args()
+    if arguments.log:
+        log = arguments.log.read_text()
+        failures = judge(log)
+        if not any(is_hot(name.split()[0]) for name, *_ in kernels_of(log)):
+            failures.append(f"{arguments.log} says nothing of a hot kernel: was everything built already?")
+        print("\n".join(failures))
+        return 1 if failures else 0
     if shutil.which("nvcc") is None:
         print("check_cuda.py: there is no nvcc on the PATH", file=sys.stderr)
         return 2
@@ -86,11 +106,7 @@ def main():
             size += target.stat().st_size
             seconds += took
             print(f"{source.name} sm_{card}: {took:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
-            for name, registers, stored, loaded in kernels_of(done.stdout + done.stderr):
-                hot = is_hot(name)
-                print(f"  {name:40} {registers:4} registers, spills {stored} / {loaded} bytes{', hot' if hot else ''}")
-                if stored > (0 if hot else MOST_SPILLED):
-                    failures.append(f"{name} for sm_{card} spills {stored} bytes")
+            failures += judge(done.stdout + done.stderr)
     print(f"all: {seconds:.0f} s of nvcc, {size / 1e6:.1f} MB")
     print("\n".join(failures))
     return 1 if failures else 0
