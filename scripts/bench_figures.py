@@ -55,7 +55,7 @@ def about(data: dict, result: dict) -> str:
     machine = data["machine"]
     return (f"{title(result['shape'])}, N(0, 1), quantization included, {data['threads']} threads of "
             f"{machine['processor']} ({machine['features']}), medians of {result['rounds']} interleaved rounds, "
-            f"{result['measured']}. Peaks in the same run: {report.peaks_line(result)}.")
+            f"{result['measured']}. Peaks in the same run: {report.peaks_line(result)}.{report.disturbed(result)}")
 
 
 def front_block(data: dict) -> str:
@@ -90,9 +90,12 @@ def summary(result: dict) -> str:
             (f"{best}, {timed[best]:.0f}" if best else "") + " | " + (f"{ours / timed[best]:.2f}" if ours and best else "") + " |")
 
 
+HOLDS = {True: "yes", False: "no", None: "not judged"}
+
+
 def growth_block(data: dict) -> str:
     lines = ["| bar | recipe | holds | figures |", "|:--|:--|:--|:--|"]
-    lines += [f"| {v['what']} | {v['recipe']} | {'yes' if v['ok'] else 'no'} | {v['says']} |" for v in data["verdicts"]]
+    lines += [f"| {v['what']} | {v['recipe']} | {HOLDS[v['ok']]} | {v['says']} |" for v in data["verdicts"]]
     return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
 
 

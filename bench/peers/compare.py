@@ -52,11 +52,13 @@ class Worker:
         self.process.wait()
 
 
-def peaks(tool: str, threads: int) -> dict:
+def peaks(tool: str, threads: int) -> tuple[dict, float]:
+    """Operations a second by instruction, and the least part of the processors that a loop had."""
     command = [tool, "bench", "peak", "--threads", str(threads), "--json", "-"]
     measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {name: measured[field] for name, field in
-            (("vnni", "vnni_gops"), ("bf16", "bf16_gflops"), ("f32", "f32_gflops")) if measured.get(field)}
+    found = {name: measured[field] for name, field in
+             (("vnni", "vnni_gops"), ("bf16", "bf16_gflops"), ("f32", "f32_gflops")) if measured.get(field)}
+    return found, min(measured["cpu_share"][name] for name in found)
 
 
 def machine(tool: str) -> dict:
@@ -75,7 +77,7 @@ def explained(answer: dict, not_installed: dict) -> dict:
 
 
 def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: dict) -> dict:
-    before = peak()
+    before, share_before = peak()
     entries, timed = {}, []
     for worker in workers:
         answer = worker.ask(prepare=s)
@@ -96,13 +98,13 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
                 entries[worker.name] = {"refused": answer.get("refused") or entry["refused"]}
             else:
                 entry["seconds"].append(answer["seconds"])
-    after = peak()
+    after, share_after = peak()
     for entry in entries.values():
         if "seconds" in entry:
             entry["median_ms"] = statistics.median(entry["seconds"]) * 1e3
             entry["gops"] = operations(s) / statistics.median(entry["seconds"]) / 1e9
     return {"shape": s, "peak": {name: max(before[name], after[name]) for name in before}, "rounds": rounds,
-            "contenders": {name: entries[name] for name in sorted(entries)}}
+            "cpu_share": min(share_before, share_after), "contenders": {name: entries[name] for name in sorted(entries)}}
 
 
 def merged(old: list[dict], new: list[dict]) -> list[dict]:

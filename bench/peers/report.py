@@ -39,7 +39,8 @@ def rows(result: dict, bounds: dict) -> list[str]:
     lines = ["| | ms | Gop/s | of its peak | of the best peer | relative L2 |", "|:--|--:|--:|--:|--:|--:|"]
     for name, e in sorted(timed.items(), key=lambda item: -item[1]["gops"]):
         bound = peak_of(name, bounds, result["peak"])
-        lines.append(f"| {name} | {e['median_ms']:.3g} | {e['gops']:.0f} | " + (f"{e['gops'] / bound:.0%}" if bound else "") +
+        ms = f"{e['median_ms']:.0f}" if e["median_ms"] >= 100 else f"{e['median_ms']:.3g}"
+        lines.append(f"| {name} | {ms} | {e['gops']:.0f} | " + (f"{e['gops'] / bound:.0%}" if bound else "") +
                      " | " + (f"{e['gops'] / best:.2f}" if best else "") + f" | {e['error']:.1e} |")
     return lines
 
@@ -48,22 +49,41 @@ def peaks_line(result: dict) -> str:
     return ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()) + " Gop/s"
 
 
+def disturbed(result: dict) -> str:
+    """A warning where other processes ran at the same time."""
+    taken = 1 - result["cpu_share"]
+    return "" if taken < 0.05 else (f" **Taken on a busy machine: other processes had up to {taken:.0%} of the processors. "
+                                    "Times are too long, fractions of peak mean nothing, ratios little.**")
+
+
 def absent(results: list[dict]) -> list[str]:
-    """Who did not run, with the reason; one line where it is the same for every shape."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Who did not run, with the reason and the shapes that it holds for."""
+    reasons: dict[tuple[str, str], list[dict]] = {}
     for result in results:
         for name, e in result["contenders"].items():
             if "refused" in e:
-                reasons.setdefault((name, e["refused"]), []).append(title(result["shape"]))
-    return [f"- {name}" + ("" if len(where) == len(results) else f" ({'; '.join(where)})") + f": {reason}"
-            for (name, reason), where in sorted(reasons.items())]
+                reasons.setdefault((name, e["refused"]), []).append(result["shape"])
+    shapes = [result["shape"] for result in results]
+    return [f"- {name}{where(refused, shapes)}: {reason}" for (name, reason), refused in sorted(reasons.items())]
+
+
+def where(refused: list[dict], shapes: list[dict]) -> str:
+    """Nothing for all shapes, a word for all causal or all other ones, else their titles."""
+    causal = [s for s in shapes if s["causal"]]
+    if len(refused) == len(shapes):
+        return ""
+    if refused == causal:
+        return " (causal)"
+    if refused == [s for s in shapes if not s["causal"]]:
+        return " (not causal)"
+    return f" ({'; '.join(map(title, refused))})"
 
 
 def markdown(results: list[dict]) -> str:
     bounds, lines = products(), []
     for result in results:
         lines += [f"### {title(result['shape'])}", "", f"Peaks: {peaks_line(result)}; {result['rounds']} rounds, "
-                  f"{result.get('measured', 'now')}.", "", *rows(result, bounds), ""]
+                  f"{result.get('measured', 'now')}.{disturbed(result)}", "", *rows(result, bounds), ""]
     missing = absent(results)
     return "\n".join(lines + (["### Did not run", "", *missing, ""] if missing else []))
 

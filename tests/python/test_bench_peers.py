@@ -24,7 +24,7 @@ PEAKS = {"vnni": 2000.0, "bf16": 1000.0, "f32": 500.0}
 
 def result(s, speeds, refused=()):
     contenders = {name: {"error": 1e-3, "seconds": [1.0], "median_ms": 1e3, "gops": gops} for name, gops in speeds.items()}
-    return {"shape": s, "peak": PEAKS, "rounds": 5, "measured": "then",
+    return {"shape": s, "peak": PEAKS, "rounds": 5, "measured": "then", "cpu_share": 1.0,
             "contenders": contenders | {name: {"refused": reason} for name, reason in refused}}
 
 
@@ -73,12 +73,20 @@ def test_tables_are_ordered_by_speed_and_hold_ratios_to_the_best_peer():
 
 
 def test_who_did_not_run_is_listed_with_the_reason_and_where():
-    a, b = problem.shape(), problem.shape(causal=True)
-    listed = report.absent([result(a, {}, [("X", "no wheel"), ("Y", "always causal")]), result(b, {}, [("X", "no wheel")])])
-    assert listed == ["- X: no wheel", f"- Y ({problem.title(a)}): always causal"]
+    a, b, c = problem.shape(), problem.shape(causal=True), problem.shape(seqlen=128)
+    x, y, z, w = ("X", "no wheel"), ("Y", "always causal"), ("Z", "no mask"), ("W", "too short")
+    listed = report.absent([result(a, {}, [x, y]), result(b, {}, [x, z]), result(c, {}, [x, y, w])])
+    assert listed == [f"- W ({problem.title(c)}): too short", "- X: no wheel", "- Y (not causal): always causal",
+                      "- Z (causal): no mask"]
     text = report.markdown([result(a, {"octavo int8": 10}, [("X", "no wheel")])])
     assert "### Did not run" in text and "- X: no wheel" in text
     assert "Did not run" not in report.markdown([result(a, {"octavo int8": 10})])
+
+
+def test_figures_of_a_busy_machine_are_called_so():
+    quiet = result(problem.shape(), {"octavo int8": 10})
+    assert "busy" not in report.markdown([quiet])
+    assert "up to 40% of the processors" in report.markdown([quiet | {"cpu_share": 0.6}])
 
 
 def test_charts_have_a_panel_for_each_series_of_lengths():

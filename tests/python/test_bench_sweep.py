@@ -13,7 +13,7 @@ import sweep  # noqa: E402
 def measured(seqlen, ps, workspace, causal=False):
     return sweep.BASE | {"seqlen": seqlen, "causal": causal, "axis": "length, causal" if causal else "length",
                          "recipe": "int8", "ps_per_score": ps, "workspace": workspace, "resident_beyond": 0, "ms": 1.0,
-                         "gops": 1.0}
+                         "gops": 1.0, "cpu_share": 0.98}
 
 
 def test_points_stay_below_the_longest_length():
@@ -41,6 +41,16 @@ def test_growth_bar(last_ps, last_bytes, time_holds, memory_holds):
                (512, 1024, 65536)]
     time, memory = sweep.verdicts(results)
     assert (time["ok"], memory["ok"]) == (time_holds, memory_holds)
+
+
+def test_times_of_a_busy_machine_are_not_judged():
+    results = [measured(n, ps, n) for n, ps in ((1024, 10), (4096, 30))]
+    assert [v["ok"] for v in sweep.verdicts(results)] == [False, True]
+    results[0]["cpu_share"] = 0.5
+    time, memory = sweep.verdicts(results)
+    assert (time["ok"], memory["ok"]) == (None, True)
+    assert "up to 50% of the processors" in time["says"]
+    assert "| not judged |" in sweep.markdown({"machine": {}, "results": results, "verdicts": [time, memory]})
 
 
 def test_scratch_memory_of_all_scores_misses_the_bar():

@@ -51,12 +51,12 @@ class OneDnn {
     // Scores stay in f32 between bf16 products.
     const Type inner = Type::f32;
     graph::logical_tensor s = made(of_s, inner);
-    graph::op product = add(whole, Kind::MatMul, {q, k}, {s});
+    graph::op product = operation(Kind::MatMul, {q, k}, {s});
     product.set_attr<bool>(graph::op::attr::transpose_b, true);
     whole.add_op(product);
     const float scale = 1 / std::sqrt(static_cast<float>(problem.dim));
     const graph::logical_tensor scaled = made(of_s, inner);
-    whole.add_op(add(whole, Kind::Multiply, {s, input({1}, inner, std::vector<float>{scale})}, {scaled}));
+    whole.add_op(operation(Kind::Multiply, {s, input({1}, inner, std::vector<float>{scale})}, {scaled}));
     s = scaled;
     if (problem.causal) {
       std::vector<float> mask(static_cast<std::size_t>(problem.rows * problem.keys));
@@ -64,21 +64,21 @@ class OneDnn {
         for (std::int64_t j = i + problem.keys - problem.rows + 1; j < problem.keys; ++j)
           mask[static_cast<std::size_t>(i * problem.keys + j)] = -INFINITY;
       const graph::logical_tensor masked = made(of_s, inner);
-      whole.add_op(add(whole, Kind::Add, {s, input(of_mask, inner, mask)}, {masked}));
+      whole.add_op(operation(Kind::Add, {s, input(of_mask, inner, mask)}, {masked}));
       s = masked;
     }
     graph::logical_tensor p = made(of_s, type);
-    graph::op softmax = add(whole, Kind::SoftMax, {s}, {p});
+    graph::op softmax = operation(Kind::SoftMax, {s}, {p});
     softmax.set_attr<std::int64_t>(graph::op::attr::axis, -1);
     whole.add_op(softmax);
     if (int8) {
       const graph::logical_tensor codes = made(of_s, Type::u8);
-      whole.add_op(scaled_op(whole, Kind::Quantize, p, codes, p_scale_, 0));
+      whole.add_op(scaled_op(Kind::Quantize, p, codes, p_scale_, 0));
       p = dequantized(whole, codes, of_s, p_scale_, 0);
     }
     const graph::logical_tensor v = operand(problem.v, of_k, Type::s8);
     out_ = made(of_q, type);
-    whole.add_op(add(whole, Kind::MatMul, {p, v}, {out_}));
+    whole.add_op(operation(Kind::MatMul, {p, v}, {out_}));
     if (int8) out_ = quantized_output(whole, out_);
     whole.finalize();
 
@@ -143,13 +143,14 @@ class OneDnn {
     return input(dims, type, halves.data(), halves.size() * 2);
   }
 
-  graph::op add(graph::graph&, Kind kind, const std::vector<graph::logical_tensor>& from,
-                const std::vector<graph::logical_tensor>& to) {
-    return graph::op(next_++, kind, from, to, "op" + std::to_string(next_));
+  graph::op operation(Kind kind, const std::vector<graph::logical_tensor>& from,
+                      const std::vector<graph::logical_tensor>& to) {
+    const std::size_t id = next_++;
+    return graph::op(id, kind, from, to, "op" + std::to_string(id));
   }
-  graph::op scaled_op(graph::graph& whole, Kind kind, const graph::logical_tensor& from,
-                      const graph::logical_tensor& to, float scale, std::int64_t zero) {
-    graph::op op = add(whole, kind, {from}, {to});
+  graph::op scaled_op(Kind kind, const graph::logical_tensor& from, const graph::logical_tensor& to, float scale,
+                      std::int64_t zero) {
+    graph::op op = operation(kind, {from}, {to});
     op.set_attr<std::string>(graph::op::attr::qtype, "per_tensor");
     op.set_attr<std::vector<float>>(graph::op::attr::scales, {scale});
     op.set_attr<std::vector<std::int64_t>>(graph::op::attr::zps, {zero});
@@ -158,23 +159,23 @@ class OneDnn {
   graph::logical_tensor dequantized(graph::graph& whole, const graph::logical_tensor& codes, const Dims& dims,
                                     float scale, std::int64_t zero) {
     const graph::logical_tensor x = made(dims, Type::f32);
-    whole.add_op(scaled_op(whole, Kind::Dequantize, codes, x, scale, zero));
+    whole.add_op(scaled_op(Kind::Dequantize, codes, x, scale, zero));
     return x;
   }
 
   // What its 8-bit pattern ends with: heads beside each other, then codes.
   graph::logical_tensor quantized_output(graph::graph& whole, const graph::logical_tensor& o) {
     const graph::logical_tensor turned = made({problem_.batch, problem_.rows, problem_.heads, problem_.dim}, Type::f32);
-    graph::op transpose = add(whole, Kind::StaticTranspose, {o}, {turned});
+    graph::op transpose = operation(Kind::StaticTranspose, {o}, {turned});
     transpose.set_attr<std::vector<std::int64_t>>(graph::op::attr::order, {0, 2, 1, 3});
     whole.add_op(transpose);
     const Dims flat{problem_.batch, problem_.rows, problem_.heads * problem_.dim};
     const graph::logical_tensor joined = made(flat, Type::f32), codes = made(flat, Type::s8);
-    graph::op reshape = add(whole, Kind::StaticReshape, {turned}, {joined});
+    graph::op reshape = operation(Kind::StaticReshape, {turned}, {joined});
     reshape.set_attr<std::vector<std::int64_t>>(graph::op::attr::shape, flat);
     reshape.set_attr<bool>(graph::op::attr::special_zero, false);
     whole.add_op(reshape);
-    whole.add_op(scaled_op(whole, Kind::Quantize, joined, codes, out_scale_, 0));
+    whole.add_op(scaled_op(Kind::Quantize, joined, codes, out_scale_, 0));
     return codes;
   }
 
