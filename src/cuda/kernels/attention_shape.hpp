@@ -48,7 +48,7 @@ struct AttentionShape {
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kRangesAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
   // What each warp sees, where there is room: in registers it would push out scores.
-  static constexpr std::uint32_t kRangeBytes = 16;
+  static constexpr std::uint32_t kRangeBytes = 32;
   static constexpr bool kRangesInShared = kRangesAt + kWarps * kRangeBytes <= kMostSharedBytes;
   static constexpr std::uint32_t kBytes = kRangesAt + (kRangesInShared ? kWarps * kRangeBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);

@@ -21,9 +21,10 @@
 
 namespace octavo::cuda {
 
-// Keys that some and that all of a warp's rows see.
+// Keys that some and that all of a warp's rows see, and what says so row by row.
 struct alignas(16) WarpRanges {
   Keys32 some, all;
+  std::int32_t q_rows, k_rows, first_row, unused;
 };
 
 // A warp's rows while they walk over the keys.
@@ -47,7 +48,12 @@ struct AttentionWarp {
 
   OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
       : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
-    kept_ranges = {keys_of_rows(p, task, first_row, 16), keys_of_all_rows(p, task, first_row, 16)};
+    kept_ranges = {keys_of_rows(p, task, first_row, 16),
+                   keys_of_all_rows(p, task, first_row, 16),
+                   task.q_rows,
+                   task.k_rows,
+                   first_row,
+                   0};
     if constexpr (Shape::kRangesInShared) {
       machine.store_shared(ranges_at(machine), kept_ranges);
       machine.sync_warp();
@@ -78,9 +84,12 @@ struct AttentionWarp {
     const Keys32 seen = ranges(machine).some;
     return seen.begin < key + Shape::kKeys && seen.end > key;
   }
-  OCTAVO_DEVICE bool hides_in_tile(Machine& machine, std::int32_t key) const {
-    const Keys32 seen = ranges(machine).all;
-    return seen.begin > key || (seen.end < key + Shape::kKeys && seen.end < task.k_rows);
+  OCTAVO_DEVICE void hide(Machine& machine, std::int32_t key, Scores& scores) {
+    const WarpRanges seen = ranges(machine);
+    if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || seen.all.end >= seen.k_rows)) return;
+    AttentionTask lengths;
+    lengths.q_rows = seen.q_rows, lengths.k_rows = seen.k_rows;
+    hide_keys<Shape>(machine, p, lengths, seen.first_row, key, scores);
   }
 
   OCTAVO_DEVICE void score(Machine& machine, std::uint32_t stage, Scores& scores) {
@@ -97,8 +106,8 @@ struct AttentionWarp {
     clear<Machine, float, 2>(machine, offset);
     if constexpr (modifies) {
       modify_scores<Shape>(machine, p, task, first_row, key, terms, scores);
-    } else if (hides_in_tile(machine, key)) {
-      hide_keys<Shape>(machine, p, task, first_row, key, scores);
+    } else {
+      hide(machine, key, scores);
     }
     row_maxima(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
@@ -129,9 +138,16 @@ struct AttentionWarp {
   }
 };
 
+// Tiles take turns in the stages.
+template <class Shape>
+OCTAVO_INLINE constexpr std::uint32_t stage_of_tile(std::int32_t key) {
+  return static_cast<std::uint32_t>(key / Shape::kKeys) % Shape::kStages;
+}
+
 // Two tiles of each operand: the next one's are on their way while this one is worked on.
 template <class Shape, class Machine, class Warp>
-OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, std::int32_t end, std::uint32_t stage) {
+OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, std::int32_t end) {
+  const std::uint32_t stage = stage_of_tile<Shape>(key);
   if (key < end) {
     load_keys<Shape>(machine, warp.p, warp.task, key, stage);
     load_values<Shape>(machine, warp.p, warp.task, key, stage);
@@ -143,11 +159,11 @@ OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, st
 template <class Shape, class Machine, class Warp>
 OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
   if (first >= end) return;
-  load_ahead<Shape>(machine, warp, first + Shape::kKeys, end, 1);
+  load_ahead<Shape>(machine, warp, first + Shape::kKeys, end);
   if constexpr (!Warp::wide) load_query<Shape>(machine, warp.q);
-  std::uint32_t stage = 0;
   OCTAVO_ROLLED
-  for (std::int32_t key = first; key < end; key += Shape::kKeys, stage ^= 1) {
+  for (std::int32_t key = first; key < end; key += Shape::kKeys) {
+    const std::uint32_t stage = stage_of_tile<Shape>(key);
     if (warp.sees_tile(machine, key)) {
       typename Warp::Scores scores;
       warp.score(machine, stage, scores);
@@ -155,7 +171,7 @@ OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t fi
       warp.add_values(machine, stage);
     }
     machine.sync("the tile is done with");
-    load_ahead<Shape>(machine, warp, key + 2 * Shape::kKeys, end, stage);
+    load_ahead<Shape>(machine, warp, key + 2 * Shape::kKeys, end);
   }
 }
 
@@ -192,9 +208,9 @@ OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
   if (first < seen.end) {
     load_queries<Shape, variant == AttentionVariant::wide>(machine, p, task);
-    load_keys<Shape>(machine, p, task, first, 0);
+    load_keys<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
     if constexpr (Shape::kStages == 1) machine.commit_copies();
-    load_values<Shape>(machine, p, task, first, 0);
+    load_values<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
     machine.commit_copies();
   }
   AttentionWarp<Machine, Shape, variant> warp(machine, p, task);

@@ -73,7 +73,7 @@ OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, c
   if constexpr (Shape::kIntegerScores) {
     load_vector<Shape::kKeys>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
   }
-  load_vector<Shape::kKeys>(machine, Shape::kAddendAt + vector, task.addend + key, 1);
+  load_vector<Shape::kKeys>(machine, Shape::kAddendAt + vector, addends_of(p, task.wide) + task.addend_at + key, 1);
 }
 
 // V of the same tile, with what its weights and its product need.

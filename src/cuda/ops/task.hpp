@@ -18,12 +18,12 @@ struct AttentionTask {
   std::int32_t head = 0, kv_head = 0;
   std::int64_t batch = 0;
   std::int32_t q_rows = 0, k_rows = 0;
-  std::int32_t first_row = 0;     // of the block, in the sequence
-  std::int64_t q_begin = 0;       // row of the output where the sequence begins
-  std::int64_t packed_row = 0;    // first_row in the packed Q
-  std::uint32_t first_slot = 0;   // of the sequence in the packed K
-  const float* addend = nullptr;  // of the sequence's keys, with smooth_q's correction for this query block
-  bool wide = false;              // Q has two planes
+  std::int32_t first_row = 0;    // of the block, in the sequence
+  std::int64_t q_begin = 0;      // row of the output where the sequence begins
+  std::int64_t packed_row = 0;   // first_row in the packed Q
+  std::uint32_t first_slot = 0;  // of the sequence in the packed K
+  std::uint32_t addend_at = 0;   // of the sequence's keys in what addends_of() gives
+  bool wide = false;             // Q has two planes
 };
 
 struct Keys32 {
@@ -85,13 +85,18 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   task.first_slot = static_cast<std::uint32_t>(
       (task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + first_k_block) * kPackedRows);
   task.wide = p.q.codes_low != nullptr && q_rows < laws::kWideQueryRows;
-  task.addend = p.k.addend + task.first_slot;
+  task.addend_at = task.first_slot;
   if (p.correction.addend != nullptr && !task.wide) {
     const std::int64_t row =
         (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
-    task.addend = p.correction.addend + row * p.correction.keys;
+    task.addend_at = static_cast<std::uint32_t>(row * p.correction.keys);
   }
   return task;
+}
+
+// The keys' own addends, or those with smooth_q's correction, which a chunk's memory keeps below 2^32.
+OCTAVO_INLINE const float* addends_of(const AttentionKernelParams& p, bool wide) {
+  return p.correction.addend != nullptr && !wide ? p.correction.addend : p.k.addend;
 }
 
 OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {

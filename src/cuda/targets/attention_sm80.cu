@@ -6,9 +6,10 @@
 namespace octavo::cuda {
 namespace {
 
+// One block to a multiprocessor is enough: left to itself, the compiler spills some kernels to make it two.
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant)                   \
   using shape_of_##name = AttentionShape<dim, PackedFormat::scores, PackedFormat::values>; \
-  __global__ void __launch_bounds__(attention_launch<shape_of_##name>().threads)           \
+  __global__ void __launch_bounds__(attention_launch<shape_of_##name>().threads, 1)        \
       name(const __grid_constant__ AttentionKernelParams p) {                              \
     Ptx machine;                                                                           \
     attend<Ptx, shape_of_##name, AttentionVariant::variant>(machine, p);                   \
