@@ -149,8 +149,10 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.q_ld = plan.k_width / qk_depth;
   plan.v_columns = round_up(problem.value_dim, policy.lanes);
 
+  plan.k_strip = round_up(plan.k_steps, policy.lanes) * kStrip;
+
   Layout64 block;
-  plan.block.keys = block.take(round_up(plan.k_steps, policy.lanes) * plan.key_block * 4);
+  plan.block.keys = block.take(plan.k_strip * (plan.key_block / kStrip) * 4);
   plan.block.values = block.take(plan.key_block / plan.v_depth * plan.v_columns * 4);
   plan.block.key_factor = block.take(plan.key_block * 4);
   plan.block.key_addend = block.take(plan.key_block * 4);

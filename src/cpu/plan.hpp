@@ -27,8 +27,8 @@ struct PolicyTraits {
 
 // Byte offsets of the parts of one packed key block.
 struct BlockLayout {
-  std::size_t keys = 0;          // [k_steps][key_block] words
-  std::size_t values = 0;        // [key_block / v_depth][v_columns] words
+  std::size_t keys = 0;          // strips [k_steps][kStrip] of words
+  std::size_t values = 0;        // strips [key_block / v_depth][kStrip] of words
   std::size_t key_factor = 0;    // f32 [key_block]: scale of K * logit_scale
   std::size_t key_addend = 0;    // f32 [key_block]: b of the fold; -infinity: no such key; NaN: poisoned
   std::size_t inverse = 0;       // f32 [key_block]: 1 / s~ of the fold
@@ -144,6 +144,7 @@ struct Plan {
 
   std::int64_t key_block = 128;
   std::int64_t k_steps = 0;        // words of a Q or K row
+  std::int64_t k_strip = 0;        // words of a strip of packed keys
   std::int64_t q_ld = 0;           // words between Q rows in scratch
   std::int64_t v_depth = 4;        // keys in one word of V
   std::int64_t weight_planes = 1;  // 2: high and low bytes of 16-bit codes

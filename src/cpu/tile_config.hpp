@@ -13,6 +13,10 @@ inline constexpr int kGroupRows = 16;
 // Keys are taken in whole steps of this many: the widest register tile of scores, and one vector of 8-bit weights.
 inline constexpr std::int64_t kKeyStep = 64;
 
+// Words of a packed operand that lie side by side: the widest register tile. Whole rows of a block would put a tile's
+// words a power of two apart, and they would share half of a first-level cache's sets.
+inline constexpr std::int64_t kStrip = 64;
+
 // Query blocks of 128 rows that one task may hold: smooth_q's correction reads the caller's K once for all of them.
 inline constexpr std::int64_t kMaxQueryBlocks = 4;
 

@@ -1,6 +1,6 @@
 // K on its way into a packed key block: rotated, centred, ranged, rounded, transposed into words; what its keys' scales
 // and absence come to in the score stage's vectors.
-//   K rows -> words [k_steps][key_block], key_factor and key_addend f32 [key_block]
+//   K rows -> strips of words [k_steps][kStrip], key_factor and key_addend f32 [key_block]
 #pragma once
 
 #include "cpu/kernels/prepare.hpp"
@@ -99,7 +99,8 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         for (std::int64_t w = 0; w < S::kLanes * ld; w += S::kLanes)
           S::store(words + w, S::xor_s32(S::load(words + w), S::set1(static_cast<std::int32_t>(0x80808080u))));
       for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)
-        S::transpose(words + w, ld, packed + w * plan.key_block + (r0 - first), plan.key_block);
+        S::transpose(words + w, ld, packed + (r0 - first) / kStrip * plan.k_strip + w * kStrip + (r0 - first) % kStrip,
+                     kStrip);
     }
   }
 }

@@ -1,7 +1,8 @@
 // V on its way into a packed key block: its scales, where they belong to the block, and its words.
-//   V rows -> words [key_block / v_depth][v_columns], consecutive keys of one column side by side
+//   V rows -> strips of words [key_block / v_depth][kStrip], v_depth consecutive keys of a column in one word
 #pragma once
 
+#include "cpu/kernels/stages.hpp"
 #include "cpu/kernels/statistics.hpp"
 
 namespace octavo::cpu {
@@ -124,6 +125,12 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
   }
 }
 
+// Where the word of a block's column `column` lies in step `step`.
+OCTAVO_INLINE std::int64_t value_word(const Plan& plan, std::int64_t step, std::int64_t column) {
+  const std::int64_t strip = column / kStrip * kStrip;
+  return strip * (plan.key_block / plan.v_depth) + step * strip_width(plan.v_columns, strip) + column % kStrip;
+}
+
 // Four rows' codes of one vector of columns as words, byte r from row r.
 template <class S>
 OCTAVO_INLINE typename S::s32 join_codes(const typename S::s32 (&c)[4]) {
@@ -156,7 +163,6 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
       v_scale[first + r] = ranges[r].finite ? scale.scale : __builtin_nanf("");
     }
     for (std::int64_t r = 0; r < S::kLanes; r += 4) {
-      std::int32_t* to = words + (first + r) / 4 * plan.v_columns;
       for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
         typename S::s32 c[4];
         for (int i = 0; i < 4; ++i) {
@@ -168,7 +174,7 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
           const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
           S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
         }
-        S::store(to + d, join_codes<S>(c));
+        S::store(words + value_word(plan, (first + r) / 4, d), join_codes<S>(c));
       }
     }
   }
@@ -176,7 +182,8 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
 
 // One word of each column from numbers [v_depth][width].
 template <class S>
-OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std::int32_t* v_start, std::int32_t* to) {
+OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std::int32_t* v_start, std::int64_t step,
+                                     std::int32_t* words) {
   const std::int64_t width = plan.v_width;
   for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
     typename S::s32 word = S::bits(S::load(numbers + d));
@@ -193,7 +200,7 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
       word = S::or_s32(S::template shift_right<16>(word), S::and_s32(S::bits(S::load(numbers + width + d)),
                                                                      S::set1(static_cast<std::int32_t>(0xffff0000u))));
     }
-    S::store(to + d, word);
+    S::store(words + value_word(plan, step, d), word);
   }
 }
 
@@ -235,8 +242,7 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                    part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values));
   for (std::int64_t r0 = 0; r0 < plan.key_block && !coded; r0 += plan.v_depth) {
     number_values<S>(values, r0, inverse, numbers, part<float>(block, plan.block.v_scale), flags);
-    write_value_words<S>(plan, numbers, v_start,
-                         part<std::int32_t>(block, plan.block.values) + r0 / plan.v_depth * plan.v_columns);
+    write_value_words<S>(plan, numbers, v_start, r0 / plan.v_depth, part<std::int32_t>(block, plan.block.values));
   }
   for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] *= S::kWeightBias;
 }

@@ -236,13 +236,14 @@ OCTAVO_INLINE ScoreStage score_of_group(const TaskState& state, std::byte* block
           .start_low = queries.start_low + row,
           .row_factor = queries.factor + row,
           .k = part<std::int32_t>(block, plan.block.keys),
-          .k_ld = plan.key_block,
+          .k_strip = plan.k_strip,
           .steps = plan.k_steps,
           .key_factor = part<float>(block, plan.block.key_factor),
           .key_addend = state.corrected
                             ? part<float>(state.thread, plan.thread.correction) + slot * plan.longest_keys + first_key
                             : part<float>(block, plan.block.key_addend),
           .scores = scores,
+          .ld = plan.key_block,
           .row_max = row_max,
           .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_keys,
           .rows = group.rows,
@@ -379,6 +380,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
                     .weights_low = weights_low + g * kGroupRows * weights_ld,
                     .p_ld = weights_ld,
                     .v = part<std::int32_t>(block, plan.block.values),
+                    .v_steps = key_block / plan.v_depth,
                     .start = part<std::int32_t>(block, plan.block.v_start),
                     .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
                     .sum_steps = plan.sum_keys / plan.v_depth,

@@ -20,7 +20,8 @@ struct OnePlane {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
-    dot_tile<S, Kind, kRows, kColumns>(s.q + row * s.q_ld, s.q_ld, s.k + key, s.k_ld, s.steps, c, between);
+    const std::int32_t* keys = s.k + key / kStrip * s.k_strip + key % kStrip;
+    dot_tile<S, Kind, kRows, kColumns>(s.q + row * s.q_ld, s.q_ld, keys, kStrip, s.steps, c, between);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
   }
@@ -62,7 +63,7 @@ OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
         const auto row_factor = S::set1(s.row_factor[row + i]);
-        float* scores = s.scores + (row + i) * s.k_ld + key;
+        float* scores = s.scores + (row + i) * s.ld + key;
         float* maximum = maxima + (row + i) * kLanes;
         auto best = S::load(maximum);
 #pragma GCC unroll 8

@@ -8,10 +8,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/inline.hpp"
 #include "cpu/tile_config.hpp"
 #include "octavo/recipe.hpp"
 
 namespace octavo::cpu {
+
+// Columns of the strip that starts at column `strip` of a packed V's `columns`.
+OCTAVO_INLINE std::int64_t strip_width(std::int64_t columns, std::int64_t strip) {
+  return columns - strip < kStrip ? columns - strip : kStrip;
+}
 
 struct ScoreStage {
   const std::int32_t* q;      // [rows][steps] words; two-plane scores: the high plane
@@ -20,12 +26,13 @@ struct ScoreStage {
   const std::int32_t* start;  // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
   const std::int32_t* start_low;
   const float* row_factor;  // [rows]; NaN poisons the row
-  const std::int32_t* k;    // [steps][key_block] words
-  std::ptrdiff_t k_ld;
+  const std::int32_t* k;    // strips of kStrip keys: [key_block / kStrip][steps][kStrip] words
+  std::ptrdiff_t k_strip;   // words from strip to strip
   std::int64_t steps;
   const float* key_factor;  // [keys]
   const float* key_addend;  // [keys]; -infinity hides a key, NaN poisons whoever sees it
-  float* scores;            // [kGroupRows][key_block]
+  float* scores;            // [kGroupRows][ld]
+  std::ptrdiff_t ld;        // key block
   float* row_max;           // [kGroupRows] out
   bool minus_128;           // among the key codes
   int rows;                 // used ones, 1..kGroupRows
@@ -50,8 +57,10 @@ struct ValueStage {
   const std::int32_t* weights;      // [kGroupRows][p_ld] words
   const std::int32_t* weights_low;  // two-plane weights only
   std::ptrdiff_t p_ld;
-  const std::int32_t* v;      // [steps][columns] words
+  const std::int32_t* v;  // strips of kStrip columns, the last one narrower: [v_steps][width of the strip] words each
+  std::int64_t v_steps;   // of the whole block
   const std::int32_t* start;  // [columns]: where integer accumulators start
+  std::int64_t first_step = 0;
   std::int64_t steps;
   std::int64_t sum_steps;     // f16 accumulators: steps of V after which the sum is rounded
   bool minus_128;             // among the value codes

@@ -18,7 +18,9 @@ struct OneSum {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
-    dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, s.v + column, s.columns, s.steps, c, NoWork{});
+    const std::int64_t strip = column / kStrip * kStrip, width = strip_width(s.columns, strip);
+    const std::int32_t* v = s.v + strip * s.v_steps + s.first_step * width + column % kStrip;
+    dot_tile<S, Kind, kRows, kColumns>(s.weights + row * s.p_ld, s.p_ld, v, width, s.steps, c, NoWork{});
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
   }
@@ -51,7 +53,7 @@ struct HalfSum {
     ValueStage some = s;
     for (std::int64_t step = 0; step < s.steps; step += s.sum_steps) {
       some.weights = s.weights + step;
-      some.v = s.v + step * s.columns;
+      some.first_step = step;
       some.steps = s.steps - step < s.sum_steps ? s.steps - step : s.sum_steps;
       typename S::f32 dot[kRows][kColumns];
       OneSum<S, Kind>::products(some, row, column, dot);
