@@ -269,13 +269,13 @@ void bind_calls(nb::module_& m) {
   nb::class_<Call> calls(m, "Call");
   calls.def_prop_ro("stream", [](const Call& c) { return reinterpret_cast<std::uintptr_t>(c.execution.stream); });
   calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, const TensorView*, const TensorView*,
-                    const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*,
-                    Layout, const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view,
-                    std::uintptr_t, const TensorView*>(),
-           "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
-           "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
-           "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a,
-           "workspace"_a.none());
+                     const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*,
+                     Layout, const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view,
+                     std::uintptr_t, const TensorView*>(),
+            "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
+            "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
+            "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a,
+            "workspace"_a.none());
   m.def(
       "attention", [](const Call& call) { check(attention(call.inputs, call.params, call.execution)); },
       nb::call_guard<nb::gil_scoped_release>(), "call"_a);
