@@ -53,12 +53,14 @@ void expect_product() {
   std::mt19937 random(5);
   Coded a[16][kDepth], b[kDepth][8];
   double c[16][8];
+  // Sums that FP8's 13 bits hold exactly.
+  constexpr int kMost = kind == Mma::e4m3 ? 7 : 500;
   for (auto& row : a)
     for (Coded& x : row) x = draw(kind, true, random);
   for (auto& row : b)
     for (Coded& x : row) x = draw(kind, false, random);
   for (auto& row : c)
-    for (double& x : row) x = static_cast<int>(random() % 1000) - 500;
+    for (double& x : row) x = static_cast<int>(random() % (2 * kMost)) - kMost;
   in_one_warp(0, [&](Emulated& machine) {
     Registers<Emulated, std::uint32_t, 6> ra, rb;
     Registers<Emulated, MmaSum<kind>, 9> rc, fresh;
@@ -124,6 +126,60 @@ TEST(Machine, IntegerSumsAreExact) {
     machine.lanes(
         [](int, std::int32_t(&x)[4]) {
           for (auto r : x) EXPECT_EQ(r, (1 << 30) - 32 * 255 * 128);
+        },
+        c);
+  });
+}
+
+// Beside a large sum the digits of small products are lost, as tensor cores lose them: FP8 keeps 13 bits, 16-bit
+// operands 24, both cut towards zero.
+TEST(Machine, FloatSumsKeepTheirBits) {
+  in_one_warp(0, [](Emulated& machine) {
+    Registers<Emulated, std::uint32_t, 4> a;
+    Registers<Emulated, std::uint32_t, 2> b;
+    Registers<Emulated, float, 4> c;
+    machine.lanes(
+        [](int, std::uint32_t(&x)[4]) {
+          for (auto& r : x) r = 0x38383838u;
+        },
+        a);  // 1.0 in E4M3
+    machine.lanes(
+        [](int, std::uint32_t(&x)[2]) {
+          for (auto& r : x) r = 0x28282828u;
+        },
+        b);  // 0.25
+    machine.first_mma<Mma::e4m3>(c, 0, a, 0, b, 0, 4096.0f);
+    machine.lanes(
+        [](int, float(&x)[4]) {
+          for (float r : x) EXPECT_EQ(r, 4096.0f);
+        },
+        c);
+    machine.first_mma<Mma::e4m3>(c, 0, a, 0, b, 0, 0.0f);
+    machine.lanes(
+        [](int, float(&x)[4]) {
+          for (float r : x) EXPECT_EQ(r, 8.0f);
+        },
+        c);
+    machine.lanes(
+        [](int, std::uint32_t(&x)[4]) {
+          for (auto& r : x) r = 0x3c003c00u;
+        },
+        a);  // 1.0 in f16
+    machine.lanes(
+        [](int, std::uint32_t(&x)[2]) {
+          for (auto& r : x) r = 0x34003400u;
+        },
+        b);  // 0.25
+    machine.first_mma<Mma::f16>(c, 0, a, 0, b, 0, 4096.0f);
+    machine.lanes(
+        [](int, float(&x)[4]) {
+          for (float r : x) EXPECT_EQ(r, 4100.0f);
+        },
+        c);
+    machine.first_mma<Mma::f16>(c, 0, a, 0, b, 0, 0x1p26f);
+    machine.lanes(
+        [](int, float(&x)[4]) {
+          for (float r : x) EXPECT_EQ(r, 0x1p26f);
         },
         c);
   });

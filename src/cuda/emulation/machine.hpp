@@ -9,12 +9,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/float_types.hpp"
 #include "core/text.hpp"
 #include "cuda/emulation/block.hpp"
 #include "cuda/emulation/fault.hpp"
 #include "cuda/tile/machine.hpp"
+#include "laws/fused_dot.hpp"
 
 namespace octavo::cuda::emulation {
 
@@ -103,10 +105,15 @@ class Emulated {
         }
       }
     }
+    Product<kind> a_rows[16][kDepth], b_columns[8][kDepth];
+    for (int k = 0; k < kDepth; ++k) {
+      for (int row = 0; row < 16; ++row) a_rows[row][k] = factor<kind>(rows[row][k]);
+      for (int column = 0; column < 8; ++column) b_columns[column][k] = factor<kind>(columns[column][k]);
+    }
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         const Place at = place_in_c(lane, reg);
-        c.r[lane][c0 + reg] = dot<kind>(rows[at.row], columns[at.column], c.r[lane][c0 + reg]);
+        c.r[lane][c0 + reg] = dot<kind>(a_rows[at.row], b_columns[at.column], c.r[lane][c0 + reg]);
       }
     }
   }
@@ -157,16 +164,29 @@ class Emulated {
     if constexpr (kind == Mma::e4m3) return e4m3_to_f32(static_cast<std::uint8_t>(bits));
   }
 
-  // Integers exactly; floats without error that counts.
+  // What products are made of: integers as they are, floats as the tensor core's law takes them.
+  template <Mma kind>
+  using Product = std::conditional_t<sums_integers(kind), std::int32_t, laws::Factor>;
+  template <Mma kind>
+  static Product<kind> factor(MmaSum<kind> x) {
+    if constexpr (sums_integers(kind)) {
+      return x;
+    } else {
+      return laws::factor_of(x, kind == Mma::f16    ? laws::kSmallestExponentF16
+                                : kind == Mma::bf16 ? laws::kSmallestExponentBf16
+                                                    : laws::kSmallestExponentE4m3);
+    }
+  }
+
+  // Integers exactly; floats to the bit as the first generation that has the product: 16 bits sm_80, FP8 sm_89.
   template <Mma kind, int n>
-  static MmaSum<kind> dot(const MmaSum<kind> (&a)[n], const MmaSum<kind> (&b)[n], MmaSum<kind> c) {
+  static MmaSum<kind> dot(const Product<kind> (&a)[n], const Product<kind> (&b)[n], MmaSum<kind> c) {
     if constexpr (sums_integers(kind)) {
       for (int i = 0; i < n; ++i) c += a[i] * b[i];
       return c;
     } else {
-      double sum = c;
-      for (int i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
-      return static_cast<float>(sum);
+      constexpr bool kFloat8 = kind == Mma::e4m3;
+      return laws::fused_dot(a, b, n, c, laws::dot_law(kFloat8 ? Accumulator::sm89 : Accumulator::sm80, kFloat8));
     }
   }
 
