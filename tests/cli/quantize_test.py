@@ -1,6 +1,7 @@
 """octavo quantize: the file that is written dequantizes to the tensor that was read."""
 
 import array
+import struct
 import unittest
 
 from command import (CommandTest, normal, read_npy, read_safetensors, relative_l2, swapped, write_npy,
@@ -69,6 +70,36 @@ class Quantize(CommandTest):
             self.assertLess(relative_l2(read_npy(self.path("o.npy"))[1], expected), 1e-6)
             # What K's mean owes the LSE takes q as it is: before rounding, or after it.
             self.assertLess(relative_l2(read_npy(self.path("lse.npy"))[1], lse), 1e-2 if "int4" in recipe else 1e-3)
+
+    def test_packed_sequences(self):
+        """Each sequence is what it is alone; run takes the codes back, with the same borders."""
+        borders = [0, 7, 7, N]
+        write_safetensors(self.path("cu.safetensors"), {"cu": ("I32", (len(borders),), struct.pack("<4i", *borders))})
+        cu = self.path("cu.safetensors") + ":cu"
+        write_npy(self.path("packed.npy"), (N, H, D), self.x)
+        floats = [x for name in "qkv" for x in ("--" + name, self.path("packed.npy"))]
+        for recipe in ("int8,smooth_q=off", "int4,smooth_q=off", "int8_block"):
+            call = ["--recipe", recipe, "--implementation", "reference", "--cu-seqlens-q", cu, "--cu-seqlens-k", cu]
+            self.ok("run", *floats, *call, "--out", self.path("o.npy"))
+            shape, expected = read_npy(self.path("o.npy"))
+            codes = []
+            for name in "qkv":
+                self.ok("quantize", self.path("packed.npy"), "--role", name, "--recipe", recipe, "--cu-seqlens", cu,
+                        "--out", self.path(name + ".safetensors"))
+                codes += ["--" + name, self.path(name + ".safetensors")]
+            tensors, _ = read_safetensors(self.path("k.safetensors"))
+            self.assertEqual(tensors["cu_seqlens"][1], [len(borders)])
+            self.assertEqual(tensors["mean"][1], [len(borders) - 1, H, D])
+            self.ok("run", *codes, *call, "--out", self.path("o.npy"))
+            self.assertEqual(read_npy(self.path("o.npy"))[0], shape)
+            self.assertLess(relative_l2(read_npy(self.path("o.npy"))[1], expected), 1e-6)
+
+    def test_packed_sequences_need_their_borders(self):
+        write_npy(self.path("packed.npy"), (N, H, D), self.x)
+        write_safetensors(self.path("cu.safetensors"), {"cu": ("I32", (2,), struct.pack("<2i", 0, N + 1))})
+        cu = self.path("cu.safetensors") + ":cu"
+        self.fails(2, ["cu_seqlens", str(N + 1)], "quantize", self.path("packed.npy"), "--cu-seqlens", cu)
+        self.fails(2, "cu_seqlens", "quantize", self.path("x.npy"), "--cu-seqlens", cu)
 
     def test_codes_in_another_layout(self):
         write_npy(self.path("hnd.npy"), (1, H, N, D), swapped(self.x, N, H, D))

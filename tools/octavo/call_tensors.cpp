@@ -84,7 +84,8 @@ TensorView CallTensors::load_operand(const std::string& argument, Role role, Ten
   if (!file) return floats = load(argument);
   codes = &file->view;
   TensorView view = file->view.codes;
-  if (view.rank == 4 && file->view.layout != inputs.layout) std::swap(view.shape[1], view.shape[2]);
+  if (view.rank >= 3 && file->view.layout != inputs.layout)
+    std::swap(view.shape[static_cast<std::size_t>(view.rank - 3)], view.shape[static_cast<std::size_t>(view.rank - 2)]);
   return view;
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 struct Options {
   CallOptions call;
-  std::string file, role = "k", layout = "NHD", out;
+  std::string file, role = "k", layout = "NHD", cu_seqlens, out;
 };
 
 // s4 codes lie two to a byte along the last axis; no file format has a name for that: they are written as bytes.
@@ -41,11 +41,14 @@ void run(const Options& options) {
   const Execution execution = execution_of(options.call);
   const Layout layout = layout_of(options.layout);
   const io::Tensor x = load_tensor(options.file);
-  const TensorView operand = with_batch(x.view(), layout, "the tensor");
-  const QuantizedTensor quantized = value_of(quantize(operand, role_of(options.role), recipe, layout, execution));
+  const bool packed = !options.cu_seqlens.empty();
+  const io::Tensor cu_seqlens = packed ? load_tensor(options.cu_seqlens) : io::Tensor{};
+  const TensorView operand = packed ? x.view() : with_batch(x.view(), layout, "the tensor");
+  const QuantizedTensor quantized = value_of(
+      quantize(operand, role_of(options.role), recipe, layout, execution, packed ? cu_seqlens.view() : TensorView{}));
   const QuantizedView& view = quantized.view();
 
-  const std::int64_t shape[] = {operand.shape[0], operand.shape[1], operand.shape[2], operand.shape[3]};
+  const std::vector<std::int64_t> shape(operand.shape.begin(), operand.shape.begin() + operand.rank);
   const io::Tensor back = value_of(io::Tensor::allocate("", DType::f32, shape));
   require(dequantize(view, back.view(), execution));
   const ErrorMetrics metrics = compare(to_f64(back.view()), to_f64(operand));
@@ -53,6 +56,7 @@ void run(const Options& options) {
   std::vector<io::NamedView> tensors{{"codes", as_bytes(view.codes)}};
   if (view.scales.given()) tensors.push_back({"scales", view.scales});
   if (view.mean.given()) tensors.push_back({"mean", view.mean});
+  if (view.cu_seqlens.given()) tensors.push_back({"cu_seqlens", view.cu_seqlens});
   const std::string dtype(to_string(view.codes.dtype));
   if (!options.out.empty()) {
     require_file(io::write_safetensors(options.out, tensors,
@@ -94,6 +98,8 @@ void add_quantize(CLI::App& octavo) {
   add_role_option(*command, options->role);
   add_recipe_option(*command, options->call);
   command->add_option("--layout", options->layout, "NHD or HND")->capture_default_str();
+  command->add_option("--cu-seqlens", options->cu_seqlens, "s32 or s64 [B + 1]: packed sequences, three axes")
+      ->type_name("FILE[:NAME]");
   command->add_option("--out", options->out, "Where codes, scales and mean go: .safetensors");
   add_machine_options(*command, options->call);
   command->footer(

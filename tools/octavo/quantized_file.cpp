@@ -74,8 +74,9 @@ std::optional<QuantizedFile> load_quantized(const std::string& argument) {
   result.codes = value_of_file(file.find("codes"));
   result.view.codes = result.codes.view();
   const Format format = result.view.role == Role::v ? result.view.recipe.values : result.view.recipe.scores;
-  if (format == Format::s4 && result.view.codes.dtype == DType::u8 && result.view.codes.rank == 4) {
-    result.view.codes = as_nibbles(result.view.codes, codes_per_row(file, result.view.codes.shape[3]));
+  if (format == Format::s4 && result.view.codes.dtype == DType::u8 && result.view.codes.rank >= 3) {
+    const auto last = static_cast<std::size_t>(result.view.codes.rank - 1);
+    result.view.codes = as_nibbles(result.view.codes, codes_per_row(file, result.view.codes.shape[last]));
   }
   if (file.contains("scales")) {
     result.scales = value_of_file(file.find("scales"));
@@ -84,6 +85,10 @@ std::optional<QuantizedFile> load_quantized(const std::string& argument) {
   if (file.contains("mean")) {
     result.mean = value_of_file(file.find("mean"));
     result.view.mean = result.mean.view();
+  }
+  if (file.contains("cu_seqlens")) {
+    result.cu_seqlens = value_of_file(file.find("cu_seqlens"));
+    result.view.cu_seqlens = result.cu_seqlens.view();
   }
   return result;
 }

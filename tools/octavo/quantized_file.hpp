@@ -10,7 +10,7 @@
 namespace octavo::tool {
 
 struct QuantizedFile {
-  io::Tensor codes, scales, mean;
+  io::Tensor codes, scales, mean, cu_seqlens;
   QuantizedView view;  // of these tensors
 };
 
