@@ -9,6 +9,7 @@ use_ccache
 [ $# -gt 0 ] || set -- address thread
 export UBSAN_OPTIONS=print_stacktrace=1
 export ASAN_OPTIONS=allocator_may_return_null=1  # as the allocator of everybody else does
+export OCTAVO_TEST_PATIENCE=20 # times as long as tests wait elsewhere
 failed=()
 for preset in "$@"; do
   say "$preset: build/$preset"
@@ -18,3 +19,4 @@ for preset in "$@"; do
   ctest --preset "$preset" -j "$jobs" --label-exclude 'slow|install' || failed+=("$preset")
 done
 [ ${#failed[@]} -eq 0 ] || die "tests failed under: ${failed[*]}"
+say "every test passed under: $*"

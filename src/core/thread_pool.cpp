@@ -44,7 +44,9 @@ void run_inline(std::int64_t tasks, ParallelRunner::Body body, void* context) no
   for (std::int64_t task = 0; task < tasks; ++task) body(context, task);
 }
 
-// Lives as long as its process: workers are never joined, so there is nothing that static destruction could break.
+// Lives as long as its process: workers are never joined, so there is nothing that static destruction could break, no
+// exit() that waits for a thread which the loader's lock holds, and no child of a fork that waits for a thread it does
+// not have. After dlclose() their code stays (-z nodelete, src/CMakeLists.txt).
 class ThreadPool {
  public:
   void run(int threads, std::int64_t tasks, ParallelRunner::Body body, void* context) noexcept {

@@ -80,10 +80,25 @@ struct Call {
   }
 };
 
+// A tensor of integers that mostly make sense: steps from 0 on (borders) or values up to `most`.
+void make_integers(Bytes& bytes, octavo_tensor_t& tensor, std::int64_t count, std::int64_t most, bool borders) {
+  make_tensor(bytes, inputs_memory, bytes.chance(100) ? OCTAVO_S64 : OCTAVO_S32, {count}, tensor);
+  const bool wide = tensor.dtype == OCTAVO_S64;
+  if (tensor.data == nullptr || tensor.rank != 1 || (!wide && tensor.dtype != OCTAVO_S32)) return;
+  for (std::int64_t i = 0, value = 0; i < tensor.shape[0]; ++i) {
+    value = bytes.chance(2) ? bytes.draw<std::int64_t>()
+            : borders       ? most * i / std::max<std::int64_t>(count - 1, 1)
+                            : bytes.below(most + 1);
+    auto* at = static_cast<unsigned char*>(tensor.data) + i * tensor.strides[0] * (wide ? 8 : 4);
+    const auto narrow = static_cast<std::int32_t>(value);
+    std::memcpy(at, wide ? static_cast<const void*>(&value) : &narrow, wide ? 8 : 4);
+  }
+}
+
 // A quantized operand: octavo's own, or a copy of it in the arena that may be bent.
 struct Codes {
   octavo_quantized_t* made = nullptr;
-  octavo_tensor_t tensors[3] = {OCTAVO_TENSOR_INIT, OCTAVO_TENSOR_INIT, OCTAVO_TENSOR_INIT};
+  octavo_tensor_t tensors[4] = {OCTAVO_TENSOR_INIT, OCTAVO_TENSOR_INIT, OCTAVO_TENSOR_INIT, OCTAVO_TENSOR_INIT};
   octavo_quantized_view_t copy = OCTAVO_QUANTIZED_VIEW_INIT;
   const octavo_quantized_view_t* view = nullptr;
 
@@ -92,9 +107,15 @@ struct Codes {
   Codes& operator=(const Codes&) = delete;
   ~Codes() { octavo_quantized_free(made); }
 
-  void make(Bytes& bytes, const octavo_tensor_t& x, int role, int layout, const Call& call) {
-    const octavo_status_t status = octavo_quantize(&x, role, &call.recipe, layout, &call.execution, &made);
-    check(status);
+  // cu_seqlens: of packed sequences, else null.
+  void make(Bytes& bytes, const octavo_tensor_t& x, int role, int layout, const Call& call,
+            const octavo_tensor_t* cu_seqlens) {
+    inputs_memory.remember();
+    const octavo_status_t status =
+        cu_seqlens != nullptr
+            ? octavo_quantize_packed(&x, cu_seqlens, role, &call.recipe, layout, &call.execution, &made)
+            : octavo_quantize(&x, role, &call.recipe, layout, &call.execution, &made);
+    check(status, {});
     FUZZ_CHECK((status == OCTAVO_OK) == (made != nullptr), "status %d", status);
     view = octavo_quantized_view(made);
     if (view == nullptr || !bytes.chance(48)) return;
@@ -122,24 +143,14 @@ struct Codes {
       *fields[bytes.below(4)] = static_cast<std::int32_t>(bytes.below(5)) - 1;
     }
     if (bytes.chance(4)) copy.recipe = nullptr;
+    // The borders, or their absence, need not be those of the codes.
+    if (bytes.chance(32)) {
+      make_integers(bytes, tensors[3], 1 + bytes.below(4), octavo_quantized_view(made)->codes->shape[0], true);
+      copy.cu_seqlens = bytes.chance(64) ? nullptr : &tensors[3];
+    }
     view = &copy;
   }
 };
-
-// A tensor of integers that mostly make sense: steps from 0 on (borders) or values up to `most`.
-void make_integers(Bytes& bytes, octavo_tensor_t& tensor, std::int64_t count, std::int64_t most, bool borders) {
-  make_tensor(bytes, inputs_memory, bytes.chance(100) ? OCTAVO_S64 : OCTAVO_S32, {count}, tensor);
-  const bool wide = tensor.dtype == OCTAVO_S64;
-  if (tensor.data == nullptr || tensor.rank != 1 || (!wide && tensor.dtype != OCTAVO_S32)) return;
-  for (std::int64_t i = 0, value = 0; i < tensor.shape[0]; ++i) {
-    value = bytes.chance(2) ? bytes.draw<std::int64_t>()
-            : borders       ? most * i / std::max<std::int64_t>(count - 1, 1)
-                            : bytes.below(most + 1);
-    auto* at = static_cast<unsigned char*>(tensor.data) + i * tensor.strides[0] * (wide ? 8 : 4);
-    const auto narrow = static_cast<std::int32_t>(value);
-    std::memcpy(at, wide ? static_cast<const void*>(&value) : &narrow, wide ? 8 : 4);
-  }
-}
 
 void fuzz_attention(Bytes& bytes, bool size_only) {
   const Call call(bytes);
@@ -175,11 +186,14 @@ void fuzz_attention(Bytes& bytes, bool size_only) {
   in.q = &q, in.k = &k, in.v = &v, in.out = &out;
   in.layout = bytes.chance(2) ? bytes.draw<std::int32_t>() : hnd ? OCTAVO_HND : OCTAVO_NHD;
   if (bytes.chance(128)) in.lse = &lse;
+  if (packed || bytes.chance(2)) make_integers(bytes, cu_q, b + 1, b * m, true), in.cu_seqlens_q = &cu_q;
+  if (packed || bytes.chance(2)) make_integers(bytes, cu_k, b + 1, b * n, true), in.cu_seqlens_k = &cu_k;
   Codes codes[3];
   for (int role = 0; role < 3; ++role) {
     if (!bytes.chance(40)) continue;
     const octavo_tensor_t** const floats = role == 0 ? &in.q : role == 1 ? &in.k : &in.v;
-    codes[role].make(bytes, **floats, role, in.layout, call);
+    const octavo_tensor_t* const borders = role == 0 ? in.cu_seqlens_q : in.cu_seqlens_k;
+    codes[role].make(bytes, **floats, role, in.layout, call, packed ? borders : nullptr);
     if (codes[role].view == nullptr) continue;
     (role == 0 ? in.quantized_q : role == 1 ? in.quantized_k : in.quantized_v) = codes[role].view;
     if (!bytes.chance(4)) *floats = nullptr;
@@ -214,8 +228,6 @@ void fuzz_attention(Bytes& bytes, bool size_only) {
   if (bytes.chance(32))
     make_tensor(bytes, inputs_memory, static_cast<int>(bytes.below(4)), {hq}, sinks), in.sinks = &sinks;
   if (bytes.chance(packed ? 2 : 32)) make_integers(bytes, lens, b, n, false), in.kv_lens = &lens;
-  if (packed || bytes.chance(2)) make_integers(bytes, cu_q, b + 1, b * m, true), in.cu_seqlens_q = &cu_q;
-  if (packed || bytes.chance(2)) make_integers(bytes, cu_k, b + 1, b * n, true), in.cu_seqlens_k = &cu_k;
   if (bytes.chance(3)) {
     const octavo_tensor_t** const given[] = {&in.q, &in.k, &in.v, &in.out};
     *given[bytes.below(4)] = nullptr;
@@ -280,15 +292,22 @@ void fuzz_quantize(Bytes& bytes) {
   const int layout = bytes.chance(128) ? OCTAVO_HND : OCTAVO_NHD, role = static_cast<int>(bytes.below(3));
   const std::int64_t b = extent(bytes, 3), n = extent(bytes, bytes.chance(64) ? 300 : 20), h = extent(bytes, 3),
                      d = extent(bytes, 40);
-  octavo_tensor_t x, out;
-  make_tensor(bytes, inputs_memory, static_cast<int>(bytes.below(3)), {b, n, h, d}, x);
-  make_tensor(bytes, outputs_memory, static_cast<int>(bytes.below(3)), {b, n, h, d}, out);
+  const bool packed = bytes.chance(64);
+  octavo_tensor_t x, out, borders;
+  const auto place = [&](Arena& memory, octavo_tensor_t& tensor) {
+    const int dtype = static_cast<int>(bytes.below(3));
+    if (!packed) return make_tensor(bytes, memory, dtype, {b, n, h, d}, tensor);
+    if (layout == OCTAVO_HND) return make_tensor(bytes, memory, dtype, {h, b * n, d}, tensor);
+    make_tensor(bytes, memory, dtype, {b * n, h, d}, tensor);
+  };
+  place(inputs_memory, x);
+  place(outputs_memory, out);
+  if (packed) make_integers(bytes, borders, b + 1, b * n, true);
   Codes codes;
-  inputs_memory.remember();
   codes.make(bytes, x, bytes.chance(4) ? bytes.draw<std::int32_t>() : role,
-             bytes.chance(4) ? bytes.draw<std::int32_t>() : layout, call);
+             bytes.chance(4) ? bytes.draw<std::int32_t>() : layout, call, packed ? &borders : nullptr);
   if (codes.view == nullptr) return;
-  outputs_memory.remember();
+  inputs_memory.remember();
   check(octavo_dequantize(codes.view, &out, &call.execution), {&out});
 }
 
