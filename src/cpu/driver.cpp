@@ -86,18 +86,31 @@ class CallDriver {
       const Place place = find(task, &SequenceInfo::first_block, &SequenceInfo::blocks);
       kernels_.pack_block(call_, place.b, place.head, place.i, thread_scratch(worker));
       if (is_last(head_at(call_, place.b, place.head)->pending_blocks))
-        kernels_.finish_blocks(call_, place.b, place.head);
+        finish_head(place.b, place.head, thread_scratch(worker));
     });
   }
 
   void prepare_head(std::int64_t task, std::byte* thread) {
     const std::int64_t b = task / plan_.problem->kv_heads, kv_head = task % plan_.problem->kv_heads;
-    const SequenceInfo& info = *sequence_at(call_, b);
-    if (needs_statistics()) {
-      for (std::int64_t i = 0; i < info.partials; ++i) kernels_.statistics(call_, b, kv_head, i);
-      kernels_.finish_statistics(call_, b, kv_head);
+    if (needs_statistics()) take_statistics(b, kv_head);
+    pack_head(b, kv_head, thread);
+    finish_head(b, kv_head, thread);
+  }
+
+  void take_statistics(std::int64_t b, std::int64_t kv_head) {
+    for (std::int64_t i = 0; i < sequence_at(call_, b)->partials; ++i) kernels_.statistics(call_, b, kv_head, i);
+    kernels_.finish_statistics(call_, b, kv_head);
+  }
+  void pack_head(std::int64_t b, std::int64_t kv_head, std::byte* thread) {
+    for (std::int64_t i = 0; i < sequence_at(call_, b)->blocks; ++i) kernels_.pack_block(call_, b, kv_head, i, thread);
+  }
+
+  // Values near f32's end are found when all are packed, and are so rare that starting over costs nobody anything.
+  void finish_head(std::int64_t b, std::int64_t kv_head, std::byte* thread) {
+    if (kernels_.take_unit(call_, b, kv_head)) {
+      take_statistics(b, kv_head);
+      pack_head(b, kv_head, thread);
     }
-    for (std::int64_t i = 0; i < info.blocks; ++i) kernels_.pack_block(call_, b, kv_head, i, thread);
     kernels_.finish_blocks(call_, b, kv_head);
   }
 

@@ -12,6 +12,8 @@ struct KernelTable {
   void (*statistics)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
   void (*finish_statistics)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block, std::byte* thread);
+  // Of a head whose blocks are packed: whether V is so large that it must be done again, now with a unit.
+  bool (*take_unit)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*finish_blocks)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*range_queries)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block, std::byte* thread);
   // `stages` of a sequence: 16-bit queries of short ones take two planes.

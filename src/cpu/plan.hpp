@@ -40,9 +40,11 @@ struct BlockLayout {
   std::size_t bytes = 0;
 };
 
-// Whether codes of -128 are among the caller's own; some policies take them through other products.
 struct BlockFlags {
+  // Whether codes of -128 are among the caller's own; some policies take them through other products.
   bool minus_128_in_keys = false, minus_128_in_values = false;
+  bool finite_values = true;
+  float value_amax = 0;  // of V as it was packed
 };
 
 // Byte offsets of the parts of one thread's scratch.
@@ -77,6 +79,7 @@ struct SequenceInfo {
 struct alignas(64) HeadInfo {
   std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
   float out_scale = 1;                                    // what O / l is multiplied by
+  float value_unit = 1;                                   // what V is multiplied by (laws/value_unit.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
   bool k_finite = true;
 };

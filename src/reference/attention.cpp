@@ -6,6 +6,8 @@
 #include <span>
 
 #include "laws/query_width.hpp"
+#include "laws/scale.hpp"
+#include "laws/value_unit.hpp"
 #include "reference/operand.hpp"
 #include "reference/quantize_steps.hpp"
 #include "reference/reference.hpp"
@@ -116,7 +118,14 @@ QuantizedRows head_of_v(const Problem& p, const Place& place, std::int64_t b, st
   if (p.v.quantized) {
     return from_codes(p.v, Role::v, p.recipe, b, h, place.v_sides, s.k_begin, s.k_rows, p.value_dim);
   }
-  return quantize_v(load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim), p.recipe);
+  Matrix rows = load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim);
+  float amax = 0;
+  for (float x : rows.data) amax = laws::grow_amax(amax, x);
+  const float unit = laws::takes_value_unit(p.recipe) ? laws::value_unit(amax) : 1.0f;
+  for (float& x : rows.data) x *= unit;
+  QuantizedRows v = quantize_v(std::move(rows), p.recipe);
+  v.value_unit = unit;
+  return v;
 }
 
 void attend_head(const Problem& p, const Place& place, std::int64_t b, std::int64_t q_head, const PreparedK& k,

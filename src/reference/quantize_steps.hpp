@@ -36,6 +36,7 @@ struct QuantizedRows {
   std::vector<bool> finite;    // Q, K per row: no NaN or infinity in the row or in its scale
   std::vector<float> gains;    // V: c_d of channel_gains; empty: all 1
   float value_divisor = 1.0f;  // V in f16: the power of two it was divided by
+  float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (laws/value_unit.hpp)
 };
 
 // The steps.

@@ -197,6 +197,7 @@ void finish_output(RowState& state, const PreparedV& v, const Recipe& recipe, do
     if (!v.rows.gains.empty()) value *= v.rows.gains[static_cast<std::size_t>(d)];
   }
   if (recipe.hadamard_v) laws::rotate_row_back(o.data(), dim);
+  for (double& value : o) value /= v.rows.value_unit;
 }
 
 }  // namespace octavo::reference

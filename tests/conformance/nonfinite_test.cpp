@@ -6,6 +6,7 @@
 //   behind a mask, a length or a diagonal    nothing
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "compare.hpp"
@@ -92,8 +93,9 @@ void for_each_row(const Scenario& s, const Body& body) {
 
 bool sees(const Scenario& s, std::int64_t i, std::int64_t key) { return key <= i + s.n - s.m; }
 
-// What is finite is as close to the oracle's answer to the same call as the contract says.
-void expect_rest_agrees(const Call& call, const Outcome& got) {
+// What is finite is as close to the oracle's answer to the same call as the contract says. `floats`: the call without
+// codes, for the recipe's own error.
+void expect_rest_agrees(const Call& call, const Outcome& got, const Call& floats) {
   const Outcome oracle = call.run("reference");
   ASSERT_TRUE(oracle.status.ok());
   Difference difference;
@@ -106,7 +108,8 @@ void expect_rest_agrees(const Call& call, const Outcome& got) {
   difference.add(mine, expected);
   double own_error = 0;
   if (!is_exact_or_s8(recipe_of(call.scenario().recipe))) {
-    const Outcome exact = call.run("reference", {.recipe = "exact"});
+    const Outcome exact = floats.run("reference", {.recipe = "exact"});
+    ASSERT_TRUE(exact.status.ok()) << exact.status.message();
     std::vector<float> exact_values;
     for (std::size_t i = 0; i < got.out.size(); ++i)
       if (std::isfinite(got.out[i]) && std::isfinite(oracle.out[i])) exact_values.push_back(exact.out[i]);
@@ -115,6 +118,8 @@ void expect_rest_agrees(const Call& call, const Outcome& got) {
   EXPECT_LE(difference.relative(), output_bound(recipe_of(call.scenario().recipe),
                                                 std::isfinite(own_error) ? own_error : 0, difference.elements));
 }
+
+void expect_rest_agrees(const Call& call, const Outcome& got) { expect_rest_agrees(call, got, call); }
 
 // Scales of Q and K that no two tokens share: what a key holds then reaches nobody who does not see it.
 bool has_own_scales(const Recipe& recipe) {
@@ -245,7 +250,7 @@ TEST(NonFinite, InAMaskMakesItsRowNan) {
   }
 }
 
-// As long as f32 holds the scores, the sums of the rotation's butterflies, and those of a block's codes times a scale.
+// As long as f32 holds the scores and the sums of their rotation's butterflies.
 TEST(NonFinite, FiniteInputsGiveFiniteOutputs) {
   struct Sizes {
     float scores, values;
@@ -272,6 +277,99 @@ TEST(NonFinite, FiniteInputsGiveFiniteOutputs) {
       }
     }
   }
+}
+
+constexpr float kLargest = std::numeric_limits<float>::max();
+
+// Every preset, and compositions that hold V in other forms.
+std::vector<std::string> recipes_of_values() {
+  std::vector<std::string> all;
+  for (const RecipeInfo& info : recipes()) all.emplace_back(info.name);
+  for (const char* composed :
+       {"exact,hadamard_v=on", "exact,smooth_v=on", "int8,v_scale=token", "int8,channel_gains=on",
+        "int8_block,hadamard_v=on", "int8_block,smooth_v=on", "sage1_int8,smooth_v=on"})
+    all.emplace_back(composed);
+  return all;
+}
+
+// Where a sum of values, their mean or a rotation's butterflies would leave f32. Dv of 20 and 64 take other paths.
+TEST(NonFinite, ValuesNearTheEndOfF32AreFiniteAndRight) {
+  for (const std::string& recipe : recipes_of_values()) {
+    for (const float size : {1e36f, 1e38f, kLargest}) {
+      Scenario s = scenario_of(recipe);
+      s.batch = 1;
+      s.m = 20;
+      s.dv = size == 1e38f ? 64 : 20;
+      s.sinks = size == 1e36f;
+      Call call(s);
+      for (std::size_t i = 0; i < call.v_values.size(); ++i) {
+        float& x = call.v_values[i];
+        const bool of_first_head = i < call.v_values.size() / 2;
+        x = of_first_head ? std::clamp(x * std::min(size, 1e38f), -kLargest, kLargest) : size;
+      }
+      call.place();
+      for (const std::string& implementation : supported_implementations()) {
+        SCOPED_TRACE(implementation + " " + describe(s) + " values of " + std::to_string(std::log10(size)));
+        for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+          const Outcome got = call.run(implementation, {.out_dtype = dtype});
+          ASSERT_TRUE(got.status.ok()) << got.status.message();
+          std::size_t wrong = 0;
+          for (float x : got.out) wrong += std::isfinite(x) ? 0 : 1;
+          EXPECT_EQ(wrong, 0u) << to_string(dtype) << ", of " << got.out.size();
+          if (dtype == DType::f32) expect_rest_agrees(call, got);
+        }
+      }
+    }
+  }
+}
+
+// Codes whose scales are as large: their sums leave f32, what they stand for does not.
+TEST(NonFinite, CodesNearTheEndOfF32AreFiniteAndRight) {
+  for (const RecipeInfo& info : recipes()) {
+    const Recipe recipe = info.recipe;
+    if (recipe.values == Format::input || recipe.values == Format::f16) continue;
+    Scenario s = scenario_of(std::string(info.name));
+    s.batch = 1;
+    Call floats(s);
+    for (float& x : floats.v_values) x *= 1e36f;
+    floats.place();
+    s.quantized_v = true;
+    Call call(s);
+    call.v_values = floats.v_values;
+    call.place();
+    for (const std::string& implementation : supported_implementations()) {
+      SCOPED_TRACE(implementation + " " + describe(s));
+      const Outcome got = call.run(implementation);
+      ASSERT_TRUE(got.status.ok()) << got.status.message();
+      for (float x : got.out) ASSERT_TRUE(std::isfinite(x));
+      expect_rest_agrees(call, got, floats);
+    }
+  }
+}
+
+// A unit for values that are large must not hide those that are none.
+TEST(NonFinite, AnInfinityBesideHugeValuesStays) {
+  for_each_case([](const Scenario& scenario, const std::string& implementation) {
+    Scenario s = scenario;
+    s.batch = 1;
+    s.causal = Causal::none;
+    Call call(s);
+    for (float& x : call.v_values) x *= 1e36f;
+    element(call.v_values, s.kv_heads, s.n, s.dv, 0, 0, 77, 3) = kInfinity;
+    call.place();
+    const Outcome got = call.run(implementation);
+    ASSERT_TRUE(got.status.ok()) << got.status.message();
+    for_each_row(s, [&](std::int64_t, std::int64_t h, std::int64_t, std::int64_t index) {
+      const float* row = got.out.data() + index * s.dv;
+      for (std::int64_t c = 0; c < s.dv; ++c) {
+        if (h / s.ratio != 0) {
+          EXPECT_TRUE(std::isfinite(row[c]));
+        } else if (c == 3) {
+          EXPECT_FALSE(std::isfinite(row[c]));
+        }
+      }
+    });
+  });
 }
 
 }  // namespace

@@ -17,15 +17,23 @@ struct ValueRows {
   ValueVectors vectors;
   const std::int32_t* signs;
   const float* scales;  // of the head's codes, where the caller gave them
+  float unit;           // what V is multiplied by
 
   std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
 };
+
+// What the block's largest value is, so that V near f32's end is found (kernels/huge_values.hpp).
+OCTAVO_INLINE void note_range(BlockFlags& flags, RowRange range) {
+  if (range.amax > flags.value_amax) flags.value_amax = range.amax;
+  flags.finite_values = flags.finite_values && range.finite;
+}
 
 // Row r of the block: floats, rotated, evened out, centred.
 template <class S>
 OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float* to) {
   const Plan& plan = *values.plan;
-  load_prepared<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr, to);
+  load_prepared<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr, to,
+                   values.unit);
   for (std::int64_t d = 0; plan.has_gains && d < plan.v_width; d += S::kLanes)
     S::store(to + d, S::div(S::load(to + d), S::load(values.vectors.gain + d)));
   for (std::int64_t d = 0; plan.smooth_v && d < plan.v_width; d += S::kLanes)
@@ -44,7 +52,7 @@ OCTAVO_INLINE void prepare_values(const ValueRows& values, std::int64_t first, s
     return centre_rows<S>(rows, count, plan.v_width, dim, nullptr, ranges);
   }
   prepare_rows<S>(v, values.at(first), count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
-                  plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges);
+                  plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges, values.unit);
 }
 
 // Scales that belong to the key block: of all its channels, or of each. `inverse` [v_width] is for the codes, `scale`
@@ -60,7 +68,7 @@ OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inver
   if (v.quantized) {
     const std::int64_t group = laws::group_of_row(values.groups, values.first);
     const float* given = values.scales + (by_channel ? group * dim : group);
-    for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0];
+    for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0] * values.unit;
     return;
   }
   alignas(64) float low[kMaxPadded], high[kMaxPadded], odd[kMaxPadded];
@@ -101,15 +109,16 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
     float scale = 1;
     if (v.quantized) {
       load_code_values<S>(v, values.at(r0 + r), dim, x);
-      if (by_token) scale = caller_scale(values.scales, values.groups, values.first + r0 + r);
+      if (by_token) scale = caller_scale(values.scales, values.groups, values.first + r0 + r) * values.unit;
       if (!S::kTakesEveryCode && plan.value == ValueForm::s8)
         for (std::int64_t d = 0; d < dim; ++d)
           if (x[d] == -128) flags.minus_128_in_values = true;
     } else {
       prepare_value<S>(values, r0 + r, x);
       laws::Scale of_token{1, 1};
+      const RowRange range = row_range<S>(x, dim);
+      note_range(flags, range);
       if (by_token) {
-        const RowRange range = row_range<S>(x, dim);
         of_token = laws::scale_of(range.amax, plan.v_range, 0.0f);
         scale = range.finite ? of_token.scale : __builtin_nanf("");
       }
@@ -143,7 +152,7 @@ OCTAVO_INLINE typename S::s32 join_codes(const typename S::s32 (&c)[4]) {
 // `inverse` [v_width]: of the columns, unless tokens have scales of their own, which go to `v_scale`.
 template <class S>
 OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const float* inverse, float* rows,
-                               float* v_scale, std::int32_t* v_start, std::int32_t* words) {
+                               float* v_scale, std::int32_t* v_start, std::int32_t* words, BlockFlags& flags) {
   const Plan& plan = *values.plan;
   const std::int64_t width = plan.v_width;
   const auto range = S::set1(plan.v_range);
@@ -157,6 +166,7 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
       v_scale[first + r] = 0;
       float* x = rows + r * width;
       if (r >= count || (by_token && !ranges[r].finite)) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      if (r < count) note_range(flags, ranges[r]);
       if (r >= count || !by_token) continue;
       const laws::Scale scale = laws::scale_of(ranges[r].amax, plan.v_range, 0.0f);
       of_row[r] = scale.inverse;
@@ -223,9 +233,12 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                          laws::groups_of(Role::v, problem.recipe),
                          value_vectors(call, head_at(call, b, kv_head)),
                          signs,
-                         laws::scales_at(problem.v, sequence.v_sides, kv_head)};
+                         laws::scales_at(problem.v, sequence.v_sides, kv_head),
+                         head_at(call, b, kv_head)->value_unit};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.minus_128_in_values = false;
+  flags.finite_values = true;
+  flags.value_amax = 0;
   alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];
   const float* inverse = values.vectors.inverse;
   if (plan.block_scales) {
@@ -239,7 +252,8 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   const bool coded = plan.value == ValueForm::s8 && !problem.v.quantized;
   if (coded)
     code_values<S>(values, plan.fold, inverse, part<float>(thread, plan.thread.rows),
-                   part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values));
+                   part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values),
+                   flags);
   for (std::int64_t r0 = 0; r0 < plan.key_block && !coded; r0 += plan.v_depth) {
     number_values<S>(values, r0, inverse, numbers, part<float>(block, plan.block.v_scale), flags);
     write_value_words<S>(plan, numbers, v_start, r0 / plan.v_depth, part<std::int32_t>(block, plan.block.values));

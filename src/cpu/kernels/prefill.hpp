@@ -110,10 +110,11 @@ OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
   return kept;
 }
 
-// One row of O from its sums: O * factor * owed + present * mean, rotated back. Of any size; zeros if it sees nothing.
+// One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
+// nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
 template <class S>
 OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
-                              typename S::f32 factor, typename S::f32 present, const std::int32_t* signs,
+                              typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
                               std::int64_t at) {
   const Problem& problem = *plan.problem;
   alignas(64) float x[kMaxPadded];
@@ -124,6 +125,12 @@ OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, cons
   for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
     S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
   if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
+  const auto largest = S::set1(__FLT_MAX__);
+  for (std::int64_t d = 0; unit != 1 && d < plan.v_columns; d += S::kLanes) {
+    const auto sum = S::load(x + d), given_back = S::div(sum, S::set1(unit));
+    const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, given_back));
+    S::store(x + d, S::select(S::is_finite(sum), clamped, sum));
+  }
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
@@ -153,7 +160,7 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
-    const bool plain = sees && !plan.owes_columns && !plan.smooth_v;
+    const bool plain = sees && !plan.owes_columns && !plan.smooth_v && info->value_unit == 1;
     const bool stored =
         plain &&
         with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
@@ -163,7 +170,8 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
           store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
         });
     // The sink's share of the weight has no value, and so no mean.
-    if (!stored) finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), signs, at);
+    if (!stored)
+      finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), info->value_unit, signs, at);
     if (problem.lse == nullptr) continue;
     alignas(64) float logarithm[S::kLanes];
     S::store(logarithm, log2<S>(S::set1(l)));

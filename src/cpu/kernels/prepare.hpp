@@ -9,11 +9,13 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of an operand before smoothing.
+// One row of an operand before smoothing. `unit`: a factor for V (laws/value_unit.hpp).
 template <class S>
 OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
-                                 float* to) {
+                                 float* to, float unit = 1.0f) {
   load_row<S>(x, at, dim, to);
+  for (std::int64_t d = 0; unit != 1 && d < padded(dim); d += S::kLanes)
+    S::store(to + d, S::mul(S::load(to + d), S::set1(unit)));
   if (signs != nullptr) rotate_row<S>(to, signs, dim);
 }
 
@@ -22,8 +24,9 @@ OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t
 template <class S>
 OCTAVO_INLINE void prepare_rows(const Operand& x, std::int64_t at, std::int64_t count, std::int64_t dim,
                                 std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
-                                RowRange* ranges) {
-  const bool done = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
+                                RowRange* ranges, float unit = 1.0f) {
+  const std::int64_t in_registers = unit == 1 ? dim : 0;
+  const bool done = with_register_rows<S>(x, in_registers, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     for (std::int64_t first = 0; first < count; first += S::kLanes) {
       RangesOfRows<S> batch;
@@ -45,7 +48,7 @@ OCTAVO_INLINE void prepare_rows(const Operand& x, std::int64_t at, std::int64_t 
     }
   });
   if (done) return;
-  for (std::int64_t r = 0; r < count; ++r) load_prepared<S>(x, at + r * x.strides[2], dim, signs, to + r * width);
+  for (std::int64_t r = 0; r < count; ++r) load_prepared<S>(x, at + r * x.strides[2], dim, signs, to + r * width, unit);
   centre_rows<S>(to, count, width, dim, mean, ranges);
 }
 

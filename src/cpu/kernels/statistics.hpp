@@ -85,20 +85,22 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   const std::int64_t last = first + laws::kMeanBlock < rows.k_rows ? first + laws::kMeanBlock : rows.k_rows;
   alignas(64) float row[kMaxPadded];
   alignas(64) std::int32_t signs[kMaxPadded];
-  const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, const ColumnNeeds& needs,
+  const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const ColumnNeeds& needs,
                           const ColumnStatistics& to) __attribute__((always_inline)) {
     if (rotate) rotation_signs(signs, dim);
     const std::int64_t at = x.offset(b, kv_head, rows.k_begin + first);
-    if (!needs.extremes && sum_register_rows<S>(x, at, last - first, dim, rotate ? signs : nullptr, to)) return;
+    if (!needs.extremes && unit == 1 && sum_register_rows<S>(x, at, last - first, dim, rotate ? signs : nullptr, to))
+      return;
     column_statistics<S>(needs, to, last - first, dim, [&](std::int64_t r) __attribute__((always_inline)) {
-      load_prepared<S>(x, x.offset(b, kv_head, rows.k_begin + first + r), dim, rotate ? signs : nullptr, row);
+      load_prepared<S>(x, x.offset(b, kv_head, rows.k_begin + first + r), dim, rotate ? signs : nullptr, row, unit);
       return static_cast<const float*>(row);
     });
   };
   if (plan.k_needs.any())
-    gather(problem.k, problem.head_dim, plan.rotate_qk, plan.k_needs, statistics_of_k(call, b, kv_head, i));
+    gather(problem.k, problem.head_dim, plan.rotate_qk, 1.0f, plan.k_needs, statistics_of_k(call, b, kv_head, i));
   if (plan.v_needs.any())
-    gather(problem.v, problem.value_dim, plan.rotate_v, plan.v_needs, statistics_of_v(call, b, kv_head, i));
+    gather(problem.v, problem.value_dim, plan.rotate_v, head_at(call, b, kv_head)->value_unit, plan.v_needs,
+           statistics_of_v(call, b, kv_head, i));
 }
 
 // Joins the stretches' statistics into those of stretch 0, and makes the mean.
@@ -176,9 +178,10 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   if (v.quantized) {
     const laws::SidePlace& place = sequence_at(call, b)->v_sides;
     const float *mean = laws::means_at(v, place, kv_head), *scales = laws::scales_at(v, place, kv_head);
-    for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d];
-    if (granularity == Granularity::tensor) head->out_scale = scales[0];
-    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d) vectors.owed[d] = scales[d];
+    const float unit = head->value_unit;
+    for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d] * unit;
+    if (granularity == Granularity::tensor) head->out_scale = scales[0] * unit;
+    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d) vectors.owed[d] = scales[d] * unit;
     return;
   }
   if (c == nullptr) return;

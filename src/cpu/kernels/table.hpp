@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernel_table.hpp"
+#include "cpu/kernels/huge_values.hpp"
 #include "cpu/kernels/pack.hpp"
 #include "cpu/kernels/prefill.hpp"
 #include "cpu/kernels/quantize_operand.hpp"
@@ -67,6 +68,7 @@ constexpr KernelTable make_table() {
           .statistics = statistics<S>,
           .finish_statistics = finish_statistics<S>,
           .pack_block = pack_block<S>,
+          .take_unit = take_unit<S>,
           .finish_blocks = finish_blocks<S>,
           .range_queries = range_queries<S>,
           .stages = choose_stages<S>,

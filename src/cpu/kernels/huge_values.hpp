@@ -1,0 +1,59 @@
+// V near f32's end (laws/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
+#pragma once
+
+#include "cpu/kernels/statistics.hpp"
+#include "laws/value_unit.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// Largest number that codes of this dtype stand for, without a scale.
+OCTAVO_INLINE float largest_code(DType dtype) {
+  return dtype == DType::s4 ? 8.0f : dtype == DType::s8 ? 128.0f : dtype == DType::e4m3 ? 448.0f : 57344.0f;
+}
+
+// Largest finite magnitude of the head's values, as the caller has them.
+template <class S>
+OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t kv_head) {
+  const Problem& problem = *call.plan->problem;
+  const Operand& v = problem.v;
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  RowRange all{0.0f, true};
+  if (v.quantized) {
+    const laws::Groups groups = laws::groups_of(Role::v, problem.recipe);
+    const float* scales = laws::scales_at(v, sequence.v_sides, kv_head);
+    const std::int64_t count = laws::scales_per_head(groups, sequence.rows.k_rows, problem.value_dim);
+    for (std::int64_t i = 0; scales != nullptr && i < count; ++i) all.amax = laws::grow_amax(all.amax, scales[i]);
+    const float amax = all.amax * largest_code(v.dtype);
+    return amax < __FLT_MAX__ ? amax : __FLT_MAX__;
+  }
+  alignas(64) float row[kMaxPadded];
+  for (std::int64_t r = 0; r < sequence.rows.k_rows; ++r) {
+    load_row<S>(v, v.offset(b, kv_head, sequence.rows.k_begin + r), problem.value_dim, row);
+    grow_range(all, row_range<S>(row, problem.value_dim));
+  }
+  return all.amax;
+}
+
+// Whether V is worth a closer look: large after rotation and smoothing, or not finite, as large values become there.
+// What gains and the caller's scales take in, blocks do not know.
+OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv_head) {
+  if (call.plan->problem->v.quantized || call.plan->has_gains) return true;
+  for (std::int64_t i = 0; i < sequence_at(call, b)->blocks; ++i) {
+    const auto& flags = *part<BlockFlags>(block_at(call, b, kv_head, i), call.plan->block.flags);
+    if (!flags.finite_values || flags.value_amax >= laws::kLargestPlainValue) return true;
+  }
+  return false;
+}
+
+template <class S>
+bool take_unit(const Call& call, std::int64_t b, std::int64_t kv_head) {
+  const Plan& plan = *call.plan;
+  HeadInfo* head = head_at(call, b, kv_head);
+  if (!laws::takes_value_unit(plan.problem->recipe) || !may_be_huge(call, b, kv_head)) return false;
+  head->value_unit = laws::value_unit(largest_value<S>(call, b, kv_head));
+  return head->value_unit != 1;
+}
+
+}  // namespace
+}  // namespace octavo::cpu
