@@ -9,7 +9,8 @@ use_ccache
 [ $# -gt 0 ] || set -- address thread
 export UBSAN_OPTIONS=print_stacktrace=1
 export ASAN_OPTIONS=allocator_may_return_null=1  # as the allocator of everybody else does
-export OCTAVO_TEST_PATIENCE=20 # times as long as tests wait elsewhere
+export TSAN_OPTIONS=allocator_may_return_null=1
+export OCTAVO_TEST_PATIENCE=20  # times as long as tests wait elsewhere
 failed=()
 for preset in "$@"; do
   say "$preset: build/$preset"

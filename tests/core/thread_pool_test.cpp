@@ -176,6 +176,9 @@ TEST_F(ThreadPoolTest, SeveralUserThreadsCallAtOnce) {
 // The child has none of the parent's threads; it must neither hang nor lose tasks, even if the fork comes while another
 // thread is in the middle of a call.
 TEST_F(ThreadPoolTest, WorksInTheChildOfAFork) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer does not follow threads that a forked child starts";
+#endif
   set_num_threads(3);
   counts(default_runner(), 32);
   std::atomic<bool> stop{false};
