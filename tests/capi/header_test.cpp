@@ -11,7 +11,8 @@
 
 // Sizes and places of every field are the ABI: a change here breaks every program that was built before.
 static_assert(sizeof(octavo_tensor_t) == 96 && offsetof(octavo_tensor_t, shape) == 32);
-static_assert(sizeof(octavo_recipe_t) == 88 && offsetof(octavo_recipe_t, v_range) == 80);
+static_assert(sizeof(octavo_recipe_t) == 96 && offsetof(octavo_recipe_t, v_range) == 80);
+static_assert(offsetof(octavo_recipe_t, q_group) == 88 && offsetof(octavo_recipe_t, k_group) == 92);
 static_assert(sizeof(octavo_runner_t) == 32 && offsetof(octavo_runner_t, threads) == 24);
 static_assert(sizeof(octavo_execution_t) == 48 && offsetof(octavo_execution_t, workspace_bytes) == 40);
 static_assert(sizeof(octavo_quantized_view_t) == 64 && offsetof(octavo_quantized_view_t, role) == 40);
