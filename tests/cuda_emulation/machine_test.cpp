@@ -43,6 +43,8 @@ Coded draw(Mma kind, bool left, std::mt19937& random) {
       return {0x3f80u | (bits & 0x807f), (bits & 0x8000 ? -1 : 1) * (1 + (bits & 0x7f) / 128.0)};
     case Mma::e4m3:
       return {0x38u | (bits & 0x87), (bits & 0x80 ? -1 : 1) * (1 + (bits & 7) / 8.0)};
+    case Mma::e5m2:
+      return {0x3cu | (bits & 0x83), (bits & 0x80 ? -1 : 1) * (1 + (bits & 3) / 4.0)};
   }
   return {};
 }
@@ -54,7 +56,7 @@ void expect_product() {
   Coded a[16][kDepth], b[kDepth][8];
   double c[16][8];
   // Sums that FP8's 13 bits hold exactly.
-  constexpr int kMost = kind == Mma::e4m3 ? 7 : 500;
+  constexpr int kMost = kind == Mma::e4m3 || kind == Mma::e5m2 ? 7 : 500;
   for (auto& row : a)
     for (Coded& x : row) x = draw(kind, true, random);
   for (auto& row : b)
@@ -106,6 +108,7 @@ TEST(Machine, ProductsOfS4) { expect_product<Mma::s4s4, 8>(); }
 TEST(Machine, ProductsOfF16) { expect_product<Mma::f16, 2>(); }
 TEST(Machine, ProductsOfBf16) { expect_product<Mma::bf16, 2>(); }
 TEST(Machine, ProductsOfE4m3) { expect_product<Mma::e4m3, 4>(); }
+TEST(Machine, ProductsOfE5m2) { expect_product<Mma::e5m2, 4>(); }
 
 TEST(Machine, IntegerSumsAreExact) {
   in_one_warp(0, [](Emulated& machine) {

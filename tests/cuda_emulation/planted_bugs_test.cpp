@@ -6,6 +6,7 @@
 
 #include "compare.hpp"
 #include "emulated_attention.hpp"
+#include "faults.hpp"
 #include "sample.hpp"
 
 namespace octavo::test {
@@ -19,22 +20,11 @@ using cuda::emulation::Fault;
 using cuda::emulation::Grid;
 using cuda::emulation::Options;
 
-constexpr Options kAllOptions[] = {{Completion::at_issue, 0}, {Completion::at_wait, 0}, {Completion::at_wait, 7}};
-
 alignas(16) constexpr std::uint32_t kSource[4]{1, 2, 3, 4};
 
-// The sentence of the fault that the kernel ends with; "" when it ends well.
 template <class Kernel>
 std::string fault_of(int warps, Kernel&& kernel, const Options& options = {}) {
-  try {
-    cuda::emulation::launch(Grid{{1, 1, 1}, warps, 1024}, options, kernel);
-  } catch (const Fault& fault) {
-    return fault.what();
-  }
-  return {};
-}
-void expect_in(const std::string& sentence, const std::string& part) {
-  EXPECT_NE(sentence.find(part), std::string::npos) << '"' << sentence << "\" should say \"" << part << '"';
+  return test::fault_of<Emulated>(Grid{{1, 1, 1}, warps, 1024}, options, kernel);
 }
 
 void copy_one(Emulated& machine, std::uint32_t to) {

@@ -17,7 +17,12 @@ struct Abandoned {};  // thrown into warps whose block has failed elsewhere
 }  // namespace
 
 Block::Block(const Grid& grid, const Options& options)
-    : grid_(grid), options_(options), shared_(grid.shared_bytes), random_(options.shuffle) {
+    : grid_(grid),
+      options_(options),
+      shared_(grid.shared_bytes),
+      mbarriers_(shared_),
+      warpgroups_(grid.warps, grid.registers),
+      random_(options.shuffle) {
   if (grid.warps < 1 || grid.warps > kMostWarps) {
     throw Fault(text("a block of ", grid.warps, " warps; the emulation has 1 to ", kMostWarps));
   }
@@ -28,6 +33,8 @@ void Block::run(const std::array<std::int64_t, 3>& place, const std::function<vo
   place_ = place;
   shared_.reset();
   barriers_.fill({});
+  mbarriers_.reset();
+  warpgroups_.reset();
   abandoned_ = false;
   std::vector<int> order;
   for (int warp = 0; warp < grid_.warps; ++warp) {
@@ -36,7 +43,7 @@ void Block::run(const std::array<std::int64_t, 3>& place, const std::function<vo
     w.clock[static_cast<std::size_t>(warp)] = 1;
     w.open.clear();
     w.groups.clear();
-    w.waits_at = -1;
+    w.may_go = nullptr;
     w.fiber.start([this, warp, &body] {
       body(warp);
       finish(warp);
@@ -49,7 +56,7 @@ void Block::run(const std::array<std::int64_t, 3>& place, const std::function<vo
     if (options_.shuffle != 0) std::shuffle(order.begin(), order.end(), random_);
     for (int warp : order) {
       Warp& w = at(warp);
-      if (w.fiber.done() || (w.waits_at >= 0 && !abandoned_)) continue;
+      if (w.fiber.done() || (w.may_go && !w.may_go() && !abandoned_)) continue;
       w.fiber.resume();
       moved = true;
       if (w.fiber.done() && w.fiber.error() && !abandoned_) {
@@ -58,11 +65,30 @@ void Block::run(const std::array<std::int64_t, 3>& place, const std::function<vo
       }
     }
     if (!moved && !abandoned_ && std::any_of(order.begin(), order.end(), [&](int w) { return !at(w).fiber.done(); })) {
+      moved = std::any_of(order.begin(), order.end(), [&](int warp) {
+        const Warp& w = at(warp);
+        return !w.fiber.done() && w.deliver && w.deliver();
+      });
+      if (moved) continue;
       error = std::make_exception_ptr(Fault(deadlock()));
       abandoned_ = moved = true;
     }
   }
   if (error) std::rethrow_exception(error);
+  mbarriers_.check_end();
+  warpgroups_.check_end();
+}
+
+void Block::wait(int warp, std::function<bool()> may_go, std::function<std::string()> words,
+                 std::function<bool()> deliver) {
+  Warp& w = at(warp);
+  w.may_go = std::move(may_go);
+  w.waits_for = std::move(words);
+  w.deliver = std::move(deliver);
+  w.fiber.yield();
+  if (abandoned_) throw Abandoned{};
+  w.may_go = nullptr;
+  w.deliver = nullptr;
 }
 
 void Block::finish(int warp) {
@@ -80,9 +106,7 @@ std::string Block::deadlock() const {
     if (w.fiber.done()) {
       sentence += text(" warp ", warp, " has ended;");
     } else {
-      const Barrier& barrier = barriers_[static_cast<std::size_t>(w.waits_at)];
-      sentence += text(" warp ", warp, " waits at \"", w.waits_for, "\" (barrier ", w.waits_at, ", ", barrier.arrived,
-                       " of ", barrier.expected, " warps have come);");
+      sentence += text(" warp ", warp, " waits ", w.waits_for(), ";");
     }
   }
   sentence.back() = '.';
@@ -93,6 +117,7 @@ void Block::read(int warp, std::uint32_t at_, void* to, std::size_t count) {
   shared_.read(warp, at(warp).clock, at_, to, count);
 }
 void Block::write(int warp, std::uint32_t at_, const void* from, std::size_t count) {
+  mbarriers_.check_outside(warp, at_, count);
   shared_.write(warp, at(warp).clock, at_, from, count);
 }
 
@@ -100,6 +125,7 @@ void Block::copy(int warp, std::uint32_t at_, const void* from, bool zeros) {
   if (reinterpret_cast<std::uintptr_t>(from) % kCopyBytes != 0) {
     throw Fault(text("warp ", warp, " copies from an address that is not a multiple of 16"));
   }
+  mbarriers_.check_outside(warp, at_, kCopyBytes);
   const void* source = zeros ? kZeros : from;
   shared_.begin_copy(warp, at(warp).clock, at_, source, kCopyBytes, options_.completion == Completion::at_issue);
   at(warp).open.push_back({at_, source});
@@ -112,7 +138,9 @@ void Block::commit_copies(int warp) {
 }
 
 void Block::complete(int warp, const std::vector<Copy>& group) {
-  for (const Copy& copy : group) shared_.end_copy(warp, at(warp).clock, copy.at, copy.from, kCopyBytes);
+  for (const Copy& copy : group) {
+    shared_.end_copy(warp, at(warp).clock[static_cast<std::size_t>(warp)], copy.at, copy.from, kCopyBytes);
+  }
 }
 
 void Block::wait_copies(int warp, std::size_t left) {
@@ -134,26 +162,66 @@ void Block::barrier(int warp, const char* name, int id, int warps, bool waits) {
   }
   barrier.expected = warps;
   ++barrier.arrived;
-  for (std::size_t i = 0; i < kMostWarps; ++i) barrier.joined[i] = std::max(barrier.joined[i], w.clock[i]);
+  for (std::size_t i = 0; i < w.clock.size(); ++i) barrier.joined[i] = std::max(barrier.joined[i], w.clock[i]);
   // What this warp does from here on is not covered by the arrival.
   ++w.clock[static_cast<std::size_t>(warp)];
-  if (waits) {
-    barrier.waiting.push_back(warp);
-    w.waits_at = id;
-    w.waits_for = name;
-  }
+  const std::int64_t round = barrier.round;
+  if (waits) barrier.waiting.push_back(warp);
   if (barrier.arrived == barrier.expected) {
     for (int other : barrier.waiting) {
       Warp& o = at(other);
-      for (std::size_t i = 0; i < kMostWarps; ++i) o.clock[i] = std::max(o.clock[i], barrier.joined[i]);
-      o.waits_at = -1;
+      for (std::size_t i = 0; i < o.clock.size(); ++i) o.clock[i] = std::max(o.clock[i], barrier.joined[i]);
     }
     barrier = {};
+    barrier.round = round + 1;
   }
   if (!waits) return;
   // Also who came last lets others go first.
-  w.fiber.yield();
-  if (abandoned_) throw Abandoned{};
+  wait(
+      warp, [&barrier, round] { return barrier.round > round; },
+      [&barrier, name, id] {
+        return text("at \"", name, "\" (barrier ", id, ", ", barrier.arrived, " of ", barrier.expected,
+                    " warps have come)");
+      },
+      nullptr);
+}
+
+void Block::init_mbarrier(int warp, std::uint32_t at_, std::uint32_t count) {
+  mbarriers_.init(warp, at(warp).clock, at_, count);
+}
+void Block::arrive_mbarrier(int warp, std::uint32_t at_, std::uint32_t bytes) {
+  mbarriers_.arrive(warp, at(warp).clock, at_, bytes);
+}
+void Block::copy_bulk(int warp, std::uint32_t mbarrier, BulkCopy copy) {
+  mbarriers_.copy(warp, at(warp).clock, mbarrier, std::move(copy), options_.completion == Completion::at_issue);
+}
+
+void Block::wait_mbarrier(int warp, const char* name, std::uint32_t at_, std::uint32_t parity) {
+  mbarriers_.check_wait(warp, at(warp).clock, name, at_, parity);
+  if (!mbarriers_.is_complete(at_, parity)) {
+    wait(
+        warp, [this, at_, parity] { return mbarriers_.is_complete(at_, parity); },
+        [this, name, at_, parity] {
+          return text("at \"", name, "\" for parity ", parity, " (", mbarriers_.words(at_), ")");
+        },
+        [this, at_] { return mbarriers_.deliver(at_); });
+  }
+  mbarriers_.pass(warp, at(warp).clock, at_);
+}
+
+void Block::read_by_tensor_core(int warp, std::uint32_t at_, void* to, std::size_t count) {
+  shared_.check_proxy(warp, "multiplies", at_, count);
+  shared_.read(warp, at(warp).clock, at_, to, count);
+}
+
+void Block::set_registers(int warp, int registers, bool more) {
+  warpgroups_.check_registers(warp, registers, more);
+  if (!warpgroups_.has_registers(warp, registers)) {
+    wait(
+        warp, [this, warp, registers] { return warpgroups_.has_registers(warp, registers); },
+        [this, warp, registers] { return warpgroups_.words(warp, registers); }, nullptr);
+  }
+  warpgroups_.set_registers(warp, registers);
 }
 
 }  // namespace octavo::cuda::emulation

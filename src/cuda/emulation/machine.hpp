@@ -9,14 +9,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include "core/float_types.hpp"
-#include "core/text.hpp"
 #include "cuda/emulation/block.hpp"
 #include "cuda/emulation/fault.hpp"
+#include "cuda/emulation/product.hpp"
 #include "cuda/tile/machine.hpp"
-#include "laws/fused_dot.hpp"
 
 namespace octavo::cuda::emulation {
 
@@ -32,6 +30,8 @@ class Emulated {
   void lanes(F&& f, R&... registers) {
     for (int lane = 0; lane < kLanes; ++lane) f(lane, registers.r[lane]...);
   }
+
+  void finish() {}  // the kernel has ended
 
   int warp() const { return warp_; }
   int warps() const { return block_.grid().warps; }
@@ -105,7 +105,7 @@ class Emulated {
         }
       }
     }
-    Product<kind> a_rows[16][kDepth], b_columns[8][kDepth];
+    Factor<kind> a_rows[16][kDepth], b_columns[8][kDepth];
     for (int k = 0; k < kDepth; ++k) {
       for (int row = 0; row < 16; ++row) a_rows[row][k] = factor<kind>(rows[row][k]);
       for (int column = 0; column < 8; ++column) b_columns[column][k] = factor<kind>(columns[column][k]);
@@ -113,7 +113,7 @@ class Emulated {
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         const Place at = place_in_c(lane, reg);
-        c.r[lane][c0 + reg] = dot<kind>(a_rows[at.row], b_columns[at.column], c.r[lane][c0 + reg]);
+        c.r[lane][c0 + reg] = dot<kind>(a_rows[at.row], b_columns[at.column], c.r[lane][c0 + reg], kFirstCard<kind>);
       }
     }
   }
@@ -152,44 +152,7 @@ class Emulated {
     return f32_to_bf16(a) | static_cast<std::uint32_t>(f32_to_bf16(b)) << 16;
   }
 
- private:
-  // The element in the lowest bits of a register.
-  template <Mma kind, bool left>
-  static MmaSum<kind> element(std::uint32_t bits) {
-    if constexpr (kind == Mma::u8s8 && left) return static_cast<std::uint8_t>(bits);
-    if constexpr (kind == Mma::u8s8 || kind == Mma::s8s8) return static_cast<std::int8_t>(bits);
-    if constexpr (kind == Mma::s4s4) return static_cast<std::int32_t>(bits << 28) >> 28;
-    if constexpr (kind == Mma::f16) return f16_to_f32(static_cast<std::uint16_t>(bits));
-    if constexpr (kind == Mma::bf16) return bf16_to_f32(static_cast<std::uint16_t>(bits));
-    if constexpr (kind == Mma::e4m3) return e4m3_to_f32(static_cast<std::uint8_t>(bits));
-  }
-
-  // What products are made of: integers as they are, floats as the tensor core's law takes them.
-  template <Mma kind>
-  using Product = std::conditional_t<sums_integers(kind), std::int32_t, laws::Factor>;
-  template <Mma kind>
-  static Product<kind> factor(MmaSum<kind> x) {
-    if constexpr (sums_integers(kind)) {
-      return x;
-    } else {
-      return laws::factor_of(x, kind == Mma::f16    ? laws::kSmallestExponentF16
-                                : kind == Mma::bf16 ? laws::kSmallestExponentBf16
-                                                    : laws::kSmallestExponentE4m3);
-    }
-  }
-
-  // Integers exactly; floats to the bit as the first generation that has the product: 16 bits sm_80, FP8 sm_89.
-  template <Mma kind, int n>
-  static MmaSum<kind> dot(const Product<kind> (&a)[n], const Product<kind> (&b)[n], MmaSum<kind> c) {
-    if constexpr (sums_integers(kind)) {
-      for (int i = 0; i < n; ++i) c += a[i] * b[i];
-      return c;
-    } else {
-      constexpr bool kFloat8 = kind == Mma::e4m3;
-      return laws::fused_dot(a, b, n, c, laws::dot_law(kFloat8 ? Accumulator::sm89 : Accumulator::sm80, kFloat8));
-    }
-  }
-
+ protected:
   Block& block_;
   int warp_;
 };
@@ -204,6 +167,7 @@ void launch(const Grid& grid, const Options& options, Kernel&& kernel) {
         block.run({x, y, z}, [&](int warp) {
           Machine machine(block, warp);
           kernel(machine);
+          machine.finish();
         });
       }
     }

@@ -22,6 +22,8 @@ void SharedMemory::reset() {
   std::fill(bytes_.begin(), bytes_.end(), kPoison);
   std::fill(written_.begin(), written_.end(), false);
   std::fill(cells_.begin(), cells_.end(), Cell{});
+  writes_ = 0;
+  fenced_ = {};
 }
 
 void SharedMemory::check_place(int warp, const char* what, std::uint32_t at, std::size_t count) const {
@@ -43,6 +45,11 @@ void SharedMemory::check_order(int warp, const Clock& clock, std::uint32_t at, s
     if (cell.copier >= 0) {
       throw Fault(text("warp ", warp, " ", what, " byte ", i * kCell, " of shared memory while a copy of warp ",
                        cell.copier, " into it is under way: a wait is missing"));
+    }
+    if (cell.writer >= kMostWarps && cell.written > clock[static_cast<std::size_t>(cell.writer)]) {
+      throw Fault(text("warp ", warp, " ", what, " byte ", i * kCell,
+                       " of shared memory, into which a bulk copy went, ",
+                       "and knows nothing of its mbarrier's phase: a wait is missing"));
     }
     if (cell.writer >= 0 && cell.written > clock[static_cast<std::size_t>(cell.writer)]) {
       throw Fault(text("race: warp ", warp, " ", what, " byte ", i * kCell, " of shared memory, which warp ",
@@ -74,7 +81,9 @@ void SharedMemory::write(int warp, const Clock& clock, std::uint32_t at, const v
   for (std::size_t i = at / kCell; i <= (at + count - 1) / kCell; ++i) {
     cells_[i].writer = warp;
     cells_[i].written = clock[static_cast<std::size_t>(warp)];
+    cells_[i].plain = writes_ + 1;
   }
+  ++writes_;
   std::fill_n(written_.begin() + at, count, true);
   std::memcpy(bytes_.data() + at, from, count);
 }
@@ -92,14 +101,27 @@ void SharedMemory::begin_copy(int warp, const Clock& clock, std::uint32_t at, co
   }
 }
 
-void SharedMemory::end_copy(int warp, const Clock& clock, std::uint32_t at, const void* from, std::size_t count) {
+void SharedMemory::end_copy(int agent, std::uint32_t time, std::uint32_t at, const void* from, std::size_t count) {
+  if (agent < kMostWarps) ++writes_;  // cp.async goes through the generic proxy, bulk copies do not
   for (std::size_t i = at / kCell; i < (at + count) / kCell; ++i) {
     cells_[i].copier = -1;
-    cells_[i].writer = warp;
-    cells_[i].written = clock[static_cast<std::size_t>(warp)];
+    cells_[i].writer = agent;
+    cells_[i].written = time;
+    cells_[i].plain = agent < kMostWarps ? writes_ : 0;
   }
   std::fill_n(written_.begin() + at, count, true);
   std::memcpy(bytes_.data() + at, from, count);
+}
+
+void SharedMemory::check_proxy(int warp, const char* what, std::uint32_t at, std::size_t count) const {
+  check_place(warp, what, at, count);
+  for (std::size_t i = at / kCell; i <= (at + count - 1) / kCell; ++i) {
+    const Cell& cell = cells_[i];
+    if (cell.plain == 0 || cell.plain <= fenced_[static_cast<std::size_t>(cell.writer)]) continue;
+    throw Fault(text("missing fence.proxy.async: warp ", warp, " ", what, " byte ", i * kCell,
+                     " of shared memory through the asynchronous proxy; warp ", cell.writer,
+                     " has written it and not fenced since"));
+  }
 }
 
 }  // namespace octavo::cuda::emulation

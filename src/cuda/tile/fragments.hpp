@@ -38,7 +38,7 @@ OCTAVO_INLINE constexpr Place place_in_ldmatrix(int lane, int i) { return {lane 
 OCTAVO_INLINE constexpr int lane_of_matrix_row(int matrix, int row) { return 8 * matrix + row; }
 
 // The products there are, by their operands.
-enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3 };
+enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3, e5m2 };
 
 OCTAVO_INLINE constexpr int elements_of_register(Mma kind) {
   return kind == Mma::f16 || kind == Mma::bf16 ? 2 : kind == Mma::s4s4 ? 8 : 4;

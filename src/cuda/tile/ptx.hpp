@@ -134,6 +134,9 @@ class Ptx {
     return y;
   }
 
+ protected:
+  OCTAVO_DEVICE std::uint32_t address(std::uint32_t offset) const { return shared_ + offset; }
+
  private:
   template <Mma kind>
   OCTAVO_DEVICE static void multiply(MmaSum<kind>* d, const std::uint32_t* a, const std::uint32_t* b, MmaSum<kind> c0,
@@ -149,6 +152,7 @@ class Ptx {
     if constexpr (kind == Mma::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32", "f");
     if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
     if constexpr (kind == Mma::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", "f");
+    if constexpr (kind == Mma::e5m2) OCTAVO_MMA("m16n8k32.row.col.f32.e5m2.e5m2.f32", "f");
 #undef OCTAVO_MMA
   }
 

@@ -1,0 +1,57 @@
+// What kernels for Hopper (compute capability 9.0a) are written over beside the words of tile/machine.hpp: PtxSm90
+// (tile/ptx_sm90.hpp) and EmulatedSm90 (emulation/machine_sm90.hpp). Offsets are bytes of shared memory. Where a word
+// is one thread's, the warp's first lane says it after all its lanes have come.
+//
+//   mbarriers, 8 bytes each: a phase is complete when `count` arrivals and all announced bytes have come
+//
+//   init_mbarrier(offset, count)                 one thread of the block; fence_async() and a barrier follow
+//   arrive_mbarrier(offset)                      one arrival for the warp: what it did before is done
+//   arrive_mbarrier(offset, bytes)               the same, and so many bytes are announced for this phase
+//   wait_mbarrier(name, offset, parity)          until the phase of that parity is complete; the first has parity 0,
+//   and
+//                                                before it one of parity 1 counts as complete
+//
+//   copy_box(map, to, mbarrier, x, y)            the box at element (x, y) of a tensor in global memory,
+//   asynchronously; copy_box(map, to, mbarrier, x, y, z)         its bytes count at the mbarrier and were announced
+//   there before.
+//                                                `to` is a multiple of 128, and of the atom of a swizzle.
+//                                                Machine::TensorMap is made from a TensorBox (tile/tensor_box.hpp)
+//
+//   fence_async()                                what this warp has stored in shared memory is there for the copy
+//   engine
+//                                                and the tensor cores of who passes a barrier after it
+//
+//   products of a warpgroup: four warps, the first a multiple of four, that say the same words; each keeps 16 rows
+//
+//   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp
+//   wgmma_fence(registers...)                    before products touch registers that something else has touched
+//   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
+//   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp
+//   wgmma_commit()                               those since the last one are a group
+//   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
+//   products
+//                                                into these registers, which may be touched again
+//
+//   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
+//
+// Registers are named at the fence and at the wait for the compilers' sake, which see a product as done when it is
+// said.
+#pragma once
+
+#include "cuda/tile/machine.hpp"
+#include "cuda/tile/matrix_descriptor.hpp"
+#include "cuda/tile/swizzle.hpp"
+#include "cuda/tile/tensor_box.hpp"
+#include "cuda/tile/wgmma_fragments.hpp"
+
+namespace octavo::cuda {
+
+constexpr std::uint32_t kMbarrierBytes = 8;
+
+// Sizes of n that the machines have: multiples of 8 up to 256 are there, these are used.
+OCTAVO_INLINE constexpr bool is_wgmma_width(int n) {
+  return n == 8 || n == 16 || n == 32 || n == 64 || n == 96 || n == 128 || n == 192 || n == 256;
+}
+OCTAVO_INLINE constexpr bool is_wgmma_kind(Mma kind) { return kind != Mma::s4s4; }
+
+}  // namespace octavo::cuda

@@ -1,0 +1,44 @@
+// How a tensor core is told where an operand lies in shared memory: 64 bits (PTX ISA, "Matrix descriptor"), here for
+// operands whose rows are the product's depth (A [64, K] and B [N, K], both "K-major", the only order of 8-bit
+// elements):
+//   bits 0-13 address / 16   16-29 leading / 16   32-45 stride / 16   49-51 base offset, 0   62-63 swizzle
+// Eight rows are an atom. Swizzled, its rows lie one after another, as wide as the swizzle, and a product of 32 bytes
+// depth starts at any 32 of them; `leading` is not read. Without, an atom is 8 x 16 bytes, `leading` further lies the
+// next 16 bytes of the same rows. In both, `stride` further lie the next eight rows.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/tile/swizzle.hpp"
+
+namespace octavo::cuda {
+
+struct MatrixDescriptor {
+  std::uint32_t address = 0, leading = 0, stride = 0;
+  Swizzle swizzle = Swizzle::none;
+};
+
+// 128 bytes are 1, 64 are 2, 32 are 3.
+OCTAVO_INLINE constexpr std::uint32_t code_of(Swizzle swizzle) {
+  return (4u - static_cast<std::uint32_t>(swizzle)) % 4;
+}
+
+OCTAVO_INLINE constexpr std::uint64_t encode(const MatrixDescriptor& matrix) {
+  constexpr std::uint64_t kField = 0x3fff;
+  return (matrix.address / 16 & kField) | (matrix.leading / 16 & kField) << 16 | (matrix.stride / 16 & kField) << 32 |
+         static_cast<std::uint64_t>(code_of(matrix.swizzle)) << 62;
+}
+OCTAVO_INLINE constexpr MatrixDescriptor decode(std::uint64_t bits) {
+  const auto field = [bits](int first) { return static_cast<std::uint32_t>(bits >> first & 0x3fff) * 16; };
+  return {field(0), field(16), field(32), static_cast<Swizzle>((4u - static_cast<std::uint32_t>(bits >> 62)) % 4)};
+}
+
+// Where byte `byte` of row `row` lies.
+OCTAVO_INLINE constexpr std::uint32_t place_in_matrix(const MatrixDescriptor& matrix, std::uint32_t row,
+                                                      std::uint32_t byte) {
+  const std::uint32_t atom = matrix.address + row / 8 * matrix.stride + row % 8 * row_bytes(matrix.swizzle);
+  if (matrix.swizzle == Swizzle::none) return atom + byte / 16 * matrix.leading + byte % 16;
+  return swizzled(matrix.swizzle, atom + byte);
+}
+
+}  // namespace octavo::cuda
