@@ -45,9 +45,9 @@ struct Problem {
   template <StagedBug bug>
   std::string run(const Options& options) {
     const StagedProductParams<EmulatedSm90, kind> params{{box(a, 64)}, {box(b, n)}, steps, c.data()};
-    return test::fault_of<EmulatedSm90>({{1, 1, 1}, Shape::kWarps, Shape::kBytes}, options, [&](EmulatedSm90& m) {
-      staged_product<EmulatedSm90, kind, n, stages, bug>(m, params);
-    });
+    return test::fault_of<EmulatedSm90>(
+        {{1, 1, 1}, Shape::kWarps, Shape::kBytes, Shape::kRegisters}, options,
+        [&](EmulatedSm90& m) { staged_product<EmulatedSm90, kind, n, stages, bug>(m, params); });
   }
 
   // How many sums are wrong.
@@ -112,6 +112,12 @@ TEST(StagedProduct, TilesReadTooEarly) {
 TEST(StagedProduct, StagesOverwrittenOrHandedBackTooEarly) {
   for (const std::string& sentence : sentences<StagedBug::empty_wait>()) EXPECT_NE(sentence, "");
   expect_each<StagedBug::early_release>("race");
+}
+
+TEST(StagedProduct, AStageThatIsNotHandedBack) {
+  expect_each<StagedBug::release>("deadlock");
+  expect_each<StagedBug::release>("\"empty\" for parity 0");
+  expect_each<StagedBug::release>("lacks 1 of 4 arrivals");
 }
 
 TEST(StagedProduct, AMissingWaitOrFence) {

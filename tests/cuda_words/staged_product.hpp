@@ -1,6 +1,6 @@
 // A small kernel that says most of Hopper's words: C [64, n] = A [64, K] Bᵀ, B [n, K], in stages of 128 bytes of K.
-// Warp 4 brings them (copy engine, mbarriers), the warpgroup of warps 0 to 3 multiplies. nvcc compiles it too
-// (tests/cuda_words); `Bug` is one letter of what a test leaves out.
+// Warp 4 brings them (copy engine, mbarriers), the warpgroup of warps 0 to 3 multiplies and has the registers of the
+// other one. `bug` is what a test plants into it.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +18,19 @@ struct StagedProductParams {
 
 template <Mma kind, int n, int stages = 2>
 struct StagedProduct {
-  static constexpr int kWarps = 5;
+  static constexpr int kWarps = 8;
   static constexpr std::uint32_t kRow = 128, kA = kWarpgroupRows * kRow, kB = n * kRow, kStage = kA + kB;
   static constexpr std::uint32_t kFull = stages * kStage, kEmpty = kFull + stages * kMbarrierBytes;
   static constexpr std::uint32_t kBytes = kEmpty + stages * kMbarrierBytes;
-  static constexpr int kRegisters = 168;  // of each thread at the start
+  static constexpr int kRegisters = 256, kFew = 56;  // of each thread at the start; of the producers' from then on
 
-  static constexpr std::uint32_t full(int stage) { return kFull + kMbarrierBytes * static_cast<std::uint32_t>(stage); }
-  static constexpr std::uint32_t empty(int stage) {
+  OCTAVO_INLINE constexpr std::uint32_t full(int stage) {
+    return kFull + kMbarrierBytes * static_cast<std::uint32_t>(stage);
+  }
+  OCTAVO_INLINE constexpr std::uint32_t empty(int stage) {
     return kEmpty + kMbarrierBytes * static_cast<std::uint32_t>(stage);
   }
-  static constexpr std::uint32_t base(int stage) { return kStage * static_cast<std::uint32_t>(stage); }
+  OCTAVO_INLINE constexpr std::uint32_t base(int stage) { return kStage * static_cast<std::uint32_t>(stage); }
 };
 
 enum class StagedBug {
@@ -37,6 +39,7 @@ enum class StagedBug {
   full_wait,      // tiles are read too early
   empty_wait,     // the producer overwrites what is being read
   early_release,  // a stage is handed back before the products that read it are waited for
+  release,        // one warp does not hand its stage back
   wgmma_wait,     // sums are read too early
   wgmma_fence,
   init_fence,  // the copy engine may not see the mbarriers
@@ -57,8 +60,9 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
   }
   m.sync("mbarriers are made");
 
-  if (m.warp() == 4) {
-    for (int step = 0; step < p.steps; ++step) {
+  if (m.warp() >= 4) {
+    m.template fewer_registers<Shape::kFew>();
+    for (int step = 0; step < p.steps && m.warp() == 4; ++step) {
       const int stage = step % stages, round = step / stages;
       if (bug != StagedBug::empty_wait) {
         m.wait_mbarrier("empty", Shape::empty(stage), static_cast<std::uint32_t>(round + 1) & 1);
@@ -72,6 +76,7 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
     return;
   }
 
+  m.template more_registers<Shape::kRegisters>();
   Registers<Machine, MmaSum<kind>, n / 2> c;
   m.lanes(
       [](int, MmaSum<kind>(&sums)[n / 2]) {
@@ -93,6 +98,7 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
     m.wgmma_commit();
     if (bug == StagedBug::early_release) m.arrive_mbarrier(Shape::empty(stage));
     m.template wgmma_wait<bug == StagedBug::wgmma_wait ? 1 : 0>(c);
+    if (bug == StagedBug::release && m.warp() == 2) continue;
     if (bug != StagedBug::early_release) m.arrive_mbarrier(Shape::empty(stage));
   }
   const int warp = m.warp();

@@ -1,0 +1,451 @@
+#include "word_dump.hpp"
+
+#include <array>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <set>
+
+#include "core/float_types.hpp"
+#include "core/text.hpp"
+#include "cuda/tile/machine_sm90.hpp"
+#include "laws/fused_dot.hpp"
+#include "word_kernels_sm90.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+using Words = std::vector<std::uint32_t>;
+
+// A small whole number as an operand's bits.
+std::uint32_t coded(Mma kind, std::uint32_t x) {
+  if (kind == Mma::f16) return f32_to_f16(static_cast<float>(x));
+  if (kind == Mma::bf16) return f32_to_bf16(static_cast<float>(x));
+  return x;
+}
+// A sum as the whole number that it is.
+std::uint32_t whole(Mma kind, std::uint32_t bits) {
+  return sums_integers(kind) ? bits : static_cast<std::uint32_t>(f32_of_bits(bits));
+}
+
+std::string list_of(const std::vector<std::string>& values) {
+  std::string list = "[";
+  for (const std::string& value : values) list += (list.size() > 1 ? ", " : "") + value;
+  return list + "]";
+}
+std::string words_of(const Words& values) {
+  std::vector<std::string> texts;
+  for (std::uint32_t value : values) texts.push_back(text(value));
+  return list_of(texts);
+}
+
+// Of all answers to one question the one that they agree on.
+class Agreed {
+ public:
+  void add(Place place) {
+    if (!place_) place_ = place;
+    agreed_ = agreed_ && *place_ == place;
+  }
+  void add_nothing() { agreed_ = false; }
+  std::string json() const {
+    return agreed_ && place_ ? text("[", place_->row, ", ", place_->column, "]") : std::string("null");
+  }
+
+ private:
+  std::optional<Place> place_;
+  bool agreed_ = true;
+};
+
+// Each element of A alone, against ones and against the three octal digits of the number of B's element.
+constexpr std::size_t kDigits = 3, kMmaIn = 320, kMmaOut = 128;
+template <Mma kind>
+std::string dump_mma(WordRunner& runner, Word word) {
+  constexpr int kElements = elements_of_register(kind), kBits = 32 / kElements;
+  constexpr std::size_t kOfA = 32 * 4 * kElements, kOfB = 32 * 2 * kElements;
+  Words in(kOfA * (1 + kDigits) * kMmaIn);
+  for (std::size_t a = 0; a < kOfA; ++a) {
+    for (std::size_t digit = 0; digit <= kDigits; ++digit) {
+      std::uint32_t* run = &in[(a * (1 + kDigits) + digit) * kMmaIn];
+      run[a / kElements] = coded(kind, 1) << (kBits * (a % kElements));
+      for (std::size_t b = 0; b < kOfB; ++b) {
+        const std::size_t value = digit == 0 ? 1 : b >> (3 * (digit - 1)) & 7;
+        run[128 + b / kElements] |= coded(kind, static_cast<std::uint32_t>(value)) << (kBits * (b % kElements));
+      }
+    }
+  }
+  const Words out = runner.run(word, kOfA * (1 + kDigits), in, kMmaOut);
+  std::vector<Agreed> of_a(kOfA), of_b(kOfB);
+  for (std::size_t a = 0; a < kOfA; ++a) {
+    const auto sum = [&](std::size_t digit, std::size_t c) {
+      return whole(kind, out[(a * (1 + kDigits) + digit) * kMmaOut + c]);
+    };
+    const auto part_of_a = [&](std::size_t i) { return static_cast<int>(i); };
+    const Place documented_a =
+        place_in_a<kElements>(part_of_a(a / kElements / 4), part_of_a(a / kElements % 4), part_of_a(a % kElements));
+    for (std::size_t c = 0; c < kMmaOut; ++c) {
+      if (sum(0, c) == 0) continue;
+      const std::size_t b = sum(1, c) + 8 * sum(2, c) + 64 * sum(3, c);
+      const Place place = place_in_c(static_cast<int>(c / 4), static_cast<int>(c % 4));
+      if (sum(0, c) != 1 || b >= kOfB) {
+        of_a[a].add_nothing();
+        continue;
+      }
+      const Place documented_b =
+          place_in_b<kElements>(part_of_a(b / kElements / 2), part_of_a(b / kElements % 2), part_of_a(b % kElements));
+      of_a[a].add({place.row, documented_b.row});
+      of_b[b].add({documented_a.column, place.column});
+    }
+  }
+  std::vector<std::string> a_places, b_places;
+  for (const Agreed& place : of_a) a_places.push_back(place.json());
+  for (const Agreed& place : of_b) b_places.push_back(place.json());
+  return text("{\"a\": ", list_of(a_places), ", \"b\": ", list_of(b_places), "}");
+}
+
+// 16-bit element i of row r of matrix j is the number 64 j + 8 r + i.
+std::string dump_ldmatrix(WordRunner& runner, Word word) {
+  Words in(128);
+  for (std::uint32_t i = 0; i < 128; ++i) in[i] = 2 * i | (2 * i + 1) << 16;
+  return words_of(runner.run(word, 1, in, 128));
+}
+
+std::string dump_copy16(WordRunner& runner) {
+  Words in(128);
+  for (std::uint32_t i = 0; i < 128; ++i) in[i] = i + 1;
+  return words_of(runner.run(Word::copy16, 1, in, 128));
+}
+std::string dump_shuffle(WordRunner& runner) {
+  Words in(32);
+  for (std::uint32_t i = 0; i < 32; ++i) in[i] = i;
+  return words_of(runner.run(Word::shuffle_xor, 1, in, 160));
+}
+
+constexpr std::size_t kTileWords = kWordWgmmaBytes / 4, kWgmmaIn = kTileWords + 1024, kWgmmaOut = 512;
+void put_byte(std::uint32_t* words, std::size_t at, std::uint32_t byte) { words[at / 4] |= byte << (8 * (at % 4)); }
+
+// The places, as text, of `rows` x 32 bytes that a table says; null where it does not.
+std::string table_of(const std::map<std::pair<int, int>, std::uint32_t>& table, int rows) {
+  std::vector<std::string> places;
+  for (int row = 0; row < rows; ++row) {
+    for (int k = 0; k < kWgmmaDepthBytes; ++k) {
+      const auto found = table.find({row, k});
+      places.push_back(found == table.end() ? "null" : text(found->second));
+    }
+  }
+  return list_of(places);
+}
+
+// Byte by byte: each of B's tile alone against ones, then against the two digits (base 128) of the place in A's tile.
+std::string dump_wgmma(WordRunner& runner, Word word, Swizzle swizzle) {
+  const std::size_t a_bytes = 8 * atom_bytes(swizzle), b_bytes = atom_bytes(swizzle);
+  const MatrixDescriptor documented{0, 16, atom_bytes(swizzle), swizzle};
+  const auto ask = [&](const std::vector<std::size_t>& places, std::size_t digit) {
+    Words in(places.size() * kWgmmaIn);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      std::uint32_t* run = &in[i * kWgmmaIn];
+      for (std::size_t at = 0; at < a_bytes; ++at) {
+        const std::size_t value = digit == 0 ? 1 : digit == 1 ? at % 128 : at / 128;
+        put_byte(run, at, static_cast<std::uint32_t>(value));
+      }
+      put_byte(run, kWordB + places[i], 1);
+    }
+    return runner.run(word, places.size(), in, kWgmmaOut);
+  };
+  std::vector<std::size_t> all(b_bytes), used;
+  for (std::size_t i = 0; i < b_bytes; ++i) all[i] = i;
+  const Words ones = ask(all, 0);
+  for (std::size_t i = 0; i < b_bytes; ++i) {
+    for (std::size_t c = 0; c < kWgmmaOut; ++c) {
+      if (ones[i * kWgmmaOut + c] == 0) continue;
+      used.push_back(i);
+      break;
+    }
+  }
+  const Words low = ask(used, 1), high = ask(used, 2);
+  std::map<std::pair<int, int>, std::uint32_t> of_a, of_b;
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    std::map<int, std::uint32_t> a_of_row;
+    std::set<int> columns;
+    for (std::size_t c = 0; c < kWgmmaOut; ++c) {
+      if (ones[used[i] * kWgmmaOut + c] == 0) continue;
+      const Place place = place_in_wgmma_c(static_cast<int>(c / 4), static_cast<int>(c % 4));
+      a_of_row[place.row] = low[i * kWgmmaOut + c] + 128 * high[i * kWgmmaOut + c];
+      columns.insert(place.column);
+    }
+    // The depth is that of row 0's byte, after its documented place.
+    int depth = -1;
+    for (int k = 0; k < kWgmmaDepthBytes; ++k) {
+      if (a_of_row.count(0) != 0 && place_in_matrix(documented, 0, static_cast<std::uint32_t>(k)) == a_of_row[0])
+        depth = k;
+    }
+    if (depth < 0 || columns.size() != 1) continue;
+    of_b[{*columns.begin(), depth}] = static_cast<std::uint32_t>(used[i]);
+    for (const auto& [row, at] : a_of_row) {
+      const auto added = of_a.insert({{row, depth}, at});
+      if (added.first->second != at) added.first->second = ~0u;
+    }
+  }
+  return text("{\"a\": ", table_of(of_a, kWarpgroupRows), ", \"b\": ", table_of(of_b, kWordWidth), "}");
+}
+
+// Each element of A's registers alone, in all four warps at once, against ones and the place in B's tile.
+std::string dump_wgmma_registers(WordRunner& runner) {
+  constexpr Swizzle kSwizzle = Swizzle::bytes32;
+  const MatrixDescriptor documented{0, 16, atom_bytes(kSwizzle), kSwizzle};
+  Words in(512 * 3 * kWgmmaIn);
+  for (std::size_t a = 0; a < 512; ++a) {
+    for (std::size_t digit = 0; digit < 3; ++digit) {
+      std::uint32_t* run = &in[(3 * a + digit) * kWgmmaIn];
+      for (std::size_t warp = 0; warp < 4; ++warp) run[kTileWords + 128 * warp + a / 4] = 1u << (8 * (a % 4));
+      for (std::size_t at = 0; at < atom_bytes(kSwizzle); ++at) {
+        const std::size_t value = digit == 0 ? 1 : digit == 1 ? at % 128 : at / 128;
+        put_byte(run, kWordB + at, static_cast<std::uint32_t>(value));
+      }
+    }
+  }
+  const Words out = runner.run(Word::wgmma_s8s8_registers, 512 * 3, in, kWgmmaOut);
+  std::vector<std::string> places;
+  for (std::size_t a = 0; a < 512; ++a) {
+    Agreed agreed;
+    int sums = 0;
+    for (std::size_t c = 0; c < kWgmmaOut; ++c) {
+      const auto sum = [&](std::size_t digit) { return out[(3 * a + digit) * kWgmmaOut + c]; };
+      if (sum(0) == 0) continue;
+      ++sums;
+      const Place place = place_in_wgmma_c(static_cast<int>(c / 4), static_cast<int>(c % 4));
+      const std::uint32_t at = sum(1) + 128 * sum(2);
+      int depth = -1;
+      for (int k = 0; k < kWgmmaDepthBytes; ++k) {
+        const auto of_k =
+            place_in_matrix(documented, static_cast<std::uint32_t>(place.column), static_cast<std::uint32_t>(k));
+        if (of_k == at) depth = k;
+      }
+      agreed.add({place.row - 16 * static_cast<int>(c / 128), depth});
+    }
+    if (sums != 4 * kWordWidth) agreed.add_nothing();
+    places.push_back(agreed.json());
+  }
+  return list_of(places);
+}
+
+// A box of 8 rows, as wide as the swizzle, from 16 rows of 64 numbers of two bytes; the second starts outside.
+std::string dump_box(WordRunner& runner, Swizzle swizzle) {
+  std::vector<std::uint16_t> elements(16 * 64);
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<std::uint16_t>(i + 1);
+  TensorBox box;
+  box.base = elements.data();
+  box.element_bytes = 2;
+  box.sizes[0] = 64, box.sizes[1] = 16;
+  box.strides[1] = 128;
+  box.box[0] = row_bytes(swizzle) / 2, box.box[1] = 8;
+  box.swizzle = swizzle;
+  const std::size_t bytes = 2 * elements.size();
+  return text("{\"inside\": ", words_of(runner.run_box(box, bytes, {2, 0, 4, 0})),
+              ", \"outside\": ", words_of(runner.run_box(box, bytes, {2, -8, 12, 0})), "}");
+}
+
+// Two planes of 3 rows of 8 numbers, partly outside a tensor of [4, 5, 20] whose rows are 48 bytes apart.
+std::string dump_box_of_three_axes(WordRunner& runner) {
+  std::vector<std::uint16_t> elements(4 * 5 * 24);
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<std::uint16_t>(i + 1);
+  TensorBox box;
+  box.base = elements.data();
+  box.element_bytes = 2;
+  box.rank = 3;
+  box.sizes[0] = 20, box.sizes[1] = 5, box.sizes[2] = 4;
+  box.strides[1] = 48, box.strides[2] = 5 * 48;
+  box.box[0] = 8, box.box[1] = 3, box.box[2] = 2;
+  return words_of(runner.run_box(box, 2 * elements.size(), {3, 16, 1, 3}));
+}
+
+// How many of the sums of two products of width n are wrong.
+std::string dump_width(WordRunner& runner, Word word, std::size_t n) {
+  Words in((64 + n) * 8);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::uint32_t>(i + 1) * 2654435761u;
+  const auto element = [&](std::size_t row, std::size_t k) {
+    return static_cast<std::int8_t>(in[8 * row + k / 4] >> (8 * (k % 4)));
+  };
+  const Words out = runner.run(word, 1, in, 64 * n);
+  int wrong = 0;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Place place = place_in_wgmma_c(static_cast<int>(i / (n / 2)), static_cast<int>(i % (n / 2)));
+    std::int32_t sum = 0;
+    for (std::size_t k = 0; k < kWgmmaDepthBytes; ++k) {
+      sum +=
+          2 * element(static_cast<std::size_t>(place.row), k) * element(64 + static_cast<std::size_t>(place.column), k);
+    }
+    wrong += static_cast<std::uint32_t>(sum) != out[i];
+  }
+  return text(wrong);
+}
+
+// What decides how sums are made. All of a product's rows are alike: a[k], b[k].
+struct SumCase {
+  float start;
+  std::array<float, 32> a, b;
+};
+std::vector<SumCase> cases_of(Mma kind) {
+  const bool float8 = kind == Mma::e4m3 || kind == Mma::e5m2;
+  const std::size_t depth = float8 ? 32 : 16;
+  SumCase quarters{};
+  for (std::size_t k = 0; k < depth; ++k) quarters.a[k] = 1, quarters.b[k] = 0.25f;
+  std::vector<SumCase> cases;
+  // Beside which sum quarters are lost, and towards where.
+  for (int exponent = float8 ? 8 : 20; exponent <= (float8 ? 16 : 27); ++exponent) {
+    for (float sign : {1.0f, -1.0f}) {
+      SumCase one = quarters;
+      one.start = sign * static_cast<float>(std::uint32_t{1} << exponent);
+      cases.push_back(one);
+    }
+  }
+  // Two that cancel out take the quarters of their step with them.
+  for (std::size_t first : {std::size_t{0}, depth / 2, depth / 4}) {
+    SumCase one = quarters;
+    const float large = kind == Mma::e4m3 ? 256.0f : 16384.0f;
+    one.a[first] = one.b[first] = one.b[first + 1] = large;
+    one.a[first + 1] = -large;
+    cases.push_back(one);
+  }
+  return cases;
+}
+std::uint32_t coded_float(Mma kind, float x) {
+  return kind == Mma::f16    ? f32_to_f16(x)
+         : kind == Mma::bf16 ? f32_to_bf16(x)
+         : kind == Mma::e4m3 ? f32_to_e4m3(x)
+                             : f32_to_e5m2(x);
+}
+
+struct SumKind {
+  const char* name;
+  Word word;
+  Mma kind;
+  bool sm90;
+};
+constexpr SumKind kSumKinds[] = {{"sums_mma_f16", Word::mma_f16, Mma::f16, false},
+                                 {"sums_mma_bf16", Word::mma_bf16, Mma::bf16, false},
+                                 {"sums_wgmma_f16", Word::wgmma_f16, Mma::f16, true},
+                                 {"sums_wgmma_f16_registers", Word::wgmma_f16_registers, Mma::f16, true},
+                                 {"sums_wgmma_bf16", Word::wgmma_bf16, Mma::bf16, true},
+                                 {"sums_wgmma_e4m3", Word::wgmma_e4m3, Mma::e4m3, true},
+                                 {"sums_wgmma_e5m2", Word::wgmma_e5m2, Mma::e5m2, true}};
+
+WordTable tables_of_sums(int capability, const std::function<std::string(const SumKind&, const SumCase&)>& ask) {
+  WordTable table;
+  for (const SumKind& kind : kSumKinds) {
+    if (kind.sm90 && capability != 90) continue;
+    std::vector<std::string> sums;
+    for (const SumCase& one : cases_of(kind.kind)) sums.push_back(ask(kind, one));
+    table[kind.name] = list_of(sums);
+  }
+  return table;
+}
+
+}  // namespace
+
+WordTable dump_layouts(WordRunner& runner) {
+  WordTable table;
+  table["mma_s8s8"] = dump_mma<Mma::s8s8>(runner, Word::mma_s8s8);
+  table["mma_u8s8"] = dump_mma<Mma::u8s8>(runner, Word::mma_u8s8);
+  table["mma_s4s4"] = dump_mma<Mma::s4s4>(runner, Word::mma_s4s4);
+  table["mma_f16"] = dump_mma<Mma::f16>(runner, Word::mma_f16);
+  table["mma_bf16"] = dump_mma<Mma::bf16>(runner, Word::mma_bf16);
+  table["ldmatrix"] = dump_ldmatrix(runner, Word::ldmatrix);
+  table["ldmatrix_trans"] = dump_ldmatrix(runner, Word::ldmatrix_trans);
+  table["copy16"] = dump_copy16(runner);
+  table["shuffle_xor"] = dump_shuffle(runner);
+  if (runner.capability() != 90) return table;
+  table["wgmma_s8s8_128"] = dump_wgmma(runner, Word::wgmma_s8s8_128, Swizzle::bytes128);
+  table["wgmma_s8s8_64"] = dump_wgmma(runner, Word::wgmma_s8s8_64, Swizzle::bytes64);
+  table["wgmma_s8s8_32"] = dump_wgmma(runner, Word::wgmma_s8s8_32, Swizzle::bytes32);
+  table["wgmma_s8s8_registers"] = dump_wgmma_registers(runner);
+  table["box_none"] = dump_box(runner, Swizzle::none);
+  table["box_32"] = dump_box(runner, Swizzle::bytes32);
+  table["box_64"] = dump_box(runner, Swizzle::bytes64);
+  table["box_128"] = dump_box(runner, Swizzle::bytes128);
+  table["box_of_three_axes"] = dump_box_of_three_axes(runner);
+  table["wgmma_width_8_wrong_sums"] = dump_width(runner, Word::wgmma_width_8, 8);
+  table["wgmma_width_16_wrong_sums"] = dump_width(runner, Word::wgmma_width_16, 16);
+  table["wgmma_width_32_wrong_sums"] = dump_width(runner, Word::wgmma_width_32, 32);
+  table["wgmma_width_64_wrong_sums"] = dump_width(runner, Word::wgmma_width_64, 64);
+  table["wgmma_width_96_wrong_sums"] = dump_width(runner, Word::wgmma_width_96, 96);
+  table["wgmma_width_128_wrong_sums"] = dump_width(runner, Word::wgmma_width_128, 128);
+  table["wgmma_width_192_wrong_sums"] = dump_width(runner, Word::wgmma_width_192, 192);
+  table["wgmma_width_256_wrong_sums"] = dump_width(runner, Word::wgmma_width_256, 256);
+  table["staged_product_wrong_sums"] = text(runner.wrong_sums());
+  return table;
+}
+
+WordTable dump_sums(WordRunner& runner) {
+  return tables_of_sums(runner.capability(), [&](const SumKind& kind, const SumCase& one) {
+    const std::size_t bytes = kind.kind == Mma::f16 || kind.kind == Mma::bf16 ? 2 : 1;
+    Words in(kind.sm90 ? kWgmmaIn : kMmaIn);
+    const std::size_t sums_at = kind.sm90 ? kTileWords + 512 : 192, sums = kind.sm90 ? 512 : 128;
+    for (std::size_t i = 0; i < sums; ++i) in[sums_at + i] = bits_of_f32(one.start);
+    if (kind.sm90) {
+      const MatrixDescriptor matrix{0, 16, atom_bytes(Swizzle::bytes32), Swizzle::bytes32};
+      for (std::uint32_t byte = 0; byte < 32; ++byte) {
+        const std::uint32_t shift = 8 * (byte % static_cast<std::uint32_t>(bytes));
+        for (std::uint32_t row = 0; row < 64; ++row) {
+          put_byte(in.data(), place_in_matrix(matrix, row, byte),
+                   coded_float(kind.kind, one.a[byte / bytes]) >> shift & 255);
+          if (row >= kWordWidth) continue;
+          put_byte(in.data(), kWordB + place_in_matrix(matrix, row, byte),
+                   coded_float(kind.kind, one.b[byte / bytes]) >> shift & 255);
+        }
+      }
+      for (std::size_t i = 0; i < 128 * 16; ++i) {  // bytes of the left operand's registers
+        const int thread = static_cast<int>(i / 16), reg = static_cast<int>(i / 4 % 4), byte = static_cast<int>(i % 4);
+        const Place place =
+            bytes == 2 ? place_in_wgmma_a<2>(thread, reg, byte / 2) : place_in_wgmma_a<4>(thread, reg, byte);
+        const std::uint32_t shift = 8 * static_cast<std::uint32_t>(byte) % (8 * static_cast<std::uint32_t>(bytes));
+        put_byte(&in[kTileWords], i,
+                 coded_float(kind.kind, one.a[static_cast<std::size_t>(place.column)]) >> shift & 255);
+      }
+    } else {
+      for (int lane = 0; lane < 32; ++lane) {
+        for (int i = 0; i < 8; ++i) {
+          const auto word = static_cast<std::size_t>(lane), reg = static_cast<std::size_t>(i / 2);
+          const auto a = static_cast<std::size_t>(place_in_a<2>(lane, i / 2, i % 2).column);
+          in[4 * word + reg] |= coded_float(kind.kind, one.a[a]) << (16 * (i % 2));
+          if (i >= 4) continue;
+          const auto b = static_cast<std::size_t>(place_in_b<2>(lane, i / 2, i % 2).row);
+          in[128 + 2 * word + reg] |= coded_float(kind.kind, one.b[b]) << (16 * (i % 2));
+        }
+      }
+    }
+    const Words out = runner.run(kind.word, 1, in, sums);
+    for (std::uint32_t sum : out) {
+      if (sum != out[0]) return std::string("null");
+    }
+    return text(out[0]);
+  });
+}
+
+WordTable expected_sums(int capability) {
+  const Accumulator card = capability < 89    ? Accumulator::sm80
+                           : capability < 90  ? Accumulator::sm89
+                           : capability < 100 ? Accumulator::sm90
+                                              : Accumulator::sm100;
+  return tables_of_sums(capability, [&](const SumKind& kind, const SumCase& one) {
+    const bool float8 = kind.kind == Mma::e4m3 || kind.kind == Mma::e5m2;
+    const std::int32_t smallest = kind.kind == Mma::f16    ? laws::kSmallestExponentF16
+                                  : kind.kind == Mma::bf16 ? laws::kSmallestExponentBf16
+                                  : kind.kind == Mma::e4m3 ? laws::kSmallestExponentE4m3
+                                                           : laws::kSmallestExponentE5m2;
+    laws::Factor a[32], b[32];
+    for (std::size_t k = 0; k < 32; ++k)
+      a[k] = laws::factor_of(one.a[k], smallest), b[k] = laws::factor_of(one.b[k], smallest);
+    const float sum = laws::fused_dot(a, b, float8 ? 32 : 16, one.start, laws::dot_law(card, float8));
+    return text(bits_of_f32(sum));
+  });
+}
+
+std::string json_of(const std::string& card, int capability, const WordTable& layouts, const WordTable& sums) {
+  std::string json = text("{\n\"card\": \"", card, "\",\n\"capability\": ", capability);
+  for (const WordTable* table : {&layouts, &sums}) {
+    for (const auto& [name, value] : *table) json += text(",\n\"", name, "\": ", value);
+  }
+  return json + "\n}\n";
+}
+
+}  // namespace octavo::cuda
