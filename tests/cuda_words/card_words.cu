@@ -7,10 +7,10 @@ namespace octavo::cuda {
 namespace {
 
 using Machine = Ptx;
-#define OCTAVO_WORD(name, warps, bytes, kernel)                      \
+#define OCTAVO_WORD(name, warps, bytes, kernel)                                 \
   __global__ void __launch_bounds__(32 * warps) on_card_##name(WordRuns runs) { \
-    Machine m;                                                       \
-    kernel(m, runs);                                                 \
+    Machine m;                                                                  \
+    kernel(m, runs);                                                            \
   }
 #define OCTAVO_WORD_SM90(name, warps, bytes, kernel)
 #include "words.inc"

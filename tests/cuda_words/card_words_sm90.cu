@@ -11,16 +11,16 @@ namespace {
 
 using Machine = PtxSm90;
 #define OCTAVO_WORD(name, warps, bytes, kernel)
-#define OCTAVO_WORD_SM90(name, warps, bytes, kernel)                 \
+#define OCTAVO_WORD_SM90(name, warps, bytes, kernel)                            \
   __global__ void __launch_bounds__(32 * warps) on_card_##name(WordRuns runs) { \
-    Machine m;                                                       \
-    kernel(m, runs);                                                 \
+    Machine m;                                                                  \
+    kernel(m, runs);                                                            \
   }
 #include "words.inc"
 #undef OCTAVO_WORD_SM90
 
-__global__ void __launch_bounds__(32) run_box(const __grid_constant__ CUtensorMap map, std::uint32_t words, BoxPlace at,
-                                              std::uint32_t* out) {
+__global__ void __launch_bounds__(32)
+    run_box(const __grid_constant__ CUtensorMap map, std::uint32_t words, BoxPlace at, std::uint32_t* out) {
   Machine m;
   copy_one_box(m, map, words, at, out);
 }
