@@ -30,7 +30,9 @@ inline constexpr float kStaleLogits = 8.0f;
 // Keys whose products with the means are summed side by side in the correction: enough chains to hide FMA's latency.
 inline constexpr std::int64_t kCorrectionKeys = 4;
 
-// How many keys ahead the correction fetches.
-inline constexpr std::int64_t kCorrectionPrefetch = 16;
+// How many rows ahead the caller's tensors are asked for: preparing a row takes less time than memory does, and
+// processors do not look across pages by themselves. 8 to 48 are alike.
+inline constexpr std::uint64_t kFetchRows = 24;
+inline constexpr std::uint64_t kCacheLine = 64;
 
 }  // namespace octavo::cpu

@@ -41,8 +41,6 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
   }
   const float* scales = laws::scales_at(k, sequence_at(call, b)->k_sides, kv_head);
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
-  // The rows are read once, from memory that left the caches long ago: their loads are what this costs.
-  const std::int64_t ahead = direct ? kCorrectionPrefetch * k.strides[2] : 0;
   alignas(64) float buffer[kCorrectionKeys * kMaxPadded];
   alignas(64) float sums[kSlots][S::kLanes * S::kLanes];
 
@@ -59,6 +57,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
           const std::int64_t at = k.offset(b, kv_head, sequence.k_begin + first + j);
           if (direct) {
             rows[u] = static_cast<const float*>(k.data) + at;
+            fetch_ahead(k, at, dim);
             continue;
           }
           float* x = buffer + u * width;
@@ -81,7 +80,6 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
 #pragma GCC unroll 4
           for (int u = 0; u < kCorrectionKeys; ++u) {
             const auto x = S::load(rows[u] + d);
-            __builtin_prefetch(rows[u] + d + ahead);
 #pragma GCC unroll 4
             for (int slot = 0; slot < kSlots; ++slot) sum[u][slot] = S::fma(x, m[slot], sum[u][slot]);
           }

@@ -22,6 +22,7 @@ OCTAVO_INLINE bool with_register_rows(const Operand& x, std::int64_t dim, Body&&
 template <class S, int kVectors>
 OCTAVO_INLINE void load_rotated(const Operand& x, std::int64_t at, const std::int32_t* signs,
                                 typename S::f32 (&v)[kVectors]) {
+  fetch_ahead(x, at, kVectors * S::kLanes);
   if (x.dtype == DType::f32) {
     const float* from = static_cast<const float*>(x.data) + at;
 #pragma GCC unroll 64

@@ -5,6 +5,7 @@
 
 #include "core/problem.hpp"
 #include "cpu/simd/policy.hpp"
+#include "cpu/tile_config.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -22,12 +23,23 @@ OCTAVO_INLINE typename S::f32 load_as_f32(DType dtype, const void* p, std::int64
   return S::load_bf16(static_cast<const std::uint16_t*>(p) + at);
 }
 
+// Asks for the row that will be read kFetchRows rows later. Where it lies outside the tensor, nothing comes of it; the
+// arithmetic is unsigned because a stride that no row is reached by may be anything.
+OCTAVO_INLINE void fetch_ahead(const Operand& x, std::int64_t at, std::int64_t dim) {
+  const std::uint64_t size = x.dtype == DType::f32 ? 4 : 2;
+  const std::uint64_t element = static_cast<std::uint64_t>(at) + kFetchRows * static_cast<std::uint64_t>(x.strides[2]);
+  const std::uint64_t row = reinterpret_cast<std::uintptr_t>(x.data) + element * size;
+  for (std::uint64_t byte = 0; byte < static_cast<std::uint64_t>(dim) * size; byte += kCacheLine)
+    __builtin_prefetch(reinterpret_cast<const void*>(row + byte));
+}
+
 // to[0..padded(dim)) = the row at element offset `at` of `x`, then zeros.
 template <class S>
 OCTAVO_INLINE void load_row(const Operand& x, std::int64_t at, std::int64_t dim, float* to) {
   const std::int64_t size = x.dtype == DType::f32 ? 4 : 2;
   const auto* from = static_cast<const std::byte*>(x.data) + at * size;
   const std::int64_t stride = x.strides[3];
+  fetch_ahead(x, at, dim);
   std::int64_t d = 0;
   if (stride == 1)
     for (; d + S::kLanes <= dim; d += S::kLanes) S::store(to + d, load_as_f32<S>(x.dtype, from, d));
