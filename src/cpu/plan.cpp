@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "cpu/tile_config.hpp"
+#include "laws/format.hpp"
 #include "laws/mean.hpp"
-#include "laws/scale.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -23,25 +23,10 @@ struct Layout64 {
   }
 };
 
-bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
+using laws::is_float8;
+using laws::is_integer;
 bool is_integer(WeightFormat p) { return p == WeightFormat::s8 || p == WeightFormat::u8 || p == WeightFormat::u16; }
-bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
 bool is_float8(WeightFormat p) { return p == WeightFormat::e4m3 || p == WeightFormat::e5m2; }
-
-float range_of(Format format) {
-  switch (format) {
-    case Format::s8:
-      return laws::kRangeS8;
-    case Format::s4:
-      return laws::kRangeS4;
-    case Format::e4m3:
-      return laws::kRangeE4m3;
-    case Format::e5m2:
-      return laws::kRangeE5m2;
-    default:
-      return 1;
-  }
-}
 
 void choose_forms(Plan& plan) {
   const Problem& problem = *plan.problem;
@@ -65,8 +50,8 @@ void choose_forms(Plan& plan) {
                : plan.policy.bf16 && bf16_values && !token_scales                 ? ValueForm::bf16
                                                                                   : ValueForm::f32;
   plan.weight_planes = plan.value == ValueForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
-  plan.qk_range = range_of(recipe.scores);
-  plan.v_range = recipe.v_range > 0 ? static_cast<float>(recipe.v_range) : range_of(recipe.values);
+  plan.qk_range = laws::range_of(recipe.scores);
+  plan.v_range = recipe.v_range > 0 ? static_cast<float>(recipe.v_range) : laws::range_of(recipe.values);
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 

@@ -5,24 +5,11 @@
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
 #include "cpu/quantize_plan.hpp"
+#include "laws/format.hpp"
 #include "laws/mean.hpp"
-#include "laws/scale.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-float range_of(DType codes) {
-  switch (codes) {
-    case DType::s4:
-      return laws::kRangeS4;
-    case DType::e4m3:
-      return laws::kRangeE4m3;
-    case DType::e5m2:
-      return laws::kRangeE5m2;
-    default:
-      return laws::kRangeS8;
-  }
-}
 
 // The mean over all rows of the head.
 void finish_mean(const QuantizeCall& call, std::int64_t head) {
@@ -112,7 +99,7 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
   plan.zero_scale_of_zero =
       problem.role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);
-  plan.range = range_of(problem.codes.dtype);
+  plan.range = laws::range_of(problem.codes.dtype);
   if (problem.role == Role::v && recipe.v_range > 0) plan.range = static_cast<float>(recipe.v_range);
   plan.unit_rows = granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
   plan.units = (problem.rows + plan.unit_rows - 1) / plan.unit_rows;

@@ -7,7 +7,7 @@
 #include "cuda/launch.hpp"
 #include "cuda/quantize_params.hpp"
 #include "cuda/tile_config.hpp"
-#include "laws/scale.hpp"
+#include "laws/format.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -77,10 +77,7 @@ QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
 
 ScaleRule scale_rule(const Recipe& recipe, Role role, Format format, Granularity granularity) {
   ScaleRule rule;
-  rule.range = format == Format::s4     ? laws::kRangeS4
-               : format == Format::e4m3 ? laws::kRangeE4m3
-               : format == Format::e5m2 ? laws::kRangeE5m2
-                                        : laws::kRangeS8;
+  rule.range = laws::range_of(format);
   if (role == Role::v && recipe.v_range > 0) rule.range = static_cast<float>(recipe.v_range);
   rule.zero_scale_of_zero =
       role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);

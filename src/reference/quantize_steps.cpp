@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "laws/format.hpp"
 #include "laws/mean.hpp"
 #include "laws/rotation.hpp"
 #include "laws/scale.hpp"
@@ -12,21 +13,6 @@
 
 namespace octavo::reference {
 namespace {
-
-float range_of(Format format) {
-  switch (format) {
-    case Format::s8:
-      return laws::kRangeS8;
-    case Format::s4:
-      return laws::kRangeS4;
-    case Format::e4m3:
-      return laws::kRangeE4m3;
-    case Format::e5m2:
-      return laws::kRangeE5m2;
-    default:
-      return 1.0f;
-  }
-}
 
 // The value of x's code.
 float rounded(float x, float inverse, Format format, float range) {
@@ -95,7 +81,7 @@ void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const floa
 }
 
 QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, float range) {
-  if (range == 0) range = range_of(format);
+  if (range == 0) range = laws::range_of(format);
   // A token of V without a value adds nothing, and the fold wants to know how large it is: scale 0.
   const bool tokens_of_v = groups.role == Role::v && (groups.granularity == Granularity::token ||
                                                       groups.granularity == Granularity::token_folded);

@@ -1,11 +1,10 @@
 // A product is modelled where both operands are floats of 8 or 16 bits; check_recipe refuses other floats.
 #include "reference/tensor_core.hpp"
 
+#include "laws/format.hpp"
+
 namespace octavo::reference {
 namespace {
-
-bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
-bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
 
 std::int32_t smallest_exponent(Format format, DType inputs) {
   switch (format) {
@@ -29,8 +28,8 @@ Format as_format(WeightFormat p) {
 }
 
 std::optional<ModelledProduct> modelled(const Recipe& recipe, Format left, Format right, DType inputs) {
-  if (!is_tensor_core(recipe.accumulator) || is_integer(right)) return std::nullopt;
-  return ModelledProduct{laws::dot_law(recipe.accumulator, is_float8(right)), smallest_exponent(left, inputs),
+  if (!is_tensor_core(recipe.accumulator) || laws::is_integer(right)) return std::nullopt;
+  return ModelledProduct{laws::dot_law(recipe.accumulator, laws::is_float8(right)), smallest_exponent(left, inputs),
                          smallest_exponent(right, inputs)};
 }
 
