@@ -1,34 +1,22 @@
-// The life of a call on a device: where everything lies in scratch memory, and the launches:
+// The life of a call on a device, as launches:
 //   sums -> means of K and V | ranges of whole tensors | blocks of K, V and Q packed | the fold's vectors |
 //   for each chunk of query blocks: smooth_q's correction, attention
-// The host reads no length: grids come from the tensors' extents, and kernels find their sequence.
+// Grids come from the tensors' extents, and kernels find their sequence.
 #include <algorithm>
-#include <cmath>
 #include <numbers>
-#include <string>
 
-#include "core/text.hpp"
 #include "cuda/attention_params.hpp"
+#include "cuda/attention_plan.hpp"
 #include "cuda/implementation.hpp"
 #include "cuda/kernels/attention_shape.hpp"
 #include "cuda/launch.hpp"
-#include "cuda/quantize_params.hpp"
 #include "cuda/tile_config.hpp"
+#include "laws/format.hpp"
 #include "laws/query_width.hpp"
 
 namespace octavo::cuda {
 namespace {
 
-bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
-
-// Formats of the packed operands; a recipe that supports() takes has one.
-PackedFormat packed_format(Format format, DType input) {
-  if (is_integer(format)) return PackedFormat::s8;
-  if (format == Format::f16) return PackedFormat::f16;
-  return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
-}
-
-DeviceIntegers device_integers(const IntegerArray& from) { return {from.data, from.stride, from.dtype == DType::s64}; }
 DeviceTensor device_tensor(const Broadcast& from) {
   DeviceTensor to;
   to.data = from.data;
@@ -37,150 +25,11 @@ DeviceTensor device_tensor(const Broadcast& from) {
   return to;
 }
 
-// What a call means for the kernels, and its scratch memory; made twice, first without memory, to count.
-struct Plan {
-  Plan(const Problem& its, const DeviceProperties& device, std::byte* workspace);
-
-  const Problem& problem;
-  const Recipe& recipe;
-  std::int32_t dim = 0;
-  PackedFormat scores{}, values{};
-  bool fold = false, smooth_k = false, smooth_v = false, corrects = false, wide = false, owes_constant = false;
-  bool divides_v = false, k_ranges = false, q_ranges = false, v_ranges = false;
-  Granularity v_granularity = Granularity::none;  // none: the values as they are
-  DeviceSequences queries, keys;
-  Chunk chunk;  // the largest; `blocks` and `heads` are its steps
-
-  // Parts of the workspace. What starts at zero comes first.
-  std::uint32_t* zeroed = nullptr;
-  std::int64_t zeroed_count = 0;
-  RangeArrays q_range, k_range, v_range;
-  std::uint32_t* largest = nullptr;
-  float *k_sums = nullptr, *v_sums = nullptr, *k_mean = nullptr, *v_mean = nullptr, *q_mean = nullptr;
-  std::uint8_t *q_codes = nullptr, *q_low = nullptr, *k_codes = nullptr, *v_codes = nullptr;
-  float *q_factor = nullptr, *q_constant = nullptr, *k_factor = nullptr, *k_addend = nullptr, *k_inverse = nullptr;
-  float *k_fold = nullptr, *token_scale = nullptr, *column_scale = nullptr, *output_factor = nullptr;
-  float *output_addend = nullptr, *means_back = nullptr, *mean_constant = nullptr, *correction = nullptr;
-  std::size_t bytes = 0;
-
-  bool slots() const { return values == PackedFormat::s8; }
-  std::int64_t query_blocks() const { return grid_of(queries)[0]; }
-  std::int64_t key_blocks() const { return grid_of(keys)[0]; }
-  std::int64_t batches() const { return problem.packed() ? 1 : problem.batch; }
-
- private:
-  void choose_steps();
-  void choose_chunk(std::size_t correction_bytes);
-  void lay_out(std::byte* workspace);
-};
-
-Plan::Plan(const Problem& its, const DeviceProperties& device, std::byte* workspace)
-    : problem(its), recipe(its.recipe) {
-  dim = packed_dim(problem.head_dim, problem.value_dim);
-  scores = packed_format(recipe.scores, problem.q.dtype);
-  values = packed_format(recipe.values, problem.v.dtype);
-  queries.count = keys.count = problem.batch;
-  queries.heads = problem.q_heads, keys.heads = problem.kv_heads;
-  queries.rows = problem.q_rows, keys.rows = problem.k_rows;
-  queries.cu_seqlens = device_integers(problem.cu_seqlens_q);
-  keys.cu_seqlens = device_integers(problem.cu_seqlens_k);
-  keys.lens = device_integers(problem.kv_lens);
-  const bool packed = problem.packed();
-  queries.grid =
-      packed ? grid_of_packed(problem.batch, problem.q_rows) : grid_of_batch(problem.q_heads, problem.q_rows);
-  keys.grid = packed ? grid_of_packed(problem.batch, problem.k_rows) : grid_of_batch(problem.kv_heads, problem.k_rows);
-  choose_steps();
-  choose_chunk(std::min(kCorrectionBytes, device.memory_bytes / kCorrectionShare));
-  lay_out(workspace);
-}
-
-void Plan::choose_steps() {
-  const bool integer_scores = is_integer(recipe.scores), integer_values = is_integer(recipe.values);
-  fold = recipe.v_scale == Granularity::token_folded;
-  smooth_k = integer_scores && recipe.smooth_k;
-  smooth_v = recipe.smooth_v;
-  corrects = problem.q.quantized ? problem.q.mean != nullptr : integer_scores && recipe.smooth_q;
-  wide = !problem.q.quantized && integer_scores && laws::query_is_wide(recipe, 1);
-  owes_constant = smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
-  divides_v = recipe.values == Format::f16;
-  v_granularity = integer_values ? recipe.v_scale : Granularity::none;
-  q_ranges = integer_scores && !problem.q.quantized && recipe.q_scale == Granularity::tensor;
-  k_ranges = integer_scores && !problem.k.quantized && recipe.k_scale == Granularity::tensor;
-  v_ranges = !problem.v.quantized &&
-             (divides_v || v_granularity == Granularity::tensor || v_granularity == Granularity::channel);
-}
-
-// As many query blocks as the correction's memory has room for: of all heads, else of some.
-void Plan::choose_chunk(std::size_t correction_bytes) {
-  chunk.batches = batches();
-  chunk.heads = problem.q_heads;
-  chunk.blocks = query_blocks();
-  if (!corrects) return;
-  const auto row_bytes = static_cast<std::size_t>(std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4);
-  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(correction_bytes / row_bytes, 1));
-  chunk.batches = std::min(chunk.batches, rows);
-  chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
-  chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
-}
-
-void Plan::lay_out(std::byte* workspace) {
-  const std::int64_t q_heads = problem.batch * problem.q_heads, kv_heads = problem.batch * problem.kv_heads;
-  const std::int64_t q_blocks = batches() * problem.q_heads * query_blocks();
-  const std::int64_t k_blocks = batches() * problem.kv_heads * key_blocks();
-  const std::int64_t head_dim = problem.head_dim, value_dim = problem.value_dim;
-  const std::int64_t v_count = v_granularity == Granularity::channel ? kv_heads * value_dim : kv_heads;
-  Parts parts(workspace);
-
-  const std::int64_t of_q = q_ranges ? q_heads : 0, of_k = k_ranges ? kv_heads : 0, of_v = v_ranges ? v_count : 0;
-  zeroed_count = 2 * (of_q + of_k + of_v) + (fold ? kv_heads : 0);
-  zeroed = parts.take<std::uint32_t>(zeroed_count);
-  std::uint32_t* next = zeroed;
-  const auto take = [&](std::int64_t count) {
-    std::uint32_t* const part = next;
-    if (next != nullptr) next += count;
-    return count > 0 ? part : nullptr;
-  };
-  q_range = {take(of_q), take(of_q)};
-  k_range = {take(of_k), take(of_k)};
-  v_range = {take(of_v), take(of_v)};
-  largest = take(fold ? kv_heads : 0);
-
-  const bool own_k_mean = smooth_k && !problem.k.quantized, own_v_mean = smooth_v && !problem.v.quantized;
-  const bool own_q_mean = corrects && !problem.q.quantized;
-  k_sums = parts.take<float>(own_k_mean ? k_blocks * 2 * head_dim : 0);
-  v_sums = parts.take<float>(own_v_mean ? k_blocks * 2 * value_dim : 0);
-  k_mean = parts.take<float>(own_k_mean ? kv_heads * head_dim : 0);
-  v_mean = parts.take<float>(own_v_mean ? kv_heads * value_dim : 0);
-  q_mean = parts.take<float>(own_q_mean ? q_blocks * head_dim : 0);
-
-  const std::int64_t packed_row = kPackedRows * dim;
-  q_codes = parts.take<std::uint8_t>(q_blocks * packed_row * packed_bytes(scores));
-  q_low = parts.take<std::uint8_t>(wide ? q_blocks * packed_row : 0);
-  k_codes = parts.take<std::uint8_t>(k_blocks * packed_row * packed_bytes(scores));
-  v_codes = parts.take<std::uint8_t>(k_blocks * packed_row * packed_bytes(values));
-  q_factor = parts.take<float>(q_blocks * kPackedRows);
-  q_constant = parts.take<float>(owes_constant ? q_blocks * kPackedRows : 0);
-  k_factor = parts.take<float>(scores == PackedFormat::s8 ? k_blocks * kPackedRows : 0);
-  k_addend = parts.take<float>(k_blocks * kPackedRows);
-  k_inverse = parts.take<float>(fold ? k_blocks * kPackedRows : 0);
-  k_fold = parts.take<float>(fold && problem.modifies_scores() ? k_blocks * kPackedRows : 0);
-  token_scale = parts.take<float>(fold ? k_blocks * kPackedRows : 0);
-  const bool by_block = v_granularity == Granularity::block || v_granularity == Granularity::block_channel;
-  column_scale = parts.take<float>(by_block ? k_blocks * dim : 0);
-  output_factor = parts.take<float>(kv_heads * dim);
-  output_addend = parts.take<float>(smooth_v ? kv_heads * dim : 0);
-  means_back = parts.take<float>(corrects ? q_blocks * head_dim : 0);
-  mean_constant = parts.take<float>(corrects ? q_blocks : 0);
-  correction = parts.take<float>(corrects ? chunk.batches * chunk.heads * chunk.blocks *
-                                                std::max<std::int64_t>(key_blocks(), 1) * kPackedRows
-                                          : 0);
-  bytes = parts.bytes();
-}
-
 // Makes the plan's arrays, in the order of their needs.
 class AttentionDriver {
  public:
-  AttentionDriver(const Plan& plan, const DeviceCall& call) : plan_(plan), problem_(plan.problem), launches_(call) {
+  AttentionDriver(const AttentionPlan& plan, const DeviceCall& call)
+      : plan_(plan), problem_(plan.problem), launches_(call) {
     queries_.x = device_rows(problem_.q, problem_.head_dim);
     keys_.x = device_rows(problem_.k, problem_.head_dim);
     values_.x = device_rows(problem_.v, problem_.value_dim);
@@ -197,6 +46,7 @@ class AttentionDriver {
 
   Status run() {
     launches_.clear(plan_.zeroed, static_cast<std::size_t>(plan_.zeroed_count) * sizeof(std::uint32_t));
+    find_unit();
     find_means();
     find_ranges();
     pack_keys();
@@ -208,6 +58,30 @@ class AttentionDriver {
   }
 
  private:
+  // V's largest magnitude as the caller has it: what near f32's end takes a power of two off V.
+  void find_unit() {
+    if (plan_.v_plain.amax == nullptr) return;
+    if (problem_.v.quantized) {
+      ScaleRangeParams params;
+      params.sequences = plan_.keys;
+      params.groups = laws::groups_of(Role::v, plan_.recipe);
+      params.dim = problem_.value_dim;
+      params.scales_per_head = problem_.v.scales_per_head;
+      params.scales = problem_.v.scales;
+      params.largest_code = laws::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
+      params.amax = plan_.v_plain.amax;
+      launches_.add(KernelId::range_scales, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
+      return;
+    }
+    RangeParams params;
+    params.steps.x = values_.x;
+    params.steps.sequences = values_.sequences;
+    params.groups = laws::Groups{Granularity::tensor, Role::v, 1};
+    params.ranges = plan_.v_plain;
+    launches_.add(row_kernel(KernelId::find_ranges_64, values_.x.dim), {grid_of(values_.sequences)}, params);
+    values_.unit_amax = plan_.v_plain.amax;
+  }
+
   void find_means() {
     const auto whole = [&](RowSteps& steps, std::int64_t heads, std::int64_t dim, float* sums, float* mean) {
       if (sums != nullptr) {
@@ -234,7 +108,7 @@ class AttentionDriver {
 
   void find_ranges() {
     const auto of = [&](const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) {
-      if (ranges.amax == nullptr) return;
+      if (ranges.amax == nullptr || (role == Role::v && plan_.plain_v_ranges)) return;
       RangeParams params;
       params.steps = steps;
       params.groups = laws::Groups{granularity, role, 1};
@@ -277,6 +151,7 @@ class AttentionDriver {
     params.rule = scale_rule(plan_.recipe, Role::v, plan_.recipe.values, plan_.recipe.v_scale);
     params.format = plan_.values;
     params.divide = plan_.divides_v;
+    if (problem_.v.quantized || plan_.plain_v_ranges) params.unit_amax = plan_.v_plain.amax;
     params.dim = plan_.dim;
     params.codes = plan_.v_codes;
     params.column_scale = plan_.column_scale;
@@ -296,10 +171,13 @@ class AttentionDriver {
     factors.rule = params.rule;
     const bool whole = plan_.v_granularity == Granularity::tensor || plan_.v_granularity == Granularity::channel;
     if (problem_.v.quantized && whole) factors.scales = problem_.v.scales;
+    factors.unit_amax = params.unit_amax;
+    factors.value_amax = plan_.v_plain.amax;
     factors.largest = plan_.largest;
     factors.mean = problem_.v.quantized ? problem_.v.mean : plan_.v_mean;
     factors.output_factor = plan_.output_factor;
     factors.output_addend = plan_.output_addend;
+    factors.output_unit = plan_.output_unit;
     launches_.add(KernelId::value_factors, {{problem_.kv_heads, problem_.batch, 1}}, factors);
 
     if (!plan_.fold) return;
@@ -370,7 +248,8 @@ class AttentionDriver {
     to.q = {plan_.q_codes, plan_.q_low, plan_.q_factor, key_mean() != nullptr ? plan_.q_constant : nullptr,
             plan_.queries.grid};
     to.k = {plan_.k_codes, plan_.k_factor, plan_.k_addend, plan_.k_inverse, plan_.k_fold, plan_.keys.grid};
-    to.v = {plan_.v_codes, plan_.column_scale, plan_.output_factor, plan_.output_addend, plan_.keys.grid};
+    to.v = {plan_.v_codes,       plan_.column_scale, plan_.output_factor,
+            plan_.output_addend, plan_.output_unit,  plan_.keys.grid};
     to.correction = {plan_.correction, plan_.key_blocks() * kPackedRows};
     to.sequences = p.batch;
     to.q_heads = p.q_heads, to.kv_heads = p.kv_heads;
@@ -441,7 +320,7 @@ class AttentionDriver {
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
   }
 
-  const Plan& plan_;
+  const AttentionPlan& plan_;
   const Problem& problem_;
   Launches launches_;
   RowSteps queries_, keys_, values_;
@@ -452,13 +331,13 @@ class AttentionDriver {
 
 Result<std::size_t> workspace_size(const Implementation&, const Problem& problem, const DeviceProperties& device) {
   if (problem.batch == 0 || problem.q_rows == 0) return std::size_t{0};
-  return Plan(problem, device, nullptr).bytes;
+  return AttentionPlan(problem, device, nullptr).bytes;
 }
 
 Status attention(const Implementation&, const Problem& problem, const DeviceProperties& device,
                  const DeviceCall& call) {
   if (problem.batch == 0 || problem.q_rows == 0) return {};
-  const Plan plan(problem, device, call.workspace);
+  const AttentionPlan plan(problem, device, call.workspace);
   return AttentionDriver(plan, call).run();
 }
 

@@ -84,7 +84,9 @@ struct PackedValues {
       nullptr;  // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   const float* output_addend = nullptr;  // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the
                                          // gains; null: 0
-  BlockGrid grid;                        // as that of the keys
+  // [sequences * kv_heads]: what O is multiplied by at the very end, saturating (laws/value_unit.hpp); null: 1
+  const float* output_unit = nullptr;
+  BlockGrid grid;  // as that of the keys
 };
 
 // Which query blocks one launch works on; what is kept per query block is bounded by it. In a packed batch blocks are

@@ -17,11 +17,24 @@ struct RowSteps {
   bool rotate = false;
   const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
   bool mean_of_block = false;
+  // V: bits of the largest magnitude of [sequence, head], whose unit its rows are multiplied by (laws/value_unit.hpp);
+  // null: 1.
+  const std::uint32_t* unit_amax = nullptr;
 };
 OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
   if (steps.mean == nullptr) return nullptr;
   return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
 }
+
+// Codes of the caller's -> the largest magnitude that their scales allow, bits of f32 [sequence, head].
+struct ScaleRangeParams {
+  DeviceSequences sequences;
+  laws::Groups groups;
+  std::int64_t dim = 0, scales_per_head = 0;
+  const float* scales = nullptr;
+  float largest_code = 128;
+  std::uint32_t* amax = nullptr;  // zero at first
+};
 
 // Channel sums of blocks of 128 rows, f32 [blocks][2][dim]: sums and counts of the finite values.
 struct SumParams {
@@ -106,6 +119,8 @@ struct PackValuesParams {
   ScaleRule rule;
   PackedFormat format = PackedFormat::s8;
   bool divide = false;  // 16-bit values that are not the caller's own
+  // As in RowSteps, for scales of the caller's and for ranges that were found before the unit; null: 1.
+  const std::uint32_t* unit_amax = nullptr;
   std::int32_t dim = 128;
   void* codes = nullptr;
   float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
@@ -121,11 +136,14 @@ struct ValueFactorParams {
   bool divide = false;
   RangeArrays ranges;
   ScaleRule rule;
-  const float* scales = nullptr;  // the caller's, tensor or channel
+  const float* scales = nullptr;              // the caller's, tensor or channel
+  const std::uint32_t* unit_amax = nullptr;   // as in PackValuesParams
+  const std::uint32_t* value_amax = nullptr;  // of the unit that O gives back; null: 1
   const std::uint32_t* largest = nullptr;
   const float* mean = nullptr;  // [sequence, head][value_dim]
   float* output_factor = nullptr;
   float* output_addend = nullptr;  // null: none
+  float* output_unit = nullptr;    // null: 1
 };
 
 // The fold's vectors from raw scales, in slots.

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "cuda/kernels/code_rows.hpp"
-#include "laws/fold.hpp"
 
 namespace octavo::cuda {
 
@@ -80,6 +79,7 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
     join_lanes<slots>(machine, of_block, odd_block, amax, odd);
     const bool by_channel = p.granularity == Granularity::block_channel;
     const std::int64_t block = at.row / kPackedRows;
+    const float unit = unit_of(p.unit_amax, head);
     machine.lanes(
         [&](int lane, float(&a)[slots], std::uint32_t(&o)[slots], float(&b)[1], std::uint32_t(&q)[1]) {
           OCTAVO_UNROLL
@@ -89,7 +89,8 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
             laws::Scale scale = by_channel ? scale_of_range(a[i], o[i], p.rule.range, false)
                                            : scale_of_range(b[0], q[0], p.rule.range, false);
             if (source.codes && c < dim) {
-              scale.scale = source.scales[head * source.scales_per_head + (by_channel ? block * dim + c : block)];
+              scale.scale =
+                  unit * source.scales[head * source.scales_per_head + (by_channel ? block * dim + c : block)];
             }
             p.column_scale[at.block * p.dim + c] = c < dim ? scale.scale : 1.0f;
             machine.store_shared(inverse_at + static_cast<std::uint32_t>(c) * 4, scale.inverse);
@@ -111,6 +112,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
   const bool bits16 = p.format != PackedFormat::s8;
   const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
   const bool by_token = p.granularity == Granularity::token_folded;
+  const float unit = unit_of(p.unit_amax, head);
   Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
   Registers<Machine, float, kRowsAtOnce<slots>> amax;
   Registers<Machine, std::uint32_t, kRowsAtOnce<slots>> odd;
@@ -125,12 +127,12 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
           const bool exists = at.row + r + i < at.rows;
           laws::Scale token{1, 1};
           if (by_token && source.codes) {
-            const float given = exists ? source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
+            const float given = exists ? unit * source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
             token.scale = is_finite(given) ? given : f32_of_bits(0x7fc00000u);
           } else if (by_token) {
             token = scale_of_range(a[i], o[i], p.rule.range, true);
           } else if (p.granularity == Granularity::tensor && !source.codes && (!bits16 || p.divide)) {
-            const float of_head = f32_of_bits(p.ranges.amax[head]);
+            const float of_head = unit * f32_of_bits(p.ranges.amax[head]);
             token = bits16 ? laws::Scale{1, 1.0f / laws::f16_value_divisor(of_head)}
                            : laws::scale_of(of_head, p.rule.range);
           }
@@ -219,57 +221,6 @@ OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
         for (int c = warp; c < p.dim; c += kCodeWarps) {
           words[c * (kPackedRows / 4) + lane] = machine.template shared<std::uint32_t>(
               static_cast<std::uint32_t>(c) * kTransposedRow + static_cast<std::uint32_t>(lane) * 4);
-        }
-      },
-      none);
-}
-
-// What all keys of a head owe to the output, [sequence, head][dim].
-template <class Machine>
-OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p) {
-  const std::int64_t head = machine.block(1) * p.heads + machine.block(0);
-  Registers<Machine, float, 1> none;
-  machine.lanes(
-      [&](int lane, float(&)[1]) {
-        for (std::int32_t c = lane; c < p.dim; c += kLanes) {
-          float factor = 1;
-          if (p.granularity == Granularity::token_folded) {
-            factor = laws::largest_scale_or_one(f32_of_bits(p.largest[head]));
-          } else if (p.scales != nullptr) {
-            const bool by_channel = p.granularity == Granularity::channel;
-            if (c < p.value_dim) factor = p.scales[by_channel ? head * p.value_dim + c : head];
-          } else if (p.divide) {
-            factor = laws::f16_value_divisor(f32_of_bits(p.ranges.amax[head]));
-          } else if (p.ranges.amax != nullptr && c < p.value_dim) {
-            const std::int64_t at = p.granularity == Granularity::channel ? head * p.value_dim + c : head;
-            factor = scale_of_range(f32_of_bits(p.ranges.amax[at]), p.ranges.odd[at], p.rule.range, false).scale;
-          }
-          p.output_factor[head * p.dim + c] = factor;
-          if (p.output_addend != nullptr) {
-            p.output_addend[head * p.dim + c] = c < p.value_dim ? p.mean[head * p.value_dim + c] : 0.0f;
-          }
-        }
-      },
-      none);
-}
-
-// The fold (laws/fold.hpp): b = log2 s~ joins a key's addend or stands beside it, 1 / s~ leaves the row sum.
-template <class Machine>
-OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
-  const BlockOfRows at = own_block(machine, p.sequences);
-  if (!at.live) return;
-  const float largest = laws::largest_scale_or_one(f32_of_bits(p.largest[at.b * p.sequences.heads + at.head]));
-  const int warp = machine.warp(), threads = machine.warps() * kLanes;
-  Registers<Machine, float, 1> none;
-  machine.lanes(
-      [&](int lane, float(&)[1]) {
-        for (std::int64_t r = warp * kLanes + lane; r < kPackedRows; r += threads) {
-          const float folded = laws::folded_scale(p.token_scale[at.block * kPackedRows + r], largest);
-          const std::int64_t to = at.block * kPackedRows + (p.slots ? slot_of_key(static_cast<std::int32_t>(r)) : r);
-          const float b = Machine::log2(folded);
-          if (p.fold != nullptr) p.fold[to] = b;
-          if (p.fold == nullptr) p.addend[to] = p.addend[to] + b;
-          p.inverse[to] = 1.0f / folded;
         }
       },
       none);

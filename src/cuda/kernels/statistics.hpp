@@ -10,6 +10,7 @@
 #include "cuda/kernels/rotate.hpp"
 #include "cuda/quantize_params.hpp"
 #include "laws/mean.hpp"
+#include "laws/value_unit.hpp"
 
 namespace octavo::cuda {
 
@@ -21,13 +22,27 @@ constexpr int kRowsAtOnce = 8 / slots;
 static_assert(laws::kMeanBlock == kPackedRows && laws::kQueryBlock == kPackedRows,
               "blocks of rows serve as the means' and the queries'");
 
-// Rows row.. of the block, rotated where the steps say so.
+// What V of head `at`, counted over sequences, is multiplied by.
+OCTAVO_DEVICE float unit_of(const std::uint32_t* amax, std::int64_t at) {
+  return amax == nullptr ? 1.0f : laws::value_unit(f32_of_bits(amax[at]));
+}
+
+// Rows row.. of the block, in V's unit, rotated where the steps say so.
 template <int slots, class Machine>
 OCTAVO_DEVICE void load_prepared(Machine& machine, Registers<Machine, float, slots * kRowsAtOnce<slots>>& x,
                                  const RowSteps& steps, const BlockOfRows& at, std::int64_t row) {
   const std::int64_t from =
       at.b * steps.x.strides[0] + at.head * steps.x.strides[1] + (at.begin + row) * steps.x.strides[2];
   load_rows<slots, kRowsAtOnce<slots>>(machine, x, steps.x, from, at.rows - row);
+  const float unit = unit_of(steps.unit_amax, at.b * steps.sequences.heads + at.head);
+  if (unit != 1) {
+    machine.lanes(
+        [&](int, float(&v)[slots * kRowsAtOnce<slots>]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < slots * kRowsAtOnce<slots>; ++i) v[i] = v[i] * unit;
+        },
+        x);
+  }
   if (steps.rotate) rotate_rows<slots, kRowsAtOnce<slots>>(machine, x, steps.x.dim);
 }
 

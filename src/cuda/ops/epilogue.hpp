@@ -50,6 +50,14 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double owed) {
 // Finite values stay finite.
 OCTAVO_INLINE float within(float x, float most) { return !is_finite(x) ? x : x > most ? most : x < -most ? -most : x; }
 
+// What V's unit took. It may be beyond f32: that saturates, what was not finite before stays so.
+OCTAVO_INLINE float given_back(float x, float by) {
+  constexpr float kMost = 0x1.fffffep127f;
+  if (!is_finite(x)) return x;
+  const float whole = x * by;
+  return whole > kMost ? kMost : whole < -kMost ? -kMost : whole;
+}
+
 // Two neighbouring channels of a row. `pairs`: as one store.
 template <class Machine>
 OCTAVO_DEVICE void store_pair(const DeviceOutput& out, std::int64_t at, bool pairs, bool second, FloatPair x) {
@@ -93,6 +101,7 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
                             task.head * p.out.strides[1] + task.q_begin * p.out.strides[2];
   const std::int64_t element_bytes = p.out.dtype == DType::f32 ? 4 : 2;
   const auto value_dim = static_cast<std::int32_t>(p.value_dim);
+  const float unit = p.v.output_unit == nullptr ? 1.0f : p.v.output_unit[task.batch * p.kv_heads + task.kv_head];
   OCTAVO_UNROLL
   for (int half = 0; half < 2; ++half) {
     machine.sync_warp();
@@ -123,9 +132,9 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
         machine.lanes([&](int lane) {
           const int channel = begin + 2 * lane;
           if (channel >= value_dim) return;
-          const auto x =
-              machine.template shared<FloatPair>(staged + static_cast<std::uint32_t>(r) * kStagedRowBytes<Shape> +
-                                                 4 * static_cast<std::uint32_t>(channel));
+          auto x = machine.template shared<FloatPair>(staged + static_cast<std::uint32_t>(r) * kStagedRowBytes<Shape> +
+                                                      4 * static_cast<std::uint32_t>(channel));
+          if (unit != 1) x = {given_back(x.x, unit), given_back(x.y, unit)};
           store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < value_dim, x);
         });
       }

@@ -6,6 +6,7 @@
 #include "cuda/kernels/merge.hpp"
 #include "cuda/kernels/pack_rows.hpp"
 #include "cuda/kernels/pack_values.hpp"
+#include "cuda/kernels/value_factors.hpp"
 #include "cuda/tile/ptx.hpp"
 
 namespace octavo::cuda {
