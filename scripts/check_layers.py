@@ -29,8 +29,9 @@ LAYERS = {
     "examples": {PUBLIC},
     # Kernels one by one, as the driver calls them; the ceilings are the command's own loops.
     "bench/micro": {PUBLIC, "core", "cpu"},
-    # Programs of other libraries: nothing of ours.
+    # Programs of other libraries, and what a card does by itself: nothing of ours.
     "bench/peers": set(),
+    "bench/cuda": set(),
 }
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "dispatch/trace.hpp")}
@@ -42,8 +43,8 @@ INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmin
 INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
 INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
 # Headers of frameworks and the folder that binds each of them.
-FRAMEWORKS = {"nanobind": "python/", "CLI": "tools/", "nlohmann": "tools/", "cuda": "src/cuda/", "gtest": "tests/",
-              "benchmark": "bench/"}
+FRAMEWORKS = {"nanobind": ("python/",), "CLI": ("tools/",), "nlohmann": ("tools/",), "gtest": ("tests/",),
+              "cuda": ("src/cuda/", "bench/cuda/"), "benchmark": ("bench/",)}
 
 
 def folder_of(header):
@@ -57,7 +58,7 @@ def check_include(path, layer, bracket, header):
     framework = next((word for word in FRAMEWORKS if re.match(rf"{word}\b|{word}_", header)), None)
     ours = bracket == '"' and (ROOT / "src" / header).is_file()
     if framework and not ours and not path.startswith(FRAMEWORKS[framework]):
-        return f"includes {header}, which only {FRAMEWORKS[framework]} may"
+        return f"includes {header}, which only {' and '.join(FRAMEWORKS[framework])} may"
     folder = folder_of(header)
     own = layer.rsplit("/", 1)[-1]
     if (bracket == "<" and folder != PUBLIC) or (path, header) in EXCEPTIONS:
