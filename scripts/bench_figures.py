@@ -15,10 +15,12 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-sys.path.insert(0, str(ROOT / "bench" / "peers"))
+sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "gpu")]
 
+import gpu_report  # noqa: E402
 import report  # noqa: E402
 from problem import key, shape, title  # noqa: E402
+
 
 HEADLINE = shape()
 # What the front page shows of octavo; of each other library, its fastest.
@@ -26,7 +28,14 @@ FRONT = ("octavo int8", "octavo int_flash", "octavo int_flash_half", "octavo sag
          "octavo exact f32")
 
 
-def load(name: str) -> dict | None:
+# Instead of a name: the reports of make gpu-check, one for each card that was met.
+CARDS = "cards"
+
+
+def load(name: str) -> dict | list[dict] | None:
+    if name == CARDS:
+        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+        return [data for data in found if "compute_capability" in data and "shapes" in data]
     path = RESULTS / name
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -99,9 +108,13 @@ def growth_block(data: dict) -> str:
     return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
 
 
+def gpu_block(cards: list[dict]) -> str:
+    return "\n".join(line for card in cards for line in gpu_report.front(card)).rstrip()
+
+
 # Page -> mark -> (results, what is made of them).
 BLOCKS = {
-    "README.md": {"front": ("cpu.json", front_block)},
+    "README.md": {"front": ("cpu.json", front_block), "gpu": (CARDS, gpu_block)},
     "docs/performance.md": {"peers": ("cpu.json", peers_block), "growth": ("sweep.json", growth_block)},
 }
 

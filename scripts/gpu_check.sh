@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# What only a card can tell: conformance on it, the sanitizer on small shapes, speed beside PyTorch. Needs nvcc, a driver and
-# a Python with torch, numpy, nanobind and ml_dtypes (PYTHON=...); downloads nothing. Results: bench/results/<card>.json.
+# What only a card can tell: conformance on it, the sanitizer on small shapes, what its units do by themselves, speed beside
+# other libraries. Needs nvcc, a driver and a Python with torch, numpy, nanobind and ml_dtypes (PYTHON=...); SageAttention,
+# FlashAttention, JAX and Triton take part where they import. Downloads nothing, and is done in eight minutes on 16 cores.
+# Results: bench/results/<card>.json, tables beside it and in README.md.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -20,7 +22,7 @@ say "$card, compute capability $capability: building for it in $build"
 cmake -G Ninja -S . -B $build -DCMAKE_BUILD_TYPE=Release -DOCTAVO_CUDA=ON "-DOCTAVO_CUDA_CARDS=$code" \
   -DOCTAVO_GPU_TESTS=ON -DOCTAVO_BUILD_PYTHON=ON -DOCTAVO_BUILD_TOOL=OFF \
   "-DPython_EXECUTABLE=$(command -v "$python")" >/dev/null
-cmake --build $build -j "$jobs" --target cuda_gpu_test _core
+cmake --build $build -j "$jobs" --target cuda_gpu_test cuda_first_measurements _core
 
 mkdir -p bench/results
 name=$(tr -c 'A-Za-z0-9\n' _ <<<"$card")
@@ -43,10 +45,22 @@ else
   sanitizers+=("compute-sanitizer=absent")
 fi
 
-say "speed beside PyTorch"
+# Which lane and register of each word holds what on this card: what the emulation is held to.
+[ ! -d tests/cuda_words ] || { cmake --build $build -j "$jobs" --target cuda_word_dump && $build/tests/cuda_words/cuda_word_dump >"bench/results/words_$name.json"; } || failed=1
+
+say "what the card's units do by themselves"
+measured=()
+if $build/bench/cuda/cuda_first_measurements >$build/measurements.json; then
+  measured=(--measurements $build/measurements.json)
+else
+  failed=1
+fi
+
+say "speed beside other libraries"
 # A package of the sources and of the module that was built here, wherever octavo is installed otherwise.
 rm -rf $build/package && mkdir -p $build/package/octavo
 cp python/octavo/*.py $build/package/octavo/ && cp $build/python/_core*.so $build/package/octavo/
-PYTHONPATH=$build/package "$python" scripts/gpu_bench.py --conformance $build/conformance.json \
-  --checks "${sanitizers[@]}" --out "bench/results/$name.json" || failed=1
+PYTHONPATH=$build/package "$python" bench/gpu/gpu_compare.py --conformance $build/conformance.json "${measured[@]}" \
+  --checks "${sanitizers[@]}" --seconds 150 --out "bench/results/$name.json" || failed=1
+"$python" scripts/bench_figures.py --write || failed=1
 exit "$failed"

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""octavo beside other libraries on one CUDA card, interleaved in one run, and the whole of make gpu-check as one report.
+
+Q, K and V are N(0, 1) in bf16. A time is the median over rounds of a stretch of calls between CUDA events, octavo's with
+quantization; a round goes once through all contenders. Operations: 2 * (D + Dv) for every pair of a query and a key that
+it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
+
+Ends with 3 where there is no card to measure on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+import gpu_report as report
+from gpu_contenders import CONTENDERS, OURS, Absent, first_line
+from gpu_shapes import HEADLINE, ORDER, SHAPES, operations, title
+from telemetry import Telemetry
+
+DEVICE = "cuda"
+ROWS = 128  # of which the error is taken
+STRETCH_MS = 3.0
+
+
+def milliseconds(torch, ready, calls: int) -> float:
+    """Of one call, in a stretch of them."""
+    if ready.wait is not None:
+        start = time.perf_counter()
+        for _ in range(calls):
+            ready.run()
+        ready.wait()
+        return 1e3 * (time.perf_counter() - start) / calls
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(calls):
+        ready.run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / calls
+
+
+def exact_rows(torch, q, k, v, causal):
+    """The last rows of the first head of the first batch entry, in float64."""
+    scores = q[0, 0, -ROWS:].double() @ k[0, 0].double().T / math.sqrt(q.shape[-1])
+    if causal:
+        keys = torch.arange(k.shape[2], device=q.device)
+        scores = scores.masked_fill(keys > keys[-ROWS:, None], -math.inf)
+    return torch.softmax(scores, -1) @ v[0, 0].double()
+
+
+def first_call(torch, name, make, problem, expected):
+    """(ready, entry): one call made, its error taken; or the reason."""
+    try:
+        ready = make(*problem)
+        out = ready.run()
+        if ready.wait is not None:
+            ready.wait()
+        torch.cuda.synchronize()
+        rows = ready.last_rows(out, ROWS).double().to(expected.device)
+    except Absent as absent:
+        return None, {"refused": str(absent)}
+    except Exception as error:  # whatever another library raises: its words are the reason
+        # Of octavo's own anything but "not supported" is a mistake.
+        failed = name.startswith(OURS) and not isinstance(error, NotImplementedError)
+        return None, {"refused": first_line(error)} | ({"failed": True} if failed else {})
+    return ready, {"relative_l2": float((rows - expected).norm() / expected.norm())}
+
+
+def measure(torch, shape, seconds: float, telemetry=None) -> dict:
+    make = lambda heads: torch.randn(shape["batch"], heads, shape["rows"], shape["head_dim"], device=DEVICE,  # noqa: E731
+                                     dtype=torch.bfloat16)
+    q, k, v = make(shape["heads"]), make(shape["kv_heads"]), make(shape["kv_heads"])
+    problem = (q, k, v, shape["causal"])
+    expected = exact_rows(torch, *problem)
+    ready, results, calls = {}, {}, {}
+    for name, contender in CONTENDERS.items():
+        found, results[name] = first_call(torch, name, contender, problem, expected)
+        if found is not None:
+            ready[name] = found
+            calls[name] = max(1, math.ceil(STRETCH_MS / max(milliseconds(torch, found, 2), 1e-3)))
+    times = {name: [] for name in ready}
+    began = time.monotonic()
+    while not times or min(map(len, times.values())) < 3 or time.monotonic() - began < seconds:
+        for name, found in ready.items():  # in turns: clocks and temperature are everybody's
+            times[name].append(milliseconds(torch, found, calls[name]))
+        if not times or len(next(iter(times.values()))) >= 50:
+            break
+    for name, measured in times.items():
+        median = statistics.median(measured)
+        results[name] |= {"ms": median, "ms_min": min(measured), "rounds": len(measured),
+                          "tflops": operations(shape) / median * 1e-9}
+    if telemetry is not None:
+        for name, found in ready.items():
+            results[name]["sustained"] = sustain(torch, shape, found, calls[name], telemetry)
+    return {"shape": shape, "results": results}
+
+
+def sustain(torch, shape, ready, calls, telemetry, seconds=1.0) -> dict:
+    """A second of nothing else: what clock and power come to."""
+    began, measured = time.time(), []
+    while time.time() - began < seconds:
+        measured.append(milliseconds(torch, ready, calls))
+    half = statistics.median(measured[len(measured) // 2:])
+    # The first half of it is warming up.
+    return {"ms": half, "tflops": operations(shape) / half * 1e-9} | telemetry.between((began + time.time()) / 2, time.time())
+
+
+def copy_bandwidth(torch) -> float:
+    x = torch.empty(1 << 30, dtype=torch.uint8, device=DEVICE)
+    y = torch.empty_like(x)
+    return 2 * x.numel() / best_ms(torch, lambda: y.copy_(x)) * 1e-6
+
+
+def quantize_bandwidth(torch) -> dict:
+    """GB/s read and written by octavo.quantize, its allocation included."""
+    import octavo
+
+    x = torch.randn(1, 16384, 32, 128, device=DEVICE, dtype=torch.bfloat16)
+    found = {}
+    for role in ("q", "k", "v"):
+        moved = x.numel() * 2 + octavo.quantize(x, role=role).nbytes
+        found[role] = moved / best_ms(torch, lambda r=role: octavo.quantize(x, role=r)) * 1e-6
+    return found
+
+
+def best_ms(torch, call) -> float:
+    from gpu_contenders import Ready
+
+    ready = Ready(call, None)
+    milliseconds(torch, ready, 2)
+    return statistics.median(milliseconds(torch, ready, 1) for _ in range(10))
+
+
+def versions() -> dict:
+    import importlib.metadata
+
+    found = {}
+    for package in ("torch", "triton", "jax", "sageattention", "flash-attn", "flash_attn_3"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="the report, JSON; its table goes beside it, .md")
+    parser.add_argument("--conformance", type=pathlib.Path, help="GoogleTest's JSON of the tests on the card")
+    parser.add_argument("--measurements", type=pathlib.Path, help="JSON of cuda_first_measurements")
+    parser.add_argument("--checks", nargs="*", default=[], metavar="NAME=RESULT")
+    parser.add_argument("--seconds", type=float, default=180, help="of side-by-side runs; shapes beyond are left out")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parse()
+    # JAX would take three quarters of the card's memory for itself.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        import torch
+    except ImportError as error:
+        print(f"gpu_compare.py: torch cannot be imported: {first_line(error)}", file=sys.stderr)
+        return 3
+    if not torch.cuda.is_available():
+        print("gpu_compare.py: torch sees no CUDA device", file=sys.stderr)
+        return 3
+    import octavo
+
+    torch.manual_seed(0)
+    properties = torch.cuda.get_device_properties(0)
+    everything = report.assemble(
+        {"card": properties.name, "compute_capability": f"{properties.major}.{properties.minor}",
+         "multiprocessors": properties.multi_processor_count, "memory_bytes": properties.total_memory,
+         "octavo": octavo.info()["version"], "versions": versions(),
+         "measured": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")},
+        options.checks, options.conformance, options.measurements)
+    everything["copy_gb_per_s"] = copy_bandwidth(torch)
+    everything["quantize_gb_per_s"] = quantize_bandwidth(torch)
+    began = time.monotonic()
+    with Telemetry() as telemetry:
+        for group in ORDER:
+            for shape in SHAPES[group]:
+                if time.monotonic() - began > options.seconds:
+                    everything["left_out"].append(title(shape))
+                    continue
+                entry = measure(torch, shape, 3.0, telemetry if shape == HEADLINE else None)
+                everything["shapes"].append(entry | {"group": group})
+                print("\n".join([title(shape), *report.rows(entry)]), flush=True)
+                torch.cuda.empty_cache()
+                report.write(everything, options.out)  # what there is, should the next one end the run
+    report.write(everything, options.out)
+    print(options.out)
+    failed = sorted({name for entry in everything["shapes"] for name, r in entry["results"].items() if r.get("failed")})
+    if failed:
+        print(f"gpu_compare.py: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""bench/gpu: what is counted, the report of made-up results, and what is said where there is no card."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GPU = ROOT / "bench" / "gpu"
+sys.path.insert(0, str(GPU))
+
+import gpu_compare  # noqa: E402
+import gpu_contenders  # noqa: E402
+import gpu_report  # noqa: E402
+import gpu_shapes  # noqa: E402
+import telemetry  # noqa: E402
+
+
+def entry(shape, speeds, refused=()):
+    results = {name: {"relative_l2": 1e-2, "ms": 2.0, "ms_min": 1.9, "rounds": 5, "tflops": tflops}
+               for name, tflops in speeds.items()}
+    return {"shape": shape, "group": "bars", "results": results | {name: {"refused": why} for name, why in refused}}
+
+
+@pytest.fixture
+def everything(tmp_path):
+    conformance = tmp_path / "conformance.json"
+    conformance.write_text(json.dumps({"tests": 40, "failures": 1, "errors": 0, "testsuites": []}))
+    measurements = tmp_path / "measurements.json"
+    measurements.write_text(json.dumps({"card": "X", "measurements": [
+        {"name": "wgmma_s8_rs_n128", "unit": "Tops", "value": 1500.5, "clock_mhz": 1700.2, "watts": 650.4},
+        {"name": "mma_e4m3", "unit": "Tops", "absent": "needs compute capability 8.9"},
+        {"name": "rate_ex2", "unit": "/clk/SM", "value": None}]}))
+    machine = {"card": "Card X", "compute_capability": "9.0", "measured": "then", "versions": {"torch": "2.0"}}
+    made = gpu_report.assemble(machine, ["memcheck=passed", "racecheck=failed"], conformance, measurements)
+    speeds = {"octavo int8": 900.0, "PyTorch SDPA cuDNN bf16": 600.0, "Triton tutorial f16": 400.0,
+              "FlashAttention-3 fp8": 1000.0}
+    made["shapes"] = [entry(gpu_shapes.HEADLINE, speeds, [("SageAttention", "cannot be imported")]),
+                      entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0}, [("SageAttention", "cannot be imported")])]
+    made["left_out"] = ["a long one"]
+    return made | {"copy_gb_per_s": 4000.0, "quantize_gb_per_s": {"q": 3000.0, "k": 2000.0, "v": 1000.0}}
+
+
+def test_operations_count_visible_pairs():
+    s = gpu_shapes.shape(4, head_dim=8, batch=2, heads=3)
+    assert gpu_shapes.operations(s) == 4 * 2 * 3 * 16 * 8
+    assert gpu_shapes.operations(s | {"causal": True}) == 4 * 2 * 3 * 10 * 8
+
+
+def test_titles_tell_shapes_apart_and_the_bars_come_first():
+    shapes = [s for group in gpu_shapes.ORDER for s in gpu_shapes.SHAPES[group]]
+    assert len({gpu_shapes.title(s) for s in shapes}) == len({tuple(s.items()) for s in shapes})
+    assert set(gpu_shapes.ORDER) == set(gpu_shapes.SHAPES) and shapes[0] == gpu_shapes.HEADLINE
+
+
+def test_speed_is_relative_to_the_others_in_16_bits(everything):
+    rows = gpu_report.rows(everything["shapes"][0])[2:]
+    assert rows[0].startswith("| FlashAttention-3 fp8 | 2.000 | 1000 | 1.67 |")
+    assert rows[1].startswith("| octavo int8 | 2.000 | 900 | 1.50 | 1.0e-02 |")
+    # Nothing to be relative to: octavo's own 16 bits are no bar.
+    alone = entry(gpu_shapes.HEADLINE, {"octavo int8": 900.0, "octavo exact": 100.0})
+    assert gpu_report.best_half(alone) is None and "| 900 |  |" in gpu_report.rows(alone)[2]
+
+
+def test_report_says_all_there_is(everything, tmp_path):
+    out = tmp_path / "results" / "Card_X.json"
+    gpu_report.write(everything, out)
+    assert json.loads(out.read_text()) == everything
+    text = out.with_suffix(".md").read_text()
+    for words in ("39 of 40 tests pass on it; memcheck passed; racecheck failed", "Q 75%, K 50%, V 25%",
+                  "- SageAttention: cannot be imported", "- a long one",
+                  "| wgmma_s8_rs_n128 | 1500.5 | Tops | 1700 | 650 |",
+                  "| mma_e4m3 | absent: needs compute capability 8.9 | Tops |  |  |", "| rate_ex2 | failed | /clk/SM |"):
+        assert words in text, words
+
+
+def test_absent_at_some_shapes_only(everything):
+    everything["shapes"][1]["results"]["octavo exact"] = {"refused": "no"}
+    assert "- octavo exact (1 of 2 shapes): no" in gpu_report.absent(everything["shapes"])
+
+
+def test_front_page_takes_the_headline_of_every_card(everything, monkeypatch):
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import bench_figures
+
+    block = bench_figures.gpu_block([everything, everything | {"card": "Card Y", "shapes": []}])
+    assert "| octavo int8 | 2.000 | 900 | 1.50 |" in block and "Card X" in block
+    assert "Card Y, then, torch 2.0: no run of" in block
+    page = (ROOT / "README.md").read_text()
+    monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.CARDS else None)
+    assert f"<!-- bench_figures.py gpu -->\n{bench_figures.gpu_block([everything])}\n<!-- end" in bench_figures.rewritten(
+        "README.md", page)
+
+
+def test_telemetry_reads_what_the_driver_prints(tmp_path):
+    assert telemetry.parse("2026/01/02 03:04:05.500, 1755, 612.25, 61")[1:] == (1755, 612.25, 61)
+    assert telemetry.parse("2026/01/02 03:04:05.500, [N/A], 612.25, 61") is None
+    assert telemetry.parse("") is None
+    program = ("import datetime, time\n"
+               "for mhz in (1000, 1200, 1400):\n"
+               "    print(datetime.datetime.now().strftime('%Y/%m/%d %H:%M:%S.%f')[:-3] + f', {mhz}, 500, 60', flush=True)\n"
+               "time.sleep(60)\n")
+    began = time.time() - 1
+    with telemetry.Telemetry([sys.executable, "-c", program]) as log:
+        limit = time.monotonic() + 20
+        while len(log.samples) < 3 and time.monotonic() < limit:
+            time.sleep(0.01)
+    assert log.between(began, time.time() + 1) == {"clock_mhz": 1200, "watts": 500, "degrees": 60}
+    assert log.between(0, 1) == {}
+
+
+def test_a_machine_without_the_drivers_tool_has_no_telemetry():
+    with telemetry.Telemetry(["no-such-program-here"]) as log:
+        pass
+    assert log.between(0, time.time()) == {}
+
+
+@pytest.mark.parametrize("name,module", [("SageAttention", "sageattention"), ("FlashAttention-2 bf16", "flash_attn"),
+                                         ("FlashAttention-3 fp8", "flash_attn_interface")])
+def test_what_cannot_be_imported_is_absent_with_the_reason(name, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(gpu_contenders.Absent, match=f"^{module} cannot be imported: "):
+        gpu_contenders.CONTENDERS[name](None, None, None, False)
+
+
+def test_other_libraries_are_called_as_they_are_documented(monkeypatch, torch):
+    calls = []
+
+    def flash(q, k, v, causal):
+        calls.append((q.shape, causal))
+        return q
+
+    monkeypatch.setitem(sys.modules, "flash_attn", types.SimpleNamespace(flash_attn_func=flash))
+    q, k = torch.randn(1, 4, 128, 8), torch.randn(1, 2, 128, 8)
+    ready = gpu_contenders.CONTENDERS["FlashAttention-2 bf16"](q, k, k, True)
+    assert ready.last_rows(ready.run(), 3).equal(q[0, 0, -3:]) and calls == [((1, 128, 4, 8), True)]
+
+
+class HostEvent:
+    """torch.cuda.Event on the host's clock."""
+
+    def __init__(self, enable_timing):
+        self.at = None
+
+    def record(self):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return 1e3 * (end.at - self.at)
+
+
+def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch):
+    monkeypatch.setattr(gpu_compare, "DEVICE", "cpu")
+    monkeypatch.setattr(torch.cuda, "Event", HostEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+
+    def wrong(q, k, v, causal):
+        return gpu_contenders.Ready(lambda: v.repeat(1, 2, 1, 1), gpu_contenders.heads_first)
+
+    def broken(q, k, v, causal):
+        raise RuntimeError("no kernel\nat all")
+
+    chosen = {name: gpu_contenders.CONTENDERS[name]
+              for name in ("octavo int8", "octavo int8, codes given", "PyTorch SDPA flash bf16")}
+    monkeypatch.setattr(gpu_compare, "CONTENDERS", chosen | {"wrong": wrong, "octavo broken": broken, "broken": broken})
+    shape = gpu_shapes.shape(256, 64, causal=True, heads=4, kv_heads=2)
+    with telemetry.Telemetry(["no-such-program-here"]) as log:
+        results = gpu_compare.measure(torch, shape, 0.01, log)["results"]
+    assert results["broken"] == {"refused": "no kernel"}
+    assert results["octavo broken"] == {"refused": "no kernel", "failed": True}
+    for name in chosen:
+        assert results[name]["relative_l2"] < 0.02 and results[name]["tflops"] > 0 and results[name]["rounds"] >= 3
+        assert results[name]["sustained"]["ms"] > 0
+    assert results["wrong"]["relative_l2"] > 0.5
+
+
+def test_without_a_card_nothing_is_measured(tmp_path, torch):
+    done = subprocess.run([sys.executable, GPU / "gpu_compare.py", "--out", tmp_path / "x.json"], capture_output=True,
+                          text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 3 and "gpu_compare.py: torch sees no CUDA device" in done.stderr
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("found,words", [((), "nvcc was not found"), (("nvcc",), "nvidia-smi was not found")])
+def test_gpu_check_says_what_the_machine_lacks(tmp_path, found, words):
+    for tool in ("bash", "env", "dirname", "nproc", "awk", "python3"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    for name in found:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([ROOT / "scripts" / "gpu_check.sh"], capture_output=True, text=True, env={"PATH": str(tmp_path)})
+    assert done.returncode == 1 and words in done.stderr
