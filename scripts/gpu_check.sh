@@ -22,7 +22,7 @@ say "$card, compute capability $capability: building for it in $build"
 cmake -G Ninja -S . -B $build -DCMAKE_BUILD_TYPE=Release -DOCTAVO_CUDA=ON "-DOCTAVO_CUDA_CARDS=$code" \
   -DOCTAVO_GPU_TESTS=ON -DOCTAVO_BUILD_PYTHON=ON -DOCTAVO_BUILD_TOOL=OFF \
   "-DPython_EXECUTABLE=$(command -v "$python")" >/dev/null
-cmake --build $build -j "$jobs" --target cuda_gpu_test cuda_first_measurements _core
+cmake --build $build -j "$jobs" --target cuda_gpu_test cuda_word_dump cuda_first_measurements _core
 
 mkdir -p bench/results
 name=$(tr -c 'A-Za-z0-9\n' _ <<<"$card")
@@ -45,8 +45,12 @@ else
   sanitizers+=("compute-sanitizer=absent")
 fi
 
-# Which lane and register of each word holds what on this card: what the emulation is held to.
-[ ! -d tests/cuda_words ] || { cmake --build $build -j "$jobs" --target cuda_word_dump && $build/tests/cuda_words/cuda_word_dump >"bench/results/words_$name.json"; } || failed=1
+say "what each word does on this card: the emulation is held to it (tests/cuda_words)"
+if $build/tests/cuda_words/cuda_word_dump >$build/words.json; then
+  mkdir -p tests/cuda_words/tables && cp $build/words.json "tests/cuda_words/tables/$name.json"
+else
+  failed=1
+fi
 
 say "what the card's units do by themselves"
 measured=()
