@@ -199,3 +199,69 @@ def test_gpu_check_says_what_the_machine_lacks(tmp_path, found, words):
         (tmp_path / name).chmod(0o755)
     done = subprocess.run([ROOT / "scripts" / "gpu_check.sh"], capture_output=True, text=True, env={"PATH": str(tmp_path)})
     assert done.returncode == 1 and words in done.stderr
+
+
+# What gpu_check.sh starts, as programs that write down that they were: `BROKEN` names one that fails.
+PROGRAM = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$LOG"
+[ "$BROKEN" != "$(basename "$0")" ] || exit 1
+"""
+PROGRAMS = {
+    "nvcc": "",
+    "nvidia-smi": "case $* in *compute_cap*) echo 9.0 ;; *) echo 'NVIDIA H200 (fake)' ;; esac",
+    "compute-sanitizer": "",
+    "python3": "",
+    "cmake": """[ "$1" = --build ] || exit 0
+for target in tests/cuda_backend/cuda_gpu_test tests/cuda_words/cuda_word_dump bench/cuda/cuda_first_measurements; do
+  mkdir -p build/gpu/$(dirname $target) && cp "$PLAIN" build/gpu/$target
+done
+mkdir -p build/gpu/python && touch build/gpu/python/_core.so""",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A tree of the script, what it copies, and programs in place of those that it starts: run(broken) -> rc, log."""
+    for folder in ("scripts", "python/octavo", "bin", "tools"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("gpu_check.sh", "common.sh"):
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
+    (tmp_path / "python/octavo/__init__.py").touch()
+    for name, more in (PROGRAMS | {"plain": "echo '{}'"}).items():
+        (tmp_path / "bin" / name).write_text(PROGRAM + more + "\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    log = tmp_path / "log"
+
+    def run(broken=""):
+        log.write_text("")
+        shutil.rmtree(tmp_path / "build", ignore_errors=True)
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "LOG": str(log), "BROKEN": broken,
+                       "PLAIN": str(tmp_path / "bin/plain")}
+        done = subprocess.run([tmp_path / "scripts/gpu_check.sh"], capture_output=True, text=True, env=environment)
+        return done.returncode, log.read_text()
+    return types.SimpleNamespace(run=run, root=tmp_path)
+
+
+def test_gpu_check_does_every_step(checkout):
+    code, log = checkout.run()
+    assert code == 0, log
+    assert "-DOCTAVO_CUDA_CARDS=90a" in log
+    steps = ["cmake -G", "cmake --build", "cuda_gpu_test", "--tool memcheck", "--tool racecheck", "--tool synccheck",
+             "cuda_word_dump ", "cuda_first_measurements ", "gpu_compare.py", "bench_figures.py --write"]
+    places = [log.find(step) for step in steps]
+    assert -1 not in places and log.index("cmake --build") < log.index("cuda_gpu_test --gtest")
+    compare = next(line for line in log.splitlines() if "gpu_compare.py" in line)
+    assert compare.endswith("--out bench/results/NVIDIA_H200__fake_.json") and "memcheck=passed" in compare
+    assert "--measurements build/gpu/measurements.json" in compare
+    assert (checkout.root / "tests/cuda_words/tables/NVIDIA_H200__fake_.json").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("broken", ["cuda_gpu_test", "compute-sanitizer", "cuda_word_dump", "cuda_first_measurements"])
+def test_gpu_check_goes_on_behind_a_failure_and_tells_of_it(checkout, broken):
+    code, log = checkout.run(broken)
+    compare = next(line for line in log.splitlines() if "gpu_compare.py" in line)
+    assert code == 1
+    assert ("memcheck=failed" in compare) == (broken == "compute-sanitizer")
+    assert ("--measurements" in compare) == (broken != "cuda_first_measurements")
+    tables = checkout.root / "tests/cuda_words/tables"
+    assert tables.exists() == (broken != "cuda_word_dump")
