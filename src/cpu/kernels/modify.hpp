@@ -4,8 +4,8 @@
 // that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
 #pragma once
 
-#include "core/float_types.hpp"
 #include "cpu/kernels/exp2.hpp"
+#include "cpu/kernels/rows.hpp"
 #include "cpu/plan.hpp"
 #include "laws/visibility.hpp"
 
@@ -13,24 +13,6 @@ namespace octavo::cpu {
 namespace {
 
 inline constexpr float kLog2E = 1.44269504f;
-
-// An element of an optional tensor as f32; what is finite stays finite.
-OCTAVO_INLINE float read_number(const Broadcast& x, std::int64_t at) {
-  switch (x.dtype) {
-    case DType::f32:
-      return static_cast<const float*>(x.data)[at];
-    case DType::f16:
-      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    case DType::bf16:
-      return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    default:
-      break;
-  }
-  const double value = static_cast<const double*>(x.data)[at];
-  if (value > 3.4028234663852886e38 && value < __builtin_inf()) return 3.40282347e38f;
-  if (value < -3.4028234663852886e38 && value > -__builtin_inf()) return -3.40282347e38f;
-  return static_cast<float>(value);
-}
 
 // Where the additive terms of one query row come from. ALiBi is counted from the key where it is largest, slope *
 // (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.

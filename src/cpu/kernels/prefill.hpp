@@ -6,75 +6,11 @@
 #pragma once
 
 #include "cpu/kernels/correction.hpp"
+#include "cpu/kernels/finish.hpp"
 #include "cpu/kernels/modify.hpp"
-#include "laws/visibility.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-inline constexpr std::int64_t kSlotGroups = kQueryBlock / kGroupRows;
-
-struct RowGroup {
-  alignas(64) float m[kGroupRows];
-  alignas(64) float l[kGroupRows];
-  alignas(64) float alpha[kGroupRows];  // of the current key block
-  alignas(64) float beta[kGroupRows];
-  bool rescale;              // some alpha is not 1
-  int rows;                  // used ones
-  float common[kGroupRows];  // what every term of the row's mask loses
-  float owed[kGroupRows];    // what the row's scores lost by that and by ALiBi's peak
-  std::int64_t keys;         // of the current key block that any of its rows sees, from the block's start
-  laws::KeyRange seen;       // by any of its rows
-  laws::KeyRange seen_by_all;
-};
-
-// Both ends of a row's range grow with the row: all rows see what lies between the last one's begin and the first one's
-// end (nothing where either sees nothing).
-template <class Seen>
-OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, const Seen& seen_by) {
-  for (int i = 0; i < kGroupRows; ++i) group.m[i] = -__builtin_inff(), group.l[i] = 0;
-  group.rows = rows;
-  group.seen = seen_by(row, row + rows);
-  const laws::KeyRange top = seen_by(row, row + 1), bottom = seen_by(row + rows - 1, row + rows);
-  group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
-}
-
-// The state's step: maxima of the block -> shift of the weights, alpha, beta. Where the codes do not depend on m, it
-// need not be the maximum itself (`offset` is what the row's scores and their maximum stand apart from T): it stays
-// until a block rises kStaleLogits above it, so that O is hardly ever rescaled.
-template <class S>
-OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, const float* offset, RowGroup& group, float* shift) {
-  const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f), one = S::set1(1.0f);
-  const auto range = S::set1(plan.log2_p_range);
-  const auto slack = S::set1(plan.running_maximum ? 0.0f : kStaleLogits);
-  bool rescale = false;
-  for (int i = 0; i < kGroupRows; i += S::kLanes) {
-    const auto apart = S::load(offset + i);
-    const auto t = S::add(S::load(row_max + i), apart), m = S::load(group.m + i);
-    const auto next = S::select(S::less(S::add(m, slack), t), t, m);
-    // A row that has seen nothing yet: any finite reference will do, its sums are zero.
-    const auto reference = S::select(S::equal(next, nothing), zero, next);
-    const auto block = plan.running_maximum ? reference : S::select(S::equal(t, nothing), zero, t);
-    S::store(shift + i, S::sub(S::sub(block, apart), range));
-    const auto alpha = S::select(S::equal(m, next), one, exp2_quintic<S>(S::sub(m, reference)));
-    rescale = rescale || !S::all(S::equal(alpha, one));
-    S::store(group.alpha + i, alpha);
-    // What a hidden row gathered in this block is nothing.
-    const auto scale = exp2_quintic<S>(S::sub(S::sub(block, reference), range));
-    const auto beta = S::select(S::equal(t, nothing), zero, scale);
-    S::store(group.beta + i, beta);
-    S::store(group.m + i, next);
-  }
-  group.rescale = rescale;
-}
-
-template <class S>
-OCTAVO_INLINE void add_row_sums(RowGroup& group, const float* row_sum) {
-  for (int i = 0; i < kGroupRows; i += S::kLanes) {
-    const auto kept = S::mul(S::load(group.l + i), S::load(group.alpha + i));
-    S::store(group.l + i, S::fma(S::load(row_sum + i), S::load(group.beta + i), kept));
-  }
-}
 
 // Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's
 // edge.
@@ -96,91 +32,6 @@ OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::i
       best = S::max(x, best);
     }
     row_max[i] = S::reduce_max(best);
-  }
-}
-
-// The sink, one more logit without a value: m and l take it in. Returns what O must be multiplied by.
-// In double: beside a mask of -1e9 an f32 maximum would lose the sink.
-OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
-  if (sink == -__builtin_inf()) return 1;
-  const double next = sink > m ? sink : m;
-  const float kept = __builtin_exp2f(static_cast<float>(m - next));
-  l = l * kept + __builtin_exp2f(static_cast<float>(sink - next));
-  m = next;
-  return kept;
-}
-
-// One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
-// nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
-template <class S>
-OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
-                              typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
-                              std::int64_t at) {
-  const Problem& problem = *plan.problem;
-  alignas(64) float x[kMaxPadded];
-  for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
-    S::store(x + d, sees ? S::mul(S::load(sums + d), factor) : S::set1(0.0f));
-  for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
-    S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
-  for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
-    S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
-  if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
-  const auto largest = S::set1(__FLT_MAX__);
-  for (std::int64_t d = 0; unit != 1 && d < plan.v_columns; d += S::kLanes) {
-    const auto sum = S::load(x + d), given_back = S::div(sum, S::set1(unit));
-    const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, given_back));
-    S::store(x + d, S::select(S::is_finite(sum), clamped, sum));
-  }
-  store_row<S>(problem.out, at, problem.value_dim, x);
-}
-
-// O / l with what the recipe still owes, and the LSE.
-template <class S>
-OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
-                          const float* constants, float* out) {
-  const Plan& plan = *call.plan;
-  const Problem& problem = *plan.problem;
-  const Sequence sequence = sequence_at(call, b)->rows;
-  HeadInfo* info = head_at(call, b, problem.kv_head(head));
-  const ValueVectors values = value_vectors(call, info);
-  const float sink = problem.sinks.data == nullptr
-                         ? -__builtin_inff()
-                         : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
-  alignas(64) std::int32_t signs[kMaxPadded];
-  if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
-  for (int i = 0; i < group.rows; ++i) {
-    double m = group.m[i];
-    float l = group.l[i];
-    const bool sees = m != -__builtin_inf() || l != l;
-    // Softcap's tanh has used the row constant up.
-    const float constant = problem.softcap > 0 ? 0.0f : constants[i];
-    const double seen_max = m;
-    const float kept =
-        sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
-    const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
-    const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
-    const float* sums = out + i * plan.v_columns;
-    const bool plain = sees && !plan.owes_columns && !plan.smooth_v && info->value_unit == 1;
-    const bool stored =
-        plain &&
-        with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
-          constexpr int kVectors = decltype(vectors)::value;
-          typename S::f32 v[kVectors];
-          for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
-          store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
-        });
-    // The sink's share of the weight has no value, and so no mean.
-    if (!stored)
-      finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), info->value_unit, signs, at);
-    if (problem.lse == nullptr) continue;
-    alignas(64) float logarithm[S::kLanes];
-    S::store(logarithm, log2<S>(S::set1(l)));
-    // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
-    const double base = m != seen_max ? static_cast<double>(sink)
-                                      : (m + static_cast<double>(group.owed[i])) * 0.6931471805599453 + constant;
-    problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
-                (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? static_cast<float>(base + logarithm[0] * 0.6931471805599453) : sink;
   }
 }
 

@@ -1,8 +1,10 @@
-// Rows of floats between the caller's memory (f32, f16, bf16; any strides) and dense f32 rows padded with zeros.
+// Rows of floats between the caller's memory (f32, f16, bf16; any strides) and dense f32 rows padded with zeros; single
+// elements of the optional tensors.
 #pragma once
 
 #include <cstring>
 
+#include "core/float_types.hpp"
 #include "core/problem.hpp"
 #include "cpu/simd/policy.hpp"
 #include "cpu/tile_config.hpp"
@@ -21,6 +23,24 @@ OCTAVO_INLINE typename S::f32 load_as_f32(DType dtype, const void* p, std::int64
   if (dtype == DType::f32) return S::load(static_cast<const float*>(p) + at);
   if (dtype == DType::f16) return S::load_f16(static_cast<const std::uint16_t*>(p) + at);
   return S::load_bf16(static_cast<const std::uint16_t*>(p) + at);
+}
+
+// An element of an optional tensor as f32; what is finite stays finite.
+OCTAVO_INLINE float read_number(const Broadcast& x, std::int64_t at) {
+  switch (x.dtype) {
+    case DType::f32:
+      return static_cast<const float*>(x.data)[at];
+    case DType::f16:
+      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
+    case DType::bf16:
+      return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
+    default:
+      break;
+  }
+  const double value = static_cast<const double*>(x.data)[at];
+  if (value > 3.4028234663852886e38 && value < __builtin_inf()) return 3.40282347e38f;
+  if (value < -3.4028234663852886e38 && value > -__builtin_inf()) return -3.40282347e38f;
+  return static_cast<float>(value);
 }
 
 // Asks for the row that will be read kFetchRows rows later. Where it lies outside the tensor, nothing comes of it; the

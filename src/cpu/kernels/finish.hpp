@@ -1,0 +1,97 @@
+// The end of a row: the sink, O / l with what the recipe still owes it, rotated back, and the LSE.
+#pragma once
+
+#include "cpu/kernels/prepare.hpp"
+#include "cpu/kernels/row_group.hpp"
+#include "cpu/kernels/statistics.hpp"
+
+namespace octavo::cpu {
+namespace {
+
+// The sink, one more logit without a value: m and l take it in. Returns what O must be multiplied by.
+// In double: beside a mask of -1e9 an f32 maximum would lose the sink.
+OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
+  if (sink == -__builtin_inf()) return 1;
+  const double next = sink > m ? sink : m;
+  const float kept = __builtin_exp2f(static_cast<float>(m - next));
+  l = l * kept + __builtin_exp2f(static_cast<float>(sink - next));
+  m = next;
+  return kept;
+}
+
+// One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
+// nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
+template <class S>
+OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
+                              typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
+                              std::int64_t at) {
+  const Problem& problem = *plan.problem;
+  alignas(64) float x[kMaxPadded];
+  for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, sees ? S::mul(S::load(sums + d), factor) : S::set1(0.0f));
+  for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
+  for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
+  if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
+  const auto largest = S::set1(__FLT_MAX__);
+  for (std::int64_t d = 0; unit != 1 && d < plan.v_columns; d += S::kLanes) {
+    const auto sum = S::load(x + d), given_back = S::div(sum, S::set1(unit));
+    const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, given_back));
+    S::store(x + d, S::select(S::is_finite(sum), clamped, sum));
+  }
+  store_row<S>(problem.out, at, problem.value_dim, x);
+}
+
+// O / l with what the recipe still owes, and the LSE.
+template <class S>
+OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
+                          const float* constants, float* out) {
+  const Plan& plan = *call.plan;
+  const Problem& problem = *plan.problem;
+  const Sequence sequence = sequence_at(call, b)->rows;
+  HeadInfo* info = head_at(call, b, problem.kv_head(head));
+  const ValueVectors values = value_vectors(call, info);
+  const float sink = problem.sinks.data == nullptr
+                         ? -__builtin_inff()
+                         : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
+  alignas(64) std::int32_t signs[kMaxPadded];
+  if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
+  for (int i = 0; i < group.rows; ++i) {
+    double m = group.m[i];
+    float l = group.l[i];
+    const bool sees = m != -__builtin_inf() || l != l;
+    // Softcap's tanh has used the row constant up.
+    const float constant = problem.softcap > 0 ? 0.0f : constants[i];
+    const double seen_max = m;
+    const float kept =
+        sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
+    const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
+    const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
+    const float* sums = out + i * plan.v_columns;
+    const bool plain = sees && !plan.owes_columns && !plan.smooth_v && info->value_unit == 1;
+    const bool stored =
+        plain &&
+        with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
+          constexpr int kVectors = decltype(vectors)::value;
+          typename S::f32 v[kVectors];
+          for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
+          store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
+        });
+    // The sink's share of the weight has no value, and so no mean.
+    if (!stored)
+      finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), info->value_unit, signs, at);
+    if (problem.lse == nullptr) continue;
+    alignas(64) float logarithm[S::kLanes];
+    S::store(logarithm, log2<S>(S::set1(l)));
+    // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
+    const double base = m != seen_max ? static_cast<double>(sink)
+                                      : (m + static_cast<double>(group.owed[i])) * 0.6931471805599453 + constant;
+    problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
+                (sequence.q_begin + row + i) * problem.lse_strides[2]] =
+        sees ? static_cast<float>(base + logarithm[0] * 0.6931471805599453) : sink;
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu
