@@ -1,5 +1,5 @@
-// What 16 query rows carry from key block to key block: the online softmax's running maximum and sum, the factors of the
-// present block, and which keys the rows see. The law is in prefill.hpp.
+// What 16 query rows carry from key block to key block: the online softmax's running maximum and sum, the factors of
+// the present block, and which keys the rows see. The law is in prefill.hpp.
 #pragma once
 
 #include "cpu/kernels/exp2.hpp"
