@@ -24,6 +24,7 @@ from problem import SHAPES, key, operations, title
 from report import markdown, write_reports
 
 SLICE = 0.1  # seconds that a contender is timed for in a round, at least one call
+PAUSE = 0.05  # seconds before a turn: longer than the pool of the one before spins for more work
 
 
 class Worker:
@@ -92,6 +93,7 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
     for _ in range(rounds):
         random.shuffle(timed)
         for worker in timed:
+            time.sleep(PAUSE)
             answer = worker.ask(run=worker.calls)
             entry = entries[worker.name]
             if "refused" in answer or "refused" in entry:
