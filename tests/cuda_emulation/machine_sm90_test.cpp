@@ -450,6 +450,37 @@ TEST(Wgmma, OperandsThatItCannotSee) {
             "first row of a swizzle's atom");
 }
 
+// cp.async writes as plain stores do.
+TEST(Wgmma, OperandsByCpAsyncNeedTheFenceToo) {
+  alignas(16) static constexpr std::uint8_t kOnes[16]{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  for (const Options& options : kAllOptions) {
+    const auto product = [&](bool fence) {
+      return fault_of(
+          [&](EmulatedSm90& m) {
+            Sums c;
+            prepare(m, c);
+            if (m.warp() == 2) {
+              m.copy16([](int lane) {
+                return CopyItem{static_cast<std::uint32_t>(8192 + 16 * (lane % 16)), kOnes,
+                                lane < 16 ? CopyWhat::bytes : CopyWhat::nothing};
+              });
+              m.commit_copies();
+              m.wait_copies<0>();
+              if (fence) m.fence_async();
+            }
+            m.sync("copied");
+            m.wgmma<Mma::s8s8, 8>(c, m.matrix(0, Swizzle::bytes32), m.matrix(8192, Swizzle::bytes32), true);
+            m.wgmma_commit();
+            m.wgmma_wait<0>(c);
+            expect_sums(m, c, 32);
+          },
+          options);
+    };
+    EXPECT_EQ(product(true), "");
+    expect_in(product(false), "missing fence.proxy.async");
+  }
+}
+
 TEST(Wgmma, NobodyWaits) {
   expect_in(fault_of([](EmulatedSm90& m) {
               Sums c;

@@ -45,8 +45,9 @@ struct Problem {
   template <StagedBug bug>
   std::string run(const Options& options) {
     const StagedProductParams<EmulatedSm90, kind> params{{box(a, 64)}, {box(b, n)}, steps, c.data()};
+    // Two blocks that do the same: the second finds nothing of the first.
     return test::fault_of<EmulatedSm90>(
-        {{1, 1, 1}, Shape::kWarps, Shape::kBytes, Shape::kRegisters}, options,
+        {{2, 1, 1}, Shape::kWarps, Shape::kBytes, Shape::kRegisters}, options,
         [&](EmulatedSm90& m) { staged_product<EmulatedSm90, kind, n, stages, bug>(m, params); });
   }
 
