@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from contenders import CONTENDERS, environment
+from contenders import AVX2, CONTENDERS, environment
 from problem import SHAPES, key, operations, title
 from report import markdown, write_reports
 
@@ -30,12 +30,12 @@ PAUSE = 0.05  # seconds before a turn: longer than the pool of the one before sp
 class Worker:
     """A contender's process; it stays for all shapes."""
 
-    def __init__(self, name: str, threads: int):
+    def __init__(self, name: str, threads: int, avx2: bool):
         self.name, self.calls = name, 1
         self.process = subprocess.Popen(
             [sys.executable, str(pathlib.Path(__file__).with_name("worker.py")), name, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=environment(threads))
+            env=environment(threads, avx2))
 
     def ask(self, **request) -> dict:
         try:
@@ -126,12 +126,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--not-installed", type=pathlib.Path, help="JSON: module -> why it could not be installed")
+    parser.add_argument("--avx2", action="store_true", help="only those that can be held to AVX2, held to it; the results "
+                        "have a folder of their own, avx2, and no peaks")
     arguments = parser.parse_args()
+    if arguments.avx2:
+        arguments.out /= "avx2"
+        arguments.contenders = [name for name in arguments.contenders if name in AVX2]
 
     not_installed = json.loads(arguments.not_installed.read_text()) if arguments.not_installed else {}
     names = [name for name in SHAPES if "full" in arguments.shapes or name in arguments.shapes]
     shapes = list({key(s): s for name in names for s in SHAPES[name]}.values())
-    workers = [Worker(name, arguments.threads) for name in arguments.contenders]
+    workers = [Worker(name, arguments.threads, arguments.avx2) for name in arguments.contenders]
     about = {"threads": arguments.threads, "machine": machine(arguments.octavo)}
     path = arguments.out / "cpu.json"
     old = json.loads(path.read_text()) if path.exists() else about | {"results": []}
@@ -139,9 +144,14 @@ def main() -> None:
         print("earlier results are of another machine or number of threads: they are dropped", file=sys.stderr)
         old["results"] = []
     results = []
+
+    def peak():
+        found, share = peaks(arguments.octavo, arguments.threads)
+        return ({} if arguments.avx2 else found), share
+
     for s in shapes:
         start = time.monotonic()
-        result = measure(s, workers, arguments.rounds, lambda: peaks(arguments.octavo, arguments.threads), not_installed)
+        result = measure(s, workers, arguments.rounds, peak, not_installed)
         result["measured"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         results.append(result)
         print(markdown([result]), f"({title(s)}: {time.monotonic() - start:.0f} s)\n", sep="\n", flush=True)

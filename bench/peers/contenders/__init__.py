@@ -66,11 +66,17 @@ ALL = [
 CONTENDERS = {contender.name: contender for contender in ALL}
 
 
-def environment(threads: int) -> dict[str, str]:
+# Who can be held to AVX2, and by what.
+AVX2 = {"octavo int8", "octavo int_flash", "octavo exact f32", "PyTorch SDPA f32", "oneDNN graph f32"}
+AVX2_ENVIRONMENT = {"OCTAVO_FORCE_IMPLEMENTATION": "avx2", "ATEN_CPU_CAPABILITY": "avx2",
+                    "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+def environment(threads: int, avx2: bool = False) -> dict[str, str]:
     """What a contender's process is started with: every library's own way to be told its threads.
 
     Waiting threads sleep: a pool that spins would take the processor from whoever is timed next.
     """
     return os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
                          "OCTAVO_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE",
-                         "ORT_MLAS_QKGEMM_S8_APPROX_VNNI": "1"}
+                         "ORT_MLAS_QKGEMM_S8_APPROX_VNNI": "1"} | (AVX2_ENVIRONMENT if avx2 else {})
