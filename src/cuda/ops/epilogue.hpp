@@ -126,7 +126,7 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
       const std::int64_t first = head + row * p.out.strides[2];
       const auto address =
           reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
-      const bool pairs = p.out.strides[3] == 1 && address % static_cast<std::uintptr_t>(2 * element_bytes) == 0;
+      const bool pairs = p.out.strides[3] == 1 && (address & static_cast<std::uintptr_t>(2 * element_bytes - 1)) == 0;
       OCTAVO_ROLLED
       for (int begin = 0; begin < value_dim; begin += 2 * kLanes) {
         machine.lanes([&](int lane) {

@@ -59,15 +59,19 @@ template <class Machine>
 OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, std::uint32_t row_bytes, int dim) {
   OCTAVO_ROLLED
   for (int begin = 0; begin < dim;) {
+    // Powers of two throughout: shifts, for a division is some twenty instructions.
     const int size = static_cast<int>(laws::rotation_block(dim - begin));
+    int log_size = 0;
+    while (1 << log_size < size) ++log_size;
     OCTAVO_ROLLED
-    for (int h = 1; h < size; h *= 2) {
+    for (int log_h = 0; log_h < log_size; ++log_h) {
+      const int h = 1 << log_h;
       OCTAVO_ROLLED
       for (int first = 0; first < 4 * size; first += kLanes) {
         machine.lanes([&](int lane) {
-          const int index = first + lane, row = index / (size / 2), i = index % (size / 2);
+          const int index = first + lane, row = index >> (log_size - 1), i = index & (size / 2 - 1);
           if (row >= 8) return;
-          const int channel = begin + i / h * 2 * h + i % h;
+          const int channel = begin + (i >> log_h) * 2 * h + (i & (h - 1));
           const std::uint32_t at =
               rows + static_cast<std::uint32_t>(row) * row_bytes + 4 * static_cast<std::uint32_t>(channel);
           const auto a = machine.template shared<float>(at);
@@ -82,7 +86,7 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
     OCTAVO_ROLLED
     for (int first = 0; first < 8 * size; first += kLanes) {
       machine.lanes([&](int lane) {
-        const int index = first + lane, row = index / size, channel = begin + index % size;
+        const int index = first + lane, row = index >> log_size, channel = begin + (index & (size - 1));
         if (row >= 8) return;
         const std::uint32_t at =
             rows + static_cast<std::uint32_t>(row) * row_bytes + 4 * static_cast<std::uint32_t>(channel);

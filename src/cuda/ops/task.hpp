@@ -63,7 +63,8 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   const std::int64_t block = p.chunk.first_block + tile / tiles;
   task.head = static_cast<std::int32_t>(p.chunk.first_head + machine.block(1));
   task.batch = p.chunk.first_batch + machine.block(2);
-  task.kv_head = task.head / static_cast<std::int32_t>(p.q_heads / p.kv_heads);
+  // In 32 bits: grids hold no more heads, and a division of 64 is a hundred instructions.
+  task.kv_head = task.head / (static_cast<std::int32_t>(p.q_heads) / static_cast<std::int32_t>(p.kv_heads));
   std::int64_t q_rows = p.q_rows, k_rows = p.k_rows, first_q_block = 0, first_k_block = 0;
   if (p.cu_seqlens_q.data != nullptr) {
     task.batch = sequence_of_block(p, block);
