@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cpu/simd/policy.hpp"
+#include "cpu/tile_config.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -63,6 +64,13 @@ struct Bf16Pairs : Floats<S> {
   using sum = typename S::f32;
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_bf16(acc, a, b); }
 };
+
+// Rows of a product's tile that are scaled and stored: all of them, so that their number is known to the compiler,
+// unless one tile holds the whole group, of which few rows may be in use. There is memory for rows that are not.
+template <class Product>
+OCTAVO_INLINE int rows_of_tile(int rows) {
+  return Product::kRows < kGroupRows ? Product::kRows : rows;
+}
 
 // Work that may be done between the steps of a tile, to fill units that the products leave idle; this is none.
 struct NoWork {

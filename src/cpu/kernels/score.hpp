@@ -10,13 +10,17 @@ namespace octavo::cpu {
 namespace {
 
 // What the product of one tile is before it is scaled: one sum, or two planes of a 16-bit query joined as 256 h + l.
+// A tile has kRows rows by kColumns vectors; products() makes its Sums, sum() is one vector of them as floats.
 // EveryCode: the same with key codes that the policy's fastest product cannot take.
 template <class S, class Kind>
 struct OnePlane {
+  static constexpr int kRows = S::kTileRows;
   using EveryCode = OnePlane<S, typename Kind::EveryCode>;
-  template <int kRows, int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
-                              Between&& between) {
+  template <int kColumns>
+  using Sums = typename S::f32[kRows][kColumns];
+
+  template <int kColumns, class Between>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
@@ -25,20 +29,28 @@ struct OnePlane {
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
   }
+  template <int kColumns>
+  OCTAVO_INLINE typename S::f32 sum(const Sums<kColumns>& sums, int i, int j) {
+    return sums[i][j];
+  }
 };
 
 template <class S, class Kind>
-struct TwoPlanes {
+struct TwoPlanes : OnePlane<S, Kind> {
   using EveryCode = TwoPlanes<S, typename Kind::EveryCode>;
-  template <int kRows, int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, typename S::f32 (&out)[kRows][kColumns],
-                              Between&& between) {
+  using Plane = OnePlane<S, Kind>;
+  static constexpr int kRows = Plane::kRows;
+  template <int kColumns>
+  using Sums = typename Plane::template Sums<kColumns>;
+
+  template <int kColumns, class Between>
+  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
     ScoreStage low = s;
     low.q = s.q_low;
     low.start = s.start_low;
-    typename S::f32 part[kRows][kColumns];
-    OnePlane<S, Kind>::products(low, row, key, part, NoWork{});
-    OnePlane<S, Kind>::products(s, row, key, out, between);
+    Sums<kColumns> part;
+    Plane::template products<kColumns>(low, row, key, part, NoWork{});
+    Plane::template products<kColumns>(s, row, key, out, between);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
   }
@@ -46,29 +58,30 @@ struct TwoPlanes {
 
 template <class S, class Product, class Between>
 OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
-  constexpr int kRows = S::kTileRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
+  constexpr int kRows = Product::kRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
   const ScoreStage s = stage;  // a local copy: vector stores may alias anything behind a reference
+  const int rows = rows_of_tile<Product>(s.rows);
   alignas(64) float maxima[kGroupRows * kLanes];
   for (int i = 0; i < kGroupRows; ++i) S::store(maxima + i * kLanes, S::set1(-__builtin_inff()));
   for (std::int64_t key = 0; key < s.keys; key += kColumns * kLanes) {
     typename S::f32 factor[kColumns], addend[kColumns];
     for (int row = 0; row < s.rows; row += kRows) {
-      typename S::f32 t[kRows][kColumns];
-      Product::products(s, row, key, t, between);
+      typename Product::template Sums<kColumns> t;
+      Product::template products<kColumns>(s, row, key, t, between);
 #pragma GCC unroll 8
       for (int j = 0; j < kColumns; ++j) {
         factor[j] = S::load(s.key_factor + key + j * kLanes);
         addend[j] = S::load(s.key_addend + key + j * kLanes);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
+      for (int i = 0; i < rows; ++i) {
         const auto row_factor = S::set1(s.row_factor[row + i]);
         float* scores = s.scores + (row + i) * s.ld + key;
         float* maximum = maxima + (row + i) * kLanes;
         auto best = S::load(maximum);
 #pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
-          const auto logit = S::fma(S::mul(t[i][j], factor[j]), row_factor, addend[j]);
+          const auto logit = S::fma(S::mul(Product::template sum<kColumns>(t, i, j), factor[j]), row_factor, addend[j]);
           S::store(scores + j * kLanes, logit);
           best = S::max(logit, best);
         }

@@ -11,10 +11,13 @@ namespace {
 // sum that is rounded to f16 every few keys, as an accumulator of that format does. EveryCode: see score.hpp.
 template <class S, class Kind>
 struct OneSum {
+  static constexpr int kRows = S::kTileRows;
   using EveryCode = OneSum<S, typename Kind::EveryCode>;
-  template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
-                              typename S::f32 (&out)[kRows][kColumns]) {
+  template <int kColumns>
+  using Sums = typename S::f32[kRows][kColumns];
+
+  template <int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
@@ -24,30 +27,42 @@ struct OneSum {
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = Kind::to_float(c[i][j]);
   }
+  template <int kColumns>
+  OCTAVO_INLINE typename S::f32 sum(const Sums<kColumns>& sums, int i, int j) {
+    return sums[i][j];
+  }
 };
 
 template <class S, class Kind>
-struct TwoByteSums {
+struct TwoByteSums : OneSum<S, Kind> {
   using EveryCode = TwoByteSums<S, typename Kind::EveryCode>;
-  template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
-                              typename S::f32 (&out)[kRows][kColumns]) {
+  using Sum = OneSum<S, Kind>;
+  static constexpr int kRows = Sum::kRows;
+  template <int kColumns>
+  using Sums = typename Sum::template Sums<kColumns>;
+
+  template <int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     ValueStage low = s;
     low.weights = s.weights_low;
-    typename S::f32 part[kRows][kColumns];
-    OneSum<S, Kind>::products(low, row, column, part);
-    OneSum<S, Kind>::products(s, row, column, out);
+    Sums<kColumns> part;
+    Sum::template products<kColumns>(low, row, column, part);
+    Sum::template products<kColumns>(s, row, column, out);
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::fma(out[i][j], S::set1(256.0f), part[i][j]);
   }
 };
 
 template <class S, class Kind>
-struct HalfSum {
+struct HalfSum : OneSum<S, Kind> {
   using EveryCode = HalfSum;
-  template <int kRows, int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column,
-                              typename S::f32 (&out)[kRows][kColumns]) {
+  using Sum = OneSum<S, Kind>;
+  static constexpr int kRows = Sum::kRows;
+  template <int kColumns>
+  using Sums = typename Sum::template Sums<kColumns>;
+
+  template <int kColumns>
+  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::set1(0.0f);
     ValueStage some = s;
@@ -55,8 +70,8 @@ struct HalfSum {
       some.weights = s.weights + step;
       some.first_step = step;
       some.steps = s.steps - step < s.sum_steps ? s.steps - step : s.sum_steps;
-      typename S::f32 dot[kRows][kColumns];
-      OneSum<S, Kind>::products(some, row, column, dot);
+      Sums<kColumns> dot;
+      Sum::template products<kColumns>(some, row, column, dot);
       for (int i = 0; i < kRows; ++i)
         for (int j = 0; j < kColumns; ++j) out[i][j] = S::round_f16(S::add(out[i][j], dot[i][j]));
     }
@@ -65,16 +80,16 @@ struct HalfSum {
 
 template <class S, class Product, int kColumns, bool kRescale>
 OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column) {
-  constexpr int kRows = S::kTileRows;
-  typename S::f32 products[kRows][kColumns];
-  Product::products(s, row, column, products);
+  const int rows = rows_of_tile<Product>(s.rows);
+  typename Product::template Sums<kColumns> products;
+  Product::template products<kColumns>(s, row, column, products);
   typename S::f32 scale[kColumns];
   if (s.column_scale != nullptr) {
 #pragma GCC unroll 8
     for (int j = 0; j < kColumns; ++j) scale[j] = S::load(s.column_scale + column + j * S::kLanes);
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < rows; ++i) {
     const auto alpha = S::set1(s.alpha[row + i]);
     const auto beta = S::set1(s.beta[row + i]);
     float* out = s.out + (row + i) * s.columns + column;
@@ -84,7 +99,8 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
       if constexpr (kRescale) kept = S::mul(kept, alpha);
       // beta first: it takes R off, so that a sum of codes times the scale of values near f32's end stays a number.
       const bool scaled = s.column_scale != nullptr;
-      const auto x = scaled ? S::mul(products[i][j], beta) : products[i][j];
+      const auto sum = Product::template sum<kColumns>(products, i, j);
+      const auto x = scaled ? S::mul(sum, beta) : sum;
       S::store(out + j * S::kLanes, S::fma(x, scaled ? scale[j] : beta, kept));
     }
   }
@@ -94,7 +110,7 @@ template <class S, class Product, bool kRescale>
 OCTAVO_INLINE void value_rows(const ValueStage& s) {
   constexpr int kColumns = S::kTileColumns, kLanes = S::kLanes;
   const std::int64_t rest = s.columns / (kColumns * kLanes) * (kColumns * kLanes);
-  for (int row = 0; row < s.rows; row += S::kTileRows) {
+  for (int row = 0; row < s.rows; row += Product::kRows) {
     for (std::int64_t column = 0; column < rest; column += kColumns * kLanes)
       value_tile<S, Product, kColumns, kRescale>(s, row, column);
     for (std::int64_t column = rest; column < s.columns; column += kLanes)

@@ -151,10 +151,11 @@ void weight_stage(const WeightStage& stage) {
   WeightWalk<S, Weights>(stage).finish();
 }
 
-// A walk's steps as work between those of a score tile. Four a tile: as many as there are tiles' worth of scores.
-template <class S, class Weights>
+// A walk's steps as work between those of a score tile. One for each row of the tile: as many as there are tiles' worth
+// of scores.
+template <class S, class Weights, int kRows>
 struct WeighBetween {
-  static constexpr int kParts = 4;
+  static constexpr int kParts = kRows;
   WeightWalk<S, Weights>& walk;
   inline __attribute__((always_inline)) void operator()() const {
     if (!walk.done()) walk.step();
@@ -166,7 +167,7 @@ struct WeighBetween {
 template <class S, class Product, class Weights>
 void score_and_weigh_stage(const ScoreStage& scores, const WeightStage& previous) {
   WeightWalk<S, Weights> walk(previous);
-  score_tiles<S, Product>(scores, WeighBetween<S, Weights>{walk});
+  score_tiles<S, Product>(scores, WeighBetween<S, Weights, Product::kRows>{walk});
   walk.finish();
 }
 
