@@ -20,6 +20,7 @@ class StageRun {
   explicit StageRun(const PreparedCall& call)
       : plan_(call.plan()),
         stages_(call.kernels().stages(plan_, false)),
+        tiles_(call.kernels()),
         thread_(call.thread()),
         block_(call.block(0)),
         memory_(
@@ -125,6 +126,7 @@ class StageRun {
 
   const cpu::Plan& plan_;
   const cpu::Stages stages_;
+  const cpu::TileScope tiles_;
   std::byte *thread_, *block_;
   AlignedBuffer memory_;
   float *scores_, *out_;
@@ -194,6 +196,7 @@ void register_case(const cpu::Implementation& implementation, const Peaks& peaks
   benchmark::RegisterBenchmark((prefix + "/attend").c_str(), [=, &implementation, &of](benchmark::State& state) {
     const PreparedCall& call = *made(*shared, implementation, of, head_dim);
     const cpu::Stages stages = call.kernels().stages(call.plan(), false);
+    const cpu::TileScope tiles(call.kernels());
     for (auto _ : state) call.kernels().attend(call.call(), stages, {.rows = kRows}, call.thread());
     // Two products of equal size, each under its own peak.
     const double peak = score_peak > 0 && value_peak > 0 ? 2 / (1 / score_peak + planes / value_peak) : 0;

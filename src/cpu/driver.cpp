@@ -134,6 +134,7 @@ class CallDriver {
       attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
       if (attention.rows <= 0) return;
       const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, rows.q_rows);
+      const TileScope tiles(kernels_);
       kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
     });
   }

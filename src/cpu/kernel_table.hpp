@@ -18,12 +18,31 @@ struct KernelTable {
   void (*range_queries)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block, std::byte* thread);
   // `stages` of a sequence: 16-bit queries of short ones take two planes.
   Stages (*stages)(const Plan&, bool wide_queries);
+  // Around stages and attend() on the thread that runs them, by way of TileScope; null without tiles.
+  void (*open_tiles)();
+  void (*close_tiles)();
   void (*attend)(const Call&, const Stages&, const AttentionTask&, std::byte* thread);
 
   // quantize(): one unit of rows of a (batch, head) in each phase.
   void (*sum_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*range_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*code_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
+};
+
+// Registers of tiles as long as a thread needs them: left open, they would be state of the caller's thread, too.
+class TileScope {
+ public:
+  explicit TileScope(const KernelTable& kernels) : close_(kernels.close_tiles) {
+    if (kernels.open_tiles != nullptr) kernels.open_tiles();
+  }
+  ~TileScope() {
+    if (close_ != nullptr) close_();
+  }
+  TileScope(const TileScope&) = delete;
+  TileScope& operator=(const TileScope&) = delete;
+
+ private:
+  void (*close_)();
 };
 
 }  // namespace octavo::cpu

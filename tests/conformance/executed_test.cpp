@@ -82,6 +82,9 @@ TEST(Executed, EveryImplementationThatTheMachineSupports) {
   if (vnni && has({"avx512_bf16"})) {
     EXPECT_TRUE(executed.count("avx512_vnni_bf16"));
   }
+  if (vnni && has({"avx512_bf16", "amx_tile", "amx_int8"})) {
+    EXPECT_TRUE(executed.count("amx_int8"));
+  }
 }
 
 }  // namespace

@@ -160,6 +160,51 @@ constexpr SimdWords::Unary store_bf16x2_or_null() {
     return nullptr;
 }
 
+// The words of tiles, for tile kTile and those after it.
+template <class S, int kTile = 0>
+constexpr void add_tile_words(SimdWords& w) {
+  if constexpr (S::kHasTiles && kTile < SimdWords::kTiles) {
+    constexpr std::ptrdiff_t kRow = 64, kBytes = 16 * kRow;
+    constexpr int kA = (kTile + 1) % SimdWords::kTiles, kB = (kTile + 2) % SimdWords::kTiles;
+    w.tile_copy[kTile] = [](const void* from, std::ptrdiff_t from_stride, void* to, std::ptrdiff_t to_stride) {
+      S::open_tiles();
+      S::template tile_load<kTile>(from, from_stride);
+      S::template tile_store<kTile>(to, to_stride);
+      S::close_tiles();
+    };
+    w.tile_zero[kTile] = [](const void* from, void* to) {
+      const auto* read = static_cast<const std::uint8_t*>(from);
+      auto* written = static_cast<std::uint8_t*>(to);
+      S::open_tiles();
+      S::template tile_load<0>(read, kRow), S::template tile_load<1>(read + kBytes, kRow);
+      S::template tile_load<2>(read + 2 * kBytes, kRow), S::template tile_load<3>(read + 3 * kBytes, kRow);
+      S::template tile_load<4>(read + 4 * kBytes, kRow), S::template tile_load<5>(read + 5 * kBytes, kRow);
+      S::template tile_load<6>(read + 6 * kBytes, kRow), S::template tile_load<7>(read + 7 * kBytes, kRow);
+      S::template tile_zero<kTile>();
+      S::template tile_store<0>(written, kRow), S::template tile_store<1>(written + kBytes, kRow);
+      S::template tile_store<2>(written + 2 * kBytes, kRow), S::template tile_store<3>(written + 3 * kBytes, kRow);
+      S::template tile_store<4>(written + 4 * kBytes, kRow), S::template tile_store<5>(written + 5 * kBytes, kRow);
+      S::template tile_store<6>(written + 6 * kBytes, kRow), S::template tile_store<7>(written + 7 * kBytes, kRow);
+      S::close_tiles();
+    };
+    w.tile_keys[kTile] = [](const void* a, const void* b, void* c) {
+      S::open_tiles();
+      S::template tile_load<kTile>(c, kRow), S::template tile_load<kA>(a, kRow), S::template tile_load<kB>(b, kRow);
+      S::template dot_tile_keys<kTile, kA, kB>();
+      S::template tile_store<kTile>(c, kRow);
+      S::close_tiles();
+    };
+    w.tile_values[kTile] = [](const void* a, const void* b, void* c) {
+      S::open_tiles();
+      S::template tile_load<kTile>(c, kRow), S::template tile_load<kA>(a, kRow), S::template tile_load<kB>(b, kRow);
+      S::template dot_tile_values<kTile, kA, kB>();
+      S::template tile_store<kTile>(c, kRow);
+      S::close_tiles();
+    };
+    add_tile_words<S, kTile + 1>(w);
+  }
+}
+
 template <class S>
 constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   SimdWords w{};
@@ -228,6 +273,7 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
   w.dot_every_key = three_s32<S, DotEveryKey<S>>, w.dot_every_value = three_s32<S, DotEveryValue<S>>;
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
+  add_tile_words<S>(w);
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;
   w.log2 = f32_to_f32<S, Log2<S>>;
   w.round_e4m3 = f32_to_f32<S, RoundE4m3<S>>, w.round_e5m2 = f32_to_f32<S, RoundE5m2<S>>;

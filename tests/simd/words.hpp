@@ -47,6 +47,13 @@ struct SimdWords {
   // acc, a, b; every: codes of -128 too
   Ternary dot_key, dot_value, dot_every_key, dot_every_value, dot_bf16;
   Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
+  // Tiles of 16 rows by 64 bytes, by number; null without them. Strides are bytes; what names none is dense.
+  static constexpr int kTiles = 8;
+  void (*tile_copy[kTiles])(const void* from, std::ptrdiff_t from_stride, void* to, std::ptrdiff_t to_stride);
+  void (*tile_zero[kTiles])(const void* from, void* to);  // all eight tiles from memory, this one zeroed, all to memory
+  // c += a b with c in this tile, a in the next and b in the one after it, modulo eight.
+  using TileProduct = void (*)(const void* a, const void* b, void* c);
+  TileProduct tile_keys[kTiles], tile_values[kTiles];
   // made of words: cpu/kernels/exp2.hpp, cpu/kernels/float8.hpp
   Unary exp2_quartic, exp2_quintic, log2;
   Unary round_e4m3, round_e5m2, round_e4m3_in_range, round_e5m2_in_range;

@@ -7,11 +7,22 @@
 #include "cpu/kernels/prefill.hpp"
 #include "cpu/kernels/quantize_operand.hpp"
 #include "cpu/kernels/score.hpp"
+#include "cpu/kernels/tile_products.hpp"
 #include "cpu/kernels/value.hpp"
 #include "cpu/kernels/weight.hpp"
 
 namespace octavo::cpu {
 namespace {
+
+// The integer products: in tiles where the policy has them.
+template <class S>
+using CodeScores = std::conditional_t<S::kHasTiles, OneTileSum<S>, OnePlane<S, KeyCodes<S>>>;
+template <class S>
+using WideCodeScores = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoPlanes<S, KeyCodes<S>>>;
+template <class S>
+using CodeValues = std::conditional_t<S::kHasTiles, OneTileSum<S>, OneSum<S, ValueCodes<S>>>;
+template <class S>
+using WideCodeValues = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoByteSums<S, ValueCodes<S>>>;
 
 // Weights and their product with V, and where it pays the weights between the tiles of integer scores.
 template <class S, class Weights, class Product>
@@ -19,7 +30,7 @@ void use_values(Stages& stages, bool overlap) {
   stages.weight = weight_stage<S, Weights>;
   stages.value = value_stage<S, Product>;
   if constexpr (S::kOverlapsWeights) {
-    if (overlap) stages.score_and_weigh = score_and_weigh_stage<S, OnePlane<S, KeyCodes<S>>, Weights>;
+    if (overlap) stages.score_and_weigh = score_and_weigh_stage<S, CodeScores<S>, Weights>;
   }
 }
 
@@ -28,8 +39,7 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
   Stages stages{};
   switch (plan.score) {
     case ScoreForm::s8:
-      stages.score =
-          wide_queries ? score_stage<S, TwoPlanes<S, KeyCodes<S>>> : score_stage<S, OnePlane<S, KeyCodes<S>>>;
+      stages.score = wide_queries ? score_stage<S, WideCodeScores<S>> : score_stage<S, CodeScores<S>>;
       break;
     case ScoreForm::f32:
       stages.score = score_stage<S, OnePlane<S, Floats<S>>>;
@@ -42,11 +52,11 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
   switch (plan.value) {
     case ValueForm::s8:
       if (plan.weight_planes == 2)
-        use_values<S, WideIntegerWeights<S>, TwoByteSums<S, ValueCodes<S>>>(stages, overlap);
+        use_values<S, WideIntegerWeights<S>, WideCodeValues<S>>(stages, overlap);
       else if (plan.sum_codes)
-        use_values<S, IntegerWeights<S, SumOf::codes>, OneSum<S, ValueCodes<S>>>(stages, overlap);
+        use_values<S, IntegerWeights<S, SumOf::codes>, CodeValues<S>>(stages, overlap);
       else
-        use_values<S, IntegerWeights<S, SumOf::weights>, OneSum<S, ValueCodes<S>>>(stages, overlap);
+        use_values<S, IntegerWeights<S, SumOf::weights>, CodeValues<S>>(stages, overlap);
       break;
     case ValueForm::f32:
       use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>>(stages, false);
@@ -63,6 +73,17 @@ Stages choose_stages(const Plan& plan, bool wide_queries) {
 }
 
 template <class S>
+constexpr auto open_or_null() -> void (*)() {
+  if constexpr (S::kHasTiles) return [] { S::open_tiles(); };
+  return nullptr;
+}
+template <class S>
+constexpr auto close_or_null() -> void (*)() {
+  if constexpr (S::kHasTiles) return [] { S::close_tiles(); };
+  return nullptr;
+}
+
+template <class S>
 constexpr KernelTable make_table() {
   return {.traits = {S::kLanes, S::kKeyBias, S::kWeightBias, S::kHasBf16},
           .statistics = statistics<S>,
@@ -72,6 +93,8 @@ constexpr KernelTable make_table() {
           .finish_blocks = finish_blocks<S>,
           .range_queries = range_queries<S>,
           .stages = choose_stages<S>,
+          .open_tiles = open_or_null<S>(),
+          .close_tiles = close_or_null<S>(),
           .attend = attend<S>,
           .sum_unit = sum_unit<S>,
           .range_unit = range_unit<S>,

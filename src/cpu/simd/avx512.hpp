@@ -13,6 +13,7 @@ struct Avx512 {
   static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4;
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
+  static constexpr bool kHasTiles = false;
   static constexpr bool kTakesEveryCode = false;
   static constexpr bool kOverlapsWeights = false;
   using f32 = __m512;

@@ -21,10 +21,19 @@
 //   dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
 //   store_bf16x2(p, a, b)         2 L bf16 in order, nearest even, subnormals as they come or 0; where kHasBf16
 //
+// and where kHasTiles, over registers t of 16 x 16 words of 32 bits, numbered 0 to 7:
+//   open_tiles, close_tiles       around all the others, on the thread that uses them
+//   tile_zero<t>
+//   tile_load<t>(p, stride), tile_store<t>(p, stride)   rows lie `stride` bytes apart
+//   dot_tile_keys<c, a, b>        c += a b in s32: word k of a row of a is four s8 that meet those of row k of b
+//   dot_tile_values<c, a, b>      likewise with u8 in a
+//
 // kKeyBias: key codes are stored with this added (128: unsigned operand of VPDPBUSD, 0: signed); accumulators of scores
 // then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
 // start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
 // kTakesEveryCode: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
+// kHasTiles: integer products of whole row groups go through tiles (kernels/tile_products.hpp); dot_key and dot_value
+// are not used then.
 // kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile.
 #pragma once
 

@@ -15,6 +15,7 @@ struct Scalar {
   static constexpr int kLanes = 4, kTileRows = 4, kTileColumns = 2;
   static constexpr int kKeyBias = 0, kWeightBias = 0;
   static constexpr bool kHasBf16 = false;
+  static constexpr bool kHasTiles = false;
   static constexpr bool kTakesEveryCode = true;
   static constexpr bool kOverlapsWeights = false;
   struct f32 {
