@@ -2,8 +2,10 @@
 //
 // AMX has eight registers of 16 rows by 64 bytes. TDPBSSD and TDPBUSD take A [16][16] words, B [16][16] words and add
 // A B to C [16][16] s32, a word being four codes along the contracted axis: the layout that VPDPBUSD reads, too. A
-// tile's number is part of the instruction, so it is a template's argument here. The compiler allocates no tiles; that
-// it must not move memory across these words is what the clobbers say.
+// tile's number is part of the instruction, so it is a template's argument here and an immediate of asm; g++ 12's
+// intrinsics are macros that make a string of it. (Both assemble to the same bytes: c4 e2 53 5e dc adds the product of
+// tiles 4 and 5 to tile 3.) The compiler allocates no tiles; that it must not move memory across loads and stores is
+// what the clobbers say.
 #pragma once
 
 #include "cpu/simd/avx512_vnni.hpp"
