@@ -160,7 +160,7 @@ TEST(QuantizedAttentionTest, Refusals) {
   }
   {
     QuantizedCall call("int8");
-    call.inputs.out.data = call.codes_v.codes.data;
+    call.codes_v.codes.data = call.inputs.out.data;  // out is the longer one, and its memory touches nothing else
     expect_invalid(call, {"out overlaps quantized_v.codes"});
   }
   {
