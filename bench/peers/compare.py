@@ -24,7 +24,7 @@ from problem import SHAPES, key, operations, title
 from report import markdown, write_reports
 
 SLICE = 0.1  # seconds that a contender is timed for in a round, at least one call
-PAUSE = 0.05  # seconds before a turn: longer than the pool of the one before spins for more work
+PAUSE = 0.05  # seconds before a turn, for the pools of the one before to fall asleep
 
 
 class Worker:
@@ -131,7 +131,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.avx2:
         arguments.out /= "avx2"
-        arguments.contenders = [name for name in arguments.contenders if name in AVX2]
+        if arguments.contenders == list(CONTENDERS):
+            arguments.contenders = [name for name in CONTENDERS if name in AVX2]
+        if others := set(arguments.contenders) - AVX2:
+            parser.error(f"{', '.join(sorted(others))} cannot be held to AVX2; {', '.join(sorted(AVX2))} can")
 
     not_installed = json.loads(arguments.not_installed.read_text()) if arguments.not_installed else {}
     names = [name for name in SHAPES if "full" in arguments.shapes or name in arguments.shapes]

@@ -82,7 +82,8 @@ def where(refused: list[dict], shapes: list[dict]) -> str:
 def markdown(results: list[dict]) -> str:
     bounds, lines = products(), []
     for result in results:
-        lines += [f"### {title(result['shape'])}", "", f"Peaks: {peaks_line(result)}; {result['rounds']} rounds, "
+        peaks = f"Peaks: {peaks_line(result)}; " if result["peak"] else ""
+        lines += [f"### {title(result['shape'])}", "", f"{peaks}{result['rounds']} rounds, "
                   f"{result.get('measured', 'now')}.{disturbed(result)}", "", *rows(result, bounds), ""]
     missing = absent(results)
     return "\n".join(lines + (["### Did not run", "", *missing, ""] if missing else []))
