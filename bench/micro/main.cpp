@@ -49,7 +49,8 @@ void register_all() {
   describe("bf16", tool::bf16_loop(), peaks.bf16);
   describe("f32", tool::f32_loop(), peaks.f32);
   for (const cpu::Implementation* implementation : cpu::implementations()) {
-    const std::string missing = cpu::missing(*implementation);
+    std::string missing = cpu::missing(*implementation);
+    if (missing.empty()) missing = cpu::withheld(*implementation);
     if (!missing.empty()) {
       benchmark::AddCustomContext(std::string("skipped_") + cpu::name(*implementation), missing);
       continue;

@@ -20,8 +20,8 @@ struct ImplementationInfo {
   DeviceType device;             // whose tensors it takes
 };
 
-/// All implementations of this build: the CPU's, best first, then CUDA's, "reference" last. In a build with CUDA this
-/// asks the driver for its devices.
+/// All implementations of this build: the CPU's in the order of choice, then CUDA's, "reference" last. In a build with
+/// CUDA this asks the driver for its devices.
 OCTAVO_API std::vector<ImplementationInfo> implementations();
 
 /// Forces an implementation for later calls of the whole process; "" returns to the automatic choice. Setters win over

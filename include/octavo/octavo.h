@@ -223,7 +223,7 @@ typedef struct octavo_execution_t {
 OCTAVO_API void octavo_set_num_threads(int32_t threads);
 OCTAVO_API int32_t octavo_num_threads(void);
 
-/** Implementations of this build, best first; NULL from octavo_implementation_count() on. */
+/** Implementations of this build, in the order of choice; NULL from octavo_implementation_count() on. */
 OCTAVO_API size_t octavo_implementation_count(void);
 OCTAVO_API const char* octavo_implementation_name(size_t index);
 OCTAVO_API const char* octavo_implementation_description(size_t index);

@@ -80,7 +80,7 @@ def info() -> dict[str, Any]:
     -------
     dict
         ``version``; ``processor``: instruction-set features; ``implementations``: list of dicts (name, description,
-        supported, reason), best first; ``active_implementation``: the one that calls of this thread use unless the
+        supported, reason), in the order of choice; ``active_implementation``: the one that calls of this thread use unless the
         call needs another, or None with ``active_implementation_error`` where the environment names one that cannot
         run; ``last_implementation``: the one that served this thread's last call; ``num_threads``; ``recipes``: name
         -> summary; ``environment``: octavo's variables.

@@ -14,12 +14,15 @@ namespace octavo::cpu {
 
 struct Implementation;  // one instruction set: its name, what it needs, its kernels
 
-// Best first; every one that was compiled in, whether or not this machine can run it.
+// In the order of choice; every one that was compiled in, whether or not this machine can run it.
 std::span<const Implementation* const> implementations() noexcept;
 const char* name(const Implementation&) noexcept;
 const char* description(const Implementation&) noexcept;
 // Empty when this machine can run it, else what is missing ("avx512_vnni is missing").
 std::string missing(const Implementation&);
+// Of one that this machine can run: asks the operating system for what only a process that wants it gets, once and for
+// good. Empty, or why it refuses.
+std::string withheld(const Implementation&);
 std::string processor_features();
 
 // Ok, or unimplemented with what this implementation supports.

@@ -8,6 +8,7 @@
 #include "cpu/implementation.hpp"
 #include "laws/mean.hpp"
 #include "laws/query_width.hpp"
+#include "laws/task_order.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -127,32 +128,17 @@ class CallDriver {
     const std::int64_t heads = problem.batch * problem.q_heads;
     const Stages stages[2] = {kernels_.stages(plan_, false), kernels_.stages(plan_, true)};
     for_each_task(runner_, workers_, heads * plan_.tasks_per_head, [&](std::int64_t worker, std::int64_t task) {
-      const auto [head, stretch] = place_of(task);
+      const auto [head, stretch] =
+          laws::task_place(task, heads, plan_.tasks_per_head, workers_, problem.causal != Causal::none);
       AttentionTask attention{.batch = head / problem.q_heads, .head = head % problem.q_heads};
       const Sequence rows = sequence_at(call_, attention.batch)->rows;
       attention.first = stretch * plan_.rows_per_task;
       attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
       if (attention.rows <= 0) return;
       const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, rows.q_rows);
-      const TileScope tiles(kernels_);
+      const TileScope tiles(kernels_, plan_);
       kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
     });
-  }
-
-  // The head and stretch of rows of a task. Heads follow one another, so that K and V stay near. Causal rows grow
-  // longer to the end, and long tasks must not come last: so many heads go together, their longest stretches first,
-  // that every worker has some tasks of them to end with.
-  struct TaskPlace {
-    std::int64_t head, stretch;
-  };
-  TaskPlace place_of(std::int64_t task) const {
-    const std::int64_t heads = plan_.problem->batch * plan_.problem->q_heads, stretches = plan_.tasks_per_head;
-    if (plan_.problem->causal == Causal::none) return {task / stretches, task % stretches};
-    const std::int64_t least = (kTasksToEndWith * workers_ + stretches - 1) / stretches;
-    const std::int64_t groups = std::max<std::int64_t>(1, heads / least), size = heads / groups;
-    const std::int64_t group = std::min(task / (size * stretches), groups - 1), first = group * size;
-    const std::int64_t together = group + 1 < groups ? size : heads - first, within = task - first * stretches;
-    return {first + within % together, stretches - 1 - within / together};
   }
 
   bool needs_statistics() const { return plan_.k_needs.any() || plan_.v_needs.any(); }
@@ -170,7 +156,6 @@ class CallDriver {
   }
 
   static constexpr std::int64_t kBlocksOfShortHeads = 16;
-  static constexpr std::int64_t kTasksToEndWith = 4;
 
   const Plan& plan_;
   const KernelTable& kernels_;

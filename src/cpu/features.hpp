@@ -15,10 +15,12 @@ enum Feature : std::uint32_t {
   kAmxInt8 = 1u << 5,  // with the tiles
 };
 
-// Bits of Feature; asked of the processor, and where state is to be saved of the operating system, once.
+// Bits of Feature: what the processor has and the operating system can save; asked once.
 std::uint32_t features() noexcept;
-// What the processor has and the operating system does not let this process use.
-std::uint32_t withheld_features() noexcept;
+// Whether the operating system lets this process use `needed`, a part of features(). Tiles are 8 KiB of state a thread
+// for which Linux makes room in a process that asks, for good: signal stacks must hold it from then on. So nobody asks
+// before an implementation that needs it is named.
+bool claim_features(std::uint32_t needed) noexcept;
 
 // Names of the set bits, best last: "avx2 avx512 avx512_vnni".
 std::string feature_names(std::uint32_t features);

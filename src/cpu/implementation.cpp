@@ -37,10 +37,12 @@ const char* description(const Implementation& implementation) noexcept { return 
 
 std::string missing(const Implementation& implementation) {
   const std::uint32_t lacking = implementation.features & ~features();
-  if (lacking == 0) return {};
-  const std::uint32_t absent = lacking & ~withheld_features();
-  if (absent != 0) return "this processor lacks " + feature_names(absent);
-  return "the operating system does not let this process use " + feature_names(lacking);
+  return lacking == 0 ? std::string() : "this processor lacks " + feature_names(lacking);
+}
+
+std::string withheld(const Implementation& implementation) {
+  if (claim_features(implementation.features)) return {};
+  return "the operating system does not let this process use " + feature_names(implementation.features & kAmxInt8);
 }
 
 std::string processor_features() { return feature_names(features()); }

@@ -29,11 +29,14 @@ struct KernelTable {
   void (*code_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
 };
 
-// Registers of tiles as long as a thread needs them: left open, they would be state of the caller's thread, too.
+// Registers of tiles as long as a thread needs them, for integer products: left open, they would be state of the
+// caller's thread, too.
 class TileScope {
  public:
-  explicit TileScope(const KernelTable& kernels) : close_(kernels.close_tiles) {
-    if (kernels.open_tiles != nullptr) kernels.open_tiles();
+  TileScope(const KernelTable& kernels, const Plan& plan) {
+    if (kernels.open_tiles == nullptr || (plan.score != ScoreForm::s8 && plan.value != ValueForm::s8)) return;
+    kernels.open_tiles();
+    close_ = kernels.close_tiles;
   }
   ~TileScope() {
     if (close_ != nullptr) close_();
@@ -42,7 +45,7 @@ class TileScope {
   TileScope& operator=(const TileScope&) = delete;
 
  private:
-  void (*close_)();
+  void (*close_)() = nullptr;
 };
 
 }  // namespace octavo::cpu

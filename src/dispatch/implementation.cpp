@@ -22,7 +22,7 @@ struct Entry {
   std::string missing;  // empty: this machine can run it
 };
 
-// Of the CPU, best first, the reference last. Asked of the machine once.
+// Of the CPU, in the order of choice, the reference last. Asked of the machine once.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry>* const kEntries = [] {
     auto* list = new std::vector<Entry>;
@@ -55,7 +55,9 @@ Result<int> find(std::string_view name, std::string_view source) {
     return unavailable(source, " \"", name, "\" cannot run on this machine: ", missing);
   };
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (list[i].selection.name == name) return found(i, list[i].missing);
+    if (list[i].selection.name != name) continue;
+    const bool runs = list[i].missing.empty() && list[i].selection.cpu != nullptr;
+    return found(i, runs ? cpu::withheld(*list[i].selection.cpu) : list[i].missing);
   }
   const auto on_cuda = cuda::implementations();
   for (std::size_t i = 0; i < on_cuda.size(); ++i) {

@@ -172,7 +172,9 @@ SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const 
 SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
   if (!is_smoothed(recipe, role)) return {};
   if (role != Role::q) return {{borders.packed() ? borders.batch : axes.batch, axes.heads, axes.dim}, 3};
-  const auto blocks = [](std::int64_t rows) { return laws::query_blocks(rows); };  // which has no address
+  const auto blocks = [](std::int64_t rows) {
+    return laws::query_blocks(rows);
+  };  // always inline: not through a pointer
   if (borders.packed()) return {{axes.heads, sum_over_sequences(borders, blocks), axes.dim}, 3};
   return {{axes.batch, axes.heads, laws::query_blocks(axes.rows), axes.dim}, 4};
 }

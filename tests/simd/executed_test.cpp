@@ -68,5 +68,14 @@ TEST(Executed, EveryPolicyThatTheMachineSupports) {
   }
 }
 
+// What needs no consent has it; tiles are not to be had where there are none.
+TEST(Features, ClaimedWhereTheyAre) {
+  EXPECT_TRUE(claim_features(0));
+  EXPECT_TRUE(claim_features(features() & ~kAmxInt8));
+  if ((features() & kAmxInt8) == 0) {
+    EXPECT_FALSE(claim_features(kAmxInt8));
+  }
+}
+
 }  // namespace
 }  // namespace octavo::cpu

@@ -270,8 +270,10 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.row_sum = [](const void* a, void* out) { S::store(static_cast<float*>(out), S::row_sum(floats(a))); };
   w.reduce_max = [](const void* a) -> float { return S::reduce_max(S::load(floats(a))); };
   w.reduce_add = [](const void* a) -> float { return S::reduce_add(S::load(floats(a))); };
-  w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
-  w.dot_every_key = three_s32<S, DotEveryKey<S>>, w.dot_every_value = three_s32<S, DotEveryValue<S>>;
+  if constexpr (!S::kHasTiles) {
+    w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
+    w.dot_every_key = three_s32<S, DotEveryKey<S>>, w.dot_every_value = three_s32<S, DotEveryValue<S>>;
+  }
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   add_tile_words<S>(w);
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;

@@ -29,7 +29,7 @@ struct Policy {
 inline const std::vector<Policy>& policies() {
   static const std::vector<Policy> all = {
 #define OCTAVO_CPU_IMPLEMENTATION(name, table, needed, description) \
-  Policy{&k_words_##name, ((needed) & ~features()) == 0},
+  Policy{&k_words_##name, ((needed) & ~features()) == 0 && claim_features(needed)},
 #include "cpu/implementations.inc"
 #undef OCTAVO_CPU_IMPLEMENTATION
   };

@@ -30,6 +30,13 @@ class TileWords : public testing::TestWithParam<Policy> {
   std::mt19937 random{21};
 };
 
+// A vector product would read the keys of these policies with the wrong sign.
+TEST_P(TileWords, TakeThePlaceOfVectorProducts) {
+  EXPECT_EQ(w.key_bias, 0);
+  EXPECT_EQ(w.dot_key, nullptr);
+  EXPECT_EQ(w.dot_every_value, nullptr);
+}
+
 TEST_P(TileWords, LoadAndStoreRowsAStrideApart) {
   for (int tile = 0; tile < SimdWords::kTiles; ++tile) {
     for (const std::size_t from_stride : {64u, 128u, 256u, 68u}) {

@@ -86,7 +86,7 @@ void print(const Json& json, std::FILE* stream) {
                "compute capability " + word(card["compute_capability"])});
   }
   cards.print(stream);
-  std::fprintf(stream, "\nimplementations, best first\n");
+  std::fprintf(stream, "\nimplementations, in the order of choice\n");
   Table implementations({Align::left, Align::left, Align::left, Align::left});
   for (const Json& entry : json["implementations"]) {
     implementations.add({"", word(entry["name"]),

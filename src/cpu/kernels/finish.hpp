@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/prepare.hpp"
+#include "cpu/kernels/read_number.hpp"
 #include "cpu/kernels/row_group.hpp"
 #include "cpu/kernels/statistics.hpp"
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/rows.hpp"
+#include "cpu/kernels/read_number.hpp"
 #include "cpu/plan.hpp"
 #include "laws/visibility.hpp"
 

@@ -48,7 +48,7 @@ OCTAVO_INLINE void store_rotated_back(const Operand& x, std::int64_t at, const s
 #pragma GCC unroll 64
     for (int i = 0; i < kVectors; ++i) v[i] = S::from_bits(S::xor_s32(S::bits(v[i]), S::load(signs + i * S::kLanes)));
   }
-  auto* to = static_cast<std::byte*>(x.data) + at * (x.dtype == DType::f32 ? 4 : 2);
+  auto* to = static_cast<std::byte*>(x.data) + at * size_of_float(x.dtype);
 #pragma GCC unroll 64
   for (int i = 0; i < kVectors; ++i) store_as<S>(x.dtype, to, i * S::kLanes, v[i]);
 }

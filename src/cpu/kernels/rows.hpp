@@ -1,10 +1,8 @@
-// Rows of floats between the caller's memory (f32, f16, bf16; any strides) and dense f32 rows padded with zeros; single
-// elements of the optional tensors.
+// Rows of floats between the caller's memory (f32, f16, bf16; any strides) and dense f32 rows padded with zeros.
 #pragma once
 
 #include <cstring>
 
-#include "core/float_types.hpp"
 #include "core/problem.hpp"
 #include "cpu/simd/policy.hpp"
 #include "cpu/tile_config.hpp"
@@ -25,28 +23,13 @@ OCTAVO_INLINE typename S::f32 load_as_f32(DType dtype, const void* p, std::int64
   return S::load_bf16(static_cast<const std::uint16_t*>(p) + at);
 }
 
-// An element of an optional tensor as f32; what is finite stays finite.
-OCTAVO_INLINE float read_number(const Broadcast& x, std::int64_t at) {
-  switch (x.dtype) {
-    case DType::f32:
-      return static_cast<const float*>(x.data)[at];
-    case DType::f16:
-      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    case DType::bf16:
-      return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
-    default:
-      break;
-  }
-  const double value = static_cast<const double*>(x.data)[at];
-  if (value > 3.4028234663852886e38 && value < __builtin_inf()) return 3.40282347e38f;
-  if (value < -3.4028234663852886e38 && value > -__builtin_inf()) return -3.40282347e38f;
-  return static_cast<float>(value);
-}
+// Bytes of an f32, f16 or bf16.
+OCTAVO_INLINE std::int64_t size_of_float(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
 
 // Asks for the row that will be read kFetchRows rows later. Where it lies outside the tensor, nothing comes of it; the
 // arithmetic is unsigned because a stride that no row is reached by may be anything.
 OCTAVO_INLINE void fetch_ahead(const Operand& x, std::int64_t at, std::int64_t dim) {
-  const std::uint64_t size = x.dtype == DType::f32 ? 4 : 2;
+  const auto size = static_cast<std::uint64_t>(size_of_float(x.dtype));
   const std::uint64_t element = static_cast<std::uint64_t>(at) + kFetchRows * static_cast<std::uint64_t>(x.strides[2]);
   const std::uint64_t row = reinterpret_cast<std::uintptr_t>(x.data) + element * size;
   for (std::uint64_t byte = 0; byte < static_cast<std::uint64_t>(dim) * size; byte += kCacheLine)
@@ -56,7 +39,7 @@ OCTAVO_INLINE void fetch_ahead(const Operand& x, std::int64_t at, std::int64_t d
 // to[0..padded(dim)) = the row at element offset `at` of `x`, then zeros.
 template <class S>
 OCTAVO_INLINE void load_row(const Operand& x, std::int64_t at, std::int64_t dim, float* to) {
-  const std::int64_t size = x.dtype == DType::f32 ? 4 : 2;
+  const std::int64_t size = size_of_float(x.dtype);
   const auto* from = static_cast<const std::byte*>(x.data) + at * size;
   const std::int64_t stride = x.strides[3];
   fetch_ahead(x, at, dim);
@@ -92,7 +75,7 @@ OCTAVO_INLINE void store_as(DType dtype, void* p, std::int64_t at, typename S::f
 // The row at element offset `at` of `x` = from[0..dim); `from` is readable up to padded(dim).
 template <class S>
 OCTAVO_INLINE void store_row(const Operand& x, std::int64_t at, std::int64_t dim, const float* from) {
-  const std::int64_t size = x.dtype == DType::f32 ? 4 : 2;
+  const std::int64_t size = size_of_float(x.dtype);
   auto* to = static_cast<std::byte*>(x.data) + at * size;
   const std::int64_t stride = x.strides[3];
   std::int64_t d = 0;

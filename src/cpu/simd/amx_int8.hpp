@@ -17,6 +17,9 @@ struct AmxInt8 : Avx512VnniBf16 {
   static constexpr bool kHasTiles = true;
   // Key codes are signed operands, and so no bias; the accumulators are exact for every code.
   static constexpr int kKeyBias = 0;
+  // All integer products are the tiles'; AVX-512's would read these keys as unsigned.
+  static s32 dot_key(s32 acc, s32 a, s32 b) = delete;
+  static s32 dot_value(s32 acc, s32 a, s32 b) = delete;
 
   // Eight tiles of 16 rows by 64 bytes, palette 1; all of them zero. Until close_tiles() the thread has more state to
   // be saved at a task switch.

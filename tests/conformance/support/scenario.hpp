@@ -113,7 +113,7 @@ Recipe recipe_of(const std::string& text);
 /// and bf16 dot products. (P is the inputs' own dtype there; the oracle keeps all its digits.)
 bool has_bf16_weights(const std::string& implementation, const Scenario& scenario);
 
-/// Names of the implementations of this build that run here, best first, without the reference.
+/// Names of the implementations of this build that run here, in the order of choice, without the reference.
 std::vector<std::string> supported_implementations();
 
 }  // namespace octavo::test
