@@ -15,9 +15,9 @@ struct TaskPlace {
   friend constexpr bool operator==(const TaskPlace&, const TaskPlace&) = default;
 };
 
-// The head and stretch of task number `task` of heads * stretches; workers >= 1. Heads follow one another, so that K and
-// V stay near. Where rows grow longer to the end, long tasks must not come last: then so many heads go together, their
-// last stretches first, that every worker has kTasksToEndWith tasks of them.
+// The head and stretch of task number `task` of heads * stretches; workers >= 1. Heads follow one another, so that K
+// and V stay near. Where rows grow longer to the end, long tasks must not come last: then so many heads go together,
+// their last stretches first, that every worker has kTasksToEndWith tasks of them.
 OCTAVO_INLINE constexpr TaskPlace task_place(std::int64_t task, std::int64_t heads, std::int64_t stretches,
                                              std::int64_t workers, bool rows_grow) {
   if (!rows_grow) return {task / stretches, task % stretches};

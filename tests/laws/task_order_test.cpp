@@ -55,7 +55,8 @@ TEST(TaskOrder, RowsThatGrowGoFromLongToShortWithinAHead) {
 // Two stretches are not: four heads go together, and no stretch is longer than one before it of the same heads.
 TEST(TaskOrder, FewStretchesTakeHeadsTogether) {
   const std::vector<TaskPlace> places = order(9, 2, 2, true);  // groups of 4 and 5 heads
-  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(places[i], (TaskPlace{static_cast<std::int64_t>(i % 4), i < 4 ? 1 : 0}));
+  for (std::size_t i = 0; i < 8; ++i)
+    EXPECT_EQ(places[i], (TaskPlace{static_cast<std::int64_t>(i % 4), i < 4 ? 1 : 0}));
   for (std::size_t i = 0; i < 10; ++i)
     EXPECT_EQ(places[8 + i], (TaskPlace{4 + static_cast<std::int64_t>(i % 5), i < 5 ? 1 : 0}));
 }
