@@ -5,7 +5,8 @@ Q, K and V are N(0, 1) in bf16. A time is the median over rounds of a stretch of
 quantization; a round goes once through all contenders. Operations: 2 * (D + Dv) for every pair of a query and a key that
 it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
 
-Ends with 3 where there is no card to measure on.
+Ends with 3 where there is no card to measure on, with 1 where an entry of octavo's own was refused, is not finite or has
+an error above its bound.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import time
 
 import gpu_report as report
-from gpu_contenders import CONTENDERS, OURS, Absent, first_line
+from gpu_contenders import CONTENDERS, OURS, Absent, bound_of, first_line
 from gpu_shapes import HEADLINE, ORDER, SHAPES, operations, title
 from telemetry import Telemetry
 
@@ -56,22 +57,41 @@ def exact_rows(torch, q, k, v, causal):
     return torch.softmax(scores, -1) @ v[0, 0].double()
 
 
-def first_call(torch, name, make, problem, expected):
-    """(ready, entry): one call made, its error taken; or the reason."""
+def refused(name: str, why: str) -> dict:
+    """Another library may refuse; octavo is asked for nothing that it does not serve."""
+    return {"refused": why} | ({"failed": why} if name.startswith(OURS) else {})
+
+
+def attempt(name: str, results: dict, call):
+    """What `call` returns; None where it raises, and then the contender's result is the reason."""
     try:
-        ready = make(*problem)
-        out = ready.run()
-        if ready.wait is not None:
-            ready.wait()
-        torch.cuda.synchronize()
-        rows = ready.last_rows(out, ROWS).double().to(expected.device)
+        return call()
     except Absent as absent:
-        return None, {"refused": str(absent)}
+        results[name] = refused(name, str(absent))
     except Exception as error:  # whatever another library raises: its words are the reason
-        # Of octavo's own anything but "not supported" is a mistake.
-        failed = name.startswith(OURS) and not isinstance(error, NotImplementedError)
-        return None, {"refused": first_line(error)} | ({"failed": True} if failed else {})
-    return ready, {"relative_l2": float((rows - expected).norm() / expected.norm())}
+        results[name] = refused(name, first_line(error))
+    return None
+
+
+def judged(name: str, error: float) -> dict:
+    """A contender's result as far as its error goes."""
+    if not math.isfinite(error):
+        return refused(name, "its result is not finite")
+    bound = bound_of(name)
+    if bound is None or error <= bound:
+        return {"relative_l2": error}
+    return {"relative_l2": error, "failed": f"relative L2 {error:.2e}, above {bound:g}"}
+
+
+def first_call(torch, make, problem, expected):
+    """(ready, relative L2) after one call."""
+    ready = make(*problem)
+    out = ready.run()
+    if ready.wait is not None:
+        ready.wait()
+    torch.cuda.synchronize()
+    rows = ready.last_rows(out, ROWS).double().to(expected.device)
+    return ready, float((rows - expected).norm() / expected.norm())
 
 
 def measure(torch, shape, seconds: float, telemetry=None) -> dict:
@@ -80,26 +100,36 @@ def measure(torch, shape, seconds: float, telemetry=None) -> dict:
     q, k, v = make(shape["heads"]), make(shape["kv_heads"]), make(shape["kv_heads"])
     problem = (q, k, v, shape["causal"])
     expected = exact_rows(torch, *problem)
-    ready, results, calls = {}, {}, {}
+    ready, results, calls, times = {}, {}, {}, {}
     for name, contender in CONTENDERS.items():
-        found, results[name] = first_call(torch, name, contender, problem, expected)
-        if found is not None:
-            ready[name] = found
-            calls[name] = max(1, math.ceil(STRETCH_MS / max(milliseconds(torch, found, 2), 1e-3)))
-    times = {name: [] for name in ready}
+        found = attempt(name, results, lambda make=contender: first_call(torch, make, problem, expected))
+        if found is None:
+            continue
+        results[name] = judged(name, found[1])
+        if "refused" in results[name]:
+            continue
+        one = attempt(name, results, lambda found=found: milliseconds(torch, found[0], 2))
+        if one is not None:
+            ready[name], times[name] = found[0], []
+            calls[name] = max(1, math.ceil(STRETCH_MS / max(one, 1e-3)))
     began = time.monotonic()
-    while not times or min(map(len, times.values())) < 3 or time.monotonic() - began < seconds:
-        for name, found in ready.items():  # in turns: clocks and temperature are everybody's
-            times[name].append(milliseconds(torch, found, calls[name]))
-        if not times or len(next(iter(times.values()))) >= 50:
+    while times and (min(map(len, times.values())) < 3 or time.monotonic() - began < seconds):
+        for name in list(times):  # in turns: clocks and temperature are everybody's
+            took = attempt(name, results, lambda name=name: milliseconds(torch, ready[name], calls[name]))
+            if took is None:
+                del times[name]
+            else:
+                times[name].append(took)
+        if times and len(next(iter(times.values()))) >= 50:
             break
     for name, measured in times.items():
         median = statistics.median(measured)
         results[name] |= {"ms": median, "ms_min": min(measured), "rounds": len(measured),
                           "tflops": operations(shape) / median * 1e-9}
-    if telemetry is not None:
-        for name, found in ready.items():
-            results[name]["sustained"] = sustain(torch, shape, found, calls[name], telemetry)
+    for name in times if telemetry is not None else ():
+        settled = attempt(name, results, lambda name=name: sustain(torch, shape, ready[name], calls[name], telemetry))
+        if settled is not None:
+            results[name]["sustained"] = settled
     return {"shape": shape, "results": results}
 
 
@@ -116,7 +146,7 @@ def sustain(torch, shape, ready, calls, telemetry, seconds=1.0) -> dict:
 def copy_bandwidth(torch) -> float:
     x = torch.empty(1 << 30, dtype=torch.uint8, device=DEVICE)
     y = torch.empty_like(x)
-    return 2 * x.numel() / best_ms(torch, lambda: y.copy_(x)) * 1e-6
+    return 2 * x.numel() / median_ms(torch, lambda: y.copy_(x)) * 1e-6
 
 
 def quantize_bandwidth(torch) -> dict:
@@ -127,11 +157,11 @@ def quantize_bandwidth(torch) -> dict:
     found = {}
     for role in ("q", "k", "v"):
         moved = x.numel() * 2 + octavo.quantize(x, role=role).nbytes
-        found[role] = moved / best_ms(torch, lambda r=role: octavo.quantize(x, role=r)) * 1e-6
+        found[role] = moved / median_ms(torch, lambda r=role: octavo.quantize(x, role=r)) * 1e-6
     return found
 
 
-def best_ms(torch, call) -> float:
+def median_ms(torch, call) -> float:
     from gpu_contenders import Ready
 
     ready = Ready(call, None)
@@ -183,6 +213,7 @@ def main() -> int:
          "octavo": octavo.info()["version"], "versions": versions(),
          "measured": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")},
         options.checks, options.conformance, options.measurements)
+    report.write(everything, options.out)  # what was found before this, should anything here end the run
     everything["copy_gb_per_s"] = copy_bandwidth(torch)
     everything["quantize_gb_per_s"] = quantize_bandwidth(torch)
     began = time.monotonic()
@@ -199,9 +230,9 @@ def main() -> int:
                 report.write(everything, options.out)  # what there is, should the next one end the run
     report.write(everything, options.out)
     print(options.out)
-    failed = sorted({name for entry in everything["shapes"] for name, r in entry["results"].items() if r.get("failed")})
-    if failed:
-        print(f"gpu_compare.py: failed: {', '.join(failed)}", file=sys.stderr)
+    failed = report.failures(everything["shapes"])
+    for sentence in failed:
+        print(f"gpu_compare.py: failed: {sentence}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,26 +1,47 @@
-"""What make gpu-check found, as JSON and as tables; made of plain dictionaries, so that it needs no card."""
+"""What make gpu-check found, as JSON and as tables; made of plain dictionaries, so that it needs no card.
+
+    gpu_report.py REPORT.json --checks NAME=RESULT ...      what was checked after the report was written
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import pathlib
+import sys
 
 from gpu_contenders import OURS
 from gpu_shapes import HEADLINE, title
 
 SCHEMA = 2
-HALVES = ("bf16", "f16")  # how names of contenders in 16 bits end
+HALF = "f16"  # how names of contenders in 16 bits end, bf16 among them
+
+
+def named(checks: list[str]) -> dict:
+    return dict(check.split("=", 1) for check in checks)
+
+
+def read(path: pathlib.Path | None, *keys: str) -> dict | None:
+    """The members of a program's JSON; None where there is none, or half of one: the program crashed."""
+    try:
+        found = json.loads(path.read_text()) if path is not None else None
+        return {key: found[key] for key in keys}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def assemble(machine: dict, checks: list[str], conformance: pathlib.Path | None,
              measurements: pathlib.Path | None) -> dict:
-    """The report before anything is timed."""
-    everything = {"schema_version": SCHEMA, **machine, "checks": dict(check.split("=", 1) for check in checks)}
-    if conformance is not None:
-        tests = json.loads(conformance.read_text())
-        everything["conformance"] = {key: tests[key] for key in ("tests", "failures", "errors")}
-    if measurements is not None:
-        everything["first_measurements"] = json.loads(measurements.read_text())["measurements"]
+    """The report before anything is timed. A file that cannot be read is a failed check of its name."""
+    everything = {"schema_version": SCHEMA, **machine, "checks": named(checks)}
+    if tests := read(conformance, "tests", "failures", "errors"):
+        everything["conformance"] = tests
+    elif conformance is not None and everything["checks"].get("conformance", "passed") == "passed":
+        everything["checks"]["conformance"] = "failed"
+    if found := read(measurements, "measurements"):
+        everything["first_measurements"] = found["measurements"]
+    elif measurements is not None and everything["checks"].get("measurements", "passed") == "passed":
+        everything["checks"]["measurements"] = "failed"
     return everything | {"shapes": [], "left_out": []}
 
 
@@ -30,7 +51,7 @@ def timed(entry: dict) -> dict:
 
 def best_half(entry: dict) -> float | None:
     """The fastest of the others in 16 bits: what the bars are relative to."""
-    return max((r["tflops"] for name, r in timed(entry).items() if not name.startswith(OURS) and name.endswith(HALVES)),
+    return max((r["tflops"] for name, r in timed(entry).items() if not name.startswith(OURS) and name.endswith(HALF)),
                default=None)
 
 
@@ -55,7 +76,15 @@ def absent(entries: list[dict]) -> list[str]:
             for (name, reason), n in sorted(reasons.items())]
 
 
+def failures(entries: list[dict]) -> list[str]:
+    """What octavo's own contenders did not do, at which shape."""
+    return [f"{name}, {title(entry['shape'])}: {result['failed']}"
+            for entry in entries for name, result in entry["results"].items() if "failed" in result]
+
+
 def bandwidth(everything: dict) -> str:
+    if "quantize_gb_per_s" not in everything:
+        return "How fast the card copies and quantizes was not measured."
     copy = everything["copy_gb_per_s"]
     shares = ", ".join(f"{role.upper()} {rate / copy:.0%}" for role, rate in everything["quantize_gb_per_s"].items())
     return f"Copying runs at {copy:.0f} GB/s; quantizing (int8) at {shares} of that."
@@ -99,6 +128,8 @@ def markdown(everything: dict) -> str:
         lines += ["## Did not run", "", *missing, ""]
     if everything["left_out"]:
         lines += ["## Left out for want of time", "", *(f"- {name}" for name in everything["left_out"]), ""]
+    if said := failures(everything["shapes"]):
+        lines += ["## Failed", "", *(f"- {sentence}" for sentence in said), ""]
     if "first_measurements" in everything:
         lines += ["## What the card's units do", "", *measurements(everything), ""]
     return "\n".join(lines)
@@ -115,5 +146,24 @@ def front(everything: dict) -> list[str]:
 
 def write(everything: dict, out: pathlib.Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(everything, indent=1) + "\n")
+    out.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
     out.with_suffix(".md").write_text(markdown(everything))
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("report", type=pathlib.Path)
+    parser.add_argument("--checks", nargs="*", default=[], metavar="NAME=RESULT")
+    options = parser.parse_args(arguments)
+    try:
+        everything = json.loads(options.report.read_text())
+    except (OSError, ValueError) as error:
+        print(f"gpu_report.py: {options.report} cannot be read: {error}", file=sys.stderr)
+        return 1
+    everything["checks"] |= named(options.checks)
+    write(everything, options.report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

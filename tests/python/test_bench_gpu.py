@@ -80,6 +80,39 @@ def test_report_says_all_there_is(everything, tmp_path):
         assert words in text, words
 
 
+@pytest.mark.parametrize("left", [None, "", '{"tests": 40, "fail', "[]", '{"card": "X"}'])
+def test_a_program_that_crashed_is_a_failed_check(tmp_path, left):
+    """No file, or half of one: the rest of the report is there all the same."""
+    paths = [tmp_path / "conformance.json", tmp_path / "measurements.json"]
+    for path in paths:
+        if left is not None:
+            path.write_text(left)
+    made = gpu_report.assemble({"card": "X", "measured": "then", "versions": {}}, ["memcheck=passed"], *paths)
+    assert made["checks"] == {"memcheck": "passed", "conformance": "failed", "measurements": "failed"}
+    assert "conformance" not in made and "first_measurements" not in made
+    assert "conformance failed" in gpu_report.markdown(made)
+    # What the script has seen of it says more.
+    made = gpu_report.assemble({}, ["conformance=timed out"], paths[0], None)
+    assert made["checks"] == {"conformance": "timed out"}
+
+
+def test_checks_that_come_later_join_the_report(everything, tmp_path, capsys):
+    out = tmp_path / "Card_X.json"
+    gpu_report.write(everything, out)
+    assert gpu_report.main([str(out), "--checks", "words=passed", "emulation=timed out"]) == 0
+    assert json.loads(out.read_text())["checks"] == everything["checks"] | {"words": "passed", "emulation": "timed out"}
+    assert "racecheck failed; words passed; emulation timed out" in out.with_suffix(".md").read_text()
+    assert gpu_report.main([str(tmp_path / "none.json"), "--checks", "words=passed"]) == 1
+    assert "gpu_report.py: " in capsys.readouterr().err and not (tmp_path / "none.json").exists()
+
+
+def test_a_report_holds_no_nan(everything, tmp_path):
+    everything["copy_gb_per_s"] = float("nan")
+    with pytest.raises(ValueError):
+        gpu_report.write(everything, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+
+
 def test_absent_at_some_shapes_only(everything):
     everything["shapes"][1]["results"]["octavo exact"] = {"refused": "no"}
     assert "- octavo exact (1 of 2 shapes): no" in gpu_report.absent(everything["shapes"])
@@ -158,11 +191,14 @@ class HostEvent:
         return 1e3 * (end.at - self.at)
 
 
-def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch):
+@pytest.fixture
+def on_host(monkeypatch, torch):
     monkeypatch.setattr(gpu_compare, "DEVICE", "cpu")
     monkeypatch.setattr(torch.cuda, "Event", HostEvent)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
+
+def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch, on_host):
     def wrong(q, k, v, causal):
         return gpu_contenders.Ready(lambda: v.repeat(1, 2, 1, 1), gpu_contenders.heads_first)
 
@@ -176,11 +212,67 @@ def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch):
     with telemetry.Telemetry(["no-such-program-here"]) as log:
         results = gpu_compare.measure(torch, shape, 0.01, log)["results"]
     assert results["broken"] == {"refused": "no kernel"}
-    assert results["octavo broken"] == {"refused": "no kernel", "failed": True}
+    assert results["octavo broken"] == {"refused": "no kernel", "failed": "no kernel"}
     for name in chosen:
         assert results[name]["relative_l2"] < 0.02 and results[name]["tflops"] > 0 and results[name]["rounds"] >= 3
         assert results[name]["sustained"]["ms"] > 0
-    assert results["wrong"]["relative_l2"] > 0.5
+    assert results["wrong"]["relative_l2"] > 0.5 and "failed" not in results["wrong"]
+
+
+def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_host):
+    def gives(value):
+        return lambda q, k, v, causal: gpu_contenders.Ready(lambda: value(v), gpu_contenders.heads_first)
+
+    def refuses(q, k, v, causal):
+        raise NotImplementedError("not here")
+
+    def lost(q, k, v, causal):
+        raise gpu_contenders.Absent("cannot be imported")
+
+    wrong, not_finite = gives(lambda v: v), gives(lambda v: v * float("nan"))
+    monkeypatch.setattr(gpu_compare, "CONTENDERS", {
+        "octavo int8": gpu_contenders.CONTENDERS["octavo int8"], "octavo int8, codes given": wrong,
+        "octavo exact": not_finite, "octavo int_flash": refuses, "octavo int8_block": lost,
+        "other": not_finite, "another": refuses})
+    measured = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.01)
+    results = measured["results"]
+    assert "failed" not in results["octavo int8"]
+    assert results["octavo int8, codes given"]["failed"].endswith(", above 0.02") and "ms" in results["octavo int8, codes given"]
+    assert results["octavo exact"] == dict.fromkeys(("refused", "failed"), "its result is not finite")
+    assert results["octavo int_flash"]["failed"] == "not here"
+    assert results["octavo int8_block"]["failed"] == "cannot be imported"
+    assert results["other"] == {"refused": "its result is not finite"} and results["another"] == {"refused": "not here"}
+    sentences = gpu_report.failures([measured])
+    assert len(sentences) == 4 and "octavo int_flash, B 1, 1 heads, 64 x 64, D 64: not here" in sentences
+    json.dumps(measured, allow_nan=False)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 8])
+def test_who_fails_after_the_first_call_is_refused_and_the_others_go_on(monkeypatch, torch, on_host, calls):
+    def tired(q, k, v, causal):
+        left = [calls]
+
+        def run():
+            if left[0] == 0:
+                raise RuntimeError("out of memory\nhere")
+            left[0] -= 1
+            return v
+        return gpu_contenders.Ready(run, gpu_contenders.heads_first)
+
+    monkeypatch.setattr(gpu_compare, "STRETCH_MS", 1e-9)  # one call a stretch
+    monkeypatch.setattr(gpu_compare, "CONTENDERS", {
+        "tired": tired, "octavo tired": tired, "octavo int8": gpu_contenders.CONTENDERS["octavo int8"]})
+    with telemetry.Telemetry(["no-such-program-here"]) as log:
+        results = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.0, log)["results"]
+    assert results["tired"] == {"refused": "out of memory"}
+    assert results["octavo tired"] == {"refused": "out of memory", "failed": "out of memory"}
+    assert results["octavo int8"]["rounds"] >= 3 and results["octavo int8"]["sustained"]["ms"] > 0
+
+
+def test_every_recipe_that_is_measured_has_its_bound():
+    ours = [name for name in gpu_contenders.CONTENDERS if name.startswith(gpu_contenders.OURS)]
+    assert len(ours) > 5 and all(0 < gpu_contenders.bound_of(name) < 0.1 for name in ours)
+    assert gpu_contenders.bound_of("SageAttention") is None
 
 
 def test_without_a_card_nothing_is_measured(tmp_path, torch):
@@ -201,27 +293,39 @@ def test_gpu_check_says_what_the_machine_lacks(tmp_path, found, words):
     assert done.returncode == 1 and words in done.stderr
 
 
-# What gpu_check.sh starts, as programs that write down that they were: `BROKEN` names one that fails.
+# What gpu_check.sh starts, as programs that write down that they were: `BROKEN` names one that crashes, `HANGS` one that
+# never ends.
 PROGRAM = """#!/bin/sh
 echo "$(basename "$0") $*" >>"$LOG"
-[ "$BROKEN" != "$(basename "$0")" ] || exit 1
+[ "$BROKEN" != "$(basename "$0")" ] || exit 139
+[ "$HANGS" != "$(basename "$0")" ] || exec sleep 600
 """
 PROGRAMS = {
     "nvcc": "",
     "nvidia-smi": "case $* in *compute_cap*) echo 9.0 ;; *) echo 'NVIDIA H200 (fake)' ;; esac",
     "compute-sanitizer": "",
-    "python3": "",
+    "python3": """case $1 in "bench/gpu/${BROKEN:-none}") exit 1 ;; "bench/gpu/${HANGS:-none}") exec sleep 600 ;; esac""",
+    # The real one, whose limit is short for what hangs anyway.
+    "timeout": """case $3,$4 in *"/$HANGS,"* | "$HANGS,"* | *",bench/gpu/$HANGS") exec /usr/bin/timeout "$1" 0.2 "$3" "$4" ;; esac
+exec /usr/bin/timeout "$@\"""",
     "cmake": """[ "$1" = --build ] || exit 0
-for target in tests/cuda_backend/cuda_gpu_test tests/cuda_words/cuda_word_dump bench/cuda/cuda_first_measurements; do
+for target in tests/cuda_backend/cuda_gpu_test tests/cuda_words/cuda_word_dump tests/cuda_words/cuda_word_dump_test \\
+  bench/cuda/cuda_first_measurements; do
   mkdir -p build/gpu/$(dirname $target) && cp "$PLAIN" build/gpu/$target
 done
 mkdir -p build/gpu/python && touch build/gpu/python/_core.so""",
 }
 
 
+LEFT = [f"build/gpu/{name}" for name in ("conformance.json", "measurements.json", "words.json", "memcheck.log",
+                                         "racecheck.log", "synccheck.log")]
+LEFT += [f"bench/results/NVIDIA_H200__fake_.{kind}" for kind in ("json", "md")]
+
+
 @pytest.fixture
 def checkout(tmp_path):
-    """A tree of the script, what it copies, and programs in place of those that it starts: run(broken) -> rc, log."""
+    """A tree of the script, what it copies, and programs in place of those that it starts: run(broken, hangs) -> rc, log, stderr.
+    What an earlier run may have left is there."""
     for folder in ("scripts", "python/octavo", "bin", "tools"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("gpu_check.sh", "common.sh"):
@@ -232,36 +336,71 @@ def checkout(tmp_path):
         (tmp_path / "bin" / name).chmod(0o755)
     log = tmp_path / "log"
 
-    def run(broken=""):
+    def run(broken="", hangs=""):
         log.write_text("")
-        shutil.rmtree(tmp_path / "build", ignore_errors=True)
+        for left in LEFT:
+            (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / left).write_text("of an earlier run")
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "LOG": str(log), "BROKEN": broken,
-                       "PLAIN": str(tmp_path / "bin/plain")}
+                       "HANGS": hangs, "PLAIN": str(tmp_path / "bin/plain")}
         done = subprocess.run([tmp_path / "scripts/gpu_check.sh"], capture_output=True, text=True, env=environment)
-        return done.returncode, log.read_text()
+        return done.returncode, log.read_text(), done.stderr
     return types.SimpleNamespace(run=run, root=tmp_path)
 
 
+def steps_in(log, *names):
+    """Where each of them is first heard of, in the log's order."""
+    places = [log.find(name) for name in names]
+    assert -1 not in places, (names, log)
+    return places
+
+
 def test_gpu_check_does_every_step(checkout):
-    code, log = checkout.run()
-    assert code == 0, log
+    code, log, stderr = checkout.run()
+    assert code == 0, log + stderr
     assert "-DOCTAVO_CUDA_CARDS=90a" in log
-    steps = ["cmake -G", "cmake --build", "cuda_gpu_test", "--tool memcheck", "--tool racecheck", "--tool synccheck",
-             "cuda_word_dump ", "cuda_first_measurements ", "gpu_compare.py", "bench_figures.py --write"]
-    places = [log.find(step) for step in steps]
-    assert -1 not in places and log.index("cmake --build") < log.index("cuda_gpu_test --gtest")
-    compare = next(line for line in log.splitlines() if "gpu_compare.py" in line)
+    places = steps_in(log, "cmake -G", "cmake --build", "cuda_gpu_test --gtest", "--tool memcheck", "--tool racecheck",
+                      "--tool synccheck", "\ncuda_first_measurements ", "\npython3 bench/gpu/gpu_compare.py",
+                      "\ncuda_word_dump ", "\ncuda_word_dump_test ", "gpu_report.py", "bench_figures.py --write")
+    assert places == sorted(places)
+    compare = next(line for line in log.splitlines() if line.startswith("python3 bench/gpu/gpu_compare.py"))
     assert compare.endswith("--out bench/results/NVIDIA_H200__fake_.json") and "memcheck=passed" in compare
-    assert "--measurements build/gpu/measurements.json" in compare
+    assert "--conformance build/gpu/conformance.json --measurements build/gpu/measurements.json" in compare
+    assert "bench/results/NVIDIA_H200__fake_.json --checks comparison=passed words=passed emulation=passed" in log
     assert (checkout.root / "tests/cuda_words/tables/NVIDIA_H200__fake_.json").read_text() == "{}\n"
+    # Whatever waits on the card is under a limit.
+    limited = [line.split()[3] for line in log.splitlines() if line.startswith("timeout --kill-after=10 ")]
+    assert [pathlib.Path(name).name for name in limited] == [
+        "cuda_gpu_test", *["compute-sanitizer"] * 3, "cuda_first_measurements", "python3", "cuda_word_dump",
+        "cuda_word_dump_test"]
 
 
-@pytest.mark.parametrize("broken", ["cuda_gpu_test", "compute-sanitizer", "cuda_word_dump", "cuda_first_measurements"])
-def test_gpu_check_goes_on_behind_a_failure_and_tells_of_it(checkout, broken):
-    code, log = checkout.run(broken)
-    compare = next(line for line in log.splitlines() if "gpu_compare.py" in line)
+def test_gpu_check_takes_no_earlier_result_for_its_own(checkout):
+    checkout.run("cuda_gpu_test")
+    words = "of an earlier run"
+    assert len(LEFT) == 8 and not [left for left in LEFT if (path := checkout.root / left).exists() and path.read_text() == words]
+
+
+# The program that fails -> the name of the check.
+STEPS = {"cuda_gpu_test": "conformance", "compute-sanitizer": "memcheck", "cuda_word_dump": "words",
+         "cuda_word_dump_test": "emulation", "cuda_first_measurements": "measurements"}
+
+
+@pytest.mark.parametrize("result", ["failed", "timed out"])
+@pytest.mark.parametrize("program", STEPS)
+def test_gpu_check_goes_on_behind_a_failure_and_tells_of_it(checkout, program, result):
+    code, log, stderr = checkout.run(**{"broken" if result == "failed" else "hangs": program})
+    check = f"{STEPS[program]}={result}"
     assert code == 1
-    assert ("memcheck=failed" in compare) == (broken == "compute-sanitizer")
-    assert ("--measurements" in compare) == (broken != "cuda_first_measurements")
-    tables = checkout.root / "tests/cuda_words/tables"
-    assert tables.exists() == (broken != "cuda_word_dump")
+    told = "".join(line for line in log.splitlines() if line.startswith(("python3 bench/gpu/gpu_compare.py", "python3 bench/gpu/gpu_report.py")))
+    assert check in told and "comparison=passed" in told and log.rstrip().endswith("bench_figures.py --write")
+    assert stderr.splitlines()[-1].startswith("error: ") and f"{STEPS[program]} ({result})" in stderr.splitlines()[-1]
+    assert (checkout.root / "tests/cuda_words/tables").exists() == (program != "cuda_word_dump")
+
+
+@pytest.mark.parametrize("result", ["failed", "timed out"])
+def test_gpu_check_tells_of_a_comparison_that_fails(checkout, result):
+    """Also where every other python3 fails with it."""
+    code, log, stderr = checkout.run(**{"broken" if result == "failed" else "hangs": "gpu_compare.py"})
+    assert code == 1 and f"comparison ({result})" in stderr.splitlines()[-1]
+    assert f"comparison={result} words=passed" in log
