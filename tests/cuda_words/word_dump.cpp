@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "core/float_types.hpp"
 #include "core/text.hpp"
@@ -440,8 +441,24 @@ WordTable expected_sums(int capability) {
   });
 }
 
+std::vector<std::string> words_that_fail(const WordTable& table) {
+  constexpr std::string_view kWrongSums = "_wrong_sums";
+  std::vector<std::string> names;
+  for (const auto& [name, value] : table) {
+    const bool counts = name.size() > kWrongSums.size() &&
+                        name.compare(name.size() - kWrongSums.size(), kWrongSums.size(), kWrongSums) == 0;
+    if (value.find("null") != std::string::npos || (counts && value != "0")) names.push_back(name);
+  }
+  return names;
+}
+
 std::string json_of(const std::string& card, int capability, const WordTable& layouts, const WordTable& sums) {
-  std::string json = text("{\n\"card\": \"", card, "\",\n\"capability\": ", capability);
+  std::string escaped;
+  for (const char c : card) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += static_cast<unsigned char>(c) < 32 ? ' ' : c;
+  }
+  std::string json = text("{\n\"card\": \"", escaped, "\",\n\"capability\": ", capability);
   for (const WordTable* table : {&layouts, &sums}) {
     for (const auto& [name, value] : *table) json += text(",\n\"", name, "\": ", value);
   }

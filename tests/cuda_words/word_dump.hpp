@@ -45,6 +45,9 @@ WordTable dump_sums(WordRunner& runner);
 // The sums as the law of tensor cores has them of a card.
 WordTable expected_sums(int capability);
 
+// Words whose answers fit no documented place (null) or are wrong sums, as a card that is right has none.
+std::vector<std::string> words_that_fail(const WordTable& table);
+
 std::string json_of(const std::string& card, int capability, const WordTable& layouts, const WordTable& sums);
 
 }  // namespace octavo::cuda

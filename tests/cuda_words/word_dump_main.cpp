@@ -1,7 +1,9 @@
 // cuda_word_dump: asks the machine's first card what each word does and prints the answers as JSON, to be kept as
-// tests/cuda_words/tables/CARD.json. Exit code 0; 2 without a card that can answer.
+// tests/cuda_words/tables/CARD.json. Exit code 0; 1 where sums are wrong or answers fit no documented place, which the
+// standard error names; 2 without a card that can answer.
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "card_words.hpp"
 
@@ -14,7 +16,12 @@ int main() {
       std::fputs("cuda_word_dump: the standard output cannot be written\n", stderr);
       return 1;
     }
-    return 0;
+    auto failed = octavo::cuda::words_that_fail(layouts);
+    for (const std::string& word : octavo::cuda::words_that_fail(sums)) failed.push_back(word);
+    for (const std::string& word : failed) {
+      std::fprintf(stderr, "cuda_word_dump: %s: wrong sums, or answers that fit no documented place\n", word.c_str());
+    }
+    return failed.empty() ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cuda_word_dump: %s\n", error.what());
     return 2;

@@ -151,6 +151,22 @@ TEST(WordDump, CountsWrongSums) {
   EXPECT_EQ(counted, 9);  // eight widths and the staged product
 }
 
+TEST(WordDump, NamesTheWordsThatFail) {
+  EXPECT_EQ(words_that_fail(emulated_layouts()), std::vector<std::string>());
+  EmulatedWords words(90);
+  EXPECT_EQ(words_that_fail(dump_sums(words)), std::vector<std::string>());
+  WordTable table = emulated_layouts();
+  table["mma_s8s8"].replace(table["mma_s8s8"].rfind("[0, 0]"), 6, "null");
+  table["staged_product_wrong_sums"] = "10";
+  table["ldmatrix"] = "[1]";  // other places are for the comparison with the emulation
+  EXPECT_EQ(words_that_fail(table), (std::vector<std::string>{"mma_s8s8", "staged_product_wrong_sums"}));
+}
+
+TEST(WordDump, IsJsonWhateverTheCardIsCalled) {
+  EXPECT_EQ(json_of("A \"card\"\\\n", 90, {{"a", "1"}}, {{"b", "[2]"}}),
+            "{\n\"card\": \"A \\\"card\\\"\\\\ \",\n\"capability\": 90,\n\"a\": 1,\n\"b\": [2]\n}\n");
+}
+
 // The emulated words sum by the generations that they are modelled on; the cases tell generations apart.
 TEST(WordDump, SumsFollowTheLawOfTheirCard) {
   EmulatedWords words(90);
