@@ -481,6 +481,16 @@ TEST(Wgmma, OperandsByCpAsyncNeedTheFenceToo) {
   }
 }
 
+// Without a swizzle `leading` is read, and nothing but the kernel knows it.
+TEST(Wgmma, AMatrixWithoutASwizzleNamesItsLeading) {
+  const auto describe_by = [](auto&& describe) { return fault_of([&](EmulatedSm90& m) { (void)describe(m); }); };
+  expect_in(describe_by([](EmulatedSm90& m) { return m.matrix(64, Swizzle::none); }),
+            "does not name its stride and leading");
+  expect_in(describe_by([](EmulatedSm90& m) { return m.matrix(64, Swizzle::none, 256); }), "the matrix at byte 64");
+  EXPECT_EQ(describe_by([](EmulatedSm90& m) { return m.matrix(64, Swizzle::none, 256, 128); }), "");
+  EXPECT_EQ(describe_by([](EmulatedSm90& m) { return m.matrix(64, Swizzle::bytes32); }), "");
+}
+
 TEST(Wgmma, NobodyWaits) {
   expect_in(fault_of([](EmulatedSm90& m) {
               Sums c;

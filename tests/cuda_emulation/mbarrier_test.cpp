@@ -351,7 +351,7 @@ TEST(Boxes, WrongExpectedBytes) {
 TEST(Boxes, OverWhatWarpsHaveStoredOrStillRead) {
   const Rows rows;
   for (const Options& options : kAllOptions) {
-    const auto copy_over = [&](bool fence, bool barrier) {
+    const auto copy_over = [&](bool fence, bool barrier, bool late = false) {
       return fault_of(
           2,
           [&](EmulatedSm90& m) {
@@ -361,6 +361,9 @@ TEST(Boxes, OverWhatWarpsHaveStoredOrStillRead) {
               if (fence) m.fence_async();
             }
             if (barrier) m.sync("stored");
+            if (late && m.warp() == 1) m.fence_async();
+            // However long the other one waits: no barrier tells it of the fence.
+            for (int turn = 0; late && m.warp() == 0 && turn < 3; ++turn) m.sync("only me", 1, 1);
             if (m.warp() == 0) {
               m.arrive_mbarrier(0, 1024);
               m.copy_box(rows.map(128, 8, Swizzle::bytes128), 1024, 0, 0, 0);
@@ -371,7 +374,12 @@ TEST(Boxes, OverWhatWarpsHaveStoredOrStillRead) {
     };
     EXPECT_EQ(copy_over(true, true), "");
     expect_in(copy_over(false, true), "missing fence.proxy.async");
-    EXPECT_NE(copy_over(true, false), "");
+    expect_in(copy_over(false, true, true), "missing fence.proxy.async");
+    if (options.shuffle == 0) expect_in(copy_over(false, true, true), "fenced only behind the barrier");
+    // Whose turn comes first: the copy goes where the other one then stores, or the other way round.
+    const std::string unordered = copy_over(true, false);
+    EXPECT_TRUE(unordered.find("a wait is missing") != std::string::npos || unordered.find("race") != std::string::npos)
+        << unordered;
     // The mbarrier itself is stored, too.
     expect_in(fault_of(
                   1,

@@ -124,7 +124,8 @@ TEST(StagedProduct, AStageThatIsNotHandedBack) {
 TEST(StagedProduct, AMissingWaitOrFence) {
   expect_each<StagedBug::wgmma_wait>("missing wgmma wait");
   expect_each<StagedBug::wgmma_fence>("missing wgmma.fence");
-  expect_each<StagedBug::init_fence>("missing fence.proxy.async");
+  expect_each<StagedBug::init_fence>("not fenced since");
+  expect_each<StagedBug::late_init_fence>("missing fence.proxy.async");
 }
 
 TEST(StagedProduct, AParityThatNeverChanges) {

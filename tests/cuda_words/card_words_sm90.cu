@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(32)
   copy_one_box(m, map, words, at, out);
 }
 
-__global__ void __launch_bounds__(32 * StagedWord::kWarps, 1)
+__global__ void __launch_bounds__(32 * StagedWord::kWarps, StagedWord::kBlocks)
     run_staged(const __grid_constant__ StagedProductParams<Machine, Mma::u8s8> params) {
   Machine m;
   staged_product<Machine, Mma::u8s8, kStagedWidth>(m, params);

@@ -1,5 +1,5 @@
 // A small kernel that says most of Hopper's words: C [64, n] = A [64, K] Bᵀ, B [n, K], in stages of 128 bytes of K.
-// Warp 4 brings them (copy engine, mbarriers), the warpgroup of warps 0 to 3 multiplies and has the registers of the
+// Warp 4 brings them (copy engine, mbarriers), the warpgroup of warps 0 to 3 multiplies and is given registers of the
 // other one. `bug` is what a test plants into it.
 #pragma once
 
@@ -22,7 +22,9 @@ struct StagedProduct {
   static constexpr std::uint32_t kRow = 128, kA = kWarpgroupRows * kRow, kB = n * kRow, kStage = kA + kB;
   static constexpr std::uint32_t kFull = stages * kStage, kEmpty = kFull + stages * kMbarrierBytes;
   static constexpr std::uint32_t kBytes = kEmpty + stages * kMbarrierBytes;
-  static constexpr int kRegisters = 256, kFew = 56;  // of each thread at the start; of the producers' from then on
+  // For each thread: at the start, for two such blocks share a multiprocessor's 65536; of the producers and of the
+  // consumers from then on, 24 + 232 = 2 * 128.
+  static constexpr int kBlocks = 2, kRegisters = 128, kFew = 24, kMany = 232;
 
   OCTAVO_INLINE constexpr std::uint32_t full(int stage) {
     return kFull + kMbarrierBytes * static_cast<std::uint32_t>(stage);
@@ -43,7 +45,8 @@ enum class StagedBug {
   wgmma_wait,     // sums are read too early
   wgmma_fence,
   init_fence,  // the copy engine may not see the mbarriers
-  phase,       // the consumers' parity never changes
+  late_init_fence,
+  phase,  // the consumers' parity never changes
   few_bytes,
   many_bytes,
 };
@@ -56,9 +59,10 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
       m.init_mbarrier(Shape::full(stage), 1);
       m.init_mbarrier(Shape::empty(stage), kWarpgroupRows / 16);
     }
-    if (bug != StagedBug::init_fence) m.fence_async();
+    if (bug != StagedBug::init_fence && bug != StagedBug::late_init_fence) m.fence_async();
   }
   m.sync("mbarriers are made");
+  if (bug == StagedBug::late_init_fence && m.warp() == 0) m.fence_async();
 
   if (m.warp() >= 4) {
     m.template fewer_registers<Shape::kFew>();
@@ -76,7 +80,7 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
     return;
   }
 
-  m.template more_registers<Shape::kRegisters>();
+  m.template more_registers<Shape::kMany>();
   Registers<Machine, MmaSum<kind>, n / 2> c;
   m.lanes(
       [](int, MmaSum<kind>(&sums)[n / 2]) {
@@ -92,8 +96,8 @@ OCTAVO_DEVICE void staged_product(Machine& m, const StagedProductParams<Machine,
     if (bug != StagedBug::wgmma_fence) m.wgmma_fence(c);
     OCTAVO_UNROLL
     for (std::uint32_t byte = 0; byte < Shape::kRow; byte += kWgmmaDepthBytes) {
-      m.template wgmma<kind, n>(c, m.matrix(Shape::base(stage) + byte, kSwizzle, 1024),
-                                m.matrix(Shape::base(stage) + Shape::kA + byte, kSwizzle, 1024), true);
+      m.template wgmma<kind, n>(c, m.matrix(Shape::base(stage) + byte, kSwizzle, 1024, 16),
+                                m.matrix(Shape::base(stage) + Shape::kA + byte, kSwizzle, 1024, 16), true);
     }
     m.wgmma_commit();
     if (bug == StagedBug::early_release) m.arrive_mbarrier(Shape::empty(stage));

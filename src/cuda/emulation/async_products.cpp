@@ -6,11 +6,10 @@
 
 #include "core/text.hpp"
 #include "cuda/emulation/fault.hpp"
+#include "cuda/emulation/poison.hpp"
 
 namespace octavo::cuda::emulation {
 namespace {
-
-constexpr std::byte kPoison{0xfb};
 
 bool overlap(const RegisterRange& a, const RegisterRange& b) {
   const auto* first = static_cast<const std::byte*>(a.at);

@@ -210,7 +210,7 @@ void Block::wait_mbarrier(int warp, const char* name, std::uint32_t at_, std::ui
 }
 
 void Block::read_by_tensor_core(int warp, std::uint32_t at_, void* to, std::size_t count) {
-  shared_.check_proxy(warp, "multiplies", at_, count);
+  shared_.check_proxy(warp, at(warp).clock, "multiplies", at_, count);
   shared_.read(warp, at(warp).clock, at_, to, count);
 }
 

@@ -58,7 +58,7 @@ class Block {
   void arrive_mbarrier(int warp, std::uint32_t at, std::uint32_t bytes);
   void wait_mbarrier(int warp, const char* name, std::uint32_t at, std::uint32_t parity);
   void copy_bulk(int warp, std::uint32_t mbarrier, BulkCopy copy);
-  void fence_proxy(int warp) { shared_.fence_proxy(warp); }
+  void fence_proxy(int warp) { shared_.fence_proxy(warp, at(warp).clock); }
   bool completes_at_issue() const { return options_.completion == Completion::at_issue; }
   void read_by_tensor_core(int warp, std::uint32_t at, void* to, std::size_t count);
   void set_registers(int warp, int registers, bool more);

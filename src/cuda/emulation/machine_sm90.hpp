@@ -70,8 +70,15 @@ class EmulatedSm90 : public Emulated {
 
   void fence_async() { block_.fence_proxy(warp_); }
 
-  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride, std::uint32_t leading = 16) const {
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride, std::uint32_t leading) const {
     return encode({offset, leading, stride, swizzle});
+  }
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride) const {
+    if (swizzle == Swizzle::none) {
+      throw Fault(text("warp ", warp_, " describes the matrix at byte ", offset,
+                       " of shared memory without a swizzle and does not name its stride and leading"));
+    }
+    return matrix(offset, swizzle, stride, kUnreadLeading);
   }
   std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
     return matrix(offset, swizzle, atom_bytes(swizzle));

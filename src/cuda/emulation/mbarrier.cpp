@@ -70,7 +70,7 @@ void Mbarriers::arrive(int warp, Clock& clock, std::uint32_t at, std::uint32_t b
 
 void Mbarriers::copy(int warp, const Clock& clock, std::uint32_t at, BulkCopy copy, bool now) {
   Mbarrier& barrier = find(warp, clock, at, "copies by");
-  shared_.check_proxy(warp, "counts bytes at", at, kObjectBytes);
+  shared_.check_proxy(warp, clock, "counts bytes at", at, kObjectBytes);
   const auto bytes = static_cast<std::int64_t>(copy.bytes.size());
   // The hardware would count below zero for a while. Here bytes are announced first: who announces too few is found.
   if (barrier.issued + bytes > barrier.announced) {
@@ -81,7 +81,7 @@ void Mbarriers::copy(int warp, const Clock& clock, std::uint32_t at, BulkCopy co
   barrier.issued += bytes;
   barrier.last_with_copies = barrier.phase;
   for (std::size_t i = 0; i < copy.to.size(); ++i) {
-    shared_.check_proxy(warp, "copies over", copy.to[i], kChunk);
+    shared_.check_proxy(warp, clock, "copies over", copy.to[i], kChunk);
     check_outside(warp, copy.to[i], kChunk);
     shared_.begin_copy(warp, clock, copy.to[i], copy.bytes.data() + i * kChunk, kChunk, now);
   }

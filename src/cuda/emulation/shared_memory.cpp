@@ -5,11 +5,11 @@
 
 #include "core/text.hpp"
 #include "cuda/emulation/fault.hpp"
+#include "cuda/emulation/poison.hpp"
 
 namespace octavo::cuda::emulation {
 namespace {
 
-constexpr std::byte kPoison{0xfb};
 constexpr std::size_t kCell = 4;
 
 }  // namespace
@@ -23,7 +23,7 @@ void SharedMemory::reset() {
   std::fill(written_.begin(), written_.end(), false);
   std::fill(cells_.begin(), cells_.end(), Cell{});
   writes_ = 0;
-  fenced_ = {};
+  fences_ = {};
 }
 
 void SharedMemory::check_place(int warp, const char* what, std::uint32_t at, std::size_t count) const {
@@ -113,14 +113,29 @@ void SharedMemory::end_copy(int agent, std::uint32_t time, std::uint32_t at, con
   std::memcpy(bytes_.data() + at, from, count);
 }
 
-void SharedMemory::check_proxy(int warp, const char* what, std::uint32_t at, std::size_t count) const {
+void SharedMemory::fence_proxy(int warp, const Clock& clock) {
+  std::vector<Fence>& fences = fences_[static_cast<std::size_t>(warp)];
+  // One that covers no more than the last one comes later and helps nobody.
+  if (fences.empty() || fences.back().writes < writes_) {
+    fences.push_back({writes_, clock[static_cast<std::size_t>(warp)]});
+  }
+}
+
+void SharedMemory::check_proxy(int warp, const Clock& clock, const char* what, std::uint32_t at,
+                               std::size_t count) const {
   check_place(warp, what, at, count);
   for (std::size_t i = at / kCell; i <= (at + count - 1) / kCell; ++i) {
     const Cell& cell = cells_[i];
-    if (cell.plain == 0 || cell.plain <= fenced_[static_cast<std::size_t>(cell.writer)]) continue;
+    if (cell.plain == 0) continue;
+    const auto writer = static_cast<std::size_t>(cell.writer);
+    const auto fence = std::find_if(fences_[writer].begin(), fences_[writer].end(),
+                                    [&](const Fence& f) { return f.writes >= cell.plain; });
+    const bool fenced = fence != fences_[writer].end();
+    // Who does not know of the bytes themselves is told so by the order of accesses.
+    if (fenced && (fence->time <= clock[writer] || cell.written > clock[writer])) continue;
     throw Fault(text("missing fence.proxy.async: warp ", warp, " ", what, " byte ", i * kCell,
-                     " of shared memory through the asynchronous proxy; warp ", cell.writer,
-                     " has written it and not fenced since"));
+                     " of shared memory through the asynchronous proxy; warp ", cell.writer, " has written it and ",
+                     fenced ? "fenced only behind the barrier between the two" : "not fenced since"));
   }
 }
 

@@ -37,10 +37,11 @@ class SharedMemory {
   void begin_copy(int warp, const Clock& clock, std::uint32_t at, const void* from, std::size_t count, bool now);
   void end_copy(int agent, std::uint32_t time, std::uint32_t at, const void* from, std::size_t count);
 
-  // What the warp has written until now may be touched through the asynchronous proxy.
-  void fence_proxy(int warp) { fenced_[static_cast<std::size_t>(warp)] = writes_; }
-  // Throws a Fault for bytes that were written and not fenced; `what` the warp does through the proxy.
-  void check_proxy(int warp, const char* what, std::uint32_t at, std::size_t count) const;
+  // What the warp has written until now may be touched through the asynchronous proxy by who is ordered after this.
+  void fence_proxy(int warp, const Clock& clock);
+  // Throws a Fault for bytes that were written and not fenced, or fenced only behind the barrier by which the warp
+  // knows of them; `what` the warp does through the proxy.
+  void check_proxy(int warp, const Clock& clock, const char* what, std::uint32_t at, std::size_t count) const;
 
  private:
   struct Cell {                 // of four bytes
@@ -50,14 +51,18 @@ class SharedMemory {
     std::uint64_t plain = 0;    // which of the block's writes, counted from 1; 0: not through the generic proxy
     std::array<std::uint32_t, kMostWarps> read{};  // each reader's time; 0: never
   };
+  struct Fence {
+    std::uint64_t writes;  // of the block until then
+    std::uint32_t time;    // the warp's
+  };
   void check_place(int warp, const char* what, std::uint32_t at, std::size_t count) const;
   void check_order(int warp, const Clock& clock, std::uint32_t at, std::size_t count, bool writes);
 
   std::vector<std::byte> bytes_;
   std::vector<bool> written_;
   std::vector<Cell> cells_;
-  std::uint64_t writes_ = 0;                        // through the generic proxy
-  std::array<std::uint64_t, kMostWarps> fenced_{};  // how many of them when each warp last fenced
+  std::uint64_t writes_ = 0;                           // through the generic proxy
+  std::array<std::vector<Fence>, kMostWarps> fences_;  // each warp's, oldest first
 };
 
 }  // namespace octavo::cuda::emulation

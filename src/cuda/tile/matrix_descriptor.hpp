@@ -18,6 +18,8 @@ struct MatrixDescriptor {
   Swizzle swizzle = Swizzle::none;
 };
 
+constexpr std::uint32_t kUnreadLeading = 16;  // of swizzled operands
+
 // 128 bytes are 1, 64 are 2, 32 are 3.
 OCTAVO_INLINE constexpr std::uint32_t code_of(Swizzle swizzle) {
   return (4u - static_cast<std::uint32_t>(swizzle)) % 4;

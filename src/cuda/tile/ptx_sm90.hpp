@@ -72,8 +72,12 @@ class PtxSm90 : public Ptx {
   OCTAVO_DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
   OCTAVO_DEVICE std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride,
-                                     std::uint32_t leading = 16) const {
+                                     std::uint32_t leading) const {
     return encode({address(offset), leading, stride, swizzle});
+  }
+  OCTAVO_DEVICE std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride) const {
+    if (swizzle == Swizzle::none) __trap();
+    return matrix(offset, swizzle, stride, kUnreadLeading);
   }
   OCTAVO_DEVICE std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
     return matrix(offset, swizzle, atom_bytes(swizzle));
