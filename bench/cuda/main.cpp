@@ -1,5 +1,5 @@
-// first_measurements: what a card's units do by themselves, as JSON on the standard output.
-//   first_measurements [--list] [--only PREFIX] [--seconds S]
+// cuda_first_measurements: what a card's units do by themselves, as JSON on the standard output.
+//   cuda_first_measurements [--list] [--only PREFIX] [--seconds S]
 // Ends with 2 for a wrong argument, 3 where there is no card, 1 where a measurement failed.
 #include <cstdio>
 #include <cstdlib>
@@ -10,7 +10,8 @@
 namespace {
 
 int usage(const char* what, const char* argument) {
-  std::fprintf(stderr, "first_measurements: %s%s\nusage: first_measurements [--list] [--only PREFIX] [--seconds S]\n",
+  std::fprintf(stderr,
+               "cuda_first_measurements: %s%s\nusage: cuda_first_measurements [--list] [--only PREFIX] [--seconds S]\n",
                what, argument);
   return 2;
 }
@@ -43,7 +44,7 @@ int main(int argc, char** argv) {
   Bench bench(options);
   if (!options.list) {
     if (const std::string error = bench.open(); !error.empty()) {
-      std::fprintf(stderr, "first_measurements: %s\n", error.c_str());
+      std::fprintf(stderr, "cuda_first_measurements: %s\n", error.c_str());
       return 3;
     }
   }

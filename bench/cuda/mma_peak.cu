@@ -29,6 +29,8 @@ __device__ void multiply(std::uint32_t (&d)[4], const std::uint32_t (&a)[4], con
   if constexpr (kind == Kind::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32");
 #if __CUDA_ARCH__ >= 890
   if constexpr (kind == Kind::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32");
+#else
+  if constexpr (kind == Kind::e4m3) __trap();  // compiled for an earlier card than the one it runs on
 #endif
 #undef OCTAVO_MMA
 }

@@ -52,7 +52,6 @@ namespace octavo::bench {
 
 constexpr int kWgmmaSteps = 16;      // products to a round
 constexpr int kWgmmaRowBytes = 128;  // of A and B
-constexpr int kWgmmaStepBytes = 32;  // of one product
 
 // A tile of rows of 128 bytes, K-major, swizzled by 128 bytes; eight rows are 1024 bytes further.
 __device__ inline std::uint64_t wgmma_descriptor(std::uint32_t address) {
