@@ -7,30 +7,27 @@
 //   init_mbarrier(offset, count)                 one thread of the block; fence_async() and a barrier follow
 //   arrive_mbarrier(offset)                      one arrival for the warp: what it did before is done
 //   arrive_mbarrier(offset, bytes)               the same, and so many bytes are announced for this phase
-//   wait_mbarrier(name, offset, parity)          until the phase of that parity is complete; the first has parity 0,
-//   and
-//                                                before it one of parity 1 counts as complete
+//   wait_mbarrier(name, offset, parity)          until the phase of that parity is complete; the first has parity
+//                                                0, and before it one of parity 1 counts as complete
 //
-//   copy_box(map, to, mbarrier, x, y)            the box at element (x, y) of a tensor in global memory,
-//   asynchronously; copy_box(map, to, mbarrier, x, y, z)         its bytes count at the mbarrier and were announced
-//   there before.
-//                                                `to` is a multiple of 128, and of the atom of a swizzle.
-//                                                Machine::TensorMap is made from a TensorBox (tile/tensor_box.hpp)
+//   copy_box(map, to, mbarrier, x, y[, z])       the box at element (x, y[, z]) of a tensor in global memory,
+//                                                asynchronously; its bytes count at the mbarrier and were announced
+//                                                there before. `to` is a multiple of 128, and of a swizzle's atom.
+//                                                Machine::TensorMap is made of a TensorBox (tile/tensor_box.hpp)
 //
 //   fence_async()                                what this warp has stored in shared memory is there for the copy
-//   engine
-//                                                and the tensor cores of who passes a barrier after it
+//                                                engine and the tensor cores of who passes a barrier after it
 //
 //   products of a warpgroup: four warps, the first a multiple of four, that say the same words; each keeps 16 rows
 //
-//   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp
+//   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp; all four
+//                                                where nothing is swizzled
 //   wgmma_fence(registers...)                    before products touch registers that something else has touched
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp
 //   wgmma_commit()                               those since the last one are a group
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
-//   products
-//                                                into these registers, which may be touched again
+//                                                products into these registers, which may be touched again
 //
 //   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
 //
@@ -48,7 +45,8 @@ namespace octavo::cuda {
 
 constexpr std::uint32_t kMbarrierBytes = 8;
 
-// Sizes of n that the machines have: multiples of 8 up to 256 are there, these are used.
+// Widths that both machines have. There are more: of floats every multiple of 8 up to 256, of integers 24 and every
+// multiple of 16.
 OCTAVO_INLINE constexpr bool is_wgmma_width(int n) {
   return n == 8 || n == 16 || n == 32 || n == 64 || n == 96 || n == 128 || n == 192 || n == 256;
 }
