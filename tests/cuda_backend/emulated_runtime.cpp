@@ -75,7 +75,7 @@ Status EmulatedRuntime::clear_on(int, void*, void* memory, std::size_t bytes) {
 }
 
 Status EmulatedRuntime::copy(int, void* to, const void* from, std::size_t bytes, cuda::CopyKind) {
-  std::memcpy(to, from, bytes);
+  if (bytes > 0) std::memcpy(to, from, bytes);  // memcpy takes no null, not even for nothing
   return {};
 }
 
