@@ -3,7 +3,8 @@
 
 #if defined(OCTAVO_ON_A_CARD)
 namespace octavo::test {
-struct Card {
+// Some tests only hold it.
+struct [[maybe_unused]] Card {
   int held() const { return 0; }  // what a call keeps on a card is the sanitizer's business
 };
 }  // namespace octavo::test
