@@ -247,6 +247,50 @@ def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_
     json.dumps(measured, allow_nan=False)
 
 
+@pytest.fixture
+def whole(monkeypatch, torch, on_host, tmp_path):
+    """gpu_compare.main() with a card that is made up and one small shape: run(contenders) -> rc, report."""
+    card = types.SimpleNamespace(name="Card X", major=9, minor=0, multi_processor_count=1, total_memory=1)
+    for name, value in (("is_available", lambda: True), ("get_device_properties", lambda _: card), ("empty_cache", lambda: None)):
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(gpu_compare, "SHAPES", {"bars": [gpu_shapes.shape(64, 64, heads=1)]})
+    monkeypatch.setattr(gpu_compare, "ORDER", ("bars",))
+    monkeypatch.setattr(gpu_compare, "copy_bandwidth", lambda torch: 100.0)
+    monkeypatch.setattr(gpu_compare, "quantize_bandwidth", lambda torch: {"q": 50.0})
+    measure = gpu_compare.measure
+    monkeypatch.setattr(gpu_compare, "measure", lambda torch, shape, seconds, telemetry: measure(torch, shape, 0.0))
+    out = tmp_path / "Card_X.json"
+    monkeypatch.setattr(sys, "argv", ["gpu_compare.py", "--out", str(out), "--checks", "conformance=passed", "memcheck=timed out"])
+
+    def run(contenders):
+        monkeypatch.setattr(gpu_compare, "CONTENDERS", contenders)
+        return gpu_compare.main(), json.loads(out.read_text())
+    return types.SimpleNamespace(run=run, out=out)
+
+
+def test_a_run_fails_where_octavo_does(whole, capsys):
+    good = gpu_contenders.CONTENDERS["octavo int8"]
+    wrong = lambda q, k, v, causal: gpu_contenders.Ready(lambda: v, gpu_contenders.heads_first)  # noqa: E731
+    code, report = whole.run({"octavo int8": good, "SageAttention": wrong})
+    assert code == 0 and report["checks"] == {"conformance": "passed", "memcheck": "timed out"}
+    assert "## Failed" not in whole.out.with_suffix(".md").read_text()
+    code, report = whole.run({"octavo int8": wrong, "SageAttention": wrong})
+    sentence = "octavo int8, B 1, 1 heads, 64 x 64, D 64: relative L2 "
+    assert code == 1 and f"gpu_compare.py: failed: {sentence}" in capsys.readouterr().err
+    assert f"## Failed\n\n- {sentence}" in whole.out.with_suffix(".md").read_text()
+
+
+def test_a_run_that_ends_early_leaves_what_was_checked_before(whole, monkeypatch):
+    def lost(torch):
+        raise RuntimeError("the card is gone")
+
+    monkeypatch.setattr(gpu_compare, "copy_bandwidth", lost)
+    with pytest.raises(RuntimeError):
+        whole.run({})
+    assert json.loads(whole.out.read_text())["checks"]["memcheck"] == "timed out"
+    assert "memcheck timed out" in whole.out.with_suffix(".md").read_text()
+
+
 @pytest.mark.parametrize("calls", [1, 2, 4, 8])
 def test_who_fails_after_the_first_call_is_refused_and_the_others_go_on(monkeypatch, torch, on_host, calls):
     def tired(q, k, v, causal):
