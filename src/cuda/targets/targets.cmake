@@ -16,4 +16,5 @@ octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/runtime_cudart.cu)
 # Without contraction: the quantizers' f32 arithmetic is part of the contract, as in the CPU's objects.
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/quantize.cu -fmad=false)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu)
-target_link_libraries(octavo_objects PUBLIC CUDA::cudart_static)
+# For those who link them: an include path of CUDA's in every command would keep the host objects out of the cache.
+target_link_libraries(octavo_objects INTERFACE CUDA::cudart_static)
