@@ -1,8 +1,5 @@
 #include "word_dump.hpp"
 
-#include <array>
-#include <cstring>
-#include <functional>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -10,13 +7,10 @@
 #include "core/float_types.hpp"
 #include "core/text.hpp"
 #include "cuda/tile/machine_sm90.hpp"
-#include "laws/fused_dot.hpp"
-#include "word_kernels_sm90.hpp"
+#include "word_inputs.hpp"
 
 namespace octavo::cuda {
 namespace {
-
-using Words = std::vector<std::uint32_t>;
 
 // A small whole number as an operand's bits.
 std::uint32_t coded(Mma kind, std::uint32_t x) {
@@ -29,11 +23,6 @@ std::uint32_t whole(Mma kind, std::uint32_t bits) {
   return sums_integers(kind) ? bits : static_cast<std::uint32_t>(f32_of_bits(bits));
 }
 
-std::string list_of(const std::vector<std::string>& values) {
-  std::string list = "[";
-  for (const std::string& value : values) list += (list.size() > 1 ? ", " : "") + value;
-  return list + "]";
-}
 std::string words_of(const Words& values) {
   std::vector<std::string> texts;
   for (std::uint32_t value : values) texts.push_back(text(value));
@@ -58,7 +47,7 @@ class Agreed {
 };
 
 // Each element of A alone, against ones and against the three octal digits of the number of B's element.
-constexpr std::size_t kDigits = 3, kMmaIn = 320, kMmaOut = 128;
+constexpr std::size_t kDigits = 3;
 template <Mma kind>
 std::string dump_mma(WordRunner& runner, Word word) {
   constexpr int kElements = elements_of_register(kind), kBits = 32 / kElements;
@@ -121,8 +110,6 @@ std::string dump_shuffle(WordRunner& runner) {
   return words_of(runner.run(Word::shuffle_xor, 1, in, 160));
 }
 
-constexpr std::size_t kTileWords = kWordWgmmaBytes / 4, kWgmmaIn = kTileWords + 1024, kWgmmaOut = 512;
-void put_byte(std::uint32_t* words, std::size_t at, std::uint32_t byte) { words[at / 4] |= byte << (8 * (at % 4)); }
 
 // The places, as text, of `rows` x 32 bytes that a table says; null where it does not.
 std::string table_of(const std::map<std::pair<int, int>, std::uint32_t>& table, int rows) {
@@ -280,67 +267,6 @@ std::string dump_width(WordRunner& runner, Word word, std::size_t n) {
   return text(wrong);
 }
 
-// What decides how sums are made. All of a product's rows are alike: a[k], b[k].
-struct SumCase {
-  float start;
-  std::array<float, 32> a, b;
-};
-std::vector<SumCase> cases_of(Mma kind) {
-  const bool float8 = kind == Mma::e4m3 || kind == Mma::e5m2;
-  const std::size_t depth = float8 ? 32 : 16;
-  SumCase quarters{};
-  for (std::size_t k = 0; k < depth; ++k) quarters.a[k] = 1, quarters.b[k] = 0.25f;
-  std::vector<SumCase> cases;
-  // Beside which sum quarters are lost, and towards where.
-  for (int exponent = float8 ? 8 : 20; exponent <= (float8 ? 16 : 27); ++exponent) {
-    for (float sign : {1.0f, -1.0f}) {
-      SumCase one = quarters;
-      one.start = sign * static_cast<float>(std::uint32_t{1} << exponent);
-      cases.push_back(one);
-    }
-  }
-  // Two that cancel out take the quarters of their step with them.
-  for (std::size_t first : {std::size_t{0}, depth / 2, depth / 4}) {
-    SumCase one = quarters;
-    const float large = kind == Mma::e4m3 ? 256.0f : 16384.0f;
-    one.a[first] = one.b[first] = one.b[first + 1] = large;
-    one.a[first + 1] = -large;
-    cases.push_back(one);
-  }
-  return cases;
-}
-std::uint32_t coded_float(Mma kind, float x) {
-  return kind == Mma::f16    ? f32_to_f16(x)
-         : kind == Mma::bf16 ? f32_to_bf16(x)
-         : kind == Mma::e4m3 ? f32_to_e4m3(x)
-                             : f32_to_e5m2(x);
-}
-
-struct SumKind {
-  const char* name;
-  Word word;
-  Mma kind;
-  bool sm90;
-};
-constexpr SumKind kSumKinds[] = {{"sums_mma_f16", Word::mma_f16, Mma::f16, false},
-                                 {"sums_mma_bf16", Word::mma_bf16, Mma::bf16, false},
-                                 {"sums_wgmma_f16", Word::wgmma_f16, Mma::f16, true},
-                                 {"sums_wgmma_f16_registers", Word::wgmma_f16_registers, Mma::f16, true},
-                                 {"sums_wgmma_bf16", Word::wgmma_bf16, Mma::bf16, true},
-                                 {"sums_wgmma_e4m3", Word::wgmma_e4m3, Mma::e4m3, true},
-                                 {"sums_wgmma_e5m2", Word::wgmma_e5m2, Mma::e5m2, true}};
-
-WordTable tables_of_sums(int capability, const std::function<std::string(const SumKind&, const SumCase&)>& ask) {
-  WordTable table;
-  for (const SumKind& kind : kSumKinds) {
-    if (kind.sm90 && capability != 90) continue;
-    std::vector<std::string> sums;
-    for (const SumCase& one : cases_of(kind.kind)) sums.push_back(ask(kind, one));
-    table[kind.name] = list_of(sums);
-  }
-  return table;
-}
-
 }  // namespace
 
 WordTable dump_layouts(WordRunner& runner) {
@@ -374,71 +300,6 @@ WordTable dump_layouts(WordRunner& runner) {
   table["wgmma_width_256_wrong_sums"] = dump_width(runner, Word::wgmma_width_256, 256);
   table["staged_product_wrong_sums"] = text(runner.wrong_sums());
   return table;
-}
-
-WordTable dump_sums(WordRunner& runner) {
-  return tables_of_sums(runner.capability(), [&](const SumKind& kind, const SumCase& one) {
-    const std::size_t bytes = kind.kind == Mma::f16 || kind.kind == Mma::bf16 ? 2 : 1;
-    Words in(kind.sm90 ? kWgmmaIn : kMmaIn);
-    const std::size_t sums_at = kind.sm90 ? kTileWords + 512 : 192, sums = kind.sm90 ? 512 : 128;
-    for (std::size_t i = 0; i < sums; ++i) in[sums_at + i] = bits_of_f32(one.start);
-    if (kind.sm90) {
-      const MatrixDescriptor matrix{0, 16, atom_bytes(Swizzle::bytes32), Swizzle::bytes32};
-      for (std::uint32_t byte = 0; byte < 32; ++byte) {
-        const std::uint32_t shift = 8 * (byte % static_cast<std::uint32_t>(bytes));
-        for (std::uint32_t row = 0; row < 64; ++row) {
-          put_byte(in.data(), place_in_matrix(matrix, row, byte),
-                   coded_float(kind.kind, one.a[byte / bytes]) >> shift & 255);
-          if (row >= kWordWidth) continue;
-          put_byte(in.data(), kWordB + place_in_matrix(matrix, row, byte),
-                   coded_float(kind.kind, one.b[byte / bytes]) >> shift & 255);
-        }
-      }
-      for (std::size_t i = 0; i < 128 * 16; ++i) {  // bytes of the left operand's registers
-        const int thread = static_cast<int>(i / 16), reg = static_cast<int>(i / 4 % 4), byte = static_cast<int>(i % 4);
-        const Place place =
-            bytes == 2 ? place_in_wgmma_a<2>(thread, reg, byte / 2) : place_in_wgmma_a<4>(thread, reg, byte);
-        const std::uint32_t shift = 8 * static_cast<std::uint32_t>(byte) % (8 * static_cast<std::uint32_t>(bytes));
-        put_byte(&in[kTileWords], i,
-                 coded_float(kind.kind, one.a[static_cast<std::size_t>(place.column)]) >> shift & 255);
-      }
-    } else {
-      for (int lane = 0; lane < 32; ++lane) {
-        for (int i = 0; i < 8; ++i) {
-          const auto word = static_cast<std::size_t>(lane), reg = static_cast<std::size_t>(i / 2);
-          const auto a = static_cast<std::size_t>(place_in_a<2>(lane, i / 2, i % 2).column);
-          in[4 * word + reg] |= coded_float(kind.kind, one.a[a]) << (16 * (i % 2));
-          if (i >= 4) continue;
-          const auto b = static_cast<std::size_t>(place_in_b<2>(lane, i / 2, i % 2).row);
-          in[128 + 2 * word + reg] |= coded_float(kind.kind, one.b[b]) << (16 * (i % 2));
-        }
-      }
-    }
-    const Words out = runner.run(kind.word, 1, in, sums);
-    for (std::uint32_t sum : out) {
-      if (sum != out[0]) return std::string("null");
-    }
-    return text(out[0]);
-  });
-}
-
-WordTable expected_sums(int capability) {
-  const Accumulator card = capability < 89    ? Accumulator::sm80
-                           : capability < 90  ? Accumulator::sm89
-                           : capability < 100 ? Accumulator::sm90
-                                              : Accumulator::sm100;
-  return tables_of_sums(capability, [&](const SumKind& kind, const SumCase& one) {
-    const bool float8 = kind.kind == Mma::e4m3 || kind.kind == Mma::e5m2;
-    const std::int32_t smallest = kind.kind == Mma::f16    ? laws::kSmallestExponentF16
-                                  : kind.kind == Mma::bf16 ? laws::kSmallestExponentBf16
-                                  : kind.kind == Mma::e4m3 ? laws::kSmallestExponentE4m3
-                                                           : laws::kSmallestExponentE5m2;
-    laws::Factor a[32], b[32];
-    for (std::size_t k = 0; k < 32; ++k)
-      a[k] = laws::factor_of(one.a[k], smallest), b[k] = laws::factor_of(one.b[k], smallest);
-    const float sum = laws::fused_dot(a, b, float8 ? 32 : 16, one.start, laws::dot_law(card, float8));
-    return text(bits_of_f32(sum));
-  });
 }
 
 std::vector<std::string> words_that_fail(const WordTable& table) {
