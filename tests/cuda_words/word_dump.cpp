@@ -110,7 +110,6 @@ std::string dump_shuffle(WordRunner& runner) {
   return words_of(runner.run(Word::shuffle_xor, 1, in, 160));
 }
 
-
 // The places, as text, of `rows` x 32 bytes that a table says; null where it does not.
 std::string table_of(const std::map<std::pair<int, int>, std::uint32_t>& table, int rows) {
   std::vector<std::string> places;

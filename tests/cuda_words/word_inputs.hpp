@@ -1,5 +1,5 @@
-// What the questions about layouts and those about sums share: how many words a kernel takes and gives, bytes among them,
-// lists of answers.
+// What the questions about layouts and those about sums share: how many words a kernel takes and gives, bytes among
+// them, lists of answers.
 #pragma once
 
 #include <string>
