@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from . import _arguments, _containers, _core, _runtime
@@ -11,6 +12,9 @@ from ._recipe import Recipe, recipe as _recipe
 
 _ROLES = {"q": _core.Role.q, "k": _core.Role.k, "v": _core.Role.v}
 _FORMATS = {"s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3, "e5m2": DType.e5m2}
+# What to_dict writes. Of these only what the tensor does not have may be None.
+_KEYS = ("codes", "scales", "mean", "role", "recipe", "layout", "rotated", "head_dim", "cu_seqlens")
+_OPTIONAL = ("scales", "mean", "cu_seqlens")
 
 
 def _role(value: Any) -> str:
@@ -226,30 +230,20 @@ class Quantized:
 
     def to_dict(self) -> dict[str, Any]:
         """Arrays and plain values from which `from_dict` makes the same tensor again."""
-        return {
-            "codes": self._codes,
-            "scales": self._scales,
-            "mean": self._mean,
-            "role": self._role,
-            "recipe": str(self._recipe),
-            "layout": self._layout,
-            "rotated": self._rotated,
-            "head_dim": self.head_dim,
-            "cu_seqlens": self._cu_seqlens,
-        }
+        return {key: getattr(self, key) for key in _KEYS} | {"recipe": str(self._recipe)}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Quantized:
-        """The tensor that `to_dict` described; a missing or unknown key is a ValueError."""
-        fields = dict(fields)
-        try:
-            return cls(fields.pop("codes"), fields.pop("scales"), **fields)
-        except KeyError as error:
-            raise ValueError(f"from_dict: {error} is missing") from None
-        except TypeError as error:
-            if "argument" not in str(error):
-                raise
-            raise ValueError(f"from_dict: {error}") from None
+    def from_dict(cls, fields: Mapping[str, Any]) -> Quantized:
+        """The tensor that `to_dict` described; a missing or unknown key is a ValueError, for nothing is guessed."""
+        if not isinstance(fields, Mapping):
+            raise TypeError(f"from_dict: a {type(fields).__qualname__} is not a mapping; what to_dict returned is")
+        missing = [key for key in _KEYS if key not in fields or fields[key] is None and key not in _OPTIONAL]
+        if missing:
+            raise ValueError(f"from_dict: {', '.join(missing)} missing; needed are {', '.join(_KEYS)}")
+        unknown = [repr(key) for key in fields if key not in _KEYS]
+        if unknown:
+            raise ValueError(f"from_dict: {', '.join(unknown)} unknown; allowed are {', '.join(_KEYS)}")
+        return cls(**fields)
 
     def __repr__(self) -> str:
         return (

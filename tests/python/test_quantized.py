@@ -153,11 +153,30 @@ def test_round_trip_through_a_dict(qkv, recipe):
     assert again.recipe == made.recipe and again.rotated == made.rotated and again.shape == made.shape
     mean = 0 if made.mean is None else made.mean.nbytes
     assert again.nbytes == made.nbytes == made.codes.nbytes + made.scales.nbytes + mean
-    del fields["scales"]
-    with pytest.raises(ValueError, match="scales"):
+
+
+@pytest.mark.parametrize("key", "codes scales mean role recipe layout rotated head_dim cu_seqlens".split())
+def test_a_dict_without_a_key_is_not_completed(qkv, key):
+    """No default is right: codes of int4 in HND without their recipe or layout would be another tensor."""
+    made = octavo.quantize(qkv[1], role="k", recipe="int4", layout="HND")
+    fields = made.to_dict()
+    assert sorted(fields) == sorted(octavo.Quantized.from_dict(fields).to_dict())
+    if key in ("role", "recipe", "layout", "rotated", "head_dim"):
+        with pytest.raises(ValueError, match=f"from_dict: {key} missing"):
+            octavo.Quantized.from_dict({**fields, key: None})
+    del fields[key]
+    with pytest.raises(ValueError, match=f"from_dict: {key} missing; needed are codes, scales.*cu_seqlens"):
         octavo.Quantized.from_dict(fields)
-    with pytest.raises(ValueError, match="colour"):
-        octavo.Quantized.from_dict({**made.to_dict(), "colour": 1})
+
+
+def test_what_is_no_dict_of_a_tensor(qkv):
+    fields = octavo.quantize(qkv[1], role="k").to_dict()
+    for key in ("colour", 3):
+        with pytest.raises(ValueError, match=f"from_dict: {key!r} unknown; allowed are codes, scales"):
+            octavo.Quantized.from_dict({**fields, key: 1})
+    for value in (3, None, "codes", [1], list(fields.items())):
+        with pytest.raises(TypeError, match=f"from_dict: a {type(value).__name__} is not a mapping"):
+            octavo.Quantized.from_dict(value)
 
 
 def test_codes_of_any_strides(qkv):
