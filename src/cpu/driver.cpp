@@ -1,6 +1,6 @@
 // The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, the range
-// of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks made from shapes; threads
-// take them as they come, so results cannot depend on how many threads there are.
+// of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks; threads take them as
+// they come. How many threads there are may decide how many rows a task has, and nothing that can touch a result.
 #include <algorithm>
 #include <new>
 

@@ -1,3 +1,5 @@
+// Which bits of CPUID and XCR0 make an instruction set usable: the processor has it, the system saves its registers on
+// a task switch, and tiles are granted to a process only when it asks.
 #include "cpu/features.hpp"
 
 #include <array>

@@ -1,3 +1,5 @@
+// How a problem becomes a plan: which steps the recipe asks for, how many query blocks the correction's memory has room
+// for at once, and the order in which scratch memory is laid out.
 #include "cuda/attention_plan.hpp"
 
 #include <algorithm>

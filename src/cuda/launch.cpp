@@ -1,3 +1,5 @@
+// What decides over a launch before it is made: whether an operand's rows can be read two channels at a time, and
+// whether batch and heads fit the axes of a grid that end at 65535.
 #include "cuda/launch.hpp"
 
 #include <algorithm>

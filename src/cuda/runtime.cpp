@@ -1,3 +1,5 @@
+// The one runtime of the process: the built-in one, unless a test has put its own in place. Atomic, since other threads
+// may be calling meanwhile.
 #include "cuda/runtime.hpp"
 
 #include <atomic>

@@ -1,3 +1,5 @@
+// In which order a call's scratch memory is refused: a stream that cannot be used; memory of the caller's that is
+// short, not aligned or elsewhere; a capture for which none was given; then what the pool has not.
 #include "cuda/workspace.hpp"
 
 #include <cstdint>

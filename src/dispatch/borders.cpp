@@ -1,3 +1,5 @@
+// The sentences about cu_seqlens. Entries are looked at on the host only (check_borders); on a device, whose stream no
+// call waits for, shape and type are all that is checked.
 #include "dispatch/borders.hpp"
 
 #include "core/text.hpp"

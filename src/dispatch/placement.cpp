@@ -1,3 +1,5 @@
+// When two tensors lie on different devices: the first one given decides, and the CPU's index says nothing. Whether a
+// pointer is the device's is asked of the driver, and not for tensors without elements.
 #include "dispatch/placement.hpp"
 
 #include <string>

@@ -1,4 +1,4 @@
-// The table of 02's `Quantized`, as checks.
+// What docs/quantization.md says of codes, scales and means that are handed over, as checks.
 #include "dispatch/quantized_operand.hpp"
 
 #include <string>

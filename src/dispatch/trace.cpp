@@ -1,3 +1,5 @@
+// A trace passes attention()'s checks and is refused with its sentences; the memory of all its scores is taken only
+// then.
 #include "dispatch/trace.hpp"
 
 #include "dispatch/checks.hpp"

@@ -1,3 +1,5 @@
+// How a trace's units come from the oracle's: there scores are base 2 and relative to the row's shift, here they are
+// whole, and natural where they are S or LSE. A row's state is repeated up to its last block.
 #include "reference/trace.hpp"
 
 #include <algorithm>

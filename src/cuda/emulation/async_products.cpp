@@ -1,3 +1,5 @@
+// By which uses of registers wgmma's rules are broken: sums and left operands under way are nobody's until a wait has
+// named them, and what the warp has touched is no operand until a fence has.
 #include "cuda/emulation/async_products.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// The scheduler: warps are resumed in rounds, in order or shuffled, until none can go on; then a late bulk copy
+// arrives, and where none is left it is a deadlock. The first fault ends all other warps, too.
 #include "cuda/emulation/block.hpp"
 
 #include <algorithm>

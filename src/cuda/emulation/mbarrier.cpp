@@ -1,3 +1,5 @@
+// When a phase completes (all have arrived, all announced bytes have come) and what an arrival, a wait and a bulk copy
+// tell the vector clocks. Where the hardware would let a mistake pass for a while, a comment says so.
 #include "cuda/emulation/mbarrier.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Which access is a race: each cell of four bytes keeps its last writer's time and every warp's last read, to be held
+// against the clock of the warp that comes now; a copy under way owns its cells until it has come.
 #include "cuda/emulation/shared_memory.hpp"
 
 #include <algorithm>

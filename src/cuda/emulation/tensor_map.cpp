@@ -1,3 +1,5 @@
+// The copy engine's walk over a box: its elements in row order, zeros for those outside of the tensor, each chunk of 16
+// bytes to the place that the swizzle gives it.
 #include "cuda/emulation/tensor_map.hpp"
 
 #include <algorithm>

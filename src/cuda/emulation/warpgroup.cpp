@@ -1,3 +1,5 @@
+// The four warps of a warpgroup must say the same words in the same order: the n-th word of each is held against what
+// the first to come so far has said. Registers that setmaxnreg moves are counted over the whole block.
 #include "cuda/emulation/warpgroup.hpp"
 
 #include "core/text.hpp"
