@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What only a card can tell: conformance on it, the sanitizer on small shapes, what its units do by themselves, speed beside
-# other libraries. Needs nvcc, a driver and a Python with torch, numpy, nanobind and ml_dtypes (PYTHON=...); SageAttention,
+# other libraries. Needs nvcc, a driver and a Python with torch, numpy and nanobind (PYTHON=...); SageAttention,
 # FlashAttention, JAX and Triton take part where they import. Downloads nothing, and is meant to be done in eight minutes
 # on 16 cores. Results: bench/results/<card>.json, tables beside it and in README.md. A step that fails or hangs is named
 # there and in the last line; the others are done all the same.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The fast C++ and command-line tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under
+# The C++ and command-line tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under
 # ThreadSanitizer. Arguments choose: address, thread.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
