@@ -60,7 +60,7 @@ Json machine() {
           {"memory_bytes", static_cast<std::int64_t>(pages) * page},
           // Above the number of processors before a measurement starts, others share them.
           {"load_average", ::getloadavg(&load, 1) == 1 ? Json(load) : Json(nullptr)},
-          {"system", std::string(names.sysname) + " " + names.release},
+          {"system", names.sysname},
           {"compiler", __VERSION__},
           {"octavo", version()}};
 }
