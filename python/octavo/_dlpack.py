@@ -1,0 +1,78 @@
+"""Any other object that speaks DLPack as a view for the core; results go back through its own array-API namespace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import DType
+from ._family import Array, check_rank, no_cuda, no_device, refuse_dtype
+from ._numpy import Numpy
+
+_HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that this processor reads
+_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+class Dlpack:
+    name = "DLPack tensor"
+
+    def __init__(self, numpy: Numpy):
+        self.numpy = numpy
+
+    def read(self, x: Any, name: str) -> Array:
+        kind, index = x.__dlpack_device__()
+        device = -1
+        if int(kind) not in _HOST:
+            if int(kind) not in _CUDA:
+                raise no_device(name, f"DLPack device {int(kind)}:{index}")
+            if no_cuda():
+                raise no_device(name, f"cuda:{index}")
+            device = int(index)
+        # A producer on a device makes the stream that it is told wait for the data. 1 is the legacy default stream, on
+        # which such a call runs.
+        tensor = _core.from_dlpack(x if device < 0 else x.__dlpack__(stream=1))
+        if tensor.dtype is None:
+            raise refuse_dtype(name, getattr(x, "dtype", "unknown"))
+        shape = tensor.shape
+        check_rank(len(shape), name)
+        view = _core.TensorView(tensor.data, tensor.dtype, shape, tensor.strides, device)
+        return Array(view, shape, tensor.dtype, x, (x, tensor), self, device)
+
+    def write(self, x: Any, name: str) -> Array:
+        raise ValueError(f"{name}: a {type(x).__module__}.{type(x).__qualname__} cannot be written in place; NumPy "
+                         "arrays and torch tensors can")
+
+    # Results are made in NumPy, on a device in memory of octavo's own, and handed to the producer's own array-API
+    # namespace.
+    def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+        kind, index = like.__dlpack_device__()
+        if int(kind) in _CUDA:
+            made = _core.device_array(int(index), dtype, shape)
+            return Array(made.view, shape, dtype, made, made, self, int(index))
+        array = self.numpy.empty(shape, dtype, None)
+        array.family = self
+        return array
+
+    def stream(self, device: int) -> int:
+        return 0
+
+    def settle(self, device: int, stream: int) -> None:
+        if device >= 0:
+            _core.synchronize(device, stream)  # nobody knows on which stream the result will be read
+
+    def finish(self, array: Array, like: Any) -> Any:
+        made = array.container
+        return self.adopt(made.dlpack() if isinstance(made, _core.DeviceArray) else made, array.dtype, like)
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            namespace = getattr(like, "__array_namespace__", None)
+            return array if namespace is None else namespace().from_dlpack(array)
+        array = self.numpy.adopt(array, dtype, None)
+        namespace = getattr(like, "__array_namespace__", None)
+        return array if namespace is None else namespace().asarray(array)
+
+    def dense(self, x: Any) -> Any:
+        return np.ascontiguousarray(np.from_dlpack(x))

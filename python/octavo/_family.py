@@ -1,0 +1,77 @@
+"""What a family of containers owes to the package, and what every family refuses in the same words."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol
+
+from . import _core
+from ._core import DType
+
+
+class Array:
+    """One tensor of a call: what the core reads, and what is needed to make a result like it."""
+
+    __slots__ = ("view", "shape", "dtype", "container", "owner", "family", "device")
+
+    def __init__(
+        self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, family: Family,
+        device: int = -1
+    ):  # fmt: skip
+        self.view = view
+        self.shape = shape
+        self.dtype = dtype
+        self.container = container
+        self.owner = owner  # keeps the memory of `view` alive
+        self.family = family
+        self.device = device  # of CUDA; -1 = the CPU
+
+
+class Family(Protocol):
+    """What the rest of the package needs to know about a kind of container."""
+
+    name: str
+
+    def read(self, x: Any, name: str) -> Array:
+        """View of an input; `name` is the argument's, for messages."""
+
+    def write(self, x: Any, name: str) -> Array:
+        """View of a tensor that will be written."""
+
+    def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+        """An uninitialised result that `finish` turns into the caller's kind."""
+
+    def finish(self, array: Array, like: Any) -> Any:
+        """The container that the caller gets."""
+
+    def stream(self, device: int) -> int:
+        """The CUDA stream on which calls run that name none."""
+
+    def settle(self, device: int, stream: int) -> None:
+        """After a call on a device: what must happen before the caller may use the result."""
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        """The core's own memory, a NumPy array or a DLPack object on a device, as a container of this family."""
+
+    def dense(self, x: Any) -> Any:
+        """A row-major copy, in a container that `octavo._containers.read` takes."""
+
+
+def check_rank(rank: int, name: str) -> None:
+    if not 1 <= rank <= 4:
+        raise ValueError(f"{name}: rank {rank}; tensors of 1 to 4 axes are allowed")
+
+
+def refuse_dtype(name: str, dtype: Any) -> ValueError:
+    return ValueError(f"{name}: dtype {dtype} is not supported; float32, float16 and bfloat16 are")
+
+
+@functools.cache
+def no_cuda() -> str:
+    """Why no CUDA device can be used here; "" where one can."""
+    return _core.no_devices()
+
+
+def no_device(name: str, device: str) -> RuntimeError:
+    why = no_cuda() if device.startswith("cuda") else "octavo reads tensors on the CPU and on CUDA devices only"
+    return RuntimeError(f"{name} is on {device}: {why}; move it to the CPU")

@@ -1,0 +1,117 @@
+"""NumPy arrays, and whatever has the buffer protocol, as views for the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import DType
+from ._family import Array, check_rank, refuse_dtype
+
+_DTYPES: dict[Any, DType] = {
+    np.dtype(name): dtype
+    for name, dtype in {
+        "float32": DType.f32,
+        "float16": DType.f16,
+        "float64": DType.f64,
+        "int8": DType.s8,
+        "uint8": DType.u8,
+        "int16": DType.s16,
+        "uint16": DType.u16,
+        "int32": DType.s32,
+        "uint32": DType.u32,
+        "int64": DType.s64,
+        "uint64": DType.u64,
+        "bool": DType.bool,
+    }.items()
+}
+# Types of ml_dtypes by name: the package need not be there.
+_EXTENSION_DTYPES = {"bfloat16": DType.bf16, "float8_e4m3fn": DType.e4m3, "float8_e5m2": DType.e5m2}
+_TYPES: dict[DType, Any] = {DType.f32: np.dtype(np.float32), DType.f16: np.dtype(np.float16)}
+
+
+def _numpy_dtype(dtype: np.dtype, name: str) -> DType:
+    found = _DTYPES.get(dtype)
+    if found is not None:
+        return found
+    if not dtype.isnative:
+        raise ValueError(
+            f"{name}: dtype {dtype.str} has the other byte order; convert it with x.astype(x.dtype.newbyteorder('='))"
+        )
+    found = _EXTENSION_DTYPES.get(dtype.name)
+    if found is None:
+        raise refuse_dtype(name, dtype)
+    _DTYPES[dtype] = found
+    return found
+
+
+def _numpy_type(dtype: DType) -> Any:
+    found = _TYPES.get(dtype)
+    if found is None:
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise ImportError(
+                f"NumPy has no {dtype.name} of its own: install ml_dtypes, or ask for out_dtype='float32'"
+            ) from None
+        names = {value: key for key, value in _EXTENSION_DTYPES.items()}
+        found = _TYPES[dtype] = np.dtype(getattr(ml_dtypes, names[dtype]))
+    return found
+
+
+class Numpy:
+    name = "NumPy array"
+
+    def read(self, x: Any, name: str) -> Array:
+        if not isinstance(x, np.ndarray):
+            x = np.asarray(x)
+        elif isinstance(x, np.ma.MaskedArray):
+            raise ValueError(f"{name}: a masked array; hand its mask over as mask=")
+        return self._array(x, x, name)
+
+    def _array(self, x: np.ndarray, container: Any, name: str) -> Array:
+        dtype = _DTYPES.get(x.dtype) or _numpy_dtype(x.dtype, name)
+        check_rank(x.ndim, name)
+        size = x.itemsize
+        if not x.flags.aligned or any([s % size for s in x.strides]):
+            x = x.copy()  # fields of records and the like: strides that no element count expresses
+        view = _core.TensorView(
+            x.__array_interface__["data"][0], dtype, x.shape, tuple([s // size for s in x.strides])
+        )
+        return Array(view, x.shape, dtype, container, x, self)
+
+    def write(self, x: Any, name: str) -> Array:
+        if not isinstance(x, np.ndarray):
+            x = np.asarray(x)
+        if not x.flags.writeable:
+            raise ValueError(f"{name}: the array is read-only")
+        array = self.read(x, name)
+        if array.owner is not x:
+            raise ValueError(f"{name}: strides {x.strides} are not multiples of the element size {x.itemsize}")
+        return array
+
+    def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+        x = np.empty(shape, _numpy_type(dtype))
+        return self._array(x, x, "out")
+
+    def finish(self, array: Array, like: Any) -> Any:
+        return array.container
+
+    def adopt(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
+        if dtype in (DType.e4m3, DType.e5m2):
+            try:
+                return array.view(_numpy_type(dtype))
+            except ImportError:  # the bytes themselves, which Quantized takes back
+                return array
+        return array
+
+    def stream(self, device: int) -> int:
+        return 0
+
+    def settle(self, device: int, stream: int) -> None:
+        pass
+
+    def dense(self, x: Any) -> Any:
+        return np.ascontiguousarray(x)

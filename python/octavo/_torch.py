@@ -1,0 +1,99 @@
+"""torch tensors as views for the core. torch is never imported: where there is a tensor it has been."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import DType
+from ._family import Array, check_rank, no_cuda, no_device, refuse_dtype
+
+
+class Torch:
+    name = "torch tensor"
+
+    @functools.cached_property
+    def torch(self) -> Any:
+        return sys.modules["torch"]  # there is a tensor, so it was imported
+
+    @functools.cached_property
+    def dtypes(self) -> dict[Any, DType]:
+        names = {
+            "float32": DType.f32,
+            "float16": DType.f16,
+            "bfloat16": DType.bf16,
+            "float64": DType.f64,
+            "int8": DType.s8,
+            "uint8": DType.u8,
+            "int16": DType.s16,
+            "uint16": DType.u16,
+            "int32": DType.s32,
+            "uint32": DType.u32,
+            "int64": DType.s64,
+            "uint64": DType.u64,
+            "bool": DType.bool,
+            "float8_e4m3fn": DType.e4m3,
+            "float8_e5m2": DType.e5m2,
+        }
+        return {getattr(self.torch, name): dtype for name, dtype in names.items() if hasattr(self.torch, name)}
+
+    @functools.cached_property
+    def types(self) -> dict[DType, Any]:
+        return {dtype: torch_dtype for torch_dtype, dtype in self.dtypes.items()}
+
+    def read(self, x: Any, name: str) -> Array:
+        if x.requires_grad and self.torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{name} requires grad and octavo has no backward pass: call it under torch.no_grad(), or hand over "
+                f"{name}.detach()"
+            )
+        device = -1
+        if not x.is_cpu:
+            if not x.is_cuda or no_cuda():
+                raise no_device(name, str(x.device))
+            device = x.device.index
+        if x.layout is not self.torch.strided:
+            raise ValueError(f"{name}: layout {x.layout}; only dense (strided) tensors are supported")
+        dtype = self.dtypes.get(x.dtype)
+        if dtype is None:
+            raise refuse_dtype(name, x.dtype)
+        shape = x.shape
+        check_rank(len(shape), name)
+        pointer = x.data_ptr()
+        owner = x
+        if x.is_neg() or pointer % x.element_size():
+            owner = x.detach().resolve_neg().clone()
+            pointer = owner.data_ptr()
+        view = _core.TensorView(pointer, dtype, shape, owner.stride(), device)
+        return Array(view, shape, dtype, x, owner, self, device)
+
+    def write(self, x: Any, name: str) -> Array:
+        array = self.read(x, name)
+        if array.owner is not x:
+            raise ValueError(f"{name}: a view with a pending negation or an unaligned address cannot be written")
+        return array
+
+    def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+        x = self.torch.empty(shape, dtype=self.types[dtype], device=like.device)
+        device = -1 if x.is_cpu else x.device.index
+        return Array(_core.TensorView(x.data_ptr(), dtype, shape, x.stride(), device), shape, dtype, x, x, self, device)
+
+    def finish(self, array: Array, like: Any) -> Any:
+        return array.container
+
+    def stream(self, device: int) -> int:
+        return self.torch.cuda.current_stream(device).cuda_stream if device >= 0 else 0
+
+    def settle(self, device: int, stream: int) -> None:
+        pass  # torch goes on with the same stream
+
+    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+        x = self.torch.from_numpy(array) if isinstance(array, np.ndarray) else self.torch.from_dlpack(array)
+        return x.view(self.types[dtype]) if dtype in (DType.e4m3, DType.e5m2) else x
+
+    def dense(self, x: Any) -> Any:
+        return x.contiguous()
