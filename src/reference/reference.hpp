@@ -1,5 +1,5 @@
-// The oracle as the front door sees it: the arithmetic of docs/the_algorithm.md in double, one thread, step by step. The
-// steps themselves are declared in the headers beside this one and can be called alone.
+// The oracle as the front door sees it: the arithmetic of docs/the_algorithm.md in double, one thread, step by step.
+// The steps themselves are declared in the headers beside this one and can be called alone.
 #pragma once
 
 #include "core/problem.hpp"

@@ -50,6 +50,21 @@ class CommandTest(unittest.TestCase):
             self.assertIn(word, done.stderr)
 
 
+SHAPE = M, N, HQ, HKV, D, DV = (5, 9, 4, 2, 8, 6)
+
+
+class AttentionTest(CommandTest):
+    """Q [1, M, HQ, D], K and V [1, N, HKV, D or DV] of N(0, 1), as lists and as files; self.files names these."""
+
+    def setUp(self):
+        super().setUp()
+        self.q, self.k, self.v = normal(M * HQ * D, 1), normal(N * HKV * D, 2), normal(N * HKV * DV, 3)
+        for name, shape, values in (("q", (1, M, HQ, D), self.q), ("k", (1, N, HKV, D), self.k),
+                                    ("v", (1, N, HKV, DV), self.v)):
+            write_npy(self.path(name + ".npy"), shape, values)
+        self.files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
+
+
 def write_npy(path, shape, values):
     header = repr({"descr": "<f4", "fortran_order": False, "shape": tuple(shape)})
     header += " " * (63 - (10 + len(header)) % 64) + "\n"

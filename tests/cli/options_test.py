@@ -4,20 +4,11 @@ import array
 import math
 import unittest
 
-from command import CommandTest, attention, normal, read_npy, relative_l2, write_npy, write_safetensors
+from command import (AttentionTest, D, DV, HKV, HQ, M, N, SHAPE, attention, normal, read_npy, relative_l2, write_npy,
+                     write_safetensors)
 
-M, N, HQ, HKV, D, DV = SHAPE = (5, 9, 4, 2, 8, 6)
 
-
-class Options(CommandTest):
-    def setUp(self):
-        super().setUp()
-        self.q, self.k, self.v = normal(M * HQ * D, 1), normal(N * HKV * D, 2), normal(N * HKV * DV, 3)
-        for name, shape, values in (("q", (1, M, HQ, D), self.q), ("k", (1, N, HKV, D), self.k),
-                                    ("v", (1, N, HKV, DV), self.v)):
-            write_npy(self.path(name + ".npy"), shape, values)
-        self.files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
-
+class Options(AttentionTest):
     def options(self, **tensors):
         """--flag FILE:NAME of each tensor (dtype, shape, bytes)."""
         write_safetensors(self.path("options.safetensors"), tensors)

@@ -3,30 +3,15 @@
 // other test here into nothing.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "compare.hpp"
+#include "expected_here.hpp"
 #include "scenario.hpp"
 
 namespace octavo::test {
 namespace {
-
-// Flags of the first processor in /proc/cpuinfo: what the kernel says, not what this library detects. Empty elsewhere.
-std::set<std::string> flags_of_the_kernel() {
-  std::ifstream file("/proc/cpuinfo");
-  std::set<std::string> flags;
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("flags", 0) != 0) continue;
-    std::istringstream words(line.substr(line.find(':') + 1));
-    for (std::string word; words >> word;) flags.insert(word);
-    break;
-  }
-  return flags;
-}
 
 TEST(Executed, EveryImplementationThatTheMachineSupports) {
   Scenario scenario;
@@ -58,33 +43,7 @@ TEST(Executed, EveryImplementationThatTheMachineSupports) {
   std::printf("%s%s\n", line.c_str(), absent.c_str());
 
   EXPECT_TRUE(executed.count("reference"));
-  EXPECT_TRUE(executed.count("scalar"));
-  const std::set<std::string> flags = flags_of_the_kernel();
-  const auto has = [&](std::initializer_list<const char*> needed) {
-    return !flags.empty() &&
-           std::all_of(needed.begin(), needed.end(), [&](const char* flag) { return flags.count(flag) > 0; });
-  };
-  const bool avx2 = has({"avx2", "fma", "f16c"});
-  const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512dq", "avx512vl"});
-  if (avx2) {
-    EXPECT_TRUE(executed.count("avx2"));
-  }
-  const bool vnni = avx512 && has({"avx512_vnni"});
-  if (avx2 && has({"avx_vnni"})) {
-    EXPECT_TRUE(executed.count("avx2_vnni"));
-  }
-  if (avx512) {
-    EXPECT_TRUE(executed.count("avx512"));
-  }
-  if (vnni) {
-    EXPECT_TRUE(executed.count("avx512_vnni"));
-  }
-  if (vnni && has({"avx512_bf16"})) {
-    EXPECT_TRUE(executed.count("avx512_vnni_bf16"));
-  }
-  if (vnni && has({"avx512_bf16", "amx_tile", "amx_int8"})) {
-    EXPECT_TRUE(executed.count("amx_int8"));
-  }
+  for (const std::string& name : expected_here()) EXPECT_TRUE(executed.count(name)) << name;
 }
 
 }  // namespace

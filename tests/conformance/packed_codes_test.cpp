@@ -190,24 +190,31 @@ AttentionParams causal(const Recipe& recipe) {
   return params;
 }
 
-void attend_to_the_pack(Operands& o, const Recipe& recipe, const Execution& execution) {
-  AttentionInputs inputs;
-  QuantizedTensor made[3];
-  const auto give = [&](const Pack& pack, char letter, TensorView& floats, const QuantizedView*& codes, int i) {
+// Hands view_of(pack) of each operand to the call, as floats or as codes, which are kept in `made`.
+template <class View>
+void give(const Operands& o, const Recipe& recipe, const Execution& execution, bool packed, const View& view_of,
+          AttentionInputs& inputs, QuantizedTensor (&made)[3]) {
+  const auto give_one = [&](const Pack& pack, char letter, TensorView& floats, const QuantizedView*& codes, int i) {
     if (!o.codes(letter)) {
-      floats = pack.view();
+      floats = view_of(pack);
       return;
     }
     const Result<QuantizedTensor> q =
-        quantize(pack.view(), pack.role, recipe, pack.layout, execution, pack.cu_seqlens());
+        quantize(view_of(pack), pack.role, recipe, pack.layout, execution, packed ? pack.cu_seqlens() : TensorView());
     ASSERT_TRUE(q.ok()) << q.status().message();
     made[i] = *q;
     codes = &made[i].view();
   };
-  give(o.q, 'q', inputs.q, inputs.quantized_q, 0);
-  give(o.k, 'k', inputs.k, inputs.quantized_k, 1);
-  give(o.v, 'v', inputs.v, inputs.quantized_v, 2);
+  give_one(o.q, 'q', inputs.q, inputs.quantized_q, 0);
+  give_one(o.k, 'k', inputs.k, inputs.quantized_k, 1);
+  give_one(o.v, 'v', inputs.v, inputs.quantized_v, 2);
   inputs.layout = o.q.layout;
+}
+
+void attend_to_the_pack(Operands& o, const Recipe& recipe, const Execution& execution) {
+  AttentionInputs inputs;
+  QuantizedTensor made[3];
+  give(o, recipe, execution, true, [](const Pack& pack) { return pack.view(); }, inputs, made);
   inputs.out = o.out_view();
   inputs.lse = {o.lse.data(), DType::f32, {kHeads, total(Role::q)}};
   inputs.cu_seqlens_q = o.q.cu_seqlens();
@@ -220,20 +227,7 @@ void attend_to_each(Operands& o, const Recipe& recipe, const Execution& executio
   for (std::size_t b = 0; b < kQueries.size(); ++b) {
     AttentionInputs inputs;
     QuantizedTensor made[3];
-    const auto give = [&](const Pack& pack, char letter, TensorView& floats, const QuantizedView*& codes, int i) {
-      if (!o.codes(letter)) {
-        floats = pack.sequence(b);
-        return;
-      }
-      const Result<QuantizedTensor> q = quantize(pack.sequence(b), pack.role, recipe, pack.layout, execution);
-      ASSERT_TRUE(q.ok()) << q.status().message();
-      made[i] = *q;
-      codes = &made[i].view();
-    };
-    give(o.q, 'q', inputs.q, inputs.quantized_q, 0);
-    give(o.k, 'k', inputs.k, inputs.quantized_k, 1);
-    give(o.v, 'v', inputs.v, inputs.quantized_v, 2);
-    inputs.layout = o.q.layout;
+    give(o, recipe, execution, false, [b](const Pack& pack) { return pack.sequence(b); }, inputs, made);
     inputs.out = o.q.sequence(o.out_view(), b);
     inputs.lse = {o.lse.data() + o.q.borders[b], DType::f32, {1, kHeads, kQueries[b]}, {0, total(Role::q), 1}};
     const Status status = attention(inputs, causal(recipe), execution);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cases.hpp"
+#include "gaussian_bands.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -32,28 +33,11 @@ void make_key_bias(Case& c) {
   }
 }
 
-struct Band {
-  const char* recipe;
-  double least, most;
-};
+using test::Band;
 
 TEST(Accuracy, Gaussian) {
   Case c(kRows, kKeys, kDim);
-  for (const Band& band : {Band{"int8", 0.8, 1.50},
-                           {"int_flash_half", 0.6, 1.3},
-                           {"int8_block", 1.0, 1.9},
-                           {"int8_p16", 0.5, 1.2},
-                           {"int_flash", 2.5, 4.5},
-                           {"int_flash_block_v", 2.0, 4.5},
-                           {"sage1", 0.9, 1.7},
-                           {"sage1_int8", 2.0, 4.5},
-                           {"sage2_8b", 3.0, 4.7},
-                           {"sage2pp", 3.0, 4.7},
-                           {"sage2_4b", 16, 26},
-                           {"fa3_fp8", 4.2, 6.5},
-                           {"fp8_e4m3", 4.0, 7.5},
-                           {"fp8_e5m2", 8.5, 13},
-                           {"int_flash_int4", 60, 105}}) {
+  for (const Band& band : test::kGaussianBands) {
     const double error = error_percent(c, band.recipe);
     EXPECT_GE(error, band.least) << band.recipe;
     EXPECT_LE(error, band.most) << band.recipe;
