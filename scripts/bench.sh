@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measurements of this machine, to be taken while it does nothing else:
-#   bench.sh [peers] [ARGUMENTS]   octavo beside other libraries, interleaved (bench/peers/compare.py); three minutes, and
-#                                  with --shapes d128, d64, causal, grouped or single under ten each; --shapes full: all
+#   bench.sh [peers] [ARGUMENTS]   octavo beside other libraries, interleaved (bench/peers/compare.py); three minutes,
+#                                  and with --shapes d128, d64, causal, grouped or single under ten each; --shapes full:
+#                                  all
 #   bench.sh sweep [ARGUMENTS]     time and memory against lengths to 64k, batch, heads, threads (bench/sweep/sweep.py)
 #   bench.sh micro [ARGUMENTS]     every kernel by itself (bench/micro), flags of Google Benchmark
 # Peers live in .venv-bench; OCTAVO_IK_LLAMA and OCTAVO_ONEDNN name builds of ik_llama.cpp and oneDNN. Results go to

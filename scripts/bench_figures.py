@@ -12,6 +12,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -62,9 +63,10 @@ def front_rows(result: dict) -> list[str]:
 
 def about(data: dict, result: dict) -> str:
     machine = data["machine"]
-    return (f"{title(result['shape'])}, N(0, 1), quantization included, {data['threads']} threads of "
+    text = (f"{title(result['shape'])}, N(0, 1), quantization included, {data['threads']} threads of "
             f"{machine['processor']} ({machine['features']}), medians of {result['rounds']} interleaved rounds, "
             f"{result['measured']}. Peaks in the same run: {report.peaks_line(result)}.{report.disturbed(result)}")
+    return textwrap.fill(text, 120)
 
 
 def front_block(data: dict) -> str:
@@ -79,8 +81,8 @@ def peers_block(data: dict) -> str:
     others = [r for r in data["results"] if r is not result]
     lines = [about(data, result), "", *report.rows(result, report.products()), ""]
     if others:
-        lines += ["The same for every shape in [bench/results/cpu.md](../bench/results/cpu.md); octavo's `int8` and `exact` "
-                  "beside the best peer of each:", "",
+        lines += ["The same for every shape in [bench/results/cpu.md](../bench/results/cpu.md); octavo's `int8` and\n"
+                  "`exact` beside the best peer of each:", "",
                   "| shape | int8 Gop/s | of its peak | exact bf16 | exact f32 | best peer | int8 / best peer |",
                   "|:--|--:|--:|--:|--:|:--|--:|", *map(summary, others), ""]
     lines += ["![Speed](../bench/results/cpu_speed.svg)", "", "![Fraction of peak](../bench/results/cpu_peak.svg)"]
@@ -94,9 +96,10 @@ def summary(result: dict) -> str:
     ours = timed.get("octavo int8")
     bound = report.peak_of("octavo int8", report.products(), result["peak"])
     speed = lambda name: f"{timed[name]:.0f}" if name in timed else ""
-    return (f"| {title(result['shape'])} | {speed('octavo int8')} | " + (f"{ours / bound:.0%}" if ours and bound else "") +
-            f" | {speed('octavo exact bf16')} | {speed('octavo exact f32')} | " +
-            (f"{best}, {timed[best]:.0f}" if best else "") + " | " + (f"{ours / timed[best]:.2f}" if ours and best else "") + " |")
+    cells = [title(result["shape"]), speed("octavo int8"), f"{ours / bound:.0%}" if ours and bound else "",
+             speed("octavo exact bf16"), speed("octavo exact f32"), f"{best}, {timed[best]:.0f}" if best else "",
+             f"{ours / timed[best]:.2f}" if ours and best else ""]
+    return f"| {' | '.join(cells)} |"
 
 
 HOLDS = {True: "yes", False: "no", None: "not judged"}

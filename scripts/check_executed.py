@@ -37,7 +37,8 @@ def main(command, results):
     for suite in SUITES:
         names = executed(cases, suite)
         # The reference is no instruction set: it has no policy.
-        passed_over = [name for name in supported if name not in names and not (name == "reference" and "simd" in suite)]
+        passed_over = [name for name in supported
+                       if name not in names and not (name == "reference" and "simd" in suite)]
         print(f"{suite}: executed {' '.join(sorted(names)) or 'nothing'}")
         if passed_over:
             print(f"{suite}: passed over {' '.join(passed_over)}, which this machine can run")

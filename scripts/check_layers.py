@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The layer rule, read off #include lines: src depends only downwards; tools, io and Python see the public headers.
 
-Intrinsics stand under src/cpu/simd only, assembly where each machine's words are said (PTX: src/cuda/tile), conditions on
-an instruction set where implementations are listed.
+Intrinsics stand under src/cpu/simd only, assembly where each machine's words are said (PTX: src/cuda/tile), conditions
+on an instruction set where implementations are listed.
+
 Prints each violation as file:line and exits with 1 when there is one.
 """
 
@@ -41,8 +42,8 @@ SOURCES = {".cpp", ".cu", ".hpp", ".h", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmintrin\.h|arm_(neon|sve)\.h)\b")
 ASSEMBLY = re.compile(r"\b(asm|__asm|__asm__)\s*(volatile|__volatile__)?\s*\(")
-# Words of a processor and of a card; a card's units and a processor's peaks by themselves; what asks for features and for
-# a pause.
+# Words of a processor and of a card; a card's units and a processor's peaks by themselves; what asks for features and
+# for a pause.
 ASSEMBLY_FILES = ("src/cpu/simd/", "src/cuda/tile/", "bench/cuda/", "tools/octavo/peak_loops.", "src/cpu/features.",
                   "src/core/cpu_relax.")
 # Conditions that GCC's and Clang's own macros for instruction sets decide.

@@ -6,6 +6,7 @@ exits with 1 when there is one.
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 WIDTH = 120
 SUFFIXES = {".md", ".py", ".cmake", ".sh", ".toml"}
 NAMES = {"CMakeLists.txt", "run"}
+LINK = re.compile(r"!?\[[^]]*\]\([^)]*\)")
 
 
 def prose(lines):
@@ -20,13 +22,13 @@ def prose(lines):
     fenced = False
     for number, line in enumerate(lines, 1):
         fenced ^= line.lstrip().startswith("```")
-        if not fenced and not line.startswith(("|", "    ", "[", "![", "<!--")):
+        if not fenced and not line.startswith(("|", "    ")) and not LINK.fullmatch(line):
             yield number, line
 
 
 def main():
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True,
-                            capture_output=True, text=True).stdout.split("\0")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     files = [name for name in listed if pathlib.Path(name).suffix in SUFFIXES or pathlib.Path(name).name in NAMES]
     problems = []
     for name in files:

@@ -33,7 +33,8 @@ need_packages() {
   done
   [ $((${#needed[@]} + ${#nice[@]})) -gt 0 ] || return 0
   if ! has_command apt-get; then
-    [ ${#needed[@]} -eq 0 ] || say "no apt-get here; going on as if these were installed under other names: ${needed[*]}"
+    [ ${#needed[@]} -eq 0 ] ||
+      say "no apt-get here; going on as if these were installed under other names: ${needed[*]}"
     return 0
   fi
   local root=()

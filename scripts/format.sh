@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-format-19 over all C++ sources, those not yet tracked among them; with --check, changes nothing and fails where a
-# file would change.
+# clang-format-19 over all C++ sources, those not yet tracked among them; with --check, changes nothing and fails where
+# a file would change.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What only a card can tell: conformance on it, the sanitizer on small shapes, what its units do by themselves, speed beside
-# other libraries. Needs nvcc, a driver and a Python with torch, numpy and nanobind (PYTHON=...); SageAttention,
-# FlashAttention, JAX and Triton take part where they import. Downloads nothing, and is meant to be done in eight minutes
-# on 16 cores. Results: bench/results/<card>.json, tables beside it and in README.md. A step that fails or hangs is named
-# there and in the last line; the others are done all the same.
+# What only a card can tell: conformance on it, the sanitizer on small shapes, what its units do by themselves, speed
+# beside other libraries. Needs nvcc, a driver and a Python with torch, numpy and nanobind (PYTHON=...); SageAttention,
+# FlashAttention, JAX and Triton take part where they import. Downloads nothing, and is meant to be done in eight
+# minutes on 16 cores. Results: bench/results/<card>.json, tables beside it and in README.md. A step that fails or hangs
+# is named there and in the last line; the others are done all the same.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -44,11 +44,13 @@ mkdir -p bench/results
 name=$(tr -c 'A-Za-z0-9\n' _ <<<"$card")
 report=bench/results/$name.json
 # What an earlier run has left is no result of this one.
-rm -f $build/{conformance,measurements,words}.json $build/{memcheck,racecheck,synccheck}.log "$report" "${report%.json}.md"
+rm -f $build/{conformance,measurements,words}.json $build/{memcheck,racecheck,synccheck}.log
+rm -f "$report" "${report%.json}.md"
 
 say "conformance on the card"
 status=0
-within 180 $build/tests/cuda_backend/cuda_gpu_test --gtest_brief=1 "--gtest_output=json:$build/conformance.json" || status=$?
+within 180 $build/tests/cuda_backend/cuda_gpu_test --gtest_brief=1 "--gtest_output=json:$build/conformance.json" ||
+  status=$?
 note conformance $status
 
 if has_command compute-sanitizer; then

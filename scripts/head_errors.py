@@ -5,9 +5,9 @@
 
 FILE holds L<layer>.q [Hq, N, D], .k and .v [Hkv, N, D], f16 or f32, of any layers; default: data/. Prints one Markdown
 row for each scheme: relative L2 of a head's output against attention in double, the median, the 90th percentile and the
-worst of all heads. --heads adds every head's figure, --recipe replaces the schemes. Needs the Python package; runs on the
-fastest kernels that serve a recipe (their rounding is a fiftieth of a recipe's error), else on the oracle. Four minutes
-of one core for five layers of nine heads.
+worst of all heads. --heads adds every head's figure, --recipe replaces the schemes. Needs the Python package; runs on
+the fastest kernels that serve a recipe (their rounding is a fiftieth of a recipe's error), else on the oracle. Four
+minutes of one core for five layers of nine heads.
 """
 
 import argparse

@@ -3,9 +3,9 @@
 
     report_tests.py [--strict] [--check NAME=0|1]... JUNIT_XML...
 
-JUnit files come from ctest and pytest. --strict takes a skipped test for a failed one, unless it says that the processor
-lacks what the test is about. --check adds a check that has no JUnit file, with its exit status. Exit status: 0 when
-nothing failed.
+JUnit files come from ctest and pytest. --strict takes a skipped test for a failed one, unless it says that the
+processor lacks what the test is about. --check adds a check that has no JUnit file, with its exit status. Exit status:
+0 when nothing failed.
 """
 
 import argparse

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""octavo beside other libraries on one CUDA card, interleaved in one run, and the whole of make gpu-check as one report.
+"""octavo beside other libraries on one CUDA card, interleaved in one run, and the whole of make gpu-check as one
+report.
 
-Q, K and V are N(0, 1) in bf16. A time is the median over rounds of a stretch of calls between CUDA events, octavo's with
-quantization; a round goes once through all contenders. Operations: 2 * (D + Dv) for every pair of a query and a key that
-it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
+Q, K and V are N(0, 1) in bf16. A time is the median over rounds of a stretch of calls between CUDA events, octavo's
+with quantization; a round goes once through all contenders. Operations: 2 * (D + Dv) for every pair of a query and a
+key that it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
 
-Ends with 3 where there is no card to measure on, with 1 where an entry of octavo's own was refused, is not finite or has
-an error above its bound.
+Ends with 3 where there is no card to measure on, with 1 where an entry of octavo's own was refused, is not finite or
+has an error above its bound.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def first_call(torch, make, problem, expected):
 
 
 def measure(torch, shape, seconds: float, telemetry=None) -> dict:
-    make = lambda heads: torch.randn(shape["batch"], heads, shape["rows"], shape["head_dim"], device=DEVICE,  # noqa: E731
-                                     dtype=torch.bfloat16)
+    make = lambda heads: torch.randn(  # noqa: E731
+        shape["batch"], heads, shape["rows"], shape["head_dim"], device=DEVICE, dtype=torch.bfloat16)
     q, k, v = make(shape["heads"]), make(shape["kv_heads"]), make(shape["kv_heads"])
     problem = (q, k, v, shape["causal"])
     expected = exact_rows(torch, *problem)
@@ -140,7 +141,8 @@ def sustain(torch, shape, ready, calls, telemetry, seconds=1.0) -> dict:
         measured.append(milliseconds(torch, ready, calls))
     half = statistics.median(measured[len(measured) // 2:])
     # The first half of it is warming up.
-    return {"ms": half, "tflops": operations(shape) / half * 1e-9} | telemetry.between((began + time.time()) / 2, time.time())
+    ended = time.time()
+    return {"ms": half, "tflops": operations(shape) / half * 1e-9} | telemetry.between((began + ended) / 2, ended)
 
 
 def copy_bandwidth(torch) -> float:
@@ -183,7 +185,7 @@ def versions() -> dict:
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="the report, JSON; its table goes beside it, .md")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="the report, JSON; beside it its table, .md")
     parser.add_argument("--conformance", type=pathlib.Path, help="GoogleTest's JSON of the tests on the card")
     parser.add_argument("--measurements", type=pathlib.Path, help="JSON of cuda_first_measurements")
     parser.add_argument("--checks", nargs="*", default=[], metavar="NAME=RESULT")

@@ -1,8 +1,8 @@
 """Who takes part on a card, and how each is called at its best.
 
-A contender is made for one problem (q, k, v [B, H, N, D] in bf16 on the card), brings them into the form it likes outside
-the timing, and is then called again and again; octavo's quantization is part of its calls unless the name says otherwise.
-What cannot be imported or refuses the problem is absent, with the reason.
+A contender is made for one problem (q, k, v [B, H, N, D] in bf16 on the card), brings them into the form it likes
+outside the timing, and is then called again and again; octavo's quantization is part of its calls unless the name says
+otherwise. What cannot be imported or refuses the problem is absent, with the reason.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 OURS = "octavo "
 # And the largest relative L2 that each may show of N(0, 1) in bf16, rounding of a bf16 result included: one and a half
-# times what docs/recipes.md has for the CPU's kernels (int_flash at 16384 rows, where it is largest; exact of bf16 as in
-# bench/results/cpu.md).
+# times what docs/recipes.md has for the CPU's kernels (int_flash at 16384 rows, where it is largest; exact of bf16 as
+# in bench/results/cpu.md).
 BOUNDS = {"int8": 0.020, "int8_block": 0.0225, "int_flash": 0.075, "int_flash_half": 0.0135, "exact": 0.006}
 RECIPES = tuple(BOUNDS)
 
@@ -139,13 +139,15 @@ def jax_cudnn_fp8(q, k, v, causal):
     numpy = need("jax.numpy")
     one = numpy.ones((1, 1, 1, 1), numpy.float32)
     params = {name: one for name in fused.fp8_params_keys}
-    # Weights of up to 1 fill E4M3 when they are multiplied by 256; the output N(0, 1 / N) is as small as they are large.
+    # Weights of up to 1 fill E4M3 when they are multiplied by 256; the output N(0, 1 / N) is as small as they are
+    # large.
     params |= {"scale_s": 256 * one, "descale_s": one / 256, "scale_o": 16 * one}
     codes = [jax.dlpack.from_dlpack(x.to(torch.float8_e4m3fn).view(torch.uint8).contiguous()).view(numpy.float8_e4m3fn)
              for x in (q, k, v)]
     mask = fused.MaskType.CAUSAL if causal else fused.MaskType.NO_MASK
     call = jax.jit(lambda a, b, c: fused.dot_product_attention(
-        a, b, c, fp8_params=params, scale=1 / math.sqrt(q.shape[-1]), mask_type=mask, qkv_layout="BNTH", use_fp8=True)[0])
+        a, b, c, fp8_params=params, scale=1 / math.sqrt(q.shape[-1]), mask_type=mask, qkv_layout="BNTH",
+        use_fp8=True)[0])
     last = []
 
     def run():

@@ -92,7 +92,9 @@ def bandwidth(everything: dict) -> str:
 
 def verdict(everything: dict) -> str:
     tests = everything.get("conformance")
-    parts = [f"{tests['tests'] - tests['failures'] - tests['errors']} of {tests['tests']} tests pass on it"] if tests else []
+    parts = []
+    if tests:
+        parts.append(f"{tests['tests'] - tests['failures'] - tests['errors']} of {tests['tests']} tests pass on it")
     parts += [f"{name} {result}" for name, result in everything["checks"].items()]
     return "; ".join(parts)
 

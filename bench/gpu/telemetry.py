@@ -1,4 +1,4 @@
-"""A card's clock and power while something is measured: nvidia-smi, asked ten times a second in a process of its own."""
+"""A card's clock and power while something is measured: nvidia-smi, asked ten times a second in its own process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Telemetry:
 
     def __enter__(self):
         if shutil.which(self._command[0]):
-            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                             text=True)
             self._thread = threading.Thread(target=self._read, daemon=True)
             self._thread.start()
         return self

@@ -1,6 +1,7 @@
 """Attention in FP16 as Triton's tutorial writes it (06, fused attention, forward): the baseline of INT-FlashAttention's
-figures. Written after the tutorial (MIT licence), forward only; configurations are tried once for each shape. The tutorial
-takes whole blocks only and has no masks for what lies outside: where rows are whole blocks (EVEN), neither has this."""
+figures. Written after the tutorial (MIT licence), forward only; configurations are tried once for each shape. The
+tutorial takes whole blocks only and has no masks for what lies outside: where rows are whole blocks (EVEN), neither has
+this."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ import triton.language as tl
 
 # Of the tutorial's list those that win on some card: each costs seconds to compile.
 CONFIGS = [triton.Config({"BLOCK_M": m, "BLOCK_N": n}, num_stages=stages, num_warps=warps)
-           for m, n, stages, warps in ((128, 64, 3, 4), (128, 64, 3, 8), (128, 128, 2, 8), (128, 128, 3, 8), (64, 64, 3, 4),
-                                       (128, 32, 4, 4))]
+           for m, n, stages, warps in ((128, 64, 3, 4), (128, 64, 3, 8), (128, 128, 2, 8), (128, 128, 3, 8),
+                                       (64, 64, 3, 4), (128, 32, 4, 4))]
 
 
 @triton.jit

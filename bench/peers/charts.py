@@ -1,4 +1,4 @@
-"""A figure against sequence length as an SVG, drawn without any library: one panel for each head count, size and mask."""
+"""A figure against sequence length as an SVG, drawn without a library: one panel for each head count, size and mask."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def against_length(results: list[dict], value, unit: str, most: float | None = N
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {high}" font-family="sans-serif" '
            f'font-size="11"><rect width="100%" height="100%" fill="white"/>']
     for index, (panel, group) in enumerate(panels.items()):
-        out += draw_panel(WIDTH * (index % columns) + LEFT, HEIGHT * (index // columns) + TOP, f"{panel}: {unit}", group,
-                          style, most)
+        out += draw_panel(WIDTH * (index % columns) + LEFT, HEIGHT * (index // columns) + TOP, f"{panel}: {unit}",
+                          group, style, most)
     for i, name in enumerate(names):
         x, y, (colour, dash) = WIDTH * columns + 10, TOP + 15 * i, style[name]
         out.append(f'<path d="M{x} {y}h18" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'

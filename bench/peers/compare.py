@@ -106,7 +106,8 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
             entry["median_ms"] = statistics.median(entry["seconds"]) * 1e3
             entry["gops"] = operations(s) / statistics.median(entry["seconds"]) / 1e9
     return {"shape": s, "peak": {name: max(before[name], after[name]) for name in before}, "rounds": rounds,
-            "cpu_share": min(share_before, share_after), "contenders": {name: entries[name] for name in sorted(entries)}}
+            "cpu_share": min(share_before, share_after),
+            "contenders": {name: entries[name] for name in sorted(entries)}}
 
 
 def merged(old: list[dict], new: list[dict]) -> list[dict]:
@@ -126,8 +127,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--not-installed", type=pathlib.Path, help="JSON: module -> why it could not be installed")
-    parser.add_argument("--avx2", action="store_true", help="only those that can be held to AVX2, held to it; the results "
-                        "have a folder of their own, avx2, and no peaks")
+    parser.add_argument("--avx2", action="store_true", help="only those that can be held to AVX2, held to it; the "
+                        "results have a folder of their own, avx2, and no peaks")
     arguments = parser.parse_args()
     if arguments.avx2:
         arguments.out /= "avx2"

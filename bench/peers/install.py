@@ -1,5 +1,5 @@
-"""The peers in the environment of the Python that runs this, each by itself: one that cannot be installed is a reason in
-NOT_INSTALLED.json (module -> pip's last words), not the end.
+"""The peers in the environment of the Python that runs this, each by itself: one that cannot be installed is a reason
+in NOT_INSTALLED.json (module -> pip's last words), not the end.
 
     .venv-bench/bin/python install.py NOT_INSTALLED.json
 """

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+import textwrap
 
 import charts
 from problem import title
 
 OURS = "octavo "
 # The front page's chart.
-SHORT_LIST = ["octavo int8", "octavo int_flash", "octavo sage2_8b", "octavo exact bf16", "octavo exact f32", "OpenVINO bf16",
-              "OpenVINO f32", "ONNX Runtime MultiHeadAttention f32", "PyTorch SDPA f32", "PyTorch SDPA bf16",
-              "oneDNN graph int8", "ik_llama.cpp q8_0"]
+SHORT_LIST = ["octavo int8", "octavo int_flash", "octavo sage2_8b", "octavo exact bf16", "octavo exact f32",
+              "OpenVINO bf16", "OpenVINO f32", "ONNX Runtime MultiHeadAttention f32", "PyTorch SDPA f32",
+              "PyTorch SDPA bf16", "oneDNN graph int8", "ik_llama.cpp q8_0"]
 
 
 def peak_of(name: str, products: dict, peaks: dict) -> float | None:
@@ -52,8 +53,10 @@ def peaks_line(result: dict) -> str:
 def disturbed(result: dict) -> str:
     """A warning where other processes ran at the same time."""
     taken = 1 - result["cpu_share"]
-    return "" if taken < 0.05 else (f" **Taken on a busy machine: other processes had up to {taken:.0%} of the processors. "
-                                    "Times are too long, fractions of peak mean nothing, ratios little.**")
+    if taken < 0.05:
+        return ""
+    return (f" **Taken on a busy machine: other processes had up to {taken:.0%} of the processors. "
+            "Times are too long, fractions of peak mean nothing, ratios little.**")
 
 
 def absent(results: list[dict]) -> list[str]:
@@ -92,8 +95,9 @@ def markdown(results: list[dict]) -> str:
 def write_reports(everything: dict, out: pathlib.Path) -> None:
     results, bounds = everything["results"], products()
     head = (f"octavo beside other libraries: {everything['machine'].get('processor', 'this processor')}, "
-            f"{everything['threads']} threads. Peak: instructions measured in the same run, both products at their own.\n\n")
-    (out / "cpu.md").write_text(head + markdown(results))
+            f"{everything['threads']} threads. Peak: instructions measured in the same run, "
+            "both products at their own.")
+    (out / "cpu.md").write_text(textwrap.fill(head, 120) + "\n\n" + markdown(results))
     speed = lambda name, entry, result: entry["gops"]
     (out / "cpu_speed.svg").write_text(charts.against_length(results, speed, "Gop/s"))
     front = [r for r in results if r["shape"]["heads"] == r["shape"]["kv_heads"] == 8 and not r["shape"]["causal"]]

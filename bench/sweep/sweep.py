@@ -2,10 +2,10 @@
 
     python sweep.py --octavo build/release/octavo [--out bench/results] [--most 65536] [--recipes int8 exact]
 
-What must hold (the growth bar), from 1k to 64k: the time of one score is constant within 10 %; under a causal mask, where a
-call of few rows works on many half-empty blocks, it is nowhere more than 10 % above that of 1k; and memory beyond inputs
-and output is O(N D): what the call allocates for each key and channel does not grow. Writes sweep.json, sweep.md,
-sweep.svg. Ends with 1 where the bar is missed.
+What must hold (the growth bar), from 1k to 64k: the time of one score is constant within 10 %; under a causal mask,
+where a call of few rows works on many half-empty blocks, it is nowhere more than 10 % above that of 1k; and memory
+beyond inputs and output is O(N D): what the call allocates for each key and channel does not grow. Writes sweep.json,
+sweep.md, sweep.svg. Ends with 1 where the bar is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peers"))
 import charts  # noqa: E402
 
-FROM, SPREAD = 1024, 1.10  # the bar: lengths from here on, largest time of a score over the smallest, or over that of FROM
+FROM, SPREAD = 1024, 1.10  # the bar: lengths from here on, largest time of a score over the smallest (over FROM's)
 UNDISTURBED = 0.9  # the least part of the processors with which times are judged
 GROWTH = 1.5  # bytes for each key and channel at the longest over those at FROM: a thread's own scratch fades out
 BASE = {"batch": 1, "heads": 2, "seqlen": 4096, "head_dim": 128, "threads": 2, "causal": False}
@@ -123,15 +123,16 @@ def word(ok: bool | None) -> str:
 
 
 def markdown(data: dict) -> str:
-    lines = [f"octavo bench attention, {data['machine'].get('processor', 'this processor')}, f16 operands, quantization "
-             "included. `ps` is the time of one score on one thread.", "", "| bar | recipe | holds | figures |",
-             "|:--|:--|:--|:--|"]
+    lines = [f"octavo bench attention, {data['machine'].get('processor', 'this processor')}, f16 operands, "
+             "quantization included. `ps` is the time of one score on one thread.", "",
+             "| bar | recipe | holds | figures |", "|:--|:--|:--|:--|"]
     lines += [f"| {v['what']} | {v['recipe']} | {word(v['ok'])} | {v['says']} |" for v in data["verdicts"]]
     for recipe in dict.fromkeys(r["recipe"] for r in data["results"]):
         for axis in dict.fromkeys(r["axis"] for r in data["results"]):
             run = [r for r in data["results"] if r["recipe"] == recipe and r["axis"] == axis]
             lines += ["", f"### {recipe}, {axis}", "",
-                      "| batch | heads | N | threads | ms | Gop/s | ps | workspace MiB | resident beyond operands MiB |",
+                      "| batch | heads | N | threads | ms | Gop/s | ps | workspace MiB | "
+                      "resident beyond operands MiB |",
                       "|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
             for r in run:
                 workspace = "" if r["workspace"] is None else f"{r['workspace'] / 2**20:.1f}"
@@ -168,9 +169,9 @@ def main() -> int:
             for p in of_axis:
                 result = {"axis": axis} | measure(arguments.octavo, p, recipe, bare)
                 data["results"].append(result)
-                print(f"{recipe}, {axis}: batch {p['batch']}, {p['heads']} heads, N {p['seqlen']}, {p['threads']} threads"
-                      f"{', causal' if p['causal'] else ''}: {result['ms']:.3g} ms, {result['ps_per_score']:.1f} ps",
-                      flush=True)
+                print(f"{recipe}, {axis}: batch {p['batch']}, {p['heads']} heads, N {p['seqlen']}, "
+                      f"{p['threads']} threads{', causal' if p['causal'] else ''}: {result['ms']:.3g} ms, "
+                      f"{result['ps_per_score']:.1f} ps", flush=True)
     data["verdicts"] = verdicts(data["results"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "sweep.json").write_text(json.dumps(data, indent=1) + "\n")

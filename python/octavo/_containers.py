@@ -1,7 +1,7 @@
 """Which family an array belongs to, NumPy, torch or DLPack, and what calls ask of arrays whatever their family.
 
-Families are told apart by type: NumPy arrays (and whatever has the buffer protocol), torch tensors, and any other object
-that speaks DLPack. None of them is imported for the sake of the test, NumPy excepted.
+Families are told apart by type: NumPy arrays (and whatever has the buffer protocol), torch tensors, and any other
+object that speaks DLPack. None of them is imported for the sake of the test, NumPy excepted.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Quantized:
     scales : array or None
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
         [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe
-        has no scale. docs/quantization.md says which row is in which group. Packed, with B sequences: [B, H], [B, H, D],
-        and sequence after sequence [H, groups], [H, total], [H, blocks, D].
+        has no scale. docs/quantization.md says which row is in which group. Packed, with B sequences: [B, H],
+        [B, H, D], and sequence after sequence [H, groups], [H, total], [H, blocks, D].
     role : {"q", "k", "v"}
         Which operand it is.
     recipe : str or Recipe
@@ -299,8 +299,8 @@ def quantize(
     layout : {"NHD", "HND"}
         Order of the axes of `x` and of the codes.
     cu_seqlens : array, optional
-        int32 or int64 [B + 1]: where packed sequences begin, last the total. Each gets the codes and scales that it would
-        get alone.
+        int32 or int64 [B + 1]: where packed sequences begin, last the total. Each gets the codes and scales that it
+        would get alone.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pkg_config.sh COMPILER STANDARD SOURCE PREFIX shared|static: a program in C or C++ built with what octavo.pc says, from
-# a prefix that was moved after it was installed.
+# pkg_config.sh COMPILER STANDARD SOURCE PREFIX shared|static: a program in C or C++ built with what octavo.pc says,
+# from a prefix that was moved after it was installed.
 set -euo pipefail
 compiler=$1 standard=$2 source=$3 prefix=$4 kind=$5
 work=$(mktemp -d)

@@ -42,7 +42,8 @@ def everything(tmp_path):
     speeds = {"octavo int8": 900.0, "PyTorch SDPA cuDNN bf16": 600.0, "Triton tutorial f16": 400.0,
               "FlashAttention-3 fp8": 1000.0}
     made["shapes"] = [entry(gpu_shapes.HEADLINE, speeds, [("SageAttention", "cannot be imported")]),
-                      entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0}, [("SageAttention", "cannot be imported")])]
+                      entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0},
+                            [("SageAttention", "cannot be imported")])]
     made["left_out"] = ["a long one"]
     return made | {"copy_gb_per_s": 4000.0, "quantize_gb_per_s": {"q": 3000.0, "k": 2000.0, "v": 1000.0}}
 
@@ -76,7 +77,8 @@ def test_report_says_all_there_is(everything, tmp_path):
     for words in ("39 of 40 tests pass on it; memcheck passed; racecheck failed", "Q 75%, K 50%, V 25%",
                   "- SageAttention: cannot be imported", "- a long one",
                   "| wgmma_s8_rs_n128 | 1500.5 | Tops | 1700 | 650 |",
-                  "| mma_e4m3 | absent: needs compute capability 8.9 | Tops |  |  |", "| rate_ex2 | failed | /clk/SM |"):
+                  "| mma_e4m3 | absent: needs compute capability 8.9 | Tops |  |  |",
+                  "| rate_ex2 | failed | /clk/SM |"):
         assert words in text, words
 
 
@@ -127,8 +129,8 @@ def test_front_page_takes_the_headline_of_every_card(everything, monkeypatch):
     assert "Card Y, then, torch 2.0: no run of" in block
     page = (ROOT / "README.md").read_text()
     monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.CARDS else None)
-    assert f"<!-- bench_figures.py gpu -->\n{bench_figures.gpu_block([everything])}\n<!-- end" in bench_figures.rewritten(
-        "README.md", page)
+    block = bench_figures.gpu_block([everything])
+    assert f"<!-- bench_figures.py gpu -->\n{block}\n<!-- end" in bench_figures.rewritten("README.md", page)
 
 
 def test_telemetry_reads_what_the_driver_prints(tmp_path):
@@ -137,7 +139,8 @@ def test_telemetry_reads_what_the_driver_prints(tmp_path):
     assert telemetry.parse("") is None
     program = ("import datetime, time\n"
                "for mhz in (1000, 1200, 1400):\n"
-               "    print(datetime.datetime.now().strftime('%Y/%m/%d %H:%M:%S.%f')[:-3] + f', {mhz}, 500, 60', flush=True)\n"
+               "    now = datetime.datetime.now().strftime('%Y/%m/%d %H:%M:%S.%f')[:-3]\n"
+               "    print(f'{now}, {mhz}, 500, 60', flush=True)\n"
                "time.sleep(60)\n")
     began = time.time() - 1
     with telemetry.Telemetry([sys.executable, "-c", program]) as log:
@@ -237,7 +240,8 @@ def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_
     measured = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.01)
     results = measured["results"]
     assert "failed" not in results["octavo int8"]
-    assert results["octavo int8, codes given"]["failed"].endswith(", above 0.02") and "ms" in results["octavo int8, codes given"]
+    given = results["octavo int8, codes given"]
+    assert given["failed"].endswith(", above 0.02") and "ms" in given
     assert results["octavo exact"] == dict.fromkeys(("refused", "failed"), "its result is not finite")
     assert results["octavo int_flash"]["failed"] == "not here"
     assert results["octavo int8_block"]["failed"] == "cannot be imported"
@@ -251,7 +255,8 @@ def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_
 def whole(monkeypatch, torch, on_host, tmp_path):
     """gpu_compare.main() with a card that is made up and one small shape: run(contenders) -> rc, report."""
     card = types.SimpleNamespace(name="Card X", major=9, minor=0, multi_processor_count=1, total_memory=1)
-    for name, value in (("is_available", lambda: True), ("get_device_properties", lambda _: card), ("empty_cache", lambda: None)):
+    for name, value in (("is_available", lambda: True), ("get_device_properties", lambda _: card),
+                        ("empty_cache", lambda: None)):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(gpu_compare, "SHAPES", {"bars": [gpu_shapes.shape(64, 64, heads=1)]})
     monkeypatch.setattr(gpu_compare, "ORDER", ("bars",))
@@ -260,7 +265,8 @@ def whole(monkeypatch, torch, on_host, tmp_path):
     measure = gpu_compare.measure
     monkeypatch.setattr(gpu_compare, "measure", lambda torch, shape, seconds, telemetry: measure(torch, shape, 0.0))
     out = tmp_path / "Card_X.json"
-    monkeypatch.setattr(sys, "argv", ["gpu_compare.py", "--out", str(out), "--checks", "conformance=passed", "memcheck=timed out"])
+    checks = ["conformance=passed", "memcheck=timed out"]
+    monkeypatch.setattr(sys, "argv", ["gpu_compare.py", "--out", str(out), "--checks", *checks])
 
     def run(contenders):
         monkeypatch.setattr(gpu_compare, "CONTENDERS", contenders)
@@ -333,24 +339,26 @@ def test_gpu_check_says_what_the_machine_lacks(tmp_path, found, words):
     for name in found:
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    done = subprocess.run([ROOT / "scripts" / "gpu_check.sh"], capture_output=True, text=True, env={"PATH": str(tmp_path)})
+    done = subprocess.run([ROOT / "scripts" / "gpu_check.sh"], capture_output=True, text=True,
+                          env={"PATH": str(tmp_path)})
     assert done.returncode == 1 and words in done.stderr
 
 
-# What gpu_check.sh starts, as programs that write down that they were: `BROKEN` names one that crashes, `HANGS` one that
-# never ends.
+# What gpu_check.sh starts, as programs that write down that they were: `BROKEN` names one that crashes, `HANGS` one
+# that never ends.
 PROGRAM = """#!/bin/sh
 echo "$(basename "$0") $*" >>"$LOG"
 [ "$BROKEN" != "$(basename "$0")" ] || exit 139
 [ "$HANGS" != "$(basename "$0")" ] || exec sleep 600
 """
 PROGRAMS = {
-    "nvcc": "",
-    "nvidia-smi": "case $* in *compute_cap*) echo 9.0 ;; *) echo 'NVIDIA H200 (fake)' ;; esac",
-    "compute-sanitizer": "",
-    "python3": """case $1 in "bench/gpu/${BROKEN:-none}") exit 1 ;; "bench/gpu/${HANGS:-none}") exec sleep 600 ;; esac""",
+    "nvcc": "", "nvidia-smi": "case $* in *compute_cap*) echo 9.0 ;; *) echo 'NVIDIA H200 (fake)' ;; esac",
+    "compute-sanitizer": "", "python3": """case $1 in "bench/gpu/${BROKEN:-none}") exit 1 ;; "bench/gpu/${HANGS:-none}")
+    exec sleep 600 ;; esac""",
     # The real one, whose limit is short for what hangs anyway.
-    "timeout": """case $3,$4 in *"/$HANGS,"* | "$HANGS,"* | *",bench/gpu/$HANGS") exec /usr/bin/timeout "$1" 0.2 "$3" "$4" ;; esac
+    "timeout": """case $3,$4 in *"/$HANGS,"* | "$HANGS,"* | *",bench/gpu/$HANGS")
+  exec /usr/bin/timeout "$1" 0.2 "$3" "$4" ;;
+esac
 exec /usr/bin/timeout "$@\"""",
     "cmake": """[ "$1" = --build ] || exit 0
 for target in tests/cuda_backend/cuda_gpu_test tests/cuda_words/cuda_word_dump tests/cuda_words/cuda_word_dump_test \\
@@ -368,8 +376,8 @@ LEFT += [f"bench/results/NVIDIA_H200__fake_.{kind}" for kind in ("json", "md")]
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A tree of the script, what it copies, and programs in place of those that it starts: run(broken, hangs) -> rc, log, stderr.
-    What an earlier run may have left is there."""
+    """A tree of the script, what it copies, and programs in place of those that it starts: run(broken, hangs) -> rc,
+    log, stderr. What an earlier run may have left is there."""
     for folder in ("scripts", "python/octavo", "bin", "tools"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("gpu_check.sh", "common.sh"):
@@ -422,7 +430,8 @@ def test_gpu_check_does_every_step(checkout):
 def test_gpu_check_takes_no_earlier_result_for_its_own(checkout):
     checkout.run("cuda_gpu_test")
     words = "of an earlier run"
-    assert len(LEFT) == 8 and not [left for left in LEFT if (path := checkout.root / left).exists() and path.read_text() == words]
+    assert len(LEFT) == 8
+    assert not [left for left in LEFT if (path := checkout.root / left).exists() and path.read_text() == words]
 
 
 # The program that fails -> the name of the check.
@@ -436,7 +445,8 @@ def test_gpu_check_goes_on_behind_a_failure_and_tells_of_it(checkout, program, r
     code, log, stderr = checkout.run(**{"broken" if result == "failed" else "hangs": program})
     check = f"{STEPS[program]}={result}"
     assert code == 1
-    told = "".join(line for line in log.splitlines() if line.startswith(("python3 bench/gpu/gpu_compare.py", "python3 bench/gpu/gpu_report.py")))
+    reporters = ("python3 bench/gpu/gpu_compare.py", "python3 bench/gpu/gpu_report.py")
+    told = "".join(line for line in log.splitlines() if line.startswith(reporters))
     assert check in told and "comparison=passed" in told and log.rstrip().endswith("bench_figures.py --write")
     assert stderr.splitlines()[-1].startswith("error: ") and f"{STEPS[program]} ({result})" in stderr.splitlines()[-1]
     assert (checkout.root / "tests/cuda_words/tables").exists() == (program != "cuda_word_dump")

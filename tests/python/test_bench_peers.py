@@ -23,7 +23,8 @@ PEAKS = {"vnni": 2000.0, "bf16": 1000.0, "f32": 500.0}
 
 
 def result(s, speeds, refused=()):
-    contenders = {name: {"error": 1e-3, "seconds": [1.0], "median_ms": 1e3, "gops": gops} for name, gops in speeds.items()}
+    contenders = {name: {"error": 1e-3, "seconds": [1.0], "median_ms": 1e3, "gops": gops}
+                  for name, gops in speeds.items()}
     return {"shape": s, "peak": PEAKS, "rounds": 5, "measured": "then", "cpu_share": 1.0,
             "contenders": contenders | {name: {"refused": reason} for name, reason in refused}}
 
@@ -127,7 +128,8 @@ def ask(name, *requests):
 
 
 def test_worker_times_octavo_and_knows_its_error():
-    prepared, timed = ask("octavo int8", {"prepare": problem.shape(heads=2, seqlen=64, head_dim=32, kv_heads=1)}, {"run": 2})
+    small = problem.shape(heads=2, seqlen=64, head_dim=32, kv_heads=1)
+    prepared, timed = ask("octavo int8", {"prepare": small}, {"run": 2})
     assert 1e-4 < prepared["error"] < 0.05
     assert timed["seconds"] > 0
 

@@ -68,7 +68,8 @@ def test_lengths_below_a_thousand_are_outside_the_bar():
     (10, True, "does not grow, at least 21% below that of N 1024 (10.0 to 14.0 ps"),
     (15, True, "grows by 7% (11.0 to 15.0 ps"), (16, False, "grows by 14% (11.0 to 16.0 ps")])
 def test_causal_rows_may_become_cheaper_and_not_dearer(last_ps, holds, says):
-    [verdict] = sweep.verdicts([measured(n, ps, n, causal=True) for n, ps in ((1024, 14), (4096, 11), (65536, last_ps))])
+    times = ((1024, 14), (4096, 11), (65536, last_ps))
+    [verdict] = sweep.verdicts([measured(n, ps, n, causal=True) for n, ps in times])
     assert verdict["ok"] is holds
     assert says in verdict["says"]
 

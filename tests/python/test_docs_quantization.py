@@ -1,4 +1,4 @@
-"""docs/quantization.md is one program: it runs as it stands, and its quantizer makes octavo's bytes on hard inputs too."""
+"""docs/quantization.md is one program: it runs as it stands, and makes octavo's bytes on hard inputs, too."""
 
 import pathlib
 import re
@@ -74,7 +74,8 @@ def test_bytes(page, name, recipe, role):
 
 def words(recipe, role):
     """What the page's quantizer has to be told of a recipe's operand; None: it has no codes."""
-    form, granularity = (recipe.values, recipe.v_scale) if role == "v" else (recipe.scores, getattr(recipe, f"{role}_scale"))
+    form = recipe.values if role == "v" else recipe.scores
+    granularity = getattr(recipe, f"{role}_scale")
     if form in ("input", "f16"):
         return None
     return {
@@ -92,7 +93,8 @@ def words(recipe, role):
 def geometries():
     """Every granularity of every operand in every format, and the geometry's other parameters."""
     plain = "int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
-    slices = {"warp": ("", ",q_group=16,k_group=128", ",q_group=64,k_group=64"), "thread": ("", ",q_group=16,k_group=128")}
+    slices = {"warp": ("", ",q_group=16,k_group=128", ",q_group=64,k_group=64"),
+              "thread": ("", ",q_group=16,k_group=128")}
     for form in ("s8", "s4", "e4m3", "e5m2"):
         for granularity in ("tensor", "block", "warp", "thread", "token") + (("none",) if form[0] == "e" else ()):
             for more in slices.get(granularity, ("",)):
@@ -112,7 +114,8 @@ def test_every_geometry_and_every_preset(page, recipe, roles):
     for role in roles:
         if (told := words(recipe, role)) is None:
             continue
-        for name in ("129 rows of 128", "300 rows of 15", "33 rows of 7", "zero rows and a zero channel", "large", "bf16"):
+        for name in ("129 rows of 128", "300 rows of 15", "33 rows of 7", "zero rows and a zero channel", "large",
+                     "bf16"):
             codes, scales, mean = page["quantize"](INPUTS[name], role, **told)
             made = octavo.quantize(INPUTS[name], role=role, recipe=recipe)
             assert codes.tobytes() == np.ascontiguousarray(made.codes).tobytes(), name
@@ -123,10 +126,11 @@ def test_every_geometry_and_every_preset(page, recipe, roles):
 
 @pytest.mark.parametrize("recipe", sorted(octavo.recipes()))
 def test_codes_made_from_the_page_give_the_bits_of_floats(page, recipe):
-    """Handed over instead of floats, on every implementation. Without Q's mean: its correction takes K before rounding."""
+    """Handed over instead of floats, on every implementation. Without Q's mean, whose correction takes K unrounded."""
     recipe = octavo.recipe(recipe).replace(smooth_q=False)
     rng = np.random.default_rng(5)
-    floats = [rng.standard_normal((2, rows, heads, 40), dtype=np.float32) for rows, heads in ((70, 4), (200, 2), (200, 2))]
+    floats = [rng.standard_normal((2, rows, heads, 40), dtype=np.float32)
+              for rows, heads in ((70, 4), (200, 2), (200, 2))]
     operands = []
     for role, x in zip("qkv", floats):
         if (told := words(recipe, role)) is None:

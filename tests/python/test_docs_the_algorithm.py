@@ -1,4 +1,4 @@
-"""docs/the_algorithm.md: its loop is the oracle's, its statements about merging hold, its table names files that exist."""
+"""docs/the_algorithm.md: its loop is the oracle's, what it says of merging holds, its table names files that exist."""
 
 import pathlib
 import re

@@ -55,7 +55,8 @@ def test_figures(figures, recipe):
 
 
 def test_accumulators(figures):
-    for row, again in zip(figures.written(PAGE, "accumulators").splitlines(), figures.accumulators_table().splitlines()):
+    written = figures.written(PAGE, "accumulators").splitlines()
+    for row, again in zip(written, figures.accumulators_table().splitlines()):
         assert row == again
 
 

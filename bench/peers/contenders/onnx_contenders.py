@@ -99,11 +99,13 @@ class GroupQuery(OnnxRuntime):
         names = ["q", "k", "v", "past_k", "past_v", "lens", "total"]
         empty = np.zeros((b, kv_heads, 0, d), kind)
         inputs = dict(zip("qkv", map(rows_of_heads, (q, k, v))))
-        inputs |= {"past_k": empty, "past_v": empty, "lens": np.full(b, n - 1, np.int32), "total": np.array(n, np.int32)}
+        inputs |= {"past_k": empty, "past_v": empty, "lens": np.full(b, n - 1, np.int32),
+                   "total": np.array(n, np.int32)}
         attributes = {"num_heads": h, "kv_num_heads": kv_heads}
         if self.bits == 8:
             names += [""] * 5 + ["k_scale", "v_scale"]
-            inputs |= {name + "_scale": np.array([np.abs(x).max() / 127], np.float32) for name, x in (("k", k), ("v", v))}
+            inputs |= {name + "_scale": np.array([np.abs(x).max() / 127], np.float32)
+                       for name, x in (("k", k), ("v", v))}
             attributes |= {"k_quant_type": "PER_TENSOR", "v_quant_type": "PER_TENSOR", "kv_cache_bit_width": 8}
         node = helper.make_node("GroupQueryAttention", names, ["o", "present_k", "present_v"], domain="com.microsoft",
                                 **attributes)

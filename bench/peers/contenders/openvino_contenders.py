@@ -1,4 +1,4 @@
-"""OpenVINO's CPU plugin: ScaledDotProductAttention with the precision asked for, and the PagedAttention of its servers."""
+"""OpenVINO's CPU plugin: ScaledDotProductAttention with the precision asked for; PagedAttention of its servers."""
 
 from __future__ import annotations
 
@@ -70,12 +70,13 @@ class OpenVinoPaged(OpenVino):
         longest = parameter([], i32)
         scalar = lambda value, of=np.int32: opset13.constant(np.array(value, of))
         nothing = lambda shape=(0,), of=np.int32: opset13.constant(np.zeros(shape, of))
-        inputs = [*operands, *caches, *lists, scalar(1 / np.sqrt(d), np.float32), scalar(0), nothing(of=np.float32), longest,
-                  nothing(), nothing(), nothing(), nothing(of=np.float32), nothing(of=np.float32), scalar(0), scalar(0),
-                  nothing((0, 0, 0, 0), np.float32), scalar(0), nothing(), nothing(), nothing(), nothing(),
+        inputs = [*operands, *caches, *lists, scalar(1 / np.sqrt(d), np.float32), scalar(0), nothing(of=np.float32),
+                  longest, nothing(), nothing(), nothing(), nothing(of=np.float32), nothing(of=np.float32), scalar(0),
+                  scalar(0), nothing((0, 0, 0, 0), np.float32), scalar(0), nothing(), nothing(), nothing(), nothing(),
                   nothing(of=np.uint8), nothing()]
         attention = _PagedAttentionExtension([x.output(0) for x in inputs])
-        for name, value in (("num_k_heads", kv_heads), ("k_head_size", d), ("num_v_heads", kv_heads), ("v_head_size", d)):
+        for name, value in (("num_k_heads", kv_heads), ("k_head_size", d),
+                            ("num_v_heads", kv_heads), ("v_head_size", d)):
             attention.get_rt_info()[name] = value
         model = self.ov.Model([attention.output(0)], [*operands, *caches, *lists, longest])
         compiled = self.compile(model, KV_CACHE_PRECISION=self.cache)

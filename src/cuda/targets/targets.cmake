@@ -8,8 +8,9 @@ function(octavo_cuda_target source)
   target_sources(octavo_objects PRIVATE ${source})
   # Two translations at a time: the compiler's own parallelism, for there are few files. Machine code compresses to a
   # fifth; the driver unpacks what it loads. 20012 is a note on defaulted functions of C++20 in device code.
-  set_source_files_properties(${source} TARGET_DIRECTORY octavo_objects PROPERTIES COMPILE_OPTIONS
-    "${octavo_gencode};--threads=2;-Xfatbin=-compress-all;-Xcompiler=-fPIC,-fvisibility=hidden;-diag-suppress=20012;${ARGN}")
+  set(flags ${octavo_gencode} --threads=2 -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
+            -diag-suppress=20012 ${ARGN})
+  set_source_files_properties(${source} TARGET_DIRECTORY octavo_objects PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/runtime_cudart.cu)
