@@ -1,5 +1,6 @@
 """octavo bench: the figures follow from the times, and flags reach the call."""
 
+import os
 import unittest
 
 from command import CommandTest
@@ -17,6 +18,7 @@ class Bench(CommandTest):
         self.assertLessEqual(time["min"], time["median"])
         self.assertLessEqual(time["median"], time["max"])
         self.assertIn("processor", result["machine"])
+        self.assertEqual(result["machine"]["system"], os.uname().sysname)  # and no release: results are published
         return result
 
     def pairs(self, *arguments):
@@ -68,6 +70,15 @@ class Bench(CommandTest):
             self.assertEqual(result[key] is None, result["instructions"][key.split("_")[0]] is None)
             if result[key] is not None:
                 self.assertGreater(result[key], 0.1)
+
+    def test_peak_beside_a_call(self):
+        result = self.attention("--peak")
+        share, peak = result["fraction_of_vnni_peak"], result["vnni_gops"]
+        self.assertEqual([x is None for x in (share, result["vnni_cpu_share"])], [peak is None] * 2)
+        if peak is not None:
+            self.assertAlmostEqual(share, result["gops"] / peak)
+            self.assertGreater(result["vnni_cpu_share"], 0)
+        self.assertNotIn("vnni_gops", self.attention())
 
     def test_refusals(self):
         self.fails(2, ["nonsense", "int8"], "bench", "attention", *SMALL, "--recipe", "nonsense")
