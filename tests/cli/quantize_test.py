@@ -132,12 +132,16 @@ class Quantize(CommandTest):
                 "--recipe", "int_flash_int4"]
         write_safetensors(self.path("k.safetensors"), good, words)
         self.ok(*call)
+        write_safetensors(self.path("k.safetensors"), good, {**words, "codes_shape": f"[1,{rows},{heads},{dim}]"})
+        self.ok(*call)
         self.fails(2, ["quantized_v", "k"], *call[:3], "--k", self.path("y.npy"), "--v", self.path("k.safetensors"),
                    "--recipe", "int_flash_int4")
         self.fails(2, ["scores=s4", "scores=s8"], *call[:-1], "int_flash")
         for key, value, code in (("recipe", "int9", 4), ("recipe", "", 4), ("layout", "DHN", 4), ("rotated", "yes", 4),
                                  ("rotated", "1", 2), ("role", "p", 4), ("codes_shape", "[1, 6, 2, 8]", 4),
-                                 ("codes_shape", "[5", 4), ("codes_shape", ",", 4)):
+                                 ("codes_shape", "[5", 4), ("codes_shape", ",", 4), ("codes_shape", "[1, 6, 2, -5]", 4),
+                                 ("codes_shape", "[1, 6, 2, 5, 5, 5, 5,", 4),  # on the heap, nothing after it
+                                 ("codes_shape", "[1, 6, 2, 9223372036854775807]", 4)):
             write_safetensors(self.path("k.safetensors"), good, {**words, key: value})
             self.fails(code, key if code == 4 and value else "", *call)
 

@@ -41,10 +41,12 @@ std::int64_t codes_per_row(const io::TensorFile& file, std::int64_t bytes) {
   const std::string_view shape = file.metadata("codes_shape");
   if (shape.empty()) return 2 * bytes;
   const std::size_t comma = shape.find_last_of(',');
+  std::string_view last = comma == std::string_view::npos ? std::string_view() : shape.substr(comma + 1);
+  while (!last.empty() && last.front() == ' ') last.remove_prefix(1);
   std::int64_t count = 0;
-  const char* const first = shape.data() + (comma == std::string_view::npos ? 0 : comma + 2);
-  const auto [end, error] = std::from_chars(first, shape.data() + shape.size(), count);
-  if (comma == std::string_view::npos || comma + 2 > shape.size() || error != std::errc{} || (count + 1) / 2 != bytes) {
+  const auto [end, error] = std::from_chars(last.data(), last.data() + last.size(), count);
+  // Not (count + 1) / 2: the number is the file's, as large as it likes.
+  if (error != std::errc{} || count < 0 || count / 2 + count % 2 != bytes) {
     bad_word(file, "codes_shape", "a shape whose last axis fills the bytes of the codes, \"[1, 20, 3, 64]\"");
   }
   return count;
