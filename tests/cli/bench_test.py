@@ -1,6 +1,7 @@
 """octavo bench: the figures follow from the times, and flags reach the call."""
 
 import os
+import resource
 import unittest
 
 from command import CommandTest
@@ -79,6 +80,12 @@ class Bench(CommandTest):
             self.assertAlmostEqual(share, result["gops"] / peak)
             self.assertGreater(result["vnni_cpu_share"], 0)
         self.assertNotIn("vnni_gops", self.attention())
+
+    def test_peak_of_more_threads_than_there_can_be(self):
+        """Address space for a few stacks only."""
+        few = 1 << 30
+        self.fails(3, ["of 1000 could not be started", "--threads"], "bench", "peak", "--threads", 1000,
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (few, few)))
 
     def test_refusals(self):
         self.fails(2, ["nonsense", "int8"], "bench", "attention", *SMALL, "--recipe", "nonsense")

@@ -12,7 +12,7 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitCheckFailed = 1,  // a comparison or a self-check did not hold
   kExitUsage = 2,        // the command line, or what it names, has no meaning
-  kExitUnsupported = 3,  // legal, and not possible in this build or on this machine
+  kExitUnsupported = 3,  // legal, and not possible in this build or on this machine: a defect of octavo too
   kExitIo = 4,           // a file could not be read, understood or written
 };
 
@@ -36,9 +36,9 @@ inline int exit_code_of(StatusCode code) {
     case StatusCode::kFailedPrecondition:
       return kExitIo;
     case StatusCode::kInternal:
-      return kExitCheckFailed;
+      return kExitUnsupported;
   }
-  return kExitCheckFailed;
+  return kExitUnsupported;
 }
 
 inline void require(const Status& status) {

@@ -81,7 +81,8 @@ int main(int argc, char** argv) {
     std::fputs("octavo: not enough memory\n", stderr);
     return kExitUnsupported;
   } catch (const std::exception& error) {
+    std::fflush(stdout);
     std::fprintf(stderr, "octavo: %s\n", error.what());
-    return kExitCheckFailed;
+    return kExitUnsupported;  // what was asked for could not be done here; no check has failed
   }
 }

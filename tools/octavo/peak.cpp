@@ -9,6 +9,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -45,17 +47,29 @@ Round run_together(int threads, const Body& body) {
     double used = 0;
   };
   std::atomic<int> waiting{0};
+  std::atomic<bool> called_off{false};
   std::vector<Span> spans(static_cast<std::size_t>(threads));
   const auto work = [&](int thread) {
     waiting.fetch_add(1);
-    while (waiting.load() < threads) std::this_thread::yield();
+    while (waiting.load() < threads) {
+      if (called_off.load()) return;
+      std::this_thread::yield();
+    }
     const double used = thread_seconds();
     const Clock::time_point start = Clock::now();
     body(thread);
     spans[static_cast<std::size_t>(thread)] = {start, Clock::now(), thread_seconds() - used};
   };
   std::vector<std::thread> others;
-  for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+  others.reserve(static_cast<std::size_t>(threads));
+  try {
+    for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+  } catch (const std::system_error& error) {
+    called_off.store(true);  // those that there are wait for the others
+    for (std::thread& other : others) other.join();
+    fail(kExitUnsupported, "thread " + std::to_string(others.size() + 2) + " of " + std::to_string(threads) +
+                               " could not be started (" + error.code().message() + "); ask for fewer with --threads");
+  }
   work(0);
   for (std::thread& other : others) other.join();
   Clock::time_point first = spans[0].start, last = spans[0].end;
