@@ -219,8 +219,13 @@ typedef struct octavo_execution_t {
 } octavo_execution_t;
 #define OCTAVO_EXECUTION_INIT {sizeof(octavo_execution_t), NULL, NULL, NULL, NULL, 0}
 
-/** Threads of octavo's own pool, the caller included; 0 (and negative values) = as many as the machine gives. */
+/** Threads of octavo's own pool, the caller included: 1 to 1024 (more count as 1024); 0 = as many as the machine gives;
+ *  negative = what OCTAVO_NUM_THREADS says, as before the first call. */
 OCTAVO_API void octavo_set_num_threads(int32_t threads);
+/** What octavo_set_num_threads() was last told, to be told again later: 0 to 1024, or -1 where OCTAVO_NUM_THREADS
+ *  decides. */
+OCTAVO_API int32_t octavo_requested_num_threads(void);
+/** Threads of a call that begins now, at least 1. */
 OCTAVO_API int32_t octavo_num_threads(void);
 
 /** Implementations of this build, in the order of choice; NULL from octavo_implementation_count() on. */

@@ -22,9 +22,19 @@ class ParallelRunner {
 /// call from inside one of its tasks runs inline.
 OCTAVO_API ParallelRunner& default_runner() noexcept;
 
-/// Threads of the default pool, the caller included. 0 = as many as the machine gives this process. Affects later
-/// calls; negative values count as 0. Environment: OCTAVO_NUM_THREADS.
+/// No pool is larger: a mistyped number must not take the machine down.
+inline constexpr int kMaxThreads = 1024;
+
+/// Threads of the default pool, the caller included, for later calls: 1 to kMaxThreads (more count as that), 0 = as
+/// many as the machine gives this process, negative = what OCTAVO_NUM_THREADS says, as before the first call of this
+/// function.
 OCTAVO_API void set_num_threads(int threads) noexcept;
+
+/// What set_num_threads() was last told, to be told again later: 0 to kMaxThreads, or -1 where OCTAVO_NUM_THREADS
+/// decides.
+OCTAVO_API int requested_num_threads() noexcept;
+
+/// Threads of a call that begins now, at least 1.
 OCTAVO_API int num_threads() noexcept;
 
 }  // namespace octavo

@@ -314,7 +314,9 @@ void bind_devices(nb::module_& m) {
 void bind_runtime(nb::module_& m) {
   m.def("version", &version);
   m.def("set_num_threads", &set_num_threads, "n"_a);
+  m.def("requested_num_threads", &requested_num_threads);
   m.def("num_threads", &num_threads);
+  m.attr("max_threads") = kMaxThreads;
   m.def("processor_features", &processor_features);
   m.def("active_implementation", [] { return value(active_implementation()); });
   m.def("last_implementation", &last_implementation);

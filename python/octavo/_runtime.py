@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -19,8 +20,21 @@ _ENVIRONMENT = ("OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG
 def set_num_threads(n: int) -> None:
     """Threads of octavo's pool, the caller included, for all later calls of the process.
 
-    0 = as many as the machine gives this process. Results do not depend on it, bit for bit.
+    Results do not depend on it, bit for bit.
+
+    Parameters
+    ----------
+    n : int
+        1 to 1024; 0 = as many as the machine gives this process.
+
+    Raises
+    ------
+    ValueError
+        Another number.
     """
+    n = operator.index(n)
+    if not 0 <= n <= _core.max_threads:
+        raise ValueError(f"n: {n}; allowed are 0 (automatic) to {_core.max_threads}")
     _core.set_num_threads(n)
 
 
@@ -28,13 +42,15 @@ def set_num_threads(n: int) -> None:
 def threads(n: int) -> Iterator[None]:
     """Context in which the pool has `n` threads (see `set_num_threads`); the number is the whole process's.
 
+    Behind it stands what was asked for before: a number, 0 for automatic, or nothing but OCTAVO_NUM_THREADS.
+
     Examples
     --------
     >>> with octavo.threads(1):
     ...     o = octavo.attention(q, k, v)
     """
-    before = _core.num_threads()
-    _core.set_num_threads(n)
+    before = _core.requested_num_threads()
+    set_num_threads(n)
     try:
         yield
     finally:
@@ -80,10 +96,10 @@ def info() -> dict[str, Any]:
     -------
     dict
         ``version``; ``processor``: instruction-set features; ``implementations``: list of dicts (name, description,
-        supported, reason), in the order of choice; ``active_implementation``: the one that calls of this thread use unless the
-        call needs another, or None with ``active_implementation_error`` where the environment names one that cannot
-        run; ``last_implementation``: the one that served this thread's last call; ``num_threads``; ``recipes``: name
-        -> summary; ``environment``: octavo's variables.
+        supported, reason), in the order of choice; ``active_implementation``: the one that calls of this thread use
+        unless the call needs another, or None with ``active_implementation_error`` where the environment names one
+        that cannot run; ``last_implementation``: the one that served this thread's last call; ``num_threads``;
+        ``recipes``: name -> summary; ``environment``: octavo's variables.
     """
     result: dict[str, Any] = {
         "version": _core.version(),

@@ -6,8 +6,6 @@
 namespace octavo::capi {
 namespace {
 
-constexpr std::int32_t kMostThreads = 1024;
-
 struct RecipeFields {
   Status status;
 
@@ -184,8 +182,8 @@ Status read_execution(const octavo_execution_t* from, ExecutionArgument& to) {
   if (Status status = read_struct(execution.runner, "runner", "octavo_runner_t", runner); !status.ok()) return status;
   if (Status status = check_reserved("runner", runner.reserved); !status.ok()) return status;
   if (runner.run == nullptr) return invalid_argument("runner.run is null; it must be a function");
-  if (runner.threads < 1 || runner.threads > kMostThreads) {
-    return invalid_argument("runner.threads is ", runner.threads, "; allowed are 1 to ", kMostThreads);
+  if (runner.threads < 1 || runner.threads > kMaxThreads) {
+    return invalid_argument("runner.threads is ", runner.threads, "; allowed are 1 to ", kMaxThreads);
   }
   to.execution.runner = &to.runner.emplace(runner);
   return {};

@@ -100,6 +100,8 @@ const char* octavo_processor_features() {
 
 void octavo_set_num_threads(int32_t threads) { octavo::set_num_threads(threads); }
 
+int32_t octavo_requested_num_threads() { return octavo::requested_num_threads(); }
+
 int32_t octavo_num_threads() { return octavo::num_threads(); }
 
 const char* octavo_version() { return octavo::version(); }

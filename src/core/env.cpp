@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/text.hpp"
+#include "octavo/parallel.hpp"
 
 namespace octavo {
 namespace {

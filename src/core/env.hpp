@@ -20,9 +20,6 @@ struct Environment {
   Status log_status;
 };
 
-// More threads than this are refused: a mistyped number must not take the machine down.
-inline constexpr int kMaxThreads = 1024;
-
 // The environment as it was at the first call.
 const Environment& environment();
 

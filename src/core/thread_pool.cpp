@@ -147,7 +147,7 @@ class ThreadPool {
 
 std::atomic<ThreadPool*> current_pool{nullptr};
 std::atomic<int> machine_threads{0};  // 0: not asked yet
-std::atomic<int> requested{-1};       // -1: set_num_threads() was never called; 0: automatic
+std::atomic<int> requested{-1};       // of set_num_threads(); -1: OCTAVO_NUM_THREADS decides; 0: automatic
 
 // The child of a fork has none of the workers, and its copy of the pool may stand in the middle of a job: it starts
 // anew and leaves the copy alone.
@@ -156,11 +156,16 @@ void forget_after_fork() noexcept {
   machine_threads.store(0, std::memory_order_relaxed);
 }
 
+// By whoever first keeps something that a child must forget.
+void watch_forks() noexcept {
+  static const int kRegistered = pthread_atfork(nullptr, nullptr, forget_after_fork);
+  (void)kRegistered;
+}
+
 ThreadPool* pool() noexcept {
   ThreadPool* existing = current_pool.load(std::memory_order_acquire);
   if (existing != nullptr) return existing;
-  static const int kRegistered = pthread_atfork(nullptr, nullptr, forget_after_fork);
-  (void)kRegistered;
+  watch_forks();
   ThreadPool* fresh = new (std::nothrow) ThreadPool;
   if (fresh != nullptr && !current_pool.compare_exchange_strong(existing, fresh, std::memory_order_acq_rel)) {
     delete fresh;  // another thread was faster; nothing runs on this one yet
@@ -192,8 +197,10 @@ ParallelRunner& default_runner() noexcept {
 }
 
 void set_num_threads(int threads) noexcept {
-  requested.store(std::clamp(threads, 0, kMaxThreads), std::memory_order_relaxed);
+  requested.store(std::clamp(threads, -1, kMaxThreads), std::memory_order_relaxed);
 }
+
+int requested_num_threads() noexcept { return requested.load(std::memory_order_relaxed); }
 
 int num_threads() noexcept {
   int threads = requested.load(std::memory_order_relaxed);
@@ -207,6 +214,7 @@ int num_threads() noexcept {
   if (threads > 0) return threads;
   threads = machine_threads.load(std::memory_order_relaxed);
   if (threads == 0) {
+    watch_forks();
     threads = std::min(available_cpus(), kMaxThreads);
     machine_threads.store(threads, std::memory_order_relaxed);
   }

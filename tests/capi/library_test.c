@@ -65,10 +65,11 @@ static void test_implementations(void) {
 static void test_num_threads(void) {
   const int32_t machine = octavo_num_threads();
   CHECK(machine >= 1);
+  CHECK(octavo_requested_num_threads() == -1);
   octavo_set_num_threads(3);
-  CHECK(octavo_num_threads() == 3);
+  CHECK(octavo_num_threads() == 3 && octavo_requested_num_threads() == 3);
   octavo_set_num_threads(-5);
-  CHECK(octavo_num_threads() >= 1 && octavo_num_threads() != 3);
+  CHECK(octavo_num_threads() >= 1 && octavo_num_threads() != 3 && octavo_requested_num_threads() == -1);
   octavo_set_num_threads(0);
   CHECK(octavo_num_threads() >= 1);
 }

@@ -57,6 +57,8 @@ TEST(EnvDeathTest, ReadOnceAndSettersWin) {
         right = right && num_threads() == 5;
         set_num_threads(2);
         right = right && num_threads() == 2;
+        set_num_threads(-1);
+        right = right && num_threads() == 5;
         std::_Exit(right ? 0 : 1);
       },
       ::testing::ExitedWithCode(0), "");
@@ -70,6 +72,8 @@ TEST(EnvDeathTest, ASetterMakesABadThreadCountMoot) {
         bool right = thread_count_status().code() == StatusCode::kInvalidArgument;
         set_num_threads(0);
         right = right && thread_count_status().ok();
+        set_num_threads(-1);
+        right = right && thread_count_status().code() == StatusCode::kInvalidArgument;
         std::_Exit(right ? 0 : 1);
       },
       ::testing::ExitedWithCode(0), "");

@@ -215,10 +215,13 @@ TEST_F(ThreadPoolTest, WorksInTheChildOfAFork) {
 
 TEST_F(ThreadPoolTest, ThreadCounts) {
   set_num_threads(-3);
-  EXPECT_EQ(num_threads(), available_cpus()) << "negative counts as automatic";
+  EXPECT_EQ(requested_num_threads(), -1);
+  EXPECT_EQ(num_threads(), available_cpus()) << "back to the environment, which says nothing";
   set_num_threads(1 << 30);
-  EXPECT_LE(num_threads(), 1024);
+  EXPECT_EQ(requested_num_threads(), kMaxThreads);
+  EXPECT_EQ(num_threads(), kMaxThreads);
   set_num_threads(0);
+  EXPECT_EQ(requested_num_threads(), 0) << "not the number that it is now";
   EXPECT_EQ(num_threads(), available_cpus());
 }
 

@@ -46,6 +46,53 @@ def test_threads_context():
     assert octavo.info()["num_threads"] >= 1
 
 
+def test_bad_numbers_of_threads():
+    for n in (-1, 1025, 1 << 40):
+        with pytest.raises(ValueError, match=f"{n}; allowed are 0 .automatic. to 1024"):
+            octavo.set_num_threads(n)
+        with pytest.raises(ValueError, match=str(n)), octavo.threads(n):
+            pass
+    octavo.set_num_threads(1024)
+    octavo.set_num_threads(0)
+
+
+def test_threads_context_leaves_no_number_behind():
+    """After it, automatic is automatic still: a process that may use fewer processors then uses fewer threads."""
+    code = (
+        "import os, octavo\n"
+        "if {first}: octavo.set_num_threads(0)\n"
+        "with octavo.threads(7): pass\n"
+        "first = octavo.info()['num_threads']\n"
+        "cpu = min(os.sched_getaffinity(0))\n"
+        "if os.fork() == 0:\n"
+        "    os.sched_setaffinity(0, {{cpu}})\n"
+        "    os._exit(octavo.info()['num_threads'])\n"
+        "print(first, os.waitstatus_to_exitcode(os.wait()[1]), len(os.sched_getaffinity(0)))"
+    )
+    for first in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(first=first)], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        before, in_child, cpus = map(int, done.stdout.split())
+        assert in_child == 1, f"{in_child} threads on one processor"
+        assert 1 <= before <= cpus
+
+
+def test_threads_context_does_not_silence_the_environment(monkeypatch):
+    monkeypatch.setenv("OCTAVO_NUM_THREADS", "many")
+    code = (
+        "import numpy, octavo\n"
+        "x = numpy.ones((1, 3, 1, 8), numpy.float32)\n"
+        "with octavo.threads(1): octavo.attention(x, x, x)\n"
+        "try: octavo.attention(x, x, x)\n"
+        "except ValueError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "OCTAVO_NUM_THREADS" in result.stdout and "many" in result.stdout
+
+
 def test_implementation_context(qkv):
     with octavo.implementation("reference"):
         assert octavo.info()["active_implementation"] == "reference"

@@ -74,7 +74,7 @@ void add_bench_peak(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("peak", "Instruction peaks and memory bandwidth of this machine");
   command->add_option("--threads", options->threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, kMaxThreads));
   add_json_option(*command, options->json);
   command->footer("Example:\n  octavo bench peak --threads 2 --json -");
   command->callback([options] { run(options->threads, options->json); });

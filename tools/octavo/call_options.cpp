@@ -12,8 +12,6 @@
 namespace octavo::tool {
 namespace {
 
-constexpr int kMostThreads = 1024;
-
 bool read_integer(std::string_view text, std::int64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc{} && end == text.data() + text.size();
@@ -41,7 +39,7 @@ void add_json_option(CLI::App& command, std::string& target) {
 
 void add_machine_options(CLI::App& command, CallOptions& options) {
   command.add_option("--threads", options.threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
-      ->check(CLI::Range(0, kMostThreads));
+      ->check(CLI::Range(0, kMaxThreads));
   command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
   command.add_option("--implementation", options.implementation, "Exact name; 'octavo info' lists them");
   add_json_option(command, options.json);
