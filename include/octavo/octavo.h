@@ -246,6 +246,30 @@ OCTAVO_API const char* octavo_processor_features(void);
 /** Of the library, as OCTAVO_VERSION is of the headers. */
 OCTAVO_API const char* octavo_version(void);
 
+/* ---- CUDA devices ---- */
+
+/** One device as the driver describes it. */
+typedef struct octavo_device_t {
+  size_t struct_size;
+  int32_t device_type;
+  int32_t device_index;
+  const char* name;               /* "NVIDIA H200" */
+  const char* compute_capability; /* "9.0" */
+  size_t memory_bytes;
+  int32_t multiprocessors;
+  int32_t reserved;
+} octavo_device_t;
+#define OCTAVO_DEVICE_INIT {sizeof(octavo_device_t), OCTAVO_CUDA, 0, NULL, NULL, 0, 0, 0}
+
+/** How many there are. Errors: unavailable, with the reason there are none. */
+OCTAVO_API octavo_status_t octavo_device_count(size_t* count);
+/** Device 0 to octavo_device_count() - 1; `device->struct_size` must be set. */
+OCTAVO_API octavo_status_t octavo_device_info(size_t index, octavo_device_t* device);
+/** Waits for all work of a stream (cudaStream_t; NULL: the legacy default stream) and says whether it succeeded.
+ *  Nothing to wait for on the CPU. Errors: invalid_argument (no such device), unavailable (no CUDA), internal (the
+ *  work failed). */
+OCTAVO_API octavo_status_t octavo_synchronize(int32_t device_type, int32_t device_index, void* stream);
+
 /* ---- Quantized tensors ---- */
 
 enum { OCTAVO_ROLE_Q = 0, OCTAVO_ROLE_K = 1, OCTAVO_ROLE_V = 2 };
@@ -338,10 +362,12 @@ OCTAVO_API octavo_status_t octavo_workspace_size(const octavo_attention_inputs_t
                                                  const octavo_attention_params_t* params,
                                                  const octavo_execution_t* execution, size_t* bytes);
 
-/** Joins partial results over disjoint key sets; o_*: f32 [B, M, H, Dv] or [B, H, M, Dv], lse_*: f32 [B, H, M]. */
+/** Joins partial results over disjoint key sets; o_*: f32 [B, M, H, Dv] or [B, H, M, Dv], lse_*: f32 [B, H, M].
+ *  execution may be NULL: the defaults. */
 OCTAVO_API octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const octavo_tensor_t* lse_a,
                                               const octavo_tensor_t* o_b, const octavo_tensor_t* lse_b,
-                                              const octavo_tensor_t* out, const octavo_tensor_t* lse, int32_t layout);
+                                              const octavo_tensor_t* out, const octavo_tensor_t* lse, int32_t layout,
+                                              const octavo_execution_t* execution);
 
 #ifdef __cplusplus
 }

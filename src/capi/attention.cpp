@@ -109,7 +109,7 @@ octavo_status_t octavo_workspace_size(const octavo_attention_inputs_t* inputs, c
 
 octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const octavo_tensor_t* lse_a, const octavo_tensor_t* o_b,
                                    const octavo_tensor_t* lse_b, const octavo_tensor_t* out, const octavo_tensor_t* lse,
-                                   int32_t layout) {
+                                   int32_t layout, const octavo_execution_t* execution) {
   return octavo::capi::guarded([&]() -> octavo::Status {
     octavo::TensorView views[6];
     const octavo::capi::NamedTensor tensors[] = {{o_a, "o_a", views[0]}, {lse_a, "lse_a", views[1]},
@@ -123,6 +123,9 @@ octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const octavo_tens
     octavo::Layout order = octavo::Layout::nhd;
     octavo::Status status = octavo::capi::read_enumerator("layout", layout, octavo::Layout::hnd, order);
     if (!status.ok()) return status;
-    return octavo::merge_state(views[0], views[1], views[2], views[3], views[4], views[5], order);
+    octavo::capi::ExecutionArgument how;
+    status = octavo::capi::read_execution(execution, how);
+    if (!status.ok()) return status;
+    return octavo::merge_state(views[0], views[1], views[2], views[3], views[4], views[5], order, how.execution);
   });
 }

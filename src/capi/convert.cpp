@@ -1,6 +1,8 @@
 // Field by field from C to C++ and back.
 #include "capi/convert.hpp"
 
+#include <atomic>
+
 #include "capi/sized_struct.hpp"
 
 namespace octavo::capi {

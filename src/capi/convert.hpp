@@ -2,7 +2,6 @@
 // where the C++ call checks it.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string_view>

@@ -32,13 +32,9 @@ const std::vector<Names>& names() {
   return *kNames;
 }
 
-// The name of an implementation, as a string that ends with a zero.
-const char* lasting(std::string_view name) {
-  for (const Names& known : names()) {
-    if (known.name == name) return known.name.c_str();
-  }
-  return "";
-}
+// The name of an implementation as C has it. Names are literals of the tables, which end with a zero; names() would
+// wake the driver of CUDA devices.
+const char* literal(std::string_view name) noexcept { return name.empty() ? "" : name.data(); }
 
 const char* entry(std::size_t index, std::string Names::* member) noexcept {
   try {
@@ -76,18 +72,12 @@ octavo_status_t octavo_active_implementation(const char** name) {
   return capi::guarded([&]() -> Status {
     if (Status status = capi::check_given(name, "name"); !status.ok()) return status;
     const octavo::Result<std::string_view> active = octavo::active_implementation();
-    if (active.ok()) *name = capi::lasting(*active);
+    if (active.ok()) *name = capi::literal(*active);
     return active.status();
   });
 }
 
-const char* octavo_last_implementation() {
-  try {
-    return capi::lasting(octavo::last_implementation());
-  } catch (...) {
-    return "";
-  }
-}
+const char* octavo_last_implementation() { return capi::literal(octavo::last_implementation()); }
 
 const char* octavo_processor_features() {
   try {

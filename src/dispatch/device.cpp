@@ -11,8 +11,8 @@
 namespace octavo {
 namespace {
 
-Status check_device(Device device) {
-  if (device.type == DeviceType::cuda) return cuda::check_device("memory", device.index);
+Status check_device(std::string_view what, Device device) {
+  if (device.type == DeviceType::cuda) return cuda::check_device(what, device.index);
   if (device.type == DeviceType::cpu) return {};
   return invalid_argument("device type ", static_cast<int>(device.type), " is unknown; allowed are cpu and cuda");
 }
@@ -53,7 +53,7 @@ Result<std::vector<DeviceInfo>> devices() noexcept {
 
 Status synchronize(Device device, void* stream) noexcept {
   return guarded([&]() -> Status {
-    if (Status status = check_device(device); !status.ok()) return status;
+    if (Status status = check_device("stream", device); !status.ok()) return status;
     return device.type == DeviceType::cuda ? cuda::runtime()->synchronize(device.index, stream) : Status{};
   });
 }
@@ -61,7 +61,7 @@ Status synchronize(Device device, void* stream) noexcept {
 Result<DeviceMemory> DeviceMemory::allocate(Device device, std::size_t bytes) noexcept {
   DeviceMemory result;
   Status status = guarded([&]() -> Status {
-    if (Status bad = check_device(device); !bad.ok()) return bad;
+    if (Status bad = check_device("memory", device); !bad.ok()) return bad;
     result.device_ = device;
     result.bytes_ = bytes;
     if (bytes == 0) return {};

@@ -316,6 +316,7 @@ static void test_merge(void) {
   static float o_a[kB * kM * kHq * kDv], lse_a[kB * kHq * kM];
   octavo_tensor_t part, log_part;
   const octavo_tensor_t* six[6];
+  octavo_execution_t execution = OCTAVO_EXECUTION_INIT;
   int i;
 
   make_call(&half);
@@ -331,33 +332,42 @@ static void test_merge(void) {
   log_part = tensor3(lse_a, OCTAVO_F32, kB, kHq, kM);
 
   restart();
-  CHECK_OK(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD));
+  CHECK_OK(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, NULL));
   CHECK(distance(&c, o) <= kTolerance);
   /* In place. */
-  CHECK_OK(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &half.tout, &half.tlse, OCTAVO_NHD));
+  CHECK_OK(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &half.tout, &half.tlse, OCTAVO_NHD, NULL));
   CHECK(memcmp(half.out, c.out, sizeof c.out) == 0 && memcmp(half.lse, c.lse, sizeof c.lse) == 0);
 
   wipe(&c);
+  CHECK_OK(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, &execution));
+  wipe(&c);
+  execution.stream = &c;
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, &execution),
+              OCTAVO_INVALID_ARGUMENT, "stream is given");
+  execution.struct_size = 3;
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, &execution),
+              OCTAVO_INVALID_ARGUMENT, "execution.struct_size is 3");
+  CHECK(untouched(&c));
   for (i = 0; i < 6; ++i) {
     static const char* const names[] = {"o_a is null",   "lse_a is null", "o_b is null",
                                         "lse_b is null", "out is null",   "lse is null"};
     six[0] = &part, six[1] = &log_part, six[2] = &half.tout, six[3] = &half.tlse, six[4] = &c.tout, six[5] = &c.tlse;
     six[i] = NULL;
-    CHECK_ERROR(octavo_merge_state(six[0], six[1], six[2], six[3], six[4], six[5], OCTAVO_NHD), OCTAVO_INVALID_ARGUMENT,
+    CHECK_ERROR(octavo_merge_state(six[0], six[1], six[2], six[3], six[4], six[5], OCTAVO_NHD, NULL), OCTAVO_INVALID_ARGUMENT,
                 names[i]);
   }
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, 2),
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, 2, NULL),
               OCTAVO_INVALID_ARGUMENT, "layout is 2");
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &log_part, OCTAVO_NHD), OCTAVO_OK,
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &log_part, OCTAVO_NHD, NULL), OCTAVO_OK,
               "");
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &log_part, &c.tlse, OCTAVO_NHD),
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &log_part, &c.tlse, OCTAVO_NHD, NULL),
               OCTAVO_INVALID_ARGUMENT, "shape");
   part.dtype = OCTAVO_F16;
   wipe(&c);
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD),
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, NULL),
               OCTAVO_INVALID_ARGUMENT, "o_a is f16");
   part.rank = 0;
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD),
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, OCTAVO_NHD, NULL),
               OCTAVO_INVALID_ARGUMENT, "o_a has rank 0");
   CHECK(untouched(&c));
 }

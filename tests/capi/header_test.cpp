@@ -15,6 +15,7 @@ static_assert(sizeof(octavo_recipe_t) == 96 && offsetof(octavo_recipe_t, v_range
 static_assert(offsetof(octavo_recipe_t, q_group) == 88 && offsetof(octavo_recipe_t, k_group) == 92);
 static_assert(sizeof(octavo_runner_t) == 32 && offsetof(octavo_runner_t, threads) == 24);
 static_assert(sizeof(octavo_execution_t) == 48 && offsetof(octavo_execution_t, workspace_bytes) == 40);
+static_assert(sizeof(octavo_device_t) == 48 && offsetof(octavo_device_t, multiprocessors) == 40);
 static_assert(sizeof(octavo_quantized_view_t) == 64 && offsetof(octavo_quantized_view_t, role) == 40);
 static_assert(sizeof(octavo_attention_inputs_t) == 128 && offsetof(octavo_attention_inputs_t, layout) == 120);
 static_assert(sizeof(octavo_attention_params_t) == 56 && offsetof(octavo_attention_params_t, causal) == 48);

@@ -74,6 +74,27 @@ static void test_num_threads(void) {
   CHECK(octavo_num_threads() >= 1);
 }
 
+static void test_devices(void) {
+  octavo_device_t device = OCTAVO_DEVICE_INIT;
+  size_t count = 77;
+  const octavo_status_t answer = octavo_device_count(&count);
+  CHECK_ERROR(octavo_device_count(NULL), OCTAVO_INVALID_ARGUMENT, "count is null");
+  CHECK_ERROR(octavo_device_info(0, NULL), OCTAVO_INVALID_ARGUMENT, "device is null");
+  CHECK_OK(octavo_synchronize(OCTAVO_CPU, 0, NULL));
+  CHECK_ERROR(octavo_synchronize(2, 0, NULL), OCTAVO_INVALID_ARGUMENT, "device_type is 2");
+  if (answer != OCTAVO_OK) {
+    CHECK(answer == OCTAVO_UNAVAILABLE && count == 77);
+    CHECK(octavo_device_info(0, &device) == OCTAVO_UNAVAILABLE && device.name == NULL);
+    CHECK(octavo_synchronize(OCTAVO_CUDA, 0, NULL) == OCTAVO_UNAVAILABLE);
+    return;
+  }
+  CHECK(count >= 1 && count != 77);
+  CHECK_ERROR(octavo_device_info(count, &device), OCTAVO_INVALID_ARGUMENT, "index is");
+  CHECK_OK(octavo_device_info(count - 1, &device));
+  CHECK(device.device_type == OCTAVO_CUDA && device.device_index == (int32_t)count - 1 && device.name[0] != '\0');
+  CHECK_OK(octavo_synchronize(OCTAVO_CUDA, 0, NULL));
+}
+
 /* Runners good and bad. `user` counts the tasks asked for. */
 static void run_in_order(void* user, int64_t tasks, octavo_task_t task, void* context) {
   int64_t i;
@@ -182,6 +203,7 @@ int main(void) {
   test_names();
   test_implementations();
   test_num_threads();
+  test_devices();
   test_runners();
   test_last_error();
   return report();

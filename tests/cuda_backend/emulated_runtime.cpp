@@ -25,6 +25,7 @@ EmulatedRuntime::~EmulatedRuntime() {
 }
 
 Result<int> EmulatedRuntime::device_count() {
+  ++counted;
   if (!no_devices.ok()) return no_devices;
   return static_cast<int>(cards.size());
 }

@@ -25,6 +25,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   int failing_launch = -1;  // the launch (counted from now) that fails
   cuda::emulation::Options options;
 
+  int counted = 0;  // questions after the devices
   int launches = 0;
   std::vector<std::string> launched;                             // names of kernels
   int held() const { return static_cast<int>(blocks_.size()); }  // allocations not given back

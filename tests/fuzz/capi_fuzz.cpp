@@ -283,8 +283,9 @@ void fuzz_merge(Bytes& bytes) {
   inputs_memory.remember();
   outputs_memory.remember();
   const std::int32_t layout = bytes.chance(2) ? bytes.draw<std::int32_t>() : hnd ? OCTAVO_HND : OCTAVO_NHD;
-  check(octavo_merge_state(pointers[0], pointers[1], pointers[2], pointers[3], pointers[4], pointers[5], layout),
-        {&tensors[4], &tensors[5]});
+  check(
+      octavo_merge_state(pointers[0], pointers[1], pointers[2], pointers[3], pointers[4], pointers[5], layout, nullptr),
+      {&tensors[4], &tensors[5]});
 }
 
 void fuzz_quantize(Bytes& bytes) {
