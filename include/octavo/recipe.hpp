@@ -90,24 +90,32 @@ struct RecipeInfo {
   std::string_view summary;
 };
 
-/// All presets, the default ("int8") first.
+/// All presets, the default ("int8") first. Lives as long as the process; throws std::bad_alloc if there is no memory
+/// for it at its first call.
 OCTAVO_API const std::vector<RecipeInfo>& recipes();
 
 /// A recipe from its text: a preset's name, followed by any number of ",field=value".
 /// "int8,smooth_q=off,key_block=64" is one.
 /// Errors: invalid_argument names the unknown preset, field or value and lists what is allowed.
-OCTAVO_API Result<Recipe> parse_recipe(std::string_view text);
+OCTAVO_API Result<Recipe> parse_recipe(std::string_view text) noexcept;
 
 /// The preset's name if the recipe is one, else the nearest preset's name followed by the fields that differ; the
-/// text parses back to the same recipe.
+/// text parses back to the same recipe. Throws std::bad_alloc without memory for it.
 OCTAVO_API std::string to_string(const Recipe& recipe);
 
-/// One field of a recipe as text ("key_block" -> "128", "smooth_q" -> "on"); for bindings and messages.
+/// The fields' names, for bindings and messages. Lives and throws as recipes() does.
 OCTAVO_API const std::vector<std::string_view>& recipe_fields();
-OCTAVO_API Result<std::string> recipe_field(const Recipe& recipe, std::string_view field);
-OCTAVO_API Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view value);
+
+/// One field of a recipe as text: "key_block" -> "128", "smooth_q" -> "on".
+/// Errors: invalid_argument (unknown field; lists the names).
+OCTAVO_API Result<std::string> recipe_field(const Recipe& recipe, std::string_view field) noexcept;
+
+/// Sets one field from such text; what it makes of the whole is not looked at (check_recipe()).
+/// Errors: invalid_argument (unknown field, or a value it cannot have; lists the names or values). The recipe then is
+/// as it was.
+OCTAVO_API Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view value) noexcept;
 
 /// Whether the composition has a meaning: invalid_argument says which fields contradict each other and why.
-OCTAVO_API Status check_recipe(const Recipe& recipe);
+OCTAVO_API Status check_recipe(const Recipe& recipe) noexcept;
 
 }  // namespace octavo

@@ -1,4 +1,4 @@
-// How octavo reports errors: a code and a sentence, as a value. The library never prints, exits or throws.
+// How octavo reports errors: a code and a sentence, as a value. The library never prints or exits.
 #pragma once
 
 #include <cstdint>

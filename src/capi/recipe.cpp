@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "capi/convert.hpp"
@@ -44,9 +45,9 @@ struct Preset {
 // Never destroyed: their strings are handed out for good.
 const std::vector<Preset>& presets() {
   static const auto* const kPresets = [] {
-    auto* list = new std::vector<Preset>;
-    for (const RecipeInfo& info : recipes()) list->push_back({std::string(info.name), std::string(info.summary)});
-    return list;
+    std::vector<Preset> list;
+    for (const RecipeInfo& info : recipes()) list.push_back({std::string(info.name), std::string(info.summary)});
+    return new std::vector<Preset>(std::move(list));
   }();
   return *kPresets;
 }
@@ -54,6 +55,16 @@ const std::vector<Preset>& presets() {
 const std::vector<std::string>& field_names() {
   static const auto* const kNames = new std::vector<std::string>(recipe_fields().begin(), recipe_fields().end());
   return *kNames;
+}
+
+// How long list() is; 0 without memory for it.
+template <class List>
+std::size_t size_or_zero(List&& list) noexcept {
+  try {
+    return list().size();
+  } catch (...) {
+    return 0;
+  }
 }
 
 // list()[index].*member, null beyond the end or without memory.
@@ -121,7 +132,7 @@ octavo_status_t octavo_recipe_check(const octavo_recipe_t* recipe) {
   });
 }
 
-size_t octavo_recipe_count() { return octavo::recipes().size(); }
+size_t octavo_recipe_count() { return capi::size_or_zero(octavo::recipes); }
 
 const char* octavo_recipe_name(size_t index) {
   return capi::name_or_null(
@@ -133,7 +144,7 @@ const char* octavo_recipe_summary(size_t index) {
       [&] { return index < capi::presets().size() ? capi::presets()[index].summary.c_str() : nullptr; });
 }
 
-size_t octavo_recipe_field_count() { return octavo::recipe_fields().size(); }
+size_t octavo_recipe_field_count() { return capi::size_or_zero(octavo::recipe_fields); }
 
 const char* octavo_recipe_field_name(size_t index) {
   return capi::name_or_null(

@@ -1,17 +1,14 @@
 // The life of a call: checks -> which implementation -> scratch memory -> run.
 #include "octavo/attention.hpp"
 
-#include <cstdint>
-
 #include "core/env.hpp"
+#include "core/guard.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "core/thread_pool.hpp"
-#include "core/workspace_pool.hpp"
 #include "cuda/workspace.hpp"
 #include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
-#include "dispatch/guard.hpp"
 #include "dispatch/selection.hpp"
 #include "reference/reference.hpp"
 

@@ -2,10 +2,10 @@
 #include <array>
 
 #include "core/float_types.hpp"
+#include "core/guard.hpp"
 #include "cuda/workspace.hpp"
 #include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
-#include "dispatch/guard.hpp"
 #include "dispatch/placement.hpp"
 #include "dispatch/quantized_operand.hpp"
 #include "dispatch/selection.hpp"

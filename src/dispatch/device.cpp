@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "core/aligned_buffer.hpp"
+#include "core/guard.hpp"
 #include "core/text.hpp"
 #include "cuda/cuda.hpp"
-#include "dispatch/guard.hpp"
 
 namespace octavo {
 namespace {

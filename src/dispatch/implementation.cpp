@@ -1,12 +1,13 @@
 // The list of implementations and the ways to name one: per call, for the process, by the environment.
 #include "octavo/implementation.hpp"
 
+#include <algorithm>
 #include <atomic>
-#include <new>
 #include <optional>
 #include <utility>
 
 #include "core/env.hpp"
+#include "core/guard.hpp"
 #include "core/text.hpp"
 #include "dispatch/selection.hpp"
 #include "reference/reference.hpp"
@@ -117,14 +118,10 @@ Result<Selection> select_on_cuda(const AnyProblem& problem, const std::optional<
   return refused;
 }
 
-Status nothing_runs_here() {
-  std::string reasons;
-  for (const Entry& entry : entries()) {
-    if (!entry.missing.empty())
-      reasons += text(reasons.empty() ? " (" : "; ", entry.selection.name, ": ", entry.missing);
-  }
-  if (!reasons.empty()) reasons += ")";
-  return unavailable("no implementation but \"", kReferenceName, "\" can run on this machine", reasons);
+// The best that this machine can run: "scalar" at the least, which needs nothing of the processor.
+const Selection& best_here() {
+  const std::vector<Entry>& list = entries();
+  return std::find_if(list.begin(), list.end(), [](const Entry& entry) { return entry.missing.empty(); })->selection;
 }
 
 }  // namespace
@@ -148,7 +145,6 @@ Result<Selection> select_implementation(const Problem& problem, std::string_view
     if (status.ok()) return entry.selection;
     if (refused.ok()) refused = std::move(status);  // the best implementation's words
   }
-  if (refused.ok()) refused = nothing_runs_here();
   if (!reference::supports(problem).ok()) return refused;
   return Status(refused.code(), text(refused.message(), "; implementation \"", kReferenceName, "\" runs it"));
 }
@@ -161,10 +157,7 @@ Result<Selection> select_implementation(const QuantizeProblem& problem, std::str
     if ((*named)->cuda == nullptr) return **named;
   }
   if (problem.device.type == DeviceType::cuda) return select_on_cuda(problem, *named);
-  for (const Entry& entry : entries()) {
-    if (entry.missing.empty()) return entry.selection;
-  }
-  return nothing_runs_here();
+  return best_here();
 }
 
 template <class AnyProblem>
@@ -204,25 +197,25 @@ std::vector<ImplementationInfo> implementations() {
   return list;
 }
 
-Status force_implementation(std::string_view name) {
-  int index = kAutomatic;
-  if (!name.empty()) {
-    const Result<int> found = find(name, "implementation");
-    if (!found.ok()) return found.status();
-    index = *found;
-  }
-  forced.store(index, std::memory_order_release);
-  return {};
+Status force_implementation(std::string_view name) noexcept {
+  return guarded([&]() -> Status {
+    int index = kAutomatic;
+    if (!name.empty()) {
+      const Result<int> found = find(name, "implementation");
+      if (!found.ok()) return found.status();
+      index = *found;
+    }
+    forced.store(index, std::memory_order_release);
+    return {};
+  });
 }
 
-Result<std::string_view> active_implementation() {
-  const Result<std::optional<Selection>> named = named_selection({});
-  if (!named.ok()) return named.status();
-  if (named->has_value()) return (*named)->name;
-  for (const Entry& entry : entries()) {
-    if (entry.selection.cpu != nullptr && entry.missing.empty()) return entry.selection.name;
-  }
-  return nothing_runs_here();
+Result<std::string_view> active_implementation() noexcept {
+  return guarded([]() -> Result<std::string_view> {
+    const Result<std::optional<Selection>> named = named_selection({});
+    if (!named.ok()) return named.status();
+    return named->has_value() ? (*named)->name : best_here().name;
+  });
 }
 
 std::string_view last_implementation() noexcept { return last_served; }

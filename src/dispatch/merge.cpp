@@ -5,10 +5,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/guard.hpp"
 #include "core/text.hpp"
 #include "cuda/workspace.hpp"
 #include "dispatch/execution.hpp"
-#include "dispatch/guard.hpp"
 #include "dispatch/placement.hpp"
 #include "dispatch/selection.hpp"
 

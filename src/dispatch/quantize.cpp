@@ -6,12 +6,13 @@
 #include <memory>
 
 #include "core/aligned_buffer.hpp"
+#include "core/guard.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
 #include "cuda/workspace.hpp"
+#include "dispatch/byte_ranges.hpp"
 #include "dispatch/checks.hpp"
 #include "dispatch/execution.hpp"
-#include "dispatch/guard.hpp"
 #include "dispatch/placement.hpp"
 #include "dispatch/quantized_operand.hpp"
 #include "dispatch/selection.hpp"

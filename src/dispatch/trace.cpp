@@ -2,8 +2,8 @@
 // then.
 #include "dispatch/trace.hpp"
 
+#include "core/guard.hpp"
 #include "dispatch/checks.hpp"
-#include "dispatch/guard.hpp"
 #include "reference/reference.hpp"
 
 namespace octavo {

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "core/float_types.hpp"
+#include "core/guard.hpp"
 #include "core/text.hpp"
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
@@ -248,12 +249,14 @@ Status check_accumulator(const Recipe& recipe) {
 
 }  // namespace
 
-Status check_recipe(const Recipe& recipe) {
-  for (auto* check : {check_words, check_scores, check_groups, check_weights, check_values, check_accumulator}) {
-    Status status = check(recipe);
-    if (!status.ok()) return status;
-  }
-  return {};
+Status check_recipe(const Recipe& recipe) noexcept {
+  return guarded([&]() -> Status {
+    for (auto* check : {check_words, check_scores, check_groups, check_weights, check_values, check_accumulator}) {
+      Status status = check(recipe);
+      if (!status.ok()) return status;
+    }
+    return {};
+  });
 }
 
 }  // namespace octavo

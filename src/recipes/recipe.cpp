@@ -1,6 +1,9 @@
 // The table of presets and the grammar "preset,field=value,...": from text, to text.
 #include "octavo/recipe.hpp"
 
+#include <utility>
+
+#include "core/guard.hpp"
 #include "core/text.hpp"
 #include "recipes/recipe_fields.hpp"
 
@@ -31,18 +34,7 @@ int distance(const Recipe& a, const Recipe& b) {
   return differing;
 }
 
-}  // namespace
-
-const std::vector<RecipeInfo>& recipes() {
-  static const std::vector<RecipeInfo> kRecipes = {
-#define OCTAVO_RECIPE(name, summary, ...) {#name, Recipe{__VA_ARGS__}, summary},
-#include "recipes/recipes.inc"
-#undef OCTAVO_RECIPE
-  };
-  return kRecipes;
-}
-
-Result<Recipe> parse_recipe(std::string_view whole) {
+Result<Recipe> parse(std::string_view whole) {
   std::string_view rest = whole;
   bool more = true;
   const auto next_part = [&] {
@@ -72,6 +64,22 @@ Result<Recipe> parse_recipe(std::string_view whole) {
   return recipe;
 }
 
+}  // namespace
+
+const std::vector<RecipeInfo>& recipes() {
+  // Never destroyed: calls from other threads may still be running while the process ends.
+  static const auto* const kRecipes = new std::vector<RecipeInfo>{
+#define OCTAVO_RECIPE(name, summary, ...) {#name, Recipe{__VA_ARGS__}, summary},
+#include "recipes/recipes.inc"
+#undef OCTAVO_RECIPE
+  };
+  return *kRecipes;
+}
+
+Result<Recipe> parse_recipe(std::string_view whole) noexcept {
+  return guarded([&] { return parse(whole); });
+}
+
 std::string to_string(const Recipe& recipe) {
   const RecipeInfo* nearest = &recipes().front();
   for (const RecipeInfo& info : recipes()) {
@@ -86,27 +94,31 @@ std::string to_string(const Recipe& recipe) {
 }
 
 const std::vector<std::string_view>& recipe_fields() {
-  static const std::vector<std::string_view> kNames = [] {
+  static const auto* const kNames = [] {  // never destroyed, like recipes()
     std::vector<std::string_view> names;
     for (const grammar::Field& field : grammar::fields()) names.push_back(field.name);
-    return names;
+    return new std::vector<std::string_view>(std::move(names));
   }();
-  return kNames;
+  return *kNames;
 }
 
-Result<std::string> recipe_field(const Recipe& recipe, std::string_view field) {
-  const grammar::Field* found = grammar::find_field(field);
-  if (found == nullptr) return unknown_field(field);
-  return found->get(recipe);
+Result<std::string> recipe_field(const Recipe& recipe, std::string_view field) noexcept {
+  return guarded([&]() -> Result<std::string> {
+    const grammar::Field* found = grammar::find_field(field);
+    if (found == nullptr) return unknown_field(field);
+    return found->get(recipe);
+  });
 }
 
-Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view value) {
-  const grammar::Field* found = grammar::find_field(field);
-  if (found == nullptr) return unknown_field(field);
-  if (!found->set(recipe, value)) {
-    return invalid_argument("recipe field ", field, " cannot be \"", value, "\"; allowed: ", found->allowed());
-  }
-  return {};
+Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view value) noexcept {
+  return guarded([&]() -> Status {
+    const grammar::Field* found = grammar::find_field(field);
+    if (found == nullptr) return unknown_field(field);
+    if (!found->set(recipe, value)) {
+      return invalid_argument("recipe field ", field, " cannot be \"", value, "\"; allowed: ", found->allowed());
+    }
+    return {};
+  });
 }
 
 }  // namespace octavo

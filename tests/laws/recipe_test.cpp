@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 
 namespace octavo {
@@ -154,6 +155,19 @@ TEST(Recipe, CompositionsStayPossible) {
         "int8,scores=e4m3,accumulator=sm89", "fa3_fp8,accumulator=sm100,two_level=off"}) {
     EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
   }
+}
+
+// Another thread may be in a call while the process ends.
+TEST(RecipeDeathTest, ListsOutliveExit) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        // Registered before whatever the lists would register, so it runs after that.
+        std::atexit(
+            [] { std::_Exit(recipes().front().name == "int8" && recipe_fields().front() == "scores" ? 0 : 1); });
+        std::exit(recipes().empty() || recipe_fields().empty() ? 2 : 3);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 TEST(Recipe, ValuesThatAreNoEnumeratorsAreRefused) {

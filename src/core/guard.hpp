@@ -1,4 +1,5 @@
-// The border that no exception crosses: whatever is thrown inside a public function leaves it as a Status.
+// The border that no exception crosses: whatever is thrown inside a public function that returns a Status or a Result
+// leaves it as one.
 #pragma once
 
 #include <new>
