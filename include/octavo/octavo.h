@@ -214,7 +214,7 @@ typedef struct octavo_execution_t {
   const char* implementation;    /* "avx512_vnni"; NULL or "" = the best that this machine and the call allow */
   const octavo_runner_t* runner; /* NULL = octavo's own threads */
   void* stream;                  /* CUDA stream for device tensors; NULL on the CPU */
-  void* workspace;               /* scratch memory, 64-byte aligned; with it the call allocates nothing */
+  void* workspace;               /* scratch memory, aligned to 64 bytes, on CUDA to 256 (execution.hpp) */
   size_t workspace_bytes;
 } octavo_execution_t;
 #define OCTAVO_EXECUTION_INIT {sizeof(octavo_execution_t), NULL, NULL, NULL, NULL, 0}

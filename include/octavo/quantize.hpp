@@ -43,7 +43,7 @@ struct QuantizedView {
   TensorView cu_seqlens;
 };
 
-/// A quantized tensor that owns its memory (dense, on the CPU).
+/// A quantized tensor that owns its memory (dense, on the device of the tensor it was made from).
 class OCTAVO_API QuantizedTensor {
  public:
   QuantizedTensor() = default;
@@ -64,8 +64,11 @@ class OCTAVO_API QuantizedTensor {
 /// scale = max(amax, R FLT_MIN) / R, code = round to even of x * (R / amax), R = 127 (s8), 7 (s4), 448 (e4m3), 57344
 /// (e5m2): INT-FlashAttention (arXiv 2409.16997, section 3); groups and smoothing of SageAttention2 (arXiv 2411.10958,
 /// sections 3.1 to 3.3).
-/// Errors: invalid_argument (shape, dtype, cu_seqlens), unimplemented (the recipe keeps this operand in floats, or has
-/// channel_gains for V), unavailable (implementation), resource_exhausted (memory).
+/// The result's memory is allocated. How much scratch memory it takes depends on the implementation and the threads,
+/// and no function tells; a workspace that is too small is refused with the number of bytes.
+/// Errors: invalid_argument (shape, dtype, cu_seqlens, workspace), unimplemented (the recipe keeps this operand in
+/// floats, or has channel_gains for V; packed sequences on a CUDA device), unavailable (device, implementation),
+/// failed_precondition (the stream is being captured into a graph), resource_exhausted (memory).
 OCTAVO_API Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe,
                                             Layout layout = Layout::nhd, const Execution& execution = {},
                                             const TensorView& cu_seqlens = {}) noexcept;

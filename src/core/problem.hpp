@@ -11,6 +11,9 @@
 
 namespace octavo {
 
+// The largest D and Dv. Kernels keep padded rows of that many channels on the stack.
+inline constexpr std::int64_t kMostHeadDim = 576;
+
 // Q, K, V or O in the order (batch, head, row, channel); element strides, any sign. Packed sequences have no batch
 // stride: sequence b starts at row Sequence::{q,k}_begin.
 struct Operand {

@@ -12,8 +12,7 @@ namespace {
 
 Status check_given(const Execution& execution, int device, std::size_t bytes) {
   if (execution.workspace_bytes < bytes) {
-    return invalid_argument("workspace has ", execution.workspace_bytes, " bytes; this call needs ", bytes,
-                            " (workspace_size())");
+    return invalid_argument("workspace has ", execution.workspace_bytes, " bytes; this call needs ", bytes);
   }
   if (bytes == 0) return {};
   if (reinterpret_cast<std::uintptr_t>(execution.workspace) % DeviceWorkspace::kAlignment != 0) {

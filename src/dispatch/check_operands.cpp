@@ -8,10 +8,6 @@
 namespace octavo {
 namespace {
 
-constexpr std::int64_t kMostDim = 576;
-
-bool is_input_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
-
 struct Packing {
   bool packed = false;
   Borders q, k;
@@ -52,24 +48,13 @@ Status check_input(const Read& input, const AttentionInputs& inputs, const Recip
   }
   ByteRange touched;
   if (Status status = check_view({input.name}, input.floats, pointers, &touched); !status.ok()) return status;
-  if (input.floats.rank != packing.rank()) {
-    return invalid_argument(input.name, " has shape ", shape_string(input.floats), "; ", packing.rank(),
-                            " axes are needed, ", axes_words(inputs.layout, packing.rank()),
-                            packing.packed ? " (cu_seqlens are given)" : "");
-  }
-  if (!is_input_dtype(input.floats.dtype)) {
-    return invalid_argument(input.name, " is ", to_string(input.floats.dtype), "; allowed are f32, f16 and bf16");
+  if (Status status = check_float_dtype({input.name}, input.floats); !status.ok()) return status;
+  if (Status status = check_operand_shape({input.name}, input.floats, inputs.layout, packing.packed, axes);
+      !status.ok()) {
+    return status;
   }
   operand = operand_of(input.floats, inputs.layout);
-  axes = axes_of(input.floats, inputs.layout);
   ranges.reads({input.name}, touched);
-  if (axes.heads < 1 || axes.dim < 1) {
-    return invalid_argument(input.name, " has shape ", shape_string(input.floats),
-                            "; heads and head_dim must be at least 1");
-  }
-  if (axes.dim > kMostDim) {
-    return unimplemented(input.name, " has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
-  }
   return {};
 }
 
@@ -142,9 +127,7 @@ Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t 
     return invalid_argument("out has shape ", shape_string(out), "; the result has ",
                             shape_words(shape, packing.rank()));
   }
-  if (!is_input_dtype(out.dtype)) {
-    return invalid_argument("out is ", to_string(out.dtype), "; allowed are f32, f16 and bf16");
-  }
+  if (Status status = check_float_dtype({"out"}, out); !status.ok()) return status;
   if (!elements_are_apart(out)) {
     return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
   }

@@ -16,8 +16,6 @@
 namespace octavo {
 namespace {
 
-constexpr std::size_t kMostDim = 576;
-
 struct Task {
   DequantizeProblem problem;
   laws::Groups groups;
@@ -59,7 +57,7 @@ void dequantize_head(const Task& task, std::int64_t b, std::int64_t h, const law
   const float* const scales = laws::scales_at(codes, place, h);
   const float* const means = laws::means_at(codes, place, h);
   const bool by_channel = laws::per_channel(task.groups.granularity);
-  std::array<float, kMostDim> x;
+  std::array<float, kMostHeadDim> x;
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t group = laws::group_of_row(task.groups, row);
     const float* const mean =
@@ -125,9 +123,7 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   if (!has_shape(out, x.codes.shape, x.codes.rank)) {
     return invalid_argument("out has shape ", shape_string(out), "; the codes have ", shape_string(x.codes));
   }
-  if (out.dtype != DType::f32 && out.dtype != DType::f16 && out.dtype != DType::bf16) {
-    return invalid_argument("out is ", to_string(out.dtype), "; allowed are f32, f16 and bf16");
-  }
+  if (Status status = check_float_dtype({"out"}, out); !status.ok()) return status;
   if (!elements_are_apart(out)) {
     return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
   }

@@ -39,8 +39,7 @@ ScratchMemory::ScratchMemory(const Execution& execution, std::size_t bytes)
     return;
   }
   if (execution.workspace_bytes < bytes) {
-    status_ = invalid_argument("workspace has ", execution.workspace_bytes, " bytes; this call needs ", bytes,
-                               " (workspace_size())");
+    status_ = invalid_argument("workspace has ", execution.workspace_bytes, " bytes; this call needs ", bytes);
   } else if (bytes > 0 && reinterpret_cast<std::uintptr_t>(execution.workspace) % AlignedBuffer::kAlignment != 0) {
     status_ =
         invalid_argument("workspace is not aligned; its address must be a multiple of ", AlignedBuffer::kAlignment);

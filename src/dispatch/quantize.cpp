@@ -23,10 +23,8 @@
 namespace octavo {
 namespace {
 
-constexpr std::int64_t kMostDim = 576;
-
 Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout, const TensorView& cu_seqlens,
-             Borders& borders) {
+             Borders& borders, Axes& axes, ByteRanges& ranges) {
   if (role != Role::q && role != Role::k && role != Role::v) {
     return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
   }
@@ -36,30 +34,26 @@ Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout
   if (Status status = check_recipe_once(recipe); !status.ok()) return status;
   if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
   if (!x.given()) return invalid_argument("x is missing");
-  if (Status status = check_view({"x"}, x, Pointers::needed, nullptr); !status.ok()) return status;
+  ByteRange touched;
+  if (Status status = check_view({"x"}, x, Pointers::needed, &touched); !status.ok()) return status;
+  ranges.reads({"x"}, touched);
   if (cu_seqlens.given()) {
     if (x.device.type == DeviceType::cuda) {
-      return unimplemented("x lies on a CUDA device; packed sequences are quantized on the CPU only");
+      return unimplemented(
+          "x of packed sequences on a CUDA device is not supported; quantize the sequences one by one");
     }
-    ByteRange range;
-    if (Status status = read_host_borders("cu_seqlens", cu_seqlens, -1, "[batch + 1]", range, borders); !status.ok()) {
+    if (Status status = read_host_borders("cu_seqlens", cu_seqlens, -1, "[batch + 1]", touched, borders);
+        !status.ok()) {
       return status;
     }
+    ranges.reads({"cu_seqlens"}, touched);
   }
-  const int rank = borders.packed() ? 3 : 4;
-  if (x.rank != rank) {
-    return invalid_argument("x has shape ", shape_string(x), "; ", rank, " axes are needed, ", axes_words(layout, rank),
-                            borders.packed() ? " (cu_seqlens is given)" : "");
+  if (Status status = check_float_dtype({"x"}, x); !status.ok()) return status;
+  if (Status status = check_operand_shape({"x"}, x, layout, borders.packed(), axes); !status.ok()) return status;
+  if (borders.packed()) {
+    if (Status status = check_borders(borders, axes.rows, "x"); !status.ok()) return status;
   }
-  if (x.dtype != DType::f32 && x.dtype != DType::f16 && x.dtype != DType::bf16) {
-    return invalid_argument("x is ", to_string(x.dtype), "; allowed are f32, f16 and bf16");
-  }
-  const Axes axes = axes_of(x, layout);
-  if (axes.heads < 1 || axes.dim < 1) {
-    return invalid_argument("x has shape ", shape_string(x), "; heads and head_dim must be at least 1");
-  }
-  if (axes.dim > kMostDim) return unimplemented("x has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
-  return borders.packed() ? check_borders(borders, axes.rows, "x") : Status{};
+  return ranges.check();
 }
 
 // Dense row-major; s4 rows begin on a byte, so their strides count an odd head_dim's padding nibble too.
@@ -181,13 +175,11 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     if (Status bad = check_placement(tensors, device); !bad.ok()) return bad;
     if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
     Borders borders;
-    if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders); !bad.ok()) return bad;
+    Axes axes;
+    ByteRanges ranges;
+    ranges.writes({"workspace"}, workspace_range(execution));
+    if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders, axes, ranges); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
-    if (device.type == DeviceType::cuda && borders.packed()) {
-      return unimplemented(
-          "x of packed sequences on a CUDA device is not supported; quantize the sequences one by one");
-    }
-    const Axes axes = axes_of(x, layout);
     const SideLayout sides = side_layout(recipe, role, axes, borders);
 
     QuantizedView& view = result.view_;

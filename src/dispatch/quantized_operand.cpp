@@ -9,8 +9,6 @@
 namespace octavo {
 namespace {
 
-constexpr std::int64_t kMostDim = 576;
-
 // Groups in slices of Recipe::q_group or k_group rows.
 bool is_sliced(Granularity granularity) noexcept {
   return granularity == Granularity::warp || granularity == Granularity::thread;
@@ -223,22 +221,14 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   if (view.cu_seqlens.given() && !borders.packed()) {
     return invalid_argument(name, ".cu_seqlens is given and the call's is not; codes of packed sequences need both");
   }
-  const int rank = borders.packed() ? 3 : 4;
-  if (codes.rank != rank) {
-    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; ", rank, " axes are needed, ",
-                            axes_words(view.layout, rank), borders.packed() ? " (cu_seqlens are given)" : "");
-  }
   const DType dtype = *code_dtype(recipe, role);
   if (codes.dtype != dtype) {
     return invalid_argument(codes_name, " is ", to_string(codes.dtype), "; recipe \"", to_string(recipe), "\" needs ",
                             to_string(dtype));
   }
-  const Axes axes = axes_of(codes, view.layout);
-  if (axes.dim < 1 || axes.heads < 1) {
-    return invalid_argument(codes_name, " has shape ", shape_string(codes), "; heads and head_dim must be at least 1");
-  }
-  if (axes.dim > kMostDim) {
-    return unimplemented(codes_name, " has head_dim ", axes.dim, "; 1 to ", kMostDim, " are supported");
+  Axes axes;
+  if (Status status = check_operand_shape(codes_name, codes, view.layout, borders.packed(), axes); !status.ok()) {
+    return status;
   }
   operand = operand_of(codes, view.layout);
   if (dtype == DType::s4) {

@@ -149,6 +149,27 @@ Operand operand_of(const TensorView& view, Layout layout) noexcept {
   return operand;
 }
 
+Status check_operand_shape(const Name& name, const TensorView& view, Layout layout, bool packed, Axes& axes) {
+  const int rank = packed ? 3 : 4;
+  if (view.rank != rank) {
+    return invalid_argument(name, " has shape ", shape_string(view), "; ", rank, " axes are needed, ",
+                            axes_words(layout, rank), packed ? " (cu_seqlens are given)" : "");
+  }
+  axes = axes_of(view, layout);
+  if (axes.heads < 1 || axes.dim < 1) {
+    return invalid_argument(name, " has shape ", shape_string(view), "; heads and head_dim must be at least 1");
+  }
+  if (axes.dim > kMostHeadDim) {
+    return unimplemented(name, " has head_dim ", axes.dim, "; 1 to ", kMostHeadDim, " are supported");
+  }
+  return {};
+}
+
+Status check_float_dtype(const Name& name, const TensorView& view) {
+  if (view.dtype == DType::f32 || view.dtype == DType::f16 || view.dtype == DType::bf16) return {};
+  return invalid_argument(name, " is ", to_string(view.dtype), "; allowed are f32, f16 and bf16");
+}
+
 std::array<std::int64_t, 4> shape_of(const Axes& axes, Layout layout, int rank) noexcept {
   const std::int64_t a = layout == Layout::nhd ? axes.rows : axes.heads;
   const std::int64_t b = layout == Layout::nhd ? axes.heads : axes.rows;

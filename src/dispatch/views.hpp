@@ -62,6 +62,13 @@ struct Axes {
 // Rank 4 with a batch axis, rank 3 without one (batch = 1, batch stride 0).
 Axes axes_of(const TensorView& view, Layout layout) noexcept;
 Operand operand_of(const TensorView& view, Layout layout) noexcept;
+
+// Of q, k or v, as floats or as codes: 4 axes (packed: 3), at least one head and channel, kMostHeadDim channels at
+// most. Fills `axes`.
+Status check_operand_shape(const Name& name, const TensorView& view, Layout layout, bool packed, Axes& axes);
+// Of an input or an output: f32, f16 or bf16.
+Status check_float_dtype(const Name& name, const TensorView& view);
+
 // The shape a tensor of these extents has in a layout; rank 3 leaves the batch out.
 std::array<std::int64_t, 4> shape_of(const Axes& axes, Layout layout, int rank) noexcept;
 // "[B, M, Hq, Dv]"-like words for messages.

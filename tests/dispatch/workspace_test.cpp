@@ -105,6 +105,49 @@ TEST(WorkspaceTest, MustNotOverlapTensors) {
   expect_invalid(call, {"workspace_bytes is 64", "null"});
 }
 
+TEST(WorkspaceTest, OfQuantizeMustNotOverlapTensors) {
+  alignas(64) float x[4 * 8] = {};
+  alignas(64) std::int32_t borders[2] = {0, 4};
+  const auto refused = [&](void* workspace, const TensorView& view, const TensorView& cu_seqlens, const char* words) {
+    Execution execution;
+    execution.workspace = workspace;
+    execution.workspace_bytes = sizeof x;
+    const Status status = quantize(view, Role::q, Recipe{}, Layout::nhd, execution, cu_seqlens).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << words;
+    EXPECT_NE(status.message().find(words), std::string::npos) << status.message();
+  };
+  refused(x, {x, DType::f32, {1, 4, 1, 8}}, {}, "workspace overlaps x; outputs need memory of their own");
+  refused(borders, {x, DType::f32, {4, 1, 8}}, {borders, DType::s32, {2}}, "workspace overlaps cu_seqlens");
+}
+
+// No function tells the size, so the refusal does.
+TEST(WorkspaceTest, TooSmallAOneForQuantizeIsToldTheSize) {
+  static const float x[150 * 2 * 40] = {};
+  const TensorView view(x, DType::f32, {1, 150, 2, 40});
+  alignas(64) static std::byte memory[1 << 20];
+  int refusals = 0;
+  for (const ImplementationInfo& info : implementations()) {
+    if (!info.supported || info.device != DeviceType::cpu) continue;
+    Execution execution;
+    execution.implementation = info.name;
+    execution.workspace = memory;
+    execution.workspace_bytes = 0;
+    const Status status = quantize(view, Role::q, Recipe{}, Layout::nhd, execution).status();
+    if (status.ok()) continue;  // needs none
+    ++refusals;
+    constexpr std::string_view kBefore = "workspace has 0 bytes; this call needs ";
+    ASSERT_EQ(status.message().substr(0, kBefore.size()), kBefore);
+    const std::string needed = status.message().substr(kBefore.size());
+    EXPECT_EQ(needed.find_first_not_of("0123456789"), std::string::npos) << status.message();
+    execution.workspace_bytes = std::stoul(needed);
+    ASSERT_LE(execution.workspace_bytes, sizeof memory);
+    EXPECT_TRUE(quantize(view, Role::q, Recipe{}, Layout::nhd, execution).ok()) << info.name;
+    execution.workspace_bytes -= 1;
+    EXPECT_FALSE(quantize(view, Role::q, Recipe{}, Layout::nhd, execution).ok()) << info.name;
+  }
+  EXPECT_GT(refusals, 0) << "no implementation needs scratch memory: the test says nothing";
+}
+
 TEST(WorkspaceTest, NothingIsAllocatedWithTheCallersOwn) {
   Call call;
   const std::vector<std::string_view> names = able(call);

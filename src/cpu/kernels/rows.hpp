@@ -11,10 +11,10 @@ namespace octavo::cpu {
 namespace {
 
 // Channels of a padded row: four vectors of the widest policy, so that kernels never see a tail.
-// Largest padded(D) or padded(Dv).
-inline constexpr std::int64_t kMaxPadded = 576;
+OCTAVO_INLINE constexpr std::int64_t padded(std::int64_t channels) { return (channels + 63) / 64 * 64; }
 
-OCTAVO_INLINE std::int64_t padded(std::int64_t channels) { return (channels + 63) / 64 * 64; }
+// Largest padded(D) or padded(Dv).
+inline constexpr std::int64_t kMaxPadded = padded(kMostHeadDim);
 
 template <class S>
 OCTAVO_INLINE typename S::f32 load_as_f32(DType dtype, const void* p, std::int64_t at) {
