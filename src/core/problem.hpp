@@ -92,10 +92,6 @@ struct Problem {
     }
     return {0, q_rows, 0, kv_lens.data != nullptr ? kv_lens[b] : k_rows};
   }
-  // Whether the lengths stand in a device's memory, out of the host's sight.
-  bool lengths_on_device() const noexcept {
-    return device.type == DeviceType::cuda && (packed() || kv_lens.data != nullptr);
-  }
   // Whether a score is changed between the product and the softmax by more than a constant of its key.
   bool modifies_scores() const noexcept { return mask.data != nullptr || alibi_slopes.data != nullptr || softcap > 0; }
 };

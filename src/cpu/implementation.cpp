@@ -1,7 +1,7 @@
 // The table of implementations as objects, and what each of them can do.
 #include "cpu/implementation.hpp"
 
-#include <array>
+#include <utility>
 
 #include "cpu/features.hpp"
 

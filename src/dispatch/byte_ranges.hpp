@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstddef>
-#include <string_view>
 
 #include "core/text.hpp"
 #include "dispatch/views.hpp"

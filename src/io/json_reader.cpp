@@ -7,8 +7,6 @@
 namespace octavo::io {
 namespace {
 
-constexpr int kMostNesting = 64;
-
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 void append_utf8(std::string& text, std::uint32_t point) {
@@ -157,62 +155,6 @@ bool JsonReader::read_unsigned(std::uint64_t& value) {
     return fail("expected a non-negative integer");
   }
   return true;
-}
-
-bool JsonReader::skip_number() {
-  const auto digits = [&] {
-    const std::size_t start = position_;
-    while (position_ < text_.size() && is_digit(text_[position_])) ++position_;
-    return position_ - start;
-  };
-  if (at('-')) ++position_;
-  const bool zero = at('0');
-  const std::size_t whole = digits();
-  bool good = whole > 0 && !(zero && whole > 1);
-  if (good && at('.')) {
-    ++position_;
-    good = digits() > 0;
-  }
-  if (good && (at('e') || at('E'))) {
-    ++position_;
-    if (at('+') || at('-')) ++position_;
-    good = digits() > 0;
-  }
-  return good || fail("expected a value");
-}
-
-bool JsonReader::skip_word(std::string_view word) {
-  if (text_.substr(position_, word.size()) != word) return fail("expected a value");
-  position_ += word.size();
-  return true;
-}
-
-bool JsonReader::skip_value() { return skip_value(0); }
-
-bool JsonReader::skip_value(int depth) {
-  if (failed()) return false;
-  if (depth > kMostNesting) return fail("nested deeper than 64");
-  skip_space();
-  std::string text;
-  if (at('{')) {
-    enter_object();
-    while (next_member(text)) {
-      if (!skip_value(depth + 1)) return false;
-    }
-    return !failed();
-  }
-  if (at('[')) {
-    enter_array();
-    while (next_element()) {
-      if (!skip_value(depth + 1)) return false;
-    }
-    return !failed();
-  }
-  if (at('"')) return read_string(text);
-  if (at('t')) return skip_word("true");
-  if (at('f')) return skip_word("false");
-  if (at('n')) return skip_word("null");
-  return skip_number();
 }
 
 bool JsonReader::finish() {

@@ -1,5 +1,5 @@
-// A pull reader for JSON: the caller asks for what it expects, piece by piece. Nothing is built in memory, so a huge or
-// deeply nested document costs no more than its text; the first error ends the reading and names its byte.
+// A pull reader for JSON: the caller asks for what it expects, piece by piece. Nothing is built in memory, so a huge
+// document costs no more than its text; the first error ends the reading and names its byte.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,6 @@ class JsonReader {
   bool read_string(std::string& value);
   /// A number without sign, fraction and exponent that fits into 64 bits.
   bool read_unsigned(std::uint64_t& value);
-  /// Steps over any value. Nesting beyond 64 is an error.
-  bool skip_value();
   /// True when only white space is left.
   bool finish();
 
@@ -39,9 +37,6 @@ class JsonReader {
   bool at(char c) noexcept;
   bool expect(char c);
   bool next(char close);
-  bool skip_value(int depth);
-  bool skip_number();
-  bool skip_word(std::string_view word);
   bool read_escape(std::string& value);
   bool read_hex(std::uint32_t& unit);
 

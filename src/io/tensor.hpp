@@ -29,7 +29,6 @@ class Tensor {
   static Result<Tensor> copy_of(std::string name, const TensorView& view);
 
   const std::string& name() const noexcept { return name_; }
-  void set_name(std::string name) { name_ = std::move(name); }
   /// A view into this tensor's memory, which must outlive it.
   const TensorView& view() const noexcept { return view_; }
   void* data() const noexcept { return view_.data; }

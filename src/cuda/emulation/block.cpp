@@ -3,7 +3,6 @@
 #include "cuda/emulation/block.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/text.hpp"
 #include "cuda/emulation/fault.hpp"
