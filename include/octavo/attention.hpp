@@ -44,6 +44,7 @@ struct AttentionInputs {
   Layout layout = Layout::nhd;
 };
 
+/// Numbers of a call: what is computed, apart from the tensors. The defaults are plain softmax attention in "int8".
 struct AttentionParams {
   Recipe recipe{};
   /// Factor of q.k; NaN (the default) = 1 / sqrt(D). 0 and negative values are legal, infinity is not.

@@ -13,6 +13,7 @@
 
 namespace octavo {
 
+/// One CUDA device as the driver describes it.
 struct DeviceInfo {
   Device device;
   std::string name;                // "NVIDIA H200"

@@ -12,6 +12,7 @@
 
 namespace octavo {
 
+/// One implementation of this build, whether this machine can run it or not.
 struct ImplementationInfo {
   std::string_view name;         // "avx512_vnni"
   std::string_view description;  // one line: which instructions it uses

@@ -12,8 +12,9 @@ namespace octavo {
 /// Commutative and, but for rounding, associative; where both LSE are -infinity the result is O = 0, LSE = -infinity.
 /// What the parts' recipes must be for the result to be that of one call: docs/the_algorithm.md, section 9.
 /// o_a, o_b, out: f32 [B, M, H, Dv] (nhd) or [B, H, M, Dv] (hnd); lse_a, lse_b, lse: f32 [B, H, M]; any strides. `out`
-/// and `lse` may be the very tensors of a or b. Of `execution` only the stream of device tensors counts.
-/// Errors: invalid_argument (shape, dtype, device, another overlap).
+/// and `lse` may be the very tensors of a or b. Of `execution` the stream and the implementation count, for device
+/// tensors: on the CPU, which has no stream, there is one way to merge, on the calling thread. Errors: invalid_argument
+/// (shape, dtype, device, another overlap), unavailable (device, implementation).
 OCTAVO_API Status merge_state(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b,
                               const TensorView& lse_b, const TensorView& out, const TensorView& lse,
                               Layout layout = Layout::nhd, const Execution& execution = {}) noexcept;

@@ -57,6 +57,8 @@ enum class RowSum : std::uint8_t { weights, codes };
 /// that generation's tensor cores add them (MMA-Sim, arXiv 2511.10909; docs/the_algorithm.md); in the reference only.
 enum class Accumulator : std::uint8_t { f32, f16, sm89, sm90, sm100, sm80 };
 
+/// Field by field; the defaults are the preset "int8". Any value can be written down, and check_recipe() says which
+/// compositions have a meaning: parse_recipe() and every call that takes a recipe ask it.
 struct Recipe {
   Format scores = Format::s8;  // representation of Q and K
   Granularity q_scale = Granularity::token;
