@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # clang-format-19 over all C++ sources, those not yet tracked among them; with --check, changes nothing and fails where
-# a file would change.
+# a file would change, or where another kind of text has lines beyond column 120.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -9,3 +9,4 @@ mapfile -d '' -t files < <(git ls-files -z --cached --others --exclude-standard 
 mode=(-i)
 [ "${1:-}" != --check ] || mode=(--dry-run --Werror)
 printf '%s\0' "${files[@]}" | xargs -0 -n 16 -P "$jobs" clang-format-19 --style=file "${mode[@]}"
+[ "${1:-}" != --check ] || "$python" scripts/check_width.py
