@@ -18,6 +18,13 @@ from recipe_figures import DATA, digits, exact, heads_of
 
 import octavo
 
+
+def changed(recipe, fields):
+    """A recipe's text with fields that may stand in it already: the grammar takes each once."""
+    preset, *given = recipe.split(",")
+    return ",".join([preset, *map("=".join, dict(f.split("=") for f in (*given, *fields.split(","))).items())])
+
+
 PLAIN = "int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
 FLOAT_QK = "scores=input,q_scale=none,k_scale=none,hadamard=off,smooth_q=off,smooth_k=off"
 FLOAT_PV = "p=input,p_range=1,p_reference=running,values=input,v_scale=none,hadamard_v=off"
@@ -34,20 +41,20 @@ SCHEMES = [
     "int_flash_half",
     # the fold
     PLAIN,
-    f"{PLAIN},key_block=64",
-    f"{PLAIN},key_block=256",
-    f"{PLAIN},key_block=1024",
-    f"{PLAIN},p=s8,p_range=127",
-    f"{PLAIN},p_reference=running",
-    f"{PLAIN},smooth_k=on",
-    f"{PLAIN},smooth_k=on,key_block=64",
-    f"{PLAIN},smooth_k=on,hadamard=on",
-    f"{PLAIN},smooth_k=on,smooth_q=on",
+    changed(PLAIN, "key_block=64"),
+    changed(PLAIN, "key_block=256"),
+    changed(PLAIN, "key_block=1024"),
+    changed(PLAIN, "p=s8,p_range=127"),
+    changed(PLAIN, "p_reference=running"),
+    changed(PLAIN, "smooth_k=on"),
+    changed(PLAIN, "smooth_k=on,key_block=64"),
+    changed(PLAIN, "smooth_k=on,hadamard=on"),
+    changed(PLAIN, "smooth_k=on,smooth_q=on"),
     "int8,hadamard_v=off",
-    f"{PLAIN},v_scale=block_channel",
-    f"{PLAIN},v_scale=block_channel,key_block=64",
-    f"{PLAIN},v_scale=channel",
-    f"{PLAIN},v_scale=channel,row_sum=codes",
+    changed(PLAIN, "v_scale=block_channel"),
+    changed(PLAIN, "v_scale=block_channel,key_block=64"),
+    changed(PLAIN, "v_scale=channel"),
+    changed(PLAIN, "v_scale=channel,row_sum=codes"),
     # SageAttention2
     "sage2_8b",
     "sage2_8b,q_scale=block,k_scale=block",
@@ -60,9 +67,9 @@ SCHEMES = [
     "fp8_e4m3",
     "fp8_e5m2",
     "int4,hadamard_v=off",
-    f"{PLAIN},scores=s4",
-    f"{PLAIN},scores=s4,values=s4",
-    f"{PLAIN},smooth_k=on,smooth_q=on,scores=s4",
+    changed(PLAIN, "scores=s4"),
+    changed(PLAIN, "scores=s4,values=s4"),
+    changed(PLAIN, "smooth_k=on,smooth_q=on,scores=s4"),
     "int_flash_int4",
     # the second product alone
     f"int8,{FLOAT_QK},values=input,v_scale=none,hadamard_v=off",
@@ -81,22 +88,22 @@ SCHEMES = [
     f"int_flash,{FLOAT_QK}",
     f"sage2_8b,{FLOAT_QK}",
     # the first product alone
-    f"{QK},hadamard=on,smooth_k=on,smooth_q=on",
-    f"{QK},hadamard=on,smooth_k=on",
-    f"{QK},hadamard=on",
-    f"{QK},smooth_k=on",
-    f"{QK},smooth_k=on,q_scale=thread,k_scale=thread",
-    f"{QK},smooth_k=on,q_scale=block,k_scale=block",
-    f"{QK},q_scale=block,k_scale=block",
-    f"{QK},scores=s4",
-    f"{QK},scores=s4,smooth_k=on",
-    f"{QK},scores=s4,smooth_k=on,hadamard=on",
-    f"{QK},scores=s4,smooth_k=on,smooth_q=on",
-    f"{QK},scores=s4,smooth_k=on,smooth_q=on,hadamard=on",
-    f"{QK},scores=s4,smooth_k=on,smooth_q=on,q_scale=thread,k_scale=thread",
-    f"{QK},scores=e4m3,q_scale=tensor,k_scale=tensor",
-    f"{QK},scores=e4m3,q_scale=tensor,k_scale=tensor,hadamard=on",
-    f"{QK},scores=e4m3,q_scale=tensor,k_scale=tensor,smooth_k=on",
+    changed(QK, "hadamard=on,smooth_k=on,smooth_q=on"),
+    changed(QK, "hadamard=on,smooth_k=on"),
+    changed(QK, "hadamard=on"),
+    changed(QK, "smooth_k=on"),
+    changed(QK, "smooth_k=on,q_scale=thread,k_scale=thread"),
+    changed(QK, "smooth_k=on,q_scale=block,k_scale=block"),
+    changed(QK, "q_scale=block,k_scale=block"),
+    changed(QK, "scores=s4"),
+    changed(QK, "scores=s4,smooth_k=on"),
+    changed(QK, "scores=s4,smooth_k=on,hadamard=on"),
+    changed(QK, "scores=s4,smooth_k=on,smooth_q=on"),
+    changed(QK, "scores=s4,smooth_k=on,smooth_q=on,hadamard=on"),
+    changed(QK, "scores=s4,smooth_k=on,smooth_q=on,q_scale=thread,k_scale=thread"),
+    changed(QK, "scores=e4m3,q_scale=tensor,k_scale=tensor"),
+    changed(QK, "scores=e4m3,q_scale=tensor,k_scale=tensor,hadamard=on"),
+    changed(QK, "scores=e4m3,q_scale=tensor,k_scale=tensor,smooth_k=on"),
 ]
 
 

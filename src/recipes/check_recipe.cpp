@@ -114,9 +114,8 @@ Status check_groups(const Recipe& recipe) {
   const auto check = [&](std::string_view scale_field, Granularity scale, std::string_view field, std::int32_t rows,
                          std::int32_t usual, std::initializer_list<std::int32_t> allowed) -> Status {
     if (std::find(allowed.begin(), allowed.end(), rows) == allowed.end()) {
-      std::string list;
-      for (std::int32_t value : allowed) list += text(list.empty() ? "" : ", ", value);
-      return refuse(said(recipe, field), " is no slice of per-warp and per-thread groups; allowed: ", list);
+      return refuse(said(recipe, field),
+                    " is no slice of per-warp and per-thread groups; allowed: ", grammar::find_field(field)->allowed());
     }
     if (rows != usual && scale != Granularity::warp && scale != Granularity::thread) {
       return refuse(said(recipe, field), " has no meaning with ", said(recipe, scale_field),
@@ -144,7 +143,7 @@ Status check_weights(const Recipe& recipe) {
     return refuse("row_sum=codes contradicts v_scale=token_folded: folded codes hold p times the scale of V");
   }
   if (recipe.key_block < 16 || recipe.key_block > 4096 || recipe.key_block % 16 != 0) {
-    return refuse(said(recipe, "key_block"), " is not a multiple of 16 in 16..4096");
+    return refuse(said(recipe, "key_block"), " cannot be; allowed: ", grammar::find_field("key_block")->allowed());
   }
   return {};
 }

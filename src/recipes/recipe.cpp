@@ -1,9 +1,11 @@
 // The table of presets and the grammar "preset,field=value,...": from text, to text.
 #include "octavo/recipe.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/guard.hpp"
+#include "core/quoted.hpp"
 #include "core/text.hpp"
 #include "recipes/recipe_fields.hpp"
 
@@ -24,7 +26,8 @@ const RecipeInfo* find_preset(std::string_view name) {
 }
 
 Status unknown_field(std::string_view name) {
-  return invalid_argument("recipe field \"", name, "\" is unknown; fields are ", grammar::list_of(grammar::fields()));
+  return invalid_argument("recipe field ", quoted(name), " is unknown; fields are ",
+                          grammar::list_of(grammar::fields()));
 }
 
 // How many fields of two recipes differ.
@@ -48,17 +51,24 @@ Result<Recipe> parse(std::string_view whole) {
   const std::string_view name = next_part();
   const RecipeInfo* preset = find_preset(name);
   if (preset == nullptr) {
-    return invalid_argument("recipe \"", name, "\" is unknown; recipes are ", grammar::list_of(recipes()));
+    return invalid_argument("recipe ", quoted(name), " is unknown; recipes are ", grammar::list_of(recipes()));
   }
   Recipe recipe = preset->recipe;
+  std::vector<std::string_view> given;
   while (more) {
     const std::string_view part = next_part();
     const std::size_t equals = part.find('=');
     if (equals == std::string_view::npos) {
-      return invalid_argument("recipe option \"", part, "\" in \"", whole, "\" is not of the form field=value");
+      return invalid_argument("recipe option ", quoted(part), " in ", quoted(whole), " is not of the form field=value");
     }
-    Status status = set_recipe_field(recipe, trimmed(part.substr(0, equals)), trimmed(part.substr(equals + 1)));
+    const std::string_view field = trimmed(part.substr(0, equals));
+    Status status = set_recipe_field(recipe, field, trimmed(part.substr(equals + 1)));
     if (!status.ok()) return status;
+    // The last one would win in silence.
+    if (std::find(given.begin(), given.end(), field) != given.end()) {
+      return invalid_argument("recipe field ", field, " stands twice in ", quoted(whole), "; it is allowed once");
+    }
+    given.push_back(field);
   }
   if (Status status = check_recipe(recipe); !status.ok()) return status;
   return recipe;
@@ -115,7 +125,7 @@ Status set_recipe_field(Recipe& recipe, std::string_view field, std::string_view
     const grammar::Field* found = grammar::find_field(field);
     if (found == nullptr) return unknown_field(field);
     if (!found->set(recipe, value)) {
-      return invalid_argument("recipe field ", field, " cannot be \"", value, "\"; allowed: ", found->allowed());
+      return invalid_argument("recipe field ", field, " cannot be ", quoted(value), "; allowed: ", found->allowed());
     }
     return {};
   });

@@ -91,7 +91,6 @@ template <>
 struct Text<std::int32_t> {
   static std::string write(std::int32_t value) { return std::to_string(value); }
   static bool read(std::string_view text, std::int32_t& value) { return read_number(text, value); }
-  static std::string allowed() { return "a whole number"; }
 };
 
 template <>
@@ -102,23 +101,24 @@ struct Text<double> {
     return error == std::errc{} ? std::string(buffer.data(), end) : std::string("0");
   }
   static bool read(std::string_view text, double& value) { return read_number(text, value); }
-  static std::string allowed() { return "a number"; }
 };
 
 template <auto member>
-constexpr Field field(std::string_view name) {
+constexpr Field field(std::string_view name, const char* numbers = nullptr) {
   using Value = std::remove_cvref_t<decltype(Recipe{}.*member)>;
-  return {name, [](const Recipe& recipe) { return Text<Value>::write(recipe.*member); },
-          [](Recipe& recipe, std::string_view text) { return Text<Value>::read(text, recipe.*member); },
-          [] { return Text<Value>::allowed(); }};
+  Field result{name, [](const Recipe& recipe) { return Text<Value>::write(recipe.*member); },
+               [](Recipe& recipe, std::string_view text) { return Text<Value>::read(text, recipe.*member); }, nullptr,
+               numbers};
+  if constexpr (requires { Text<Value>::allowed(); }) result.words = [] { return Text<Value>::allowed(); };
+  return result;
 }
 
 constexpr Field kFields[] = {
     field<&Recipe::scores>("scores"),
     field<&Recipe::q_scale>("q_scale"),
     field<&Recipe::k_scale>("k_scale"),
-    field<&Recipe::q_group>("q_group"),
-    field<&Recipe::k_group>("k_group"),
+    field<&Recipe::q_group>("q_group", "16, 32, 64"),
+    field<&Recipe::k_group>("k_group", "64, 128"),
     field<&Recipe::hadamard>("hadamard"),
     field<&Recipe::smooth_q>("smooth_q"),
     field<&Recipe::smooth_k>("smooth_k"),
@@ -126,13 +126,13 @@ constexpr Field kFields[] = {
     field<&Recipe::hadamard_v>("hadamard_v"),
     field<&Recipe::channel_gains>("channel_gains"),
     field<&Recipe::p>("p"),
-    field<&Recipe::p_range>("p_range"),
+    field<&Recipe::p_range>("p_range", "a whole number from 1 to what p can hold, at most 65535"),
     field<&Recipe::p_reference>("p_reference"),
     field<&Recipe::row_sum>("row_sum"),
     field<&Recipe::values>("values"),
     field<&Recipe::v_scale>("v_scale"),
-    field<&Recipe::v_range>("v_range"),
-    field<&Recipe::key_block>("key_block"),
+    field<&Recipe::v_range>("v_range", "0, or a number from 1 to the largest code of values, at most 57344"),
+    field<&Recipe::key_block>("key_block", "a multiple of 16 in 16..4096"),
     field<&Recipe::accumulator>("accumulator"),
     field<&Recipe::two_level>("two_level"),
 };

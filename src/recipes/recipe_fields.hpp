@@ -14,7 +14,11 @@ struct Field {
   std::string_view name;
   std::string (*get)(const Recipe&);
   bool (*set)(Recipe&, std::string_view text);  // false: no value of this field
-  std::string (*allowed)();                     // for messages: "on, off"
+  std::string (*words)();                       // all values of a field of words: "on, off"; nullptr: of numbers
+  const char* numbers;                          // which numbers check_recipe takes
+
+  // For messages.
+  std::string allowed() const { return words != nullptr ? words() : numbers; }
 };
 
 std::span<const Field> fields() noexcept;

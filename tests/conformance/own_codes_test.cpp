@@ -107,7 +107,8 @@ TEST(OwnCodes, GroupsOfALane) {
     EXPECT_EQ(out, expected) << slices;
     // Codes of other slices are not taken for these.
     inputs.quantized_q = &q.view, inputs.quantized_k = &k.view, inputs.quantized_v = &v.view;
-    params.recipe = recipe_of(to_string(recipe) + ",q_group=" + (w == 32 ? "16" : "32"));
+    params.recipe = recipe;
+    params.recipe.q_group = w == 32 ? 16 : 32;
     const Status refused = attention(inputs, params, execution);
     EXPECT_NE(refused.message().find("q_group"), std::string::npos) << refused.message();
   }

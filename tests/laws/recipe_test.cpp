@@ -83,20 +83,40 @@ TEST(Recipe, EveryFieldReadsWhatItWrites) {
 }
 
 TEST(Recipe, ErrorsNameTheOffender) {
-  for (const auto& [text, word] : {std::pair{"", "recipe \"\""},
-                                   {"int9", "int9"},
-                                   {"int8,", "field=value"},
-                                   {"int8,,key_block=64", "field=value"},
-                                   {"int8,key_block", "key_block"},
-                                   {"int8,colour=red", "colour"},
-                                   {"int8,smooth_q=maybe", "maybe"},
-                                   {"int8,key_block=64x", "64x"},
-                                   {"int8,key_block=99999999999", "99999999999"},
-                                   {"int8,v_range=", "v_range"}}) {
+  for (const auto& [text, word] :
+       {std::pair{"", "recipe \"\""},
+        {"int9", "int9"},
+        {"int8,", "field=value"},
+        {"int8,,key_block=64", "field=value"},
+        {"int8,key_block", "key_block"},
+        {"int8,colour=red", "colour"},
+        {"int8,smooth_q=maybe", "maybe"},
+        {"int8,key_block=64x", "64x"},
+        {"int8,key_block=99999999999", "\"99999999999\"; allowed: a multiple of 16 in 16..4096"},
+        {"int8,key_block=100", "allowed: a multiple of 16 in 16..4096"},
+        {"int8,p_range=9223372036854775808", "from 1 to what p can hold"},
+        {"sage2_8b,v_range=1e999", "0, or a number from 1 to"},
+        {"sage2_8b,q_group=4294967296", "16, 32, 64"},
+        {"int8,key_block=64,key_block=128", "key_block stands twice in \"int8,key_block=64,key"},
+        {"int8,smooth_q=on, smooth_q =on", "smooth_q stands twice"},
+        {"int8,smooth_q\n=on", "\"smooth_q\\x0a\" is unknown"},
+        {"int8,v_range=", "v_range"}}) {
     Result<Recipe> recipe = parse_recipe(text);
     ASSERT_FALSE(recipe.ok()) << text;
     EXPECT_EQ(recipe.status().code(), StatusCode::kInvalidArgument);
     EXPECT_NE(recipe.status().message().find(word), std::string::npos) << recipe.status().message();
+  }
+}
+
+TEST(Recipe, ANulDoesNotEndTheMessage) {
+  using std::string_view_literals::operator""sv;
+  for (const auto& [text, words] : {std::pair{"int8\0"sv, R"(recipe "int8\x00" is unknown; recipes are int8)"sv},
+                                    {"int8,p\0=u8"sv, R"(recipe field "p\x00" is unknown; fields are scores)"sv},
+                                    {"int8,p=u8\0"sv, R"(recipe field p cannot be "u8\x00"; allowed: )"sv},
+                                    {"int8,\0"sv, R"(recipe option "\x00" in "int8,\x00" is not of the form)"sv}}) {
+    const std::string message = parse_recipe(text).status().message();
+    EXPECT_TRUE(message.starts_with(words)) << message;
+    EXPECT_EQ(message.find('\0'), std::string::npos);
   }
 }
 

@@ -92,7 +92,8 @@ def words(recipe, role):
 
 def geometries():
     """Every granularity of every operand in every format, and the geometry's other parameters."""
-    plain = "int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
+    rotated_v = "int8,hadamard=off,smooth_q=off,smooth_k=off"
+    plain = f"{rotated_v},hadamard_v=off"
     slices = {"warp": ("", ",q_group=16,k_group=128", ",q_group=64,k_group=64"),
               "thread": ("", ",q_group=16,k_group=128")}
     for form in ("s8", "s4", "e4m3", "e5m2"):
@@ -102,7 +103,7 @@ def geometries():
         folds = ("tensor", "block", "token", "token_folded", "channel", "block_channel")
         for granularity in folds + (("none",) if form[0] == "e" else ()):
             yield f"{plain},values={form},v_scale={granularity}", "v"
-            yield f"{plain},values={form},v_scale={granularity},key_block=64,hadamard_v=on", "v"
+            yield f"{rotated_v},values={form},v_scale={granularity},key_block=64", "v"
     yield f"{plain},v_scale=channel,smooth_v=on,v_range=100", "v"
     yield f"{plain},values=e4m3,v_scale=channel,v_range=4.5", "v"
 
