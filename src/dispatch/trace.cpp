@@ -14,8 +14,9 @@ Result<reference::Trace> trace_attention(const AttentionInputs& inputs, const At
     ByteRanges ranges;
     if (Status status = check_attention(inputs, params, Pointers::needed, problem, ranges); !status.ok()) return status;
     if (Status status = reference::supports(problem); !status.ok()) return status;
-    reference::Trace trace(problem);
-    if (problem.batch > 0 && problem.q_rows > 0) reference::attention(problem, &trace);
+    Result<reference::Trace> trace = reference::Trace::of(problem);
+    if (!trace.ok()) return trace;
+    if (problem.batch > 0 && problem.q_rows > 0) reference::attention(problem, &*trace);
     return trace;
   });
 }

@@ -6,6 +6,9 @@
 #include <cmath>
 #include <new>
 #include <numbers>
+#include <utility>
+
+#include "core/text.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -16,30 +19,46 @@ constexpr double kMostElements = 1u << 30;  // of one array: 8 GiB
 
 }  // namespace
 
-Trace::Trace(const Problem& problem) : batch(problem.batch), heads(problem.q_heads) {
+Result<Trace> Trace::of(const Problem& problem) {
+  Trace trace;
+  trace.batch = problem.batch;
+  trace.heads = problem.q_heads;
   if (!problem.packed()) {
-    rows = problem.q_rows;
-    keys = problem.k_rows;
+    trace.rows = problem.q_rows;
+    trace.keys = problem.k_rows;
   }
-  for (std::int64_t b = 0; problem.packed() && b < batch; ++b) {
-    rows = std::max(rows, problem.sequence(b).q_rows);
-    keys = std::max(keys, problem.sequence(b).k_rows);
+  for (std::int64_t b = 0; problem.packed() && b < trace.batch; ++b) {
+    trace.rows = std::max(trace.rows, problem.sequence(b).q_rows);
+    trace.keys = std::max(trace.keys, problem.sequence(b).k_rows);
   }
-  key_block = problem.recipe.key_block;
-  blocks = (keys + key_block - 1) / key_block;
-  const double wanted = static_cast<double>(batch) * static_cast<double>(heads) * static_cast<double>(rows) *
-                        static_cast<double>(std::max<std::int64_t>(keys, 1));
-  if (wanted > kMostElements) throw std::bad_alloc();
+  trace.key_block = problem.recipe.key_block;
+  trace.blocks = (trace.keys + trace.key_block - 1) / trace.key_block;
 
-  const auto pairs = static_cast<std::size_t>(batch * heads * rows * keys);
-  scores.assign(pairs, -kInfinity);
-  folded.assign(pairs, -kInfinity);
-  codes.assign(pairs, 0.0);
-  const auto steps = static_cast<std::size_t>(batch * heads * rows * blocks);
-  references.assign(steps, -kInfinity);
-  maxima.assign(steps, -kInfinity);
-  row_sums.assign(steps, 0.0);
-  log_sums.assign(steps, -kInfinity);
+  const double all_rows =
+      static_cast<double>(trace.batch) * static_cast<double>(trace.heads) * static_cast<double>(trace.rows);
+  const double elements = all_rows * (3 * static_cast<double>(trace.keys) + 4 * static_cast<double>(trace.blocks));
+  const auto refused = [&] {
+    const auto bytes = static_cast<std::uint64_t>(std::min(elements * sizeof(double), 0x1p63));
+    return resource_exhausted("the trace of ", trace.batch, " x ", trace.heads, " x ", trace.rows, " rows and ",
+                              trace.keys, " keys takes ", bytes,
+                              " bytes; allowed are the machine's memory and 8 GiB of scores");
+  };
+  if (all_rows * static_cast<double>(std::max<std::int64_t>(trace.keys, 1)) > kMostElements) return refused();
+
+  const auto pairs = static_cast<std::size_t>(trace.batch * trace.heads * trace.rows * trace.keys);
+  const auto steps = static_cast<std::size_t>(trace.batch * trace.heads * trace.rows * trace.blocks);
+  try {
+    trace.scores.assign(pairs, -kInfinity);
+    trace.folded.assign(pairs, -kInfinity);
+    trace.codes.assign(pairs, 0.0);
+    trace.references.assign(steps, -kInfinity);
+    trace.maxima.assign(steps, -kInfinity);
+    trace.row_sums.assign(steps, 0.0);
+    trace.log_sums.assign(steps, -kInfinity);
+  } catch (const std::bad_alloc&) {
+    return refused();
+  }
+  return trace;
 }
 
 RowTrace Trace::row(std::int64_t b, std::int64_t head, std::int64_t row_index) {

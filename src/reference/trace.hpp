@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/problem.hpp"
+#include "octavo/status.hpp"
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
 
@@ -41,8 +42,8 @@ struct Trace {
   std::vector<double> row_sums;    // l after the block, relative to 2^maximum
   std::vector<double> log_sums;    // LSE after the block, natural; without the sink
 
-  // For a problem's shapes; throws std::bad_alloc.
-  explicit Trace(const Problem& problem);
+  // For a problem's shapes. Error: resource_exhausted, with the bytes that it would take.
+  static Result<Trace> of(const Problem& problem);
   RowTrace row(std::int64_t b, std::int64_t head, std::int64_t row);
 };
 

@@ -161,7 +161,8 @@ def test_errors():
         with octavo.implementation("scalar"):
             octavo.attention(x, x, x, recipe="sage2_8b,accumulator=sm90")
     long = np.broadcast_to(np.float32(1), (1, 2**20, 1, 8))
-    with pytest.raises(MemoryError):
+    bytes_needed = 8 * 2**20 * (3 * 2**20 + 4 * 2**20 // 128)
+    with pytest.raises(MemoryError, match=f"1048576 keys takes {bytes_needed} bytes; allowed are"):
         octavo.reference.trace(long, long, long)
 
 
