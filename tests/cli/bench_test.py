@@ -97,6 +97,13 @@ class Bench(CommandTest):
         self.fails(2, "OCTAVO_NUM_THREADS", "bench", "attention", *SMALL[:-2], env={"OCTAVO_NUM_THREADS": "many"})
         self.fails(3, "CUDA", "bench", "attention", *SMALL, "--device", "cuda")
         self.fails(3, "exact", "bench", "quantize", *SMALL, "--recipe", "exact")
+        self.fails(2, "--repeat: '1.5' is no whole number in 1..", "bench", "attention", "--repeat", "1.5")
+        self.fails(2, "--scale: 'nan' is no finite number", "bench", "attention", *SMALL, "--scale", "nan")
+
+    def test_memory_that_is_not_there(self):
+        huge = ("--seqlen-q", 10**12, "--head-dim", 512)
+        self.fails(3, ["no memory", "tensor 'q' [1, 1000000000000, 8, 512]"], "bench", "attention", *huge)
+        self.fails(3, ["no memory", "tensor 'x'"], "bench", "quantize", *huge)
 
 
 if __name__ == "__main__":

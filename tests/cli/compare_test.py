@@ -81,7 +81,23 @@ class Compare(CommandTest):
         self.assertIn(word, done.stderr)
         self.assertIn("lse", done.stdout)
 
+    def test_flags_of_calls_have_no_meaning_for_outputs(self):
+        files = (self.path("a.npy"), self.path("b.npy"))
+        for flag in ("--causal", "--window=1,1", "--scale=1", "--softcap=2", "--layout=HND", "--threads=1",
+                     "--device=cpu", "--implementation=scalar"):
+            self.fails(2, [flag.split("=")[0] + ": no meaning", "--q"], "compare", *files, flag)
+        self.fails(2, "--scale, --softcap: no meaning", "compare", *files, "--softcap", 2, "--scale", 1)
+        # Two recipes without operands: what is missing is said, not that no file has the recipe's name.
+        self.fails(2, ["--causal", "--q"], "compare", "int8", "exact", "--causal")
+
+    def test_the_json_is_no_file_that_is_compared(self):
+        a, b = self.path("a.npy"), self.path("b.npy")
+        self.fails(2, ["--json " + a, "A " + a], "compare", a, b, "--json", a)
+        self.fails(2, ["--json " + b, "B " + b], "compare", a, b, "--json", b)
+
     def test_refusals(self):
+        self.fails(2, ["--max-relative-l2", "'x' is no finite number"], "compare", self.path("a.npy"),
+                   self.path("b.npy"), "--max-relative-l2", "x")
         write_npy(self.path("c.npy"), (60, 10), self.b)
         self.fails(2, ["[60, 10]", "[10, 60]"], "compare", self.path("c.npy"), self.path("b.npy"))
         self.fails(4, "none.npy", "compare", self.path("none.npy"), self.path("b.npy"))

@@ -35,6 +35,10 @@ class Demo(CommandTest):
                          len(self.json("info")["recipes"]))
         return rows
 
+    def test_the_json_is_not_the_capture(self):
+        file = self.capture()
+        self.fails(2, ["--json " + file, "the capture " + file], "demo", file, "--json", file)
+
     def test_the_repositorys_capture(self):
         rows = self.check(self.json("demo", "--threads", 2))
         self.assertLess(rows["int8"]["file"]["median_relative_l2"], 0.015)

@@ -145,6 +145,18 @@ class Quantize(CommandTest):
             write_safetensors(self.path("k.safetensors"), good, {**words, key: value})
             self.fails(code, key if code == 4 and value else "", *call)
 
+    def test_an_output_has_a_file_of_its_own(self):
+        write_safetensors(self.path("x.safetensors"), {"x": ("F32", (1, N, H, D), array.array("f", self.x).tobytes())})
+        x = self.path("x.safetensors")
+        self.fails(2, ["--out " + x, "the tensor's file " + x], "quantize", x + ":x", "--out", x)
+        self.fails(2, ["--json " + x, "the tensor's file " + x], "quantize", x, "--json", x)
+        write_npy(self.path("packed.npy"), (N, H, D), self.x)
+        write_safetensors(self.path("cu.safetensors"), {"cu": ("I32", (2,), struct.pack("<2i", 0, N))})
+        cu = self.path("cu.safetensors")
+        self.fails(2, ["--out " + cu, "--cu-seqlens " + cu], "quantize", self.path("packed.npy"), "--cu-seqlens",
+                   cu + ":cu", "--out", cu)
+        self.ok("quantize", x + ":x")  # as it was
+
     def test_refusals(self):
         self.fails(3, "exact", "quantize", self.path("x.npy"), "--recipe", "exact")
         self.fails(2, "--role", "quantize", self.path("x.npy"), "--role", "p")

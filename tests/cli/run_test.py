@@ -1,6 +1,7 @@
 """octavo run: attention on files against its definition, in both formats and layouts."""
 
 import array
+import os
 import unittest
 
 from command import (AttentionTest, D, DV, HKV, HQ, M, N, SHAPE, attention, normal, read_npy, read_safetensors,
@@ -61,6 +62,49 @@ class Run(AttentionTest):
         self.assertLess(relative_l2(values, means * M), 1e-5)
         self.ok("run", *self.files, "--out-dtype", "bf16", "--out", self.path("o.safetensors"))
         self.assertEqual(read_safetensors(self.path("o.safetensors"))[0]["o"][0], "BF16")
+
+    def test_an_output_has_a_file_of_its_own(self):
+        """Otherwise what is written last is all that is left: of O and LSE, or of the input."""
+        out, lse, q = self.path("o.npy"), self.path("lse.npy"), self.path("q.npy")
+        os.symlink(q, self.path("link.npy"))
+        os.link(q, self.path("hard.npy"))
+        with open(q, "rb") as file:
+            before = file.read()
+        twice = self.path("folder/../o.npy")
+        for words, flags in (
+                (["--out " + out, "--lse " + out], ("--out", out, "--lse", out)),
+                (["--out " + out, "--lse " + twice], ("--out", out, "--lse", twice)),
+                (["--json " + lse, "--lse " + lse], ("--lse", lse, "--json", lse)),
+                (["--out " + q, "--q " + q], ("--out", q)),
+                (["--lse " + self.path("link.npy"), "--q " + q], ("--lse", self.path("link.npy"))),
+                (["--out " + self.path("hard.npy"), "--q " + q], ("--out", self.path("hard.npy"))),
+                (["--out", "--v "], ("--out", os.path.relpath(self.path("v.npy")))),
+                (["--json " + q, "--q " + q], ("--json", q))):
+            self.fails(2, [*words, "would overwrite", "a file of its own"], "run", *self.files, *flags)
+        with open(q, "rb") as file:
+            self.assertEqual(file.read(), before)
+        self.assertFalse(os.path.exists(out) or os.path.exists(lse))
+        self.ok("run", *self.files, "--out", out, "--lse", lse)
+        self.ok("run", *self.files, "--out", out, "--lse", lse)  # what a call before left is no input
+
+    def test_an_output_is_no_tensor_of_an_input_file(self):
+        file = self.path("all.safetensors")
+        write_safetensors(file, {
+            name: ("F32", shape, array.array("f", values).tobytes())
+            for name, shape, values in (("q", (M, HQ, D), self.q), ("k", (N, HKV, D), self.k),
+                                        ("v", (N, HKV, DV), self.v))})
+        files = [x for n in "qkv" for x in ("--" + n, file + ":" + n)]
+        self.fails(2, ["--out " + file, "--q " + file], "run", *files, "--out", file)
+
+    def test_numbers(self):
+        for flag in ("--scale", "--softcap"):
+            for value in ("nan", "inf", "-inf", "1x", "1e999", "--1"):
+                self.fails(2, [flag, f"'{value}' is no finite number"], "run", *self.files, f"{flag}={value}")
+        for value in ("+0.5", "5e-1", ".5"):
+            self.assertEqual(self.json("run", *self.files, "--scale", value)["parameters"]["scale"], 0.5)
+        for value in ("1.5", "x", "-1", "1025"):
+            self.fails(2, f"--threads: '{value}' is no whole number in 0..1024", "run", *self.files,
+                       f"--threads={value}")
 
     def test_refusals(self):
         self.fails(2, "o.txt", "run", *self.files, "--out", self.path("o.txt"))

@@ -40,10 +40,11 @@ void run(Options& options) {
   const Execution execution = execution_of(options.call);
   const DType dtype = float_dtype_of(shape.dtype);
 
-  const io::Tensor q = random_tensor(dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
-  const io::Tensor k = random_tensor(dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.head_dim}, 2);
-  const io::Tensor v = random_tensor(dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.value_head_dim}, 3);
-  const io::Tensor out = touched_tensor(dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
+  const io::Tensor q = random_tensor("q", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
+  const io::Tensor k = random_tensor("k", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.head_dim}, 2);
+  const io::Tensor v =
+      random_tensor("v", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.value_head_dim}, 3);
+  const io::Tensor out = touched_tensor("o", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
   AttentionInputs inputs;
   inputs.q = q.view();
   inputs.k = k.view();

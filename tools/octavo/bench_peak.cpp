@@ -5,6 +5,7 @@
 #include "call_options.hpp"
 #include "commands.hpp"
 #include "machine.hpp"
+#include "number_option.hpp"
 #include "octavo/parallel.hpp"
 #include "peak.hpp"
 
@@ -74,7 +75,7 @@ void add_bench_peak(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("peak", "Instruction peaks and memory bandwidth of this machine");
   command->add_option("--threads", options->threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
-      ->check(CLI::Range(0, kMaxThreads));
+      ->check(whole_number(0, kMaxThreads));
   add_json_option(*command, options->json);
   command->footer("Example:\n  octavo bench peak --threads 2 --json -");
   command->callback([options] { run(options->threads, options->json); });

@@ -32,7 +32,7 @@ void run(Options& options) {
   const std::int64_t rows = role == Role::q ? shape.seqlen_q : shape.seqlen_k;
   const std::int64_t heads = role == Role::q ? shape.heads : shape.kv_heads;
   const std::int64_t dim = role == Role::v ? shape.value_head_dim : shape.head_dim;
-  const io::Tensor x = random_tensor(float_dtype_of(shape.dtype), {shape.batch, rows, heads, dim}, 1);
+  const io::Tensor x = random_tensor("x", float_dtype_of(shape.dtype), {shape.batch, rows, heads, dim}, 1);
 
   const auto call = [&] { require(quantize(x.view(), role, recipe, Layout::nhd, execution).status()); };
   for (int i = 0; i < kWarmUp; ++i) call();

@@ -1,13 +1,14 @@
 // Flags of the benches' shapes.
 #include "bench_shape.hpp"
 
+#include "number_option.hpp"
 #include "octavo/parallel.hpp"
 
 namespace octavo::tool {
 
 void add_shape_options(CLI::App& command, BenchShape& shape) {
   const auto extent = [&](const char* flag, std::int64_t& value, std::int64_t least, const char* help) {
-    command.add_option(flag, value, help)->check(CLI::Range(least, std::int64_t{1} << 40));
+    command.add_option(flag, value, help)->check(whole_number(least, std::int64_t{1} << 40));
   };
   extent("--batch", shape.batch, 1, "Sequences [1]");
   extent("--heads", shape.heads, 1, "Query heads [8]");
@@ -18,7 +19,7 @@ void add_shape_options(CLI::App& command, BenchShape& shape) {
   extent("--value-head-dim", shape.value_head_dim, 1, "Channels of V [as --head-dim]");
   command.add_option("--dtype", shape.dtype, "f32, f16 or bf16")->capture_default_str();
   command.add_option("--repeat", shape.repeat, "Measured calls, after two that are not")
-      ->check(CLI::Range(1, 1000000))
+      ->check(whole_number(1, 1000000))
       ->capture_default_str();
 }
 

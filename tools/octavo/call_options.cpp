@@ -2,22 +2,14 @@
 #include "call_options.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 #include "failure.hpp"
+#include "number_option.hpp"
 #include "octavo/device.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/recipe.hpp"
 
 namespace octavo::tool {
-namespace {
-
-bool read_integer(std::string_view text, std::int64_t& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
-}  // namespace
 
 void add_recipe_option(CLI::App& command, CallOptions& options) {
   command.add_option("--recipe", options.recipe, "A preset, or a preset with changed fields: int8,smooth_q=off")
@@ -29,8 +21,8 @@ void add_mask_options(CLI::App& command, CallOptions& options) {
                    "Hide later keys; --causal=top_left counts the diagonal from the first key");
   command.add_option("--window", options.window, "L,R: keys visible left and right of the diagonal; -1 = unlimited")
       ->capture_default_str();
-  command.add_option("--scale", options.scale, "Factor of q.k; default 1 / sqrt(head_dim)");
-  command.add_option("--softcap", options.softcap, "c > 0: scores become c * tanh(s / c)");
+  command.add_option("--scale", options.scale, "Factor of q.k; default 1 / sqrt(head_dim)")->check(finite_number());
+  command.add_option("--softcap", options.softcap, "c > 0: scores become c * tanh(s / c)")->check(finite_number());
 }
 
 void add_json_option(CLI::App& command, std::string& target) {
@@ -39,7 +31,7 @@ void add_json_option(CLI::App& command, std::string& target) {
 
 void add_machine_options(CLI::App& command, CallOptions& options) {
   command.add_option("--threads", options.threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
-      ->check(CLI::Range(0, kMaxThreads));
+      ->check(whole_number(0, kMaxThreads));
   command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
   command.add_option("--implementation", options.implementation, "Exact name; 'octavo info' lists them");
   add_json_option(command, options.json);
@@ -58,11 +50,11 @@ AttentionParams params_of(const CallOptions& options) {
   }
   const std::size_t comma = options.window.find(',');
   const std::string_view window = options.window;
-  if (comma == std::string::npos || !read_integer(window.substr(0, comma), params.window_left) ||
-      !read_integer(window.substr(comma + 1), params.window_right)) {
+  if (comma == std::string::npos || !read_number(window.substr(0, comma), params.window_left) ||
+      !read_number(window.substr(comma + 1), params.window_right)) {
     fail(kExitUsage, "--window " + options.window + "; allowed are two integers L,R, -1 = unlimited");
   }
-  params.softmax_scale = options.scale;
+  if (options.scale) params.softmax_scale = *options.scale;
   params.softcap = options.softcap;
   return params;
 }

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "octavo/attention.hpp"
@@ -14,7 +15,7 @@ struct CallOptions {
   std::string recipe = "int8";
   std::string causal = "none";  // none, bottom_right, top_left
   std::string window = "-1,-1";
-  double scale = __builtin_nan("");
+  std::optional<double> scale;  // none: 1 / sqrt(head_dim)
   double softcap = 0;
   int threads = 0;  // 0: as the environment or the machine says
   std::string device = "cpu";

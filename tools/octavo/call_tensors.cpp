@@ -120,6 +120,12 @@ TensorView CallTensors::lse_as_given(const io::Tensor& lse) const {
   return TensorView(view.data, view.dtype, {view.shape[2]});
 }
 
+std::vector<NamedFile> input_files(const TensorOptions& options) {
+  std::vector<NamedFile> files;
+  for (const Flag& flag : kFlags) files.push_back({flag.name, file_of(options.*flag.argument)});
+  return files;
+}
+
 Json files_json(const TensorOptions& options) {
   Json files = Json::object();
   for (const Flag& flag : kFlags) {

@@ -10,6 +10,7 @@
 #include "io/tensor.hpp"
 #include "octavo/attention.hpp"
 #include "output.hpp"
+#include "output_files.hpp"
 #include "quantized_file.hpp"
 
 namespace octavo::tool {
@@ -60,6 +61,8 @@ class CallTensors {
   bool packed_ = false;
 };
 
+// The files that a call reads.
+std::vector<NamedFile> input_files(const TensorOptions& options);
 // File names of what was given, by flag.
 Json files_json(const TensorOptions& options);
 

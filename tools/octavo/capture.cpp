@@ -96,12 +96,13 @@ std::vector<Layer> read_capture(const std::string& path) {
 std::vector<Layer> random_like(const std::vector<Layer>& layers) {
   std::vector<Layer> result;
   std::uint64_t seed = 20250601;
-  const auto like = [&](const io::Tensor& tensor) {
+  const auto like = [&](const std::string& name, const io::Tensor& tensor) {
     const TensorView& view = tensor.view();
-    return random_tensor(view.dtype, {view.shape[0], view.shape[1], view.shape[2]}, seed++);
+    return random_tensor(name.c_str(), view.dtype, {view.shape[0], view.shape[1], view.shape[2]}, seed++);
   };
   for (const Layer& layer : layers) {
-    io::Tensor q = like(layer.q), k = like(layer.k), v = like(layer.v);
+    io::Tensor q = like(layer.name + ".q", layer.q), k = like(layer.name + ".k", layer.k);
+    io::Tensor v = like(layer.name + ".v", layer.v);
     result.push_back({layer.name, std::move(q), std::move(k), std::move(v)});
   }
   return result;

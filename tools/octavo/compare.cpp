@@ -7,6 +7,8 @@
 #include "elements.hpp"
 #include "error_metrics.hpp"
 #include "failure.hpp"
+#include "number_option.hpp"
+#include "output_files.hpp"
 #include "tensor_argument.hpp"
 
 namespace octavo::tool {
@@ -82,8 +84,24 @@ std::vector<Comparison> compare_recipes(const Options& options) {
   return {compare_tensors("o", a.out.view(), b.out.view()), compare_tensors("lse", a.lse.view(), b.lse.view())};
 }
 
-void run(const Options& options) {
+// What says how outputs are computed means nothing where they are given: an ignored --causal would be taken for obeyed.
+void refuse_flags_of_calls(const CLI::App& command) {
+  std::string flags;
+  for (const CLI::Option* option : command.get_options([](const CLI::Option* o) { return o->count() > 0; })) {
+    const std::string name = option->get_name();
+    if (name == "a" || name == "b" || name == "--max-relative-l2" || name == "--json") continue;
+    flags += (flags.empty() ? "" : ", ") + name;
+  }
+  if (flags.empty()) return;
+  fail(kExitUsage, flags + ": no meaning where A and B are outputs; with --q, --k and --v they are recipes");
+}
+
+void run(const CLI::App& command, const Options& options) {
   const bool recipes = options.tensors.any();
+  if (!recipes) refuse_flags_of_calls(command);
+  std::vector<NamedFile> inputs = input_files(options.tensors);
+  if (!recipes) inputs = {{"A", file_of(options.a)}, {"B", file_of(options.b)}};
+  check_outputs({{"--json", options.call.json}}, inputs);
   const std::vector<Comparison> comparisons = recipes ? compare_recipes(options) : compare_files(options);
   using Align = Table::Align;
   Table table({Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::right,
@@ -131,14 +149,16 @@ void add_compare(CLI::App& octavo) {
   command->add_option("b", options->b, "What A is measured against")->required();
   add_tensor_options(*command, options->tensors, false);
   add_mask_options(*command, options->call);
-  command->add_option("--max-relative-l2", options->max_relative_l2,
-                      "Exit with 1 where that of a tensor (two recipes: of o) is larger");
+  command
+      ->add_option("--max-relative-l2", options->max_relative_l2,
+                   "Exit with 1 where that of a tensor (two recipes: of o) is larger")
+      ->check(finite_number());
   add_machine_options(*command, options->call);
   command->footer(
       "Examples:\n"
       "  octavo compare o_int8.npy o_exact.npy --max-relative-l2 0.02\n"
       "  octavo compare int8 exact --q q.npy --k k.npy --v v.npy --causal");
-  command->callback([options] { run(*options); });
+  command->callback([command, options] { run(*command, *options); });
 }
 
 }  // namespace octavo::tool

@@ -7,8 +7,10 @@
 #include "failure.hpp"
 #include "head_errors.hpp"
 #include "machine.hpp"
+#include "number_option.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
+#include "output_files.hpp"
 #include "timing.hpp"
 
 namespace octavo::tool {
@@ -195,6 +197,7 @@ void run(const Options& options) {
   const Execution execution = execution_of(options.call);
   const std::string implementation(execution.implementation);
   const std::string path = options.file.empty() ? find_default_capture() : options.file;
+  check_outputs({{"--json", options.call.json}}, {{"the capture", path}});
   std::vector<Layer> layers = read_capture(path);
   std::vector<Row> rows;
   std::vector<Missing> missing;
@@ -223,7 +226,7 @@ void add_demo(CLI::App& octavo) {
                       "Safetensors with L<layer>.q [Hq, M, D], .k and .v [Hkv, N, D]; default: octavo's own capture");
   command->add_flag("--markdown", options->markdown, "Print the table as Markdown");
   command->add_option("--repeat", options->repeat, "Measured calls of each recipe")
-      ->check(CLI::Range(1, 1000))
+      ->check(whole_number(1, 1000))
       ->capture_default_str();
   add_machine_options(*command, options->call);
   command->footer(

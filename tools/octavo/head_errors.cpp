@@ -23,7 +23,7 @@ LayerSet::LayerSet(std::vector<Layer> layers) : layers_(std::move(layers)) {
   for (const Layer& layer : layers_) {
     const TensorView &q = layer.q.view(), &v = layer.v.view();
     exact_.push_back(exact_attention(q, layer.k.view(), v, 1 / std::sqrt(static_cast<double>(q.shape[2])), true));
-    outputs_.push_back(touched_tensor(DType::f32, {1, q.shape[0], q.shape[1], v.shape[2]}));
+    outputs_.push_back(touched_tensor("o", DType::f32, {1, q.shape[0], q.shape[1], v.shape[2]}));
   }
 }
 

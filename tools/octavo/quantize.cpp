@@ -11,6 +11,7 @@
 #include "failure.hpp"
 #include "io/safetensors.hpp"
 #include "octavo/implementation.hpp"
+#include "output_files.hpp"
 #include "role_option.hpp"
 #include "tensor_argument.hpp"
 
@@ -37,6 +38,8 @@ void run(const Options& options) {
   if (!options.out.empty() && !options.out.ends_with(".safetensors")) {
     fail(kExitUsage, "'" + options.out + "': codes, scales and mean go into one file, whose name ends in .safetensors");
   }
+  check_outputs({{"--out", options.out}, {"--json", options.call.json}},
+                {{"the tensor's file", file_of(options.file)}, {"--cu-seqlens", file_of(options.cu_seqlens)}});
   const Recipe recipe = params_of(options.call).recipe;
   const Execution execution = execution_of(options.call);
   const Layout layout = layout_of(options.layout);
@@ -49,7 +52,7 @@ void run(const Options& options) {
   const QuantizedView& view = quantized.view();
 
   const std::vector<std::int64_t> shape(operand.shape.begin(), operand.shape.begin() + operand.rank);
-  const io::Tensor back = value_of(io::Tensor::allocate("", DType::f32, shape));
+  const io::Tensor back = value_of(io::Tensor::allocate("dequantized", DType::f32, shape));
   require(dequantize(view, back.view(), execution));
   const ErrorMetrics metrics = compare(to_f64(back.view()), to_f64(operand));
 

@@ -28,8 +28,8 @@ double uniform(std::uint64_t& state) noexcept { return static_cast<double>((next
 
 }  // namespace
 
-io::Tensor random_tensor(DType dtype, std::initializer_list<std::int64_t> shape, std::uint64_t seed) {
-  io::Tensor tensor = value_of(io::Tensor::allocate("", dtype, {shape.begin(), shape.size()}));
+io::Tensor random_tensor(const char* name, DType dtype, std::initializer_list<std::int64_t> shape, std::uint64_t seed) {
+  io::Tensor tensor = value_of(io::Tensor::allocate(name, dtype, {shape.begin(), shape.size()}));
   const TensorView view = tensor.view();
   const std::int64_t elements = view.elements();
   parallel_for((elements + kBlock - 1) / kBlock, [=](std::int64_t block) {
@@ -45,8 +45,8 @@ io::Tensor random_tensor(DType dtype, std::initializer_list<std::int64_t> shape,
   return tensor;
 }
 
-io::Tensor touched_tensor(DType dtype, std::initializer_list<std::int64_t> shape) {
-  io::Tensor tensor = value_of(io::Tensor::allocate("", dtype, {shape.begin(), shape.size()}));
+io::Tensor touched_tensor(const char* name, DType dtype, std::initializer_list<std::int64_t> shape) {
+  io::Tensor tensor = value_of(io::Tensor::allocate(name, dtype, {shape.begin(), shape.size()}));
   constexpr std::size_t kBytes = std::size_t{1} << 16;
   char* data = static_cast<char*>(tensor.data());
   const std::size_t bytes = tensor.bytes();

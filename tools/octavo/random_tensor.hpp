@@ -9,9 +9,9 @@
 
 namespace octavo::tool {
 
-// dtype f32, f16 or bf16.
-io::Tensor random_tensor(DType dtype, std::initializer_list<std::int64_t> shape, std::uint64_t seed);
+// dtype f32, f16 or bf16; the name is for messages.
+io::Tensor random_tensor(const char* name, DType dtype, std::initializer_list<std::int64_t> shape, std::uint64_t seed);
 // Not initialised values, but touched: outputs.
-io::Tensor touched_tensor(DType dtype, std::initializer_list<std::int64_t> shape);
+io::Tensor touched_tensor(const char* name, DType dtype, std::initializer_list<std::int64_t> shape);
 
 }  // namespace octavo::tool

@@ -29,6 +29,8 @@ void check_target(const std::string& path) {
 void run(const Options& options) {
   check_target(options.out);
   check_target(options.lse);
+  check_outputs({{"--out", options.out}, {"--lse", options.lse}, {"--json", options.call.json}},
+                input_files(options.tensors));
   const AttentionParams params = params_of(options.call);
   const Execution execution = execution_of(options.call);
   CallTensors tensors(options.tensors);

@@ -2,21 +2,29 @@
 #include "tensor_argument.hpp"
 
 #include <filesystem>
+#include <utility>
 
 #include "failure.hpp"
 
 namespace octavo::tool {
+namespace {
 
-io::Tensor load_tensor(const std::string& argument) {
-  std::string path = argument, name;
+// The file and the tensor's name, which may be empty.
+std::pair<std::string, std::string> split(const std::string& argument) {
   std::error_code error;
   const std::size_t colon = argument.find_last_of(':');
-  if (colon != std::string::npos && !std::filesystem::exists(argument, error)) {
-    path = argument.substr(0, colon);
-    name = argument.substr(colon + 1);
-  }
+  if (colon == std::string::npos || std::filesystem::exists(argument, error)) return {argument, ""};
+  return {argument.substr(0, colon), argument.substr(colon + 1)};
+}
+
+}  // namespace
+
+io::Tensor load_tensor(const std::string& argument) {
+  const auto [path, name] = split(argument);
   return value_of_file(value_of_file(io::TensorFile::open(path)).find(name));
 }
+
+std::string file_of(const std::string& argument) { return split(argument).first; }
 
 TensorView with_batch(const TensorView& x, Layout layout, const std::string& name) {
   TensorView result = x;

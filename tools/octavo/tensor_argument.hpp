@@ -8,6 +8,8 @@
 namespace octavo::tool {
 
 io::Tensor load_tensor(const std::string& argument);
+// The argument's FILE.
+std::string file_of(const std::string& argument);
 
 // A tensor without its batch axis, or without heads too, as [1, N, H, D] or [1, H, N, D]; 2 to 4 axes.
 TensorView with_batch(const TensorView& x, Layout layout, const std::string& name);

@@ -1,0 +1,42 @@
+// Two names of one file: the same path once links and dots are resolved, or one file under two names.
+#include "output_files.hpp"
+
+#include <filesystem>
+#include <system_error>
+
+#include "failure.hpp"
+
+namespace octavo::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file(const NamedFile& file) { return !file.path.empty() && file.path != "-"; }
+
+bool one_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;  // hard links, too
+  // Neither need exist yet.
+  return fs::weakly_canonical(fs::absolute(a, error), error) == fs::weakly_canonical(fs::absolute(b, error), error);
+}
+
+std::string said(const NamedFile& file) { return file.flag + " " + file.path; }
+
+}  // namespace
+
+void check_outputs(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!is_file(outputs[i])) continue;
+    for (const NamedFile& input : inputs) {
+      if (!is_file(input) || !one_file(outputs[i].path, input.path)) continue;
+      fail(kExitUsage, said(outputs[i]) + " would overwrite " + said(input) + "; an output needs a file of its own");
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!is_file(outputs[j]) || !one_file(outputs[i].path, outputs[j].path)) continue;
+      fail(kExitUsage,
+           said(outputs[i]) + " would overwrite " + said(outputs[j]) + "; an output needs a file of its own");
+    }
+  }
+}
+
+}  // namespace octavo::tool
