@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 import operator
 from typing import Any
 
@@ -18,6 +19,16 @@ _CAUSAL = {
     "top_left": Causal.top_left,
 }
 _INT64_MAX = 2**63 - 1
+_MOST_SHOWN = 80
+
+
+def shown(value: Any) -> str:
+    """A value for a sentence; Python refuses to print integers of more than 4300 digits, and nobody reads 400."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__qualname__}"
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 20] + "..." + text[-17:]
 
 
 def layout(value: Any) -> Layout:
@@ -35,10 +46,19 @@ def causal(value: Any) -> Causal:
 
 
 def number(value: Any, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: {value!r} is not a number") from None
+    """Whatever has a real value; a text that could be read as one is a slip, and so is a complex number."""
+    if type(value) is float:
+        return value
+    if not isinstance(value, (str, bytes, bytearray)) and (
+        isinstance(value, numbers.Real) or not isinstance(value, numbers.Complex)
+    ):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name}: {shown(value)}; numbers up to 1.8e308 are allowed") from None
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}: {shown(value)} is not a number; a float or an integer is allowed")
 
 
 def scale(value: Any) -> float:
@@ -52,16 +72,20 @@ def scale(value: Any) -> float:
 
 
 def window(value: Any) -> tuple[int, int]:
+    """Any two integers one after the other, of a tuple, a list or an array."""
     try:
         left, right = (min(operator.index(side), _INT64_MAX) for side in value)
         return max(left, -_INT64_MAX), max(right, -_INT64_MAX)
     except (TypeError, ValueError):
-        raise ValueError(f"window: {value!r}; a pair of integers (left, right) is allowed, -1 = unlimited") from None
+        raise ValueError(
+            f"window: {shown(value)}; a pair of integers (left, right) is allowed, -1 = unlimited"
+        ) from None
 
 
 @functools.lru_cache(maxsize=256)
 def _parse(text: str) -> _core.Recipe:
-    parsed = _core.parse_recipe(text)
+    # Half a surrogate pair has no UTF-8: the core refuses what stands for it, and shows it.
+    parsed = _core.parse_recipe(text.encode(errors="backslashreplace").decode())
     _core.check_recipe(parsed)
     return parsed
 

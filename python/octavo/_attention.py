@@ -104,11 +104,11 @@ def attention(
     ValueError
         Shape, dtype or argument.
     TypeError
-        Something that is not an array; an unknown keyword.
+        Something that is not an array, a scale or softcap that is not a number; an unknown keyword.
     NotImplementedError
         A legal call that this build or the forced implementation cannot serve.
     RuntimeError
-        Another device; a tensor that requires grad while grad mode is on.
+        Another device; a tensor that requires grad while grad mode is on; a DLPack producer that raised (the cause).
     MemoryError
         Scratch memory.
 
@@ -205,7 +205,7 @@ def _prepare(
         [("q", q_array), ("k", k_array), ("v", v_array), ("out", output), *zip(names, optional)]
     )
     scratch = (None, None) if workspace is None else _scratch(workspace)
-    left, right = (-1, -1) if window == (-1, -1) else _arguments.window(window)
+    left, right = _arguments.window(window)
     call = _core.Call(
         q_view,
         k_view,

@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _arguments, _core
 from ._core import DType
 from ._family import Array, check_rank, no_cuda, no_device, refuse_dtype
 from ._numpy import Numpy
 
 _HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that this processor reads
 _CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+def _failed(x: Any, name: str, method: str, error: Exception) -> RuntimeError:
+    said = f"{type(error).__name__}: {_arguments.shown(str(error))}"
+    return RuntimeError(f"{name}: {method} of this {type(x).__qualname__} raised {said}")
+
+
+def _device(x: Any, name: str) -> tuple[int, int]:
+    try:
+        device = x.__dlpack_device__()
+    except Exception as error:
+        raise _failed(x, name, "__dlpack_device__", error) from error
+    try:
+        kind, index = device
+        return operator.index(kind), operator.index(index)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name}: __dlpack_device__ of this {type(x).__qualname__} returned {_arguments.shown(device)}; allowed is "
+            "a pair of integers (device type, device id)"
+        ) from None
+
+
+def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
+    """The producer's tensor; it is asked here and not by the binding, which would swallow what it has to say."""
+    try:
+        capsule = x.__dlpack__(**stream)
+    except Exception as error:
+        try:  # memory that may not be written is handed out since DLPack 1.0 only, to those who say that they know it
+            capsule = x.__dlpack__(**stream, max_version=(1, 0))
+        except Exception:
+            raise _failed(x, name, "__dlpack__", error) from error
+    try:
+        if type(capsule).__name__ == "PyCapsule":
+            return _core.from_dlpack(capsule)
+    except TypeError:
+        pass
+    raise TypeError(
+        f"{name}: __dlpack__ of this {type(x).__qualname__} returned {_arguments.shown(capsule)}; allowed is a capsule "
+        "that nobody has used"
+    )
 
 
 class Dlpack:
@@ -22,17 +63,17 @@ class Dlpack:
         self.numpy = numpy
 
     def read(self, x: Any, name: str) -> Array:
-        kind, index = x.__dlpack_device__()
+        kind, index = _device(x, name)
         device = -1
-        if int(kind) not in _HOST:
-            if int(kind) not in _CUDA:
-                raise no_device(name, f"DLPack device {int(kind)}:{index}")
+        if kind not in _HOST:
+            if kind not in _CUDA:
+                raise no_device(name, f"DLPack device {kind}:{index}")
             if no_cuda():
                 raise no_device(name, f"cuda:{index}")
-            device = int(index)
+            device = index
         # A producer on a device makes the stream that it is told wait for the data. 1 is the legacy default stream, on
         # which such a call runs.
-        tensor = _core.from_dlpack(x if device < 0 else x.__dlpack__(stream=1))
+        tensor = _tensor(x, name, {} if device < 0 else {"stream": 1})
         if tensor.dtype is None:
             raise refuse_dtype(name, getattr(x, "dtype", "unknown"))
         shape = tensor.shape

@@ -62,8 +62,21 @@ def check_rank(rank: int, name: str) -> None:
         raise ValueError(f"{name}: rank {rank}; tensors of 1 to 4 axes are allowed")
 
 
+_ANY_FLOAT = "float32, float16, bfloat16 and float64"
+# What else than an operand an array may be, for dtypes of which the core has no notion; all others it refuses itself.
+_ALLOWED = {
+    "mask": f"bool, {_ANY_FLOAT}",
+    "sinks": _ANY_FLOAT,
+    "alibi_slopes": _ANY_FLOAT,
+    **dict.fromkeys(("kv_lens", "cu_seqlens", "cu_seqlens_q", "cu_seqlens_k"), "int32 and int64"),
+    "codes": "int8, uint8, float8_e4m3fn and float8_e5m2",
+    "workspace": "uint8",
+}
+
+
 def refuse_dtype(name: str, dtype: Any) -> ValueError:
-    return ValueError(f"{name}: dtype {dtype} is not supported; float32, float16 and bfloat16 are")
+    allowed = _ALLOWED.get(name, "float32, float16 and bfloat16")
+    return ValueError(f"{name}: dtype {dtype} is not supported; allowed: {allowed}")
 
 
 @functools.cache

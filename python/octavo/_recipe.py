@@ -27,7 +27,10 @@ def _typed(text: str) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(value)
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except ValueError:  # an integer beyond what Python prints: no field's value, and the core says so
+        return _arguments.shown(value)
 
 
 class Recipe:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from . import _core
+from . import _arguments, _core
 
 # Of the thread or task that entered the context, not of the process: a call of another thread is not redirected.
 forced: ContextVar[str] = ContextVar("octavo.implementation", default="")
@@ -31,11 +31,17 @@ def set_num_threads(n: int) -> None:
     ------
     ValueError
         Another number.
+    TypeError
+        No whole number.
     """
-    n = operator.index(n)
-    if not 0 <= n <= _core.max_threads:
-        raise ValueError(f"n: {n}; allowed are 0 (automatic) to {_core.max_threads}")
-    _core.set_num_threads(n)
+    allowed = f"allowed are 0 (automatic) to {_core.max_threads}"
+    try:
+        number = operator.index(n)
+    except TypeError:
+        raise TypeError(f"n: {_arguments.shown(n)} is not a whole number; {allowed}") from None
+    if not 0 <= number <= _core.max_threads:
+        raise ValueError(f"n: {_arguments.shown(n)}; {allowed}")
+    _core.set_num_threads(number)
 
 
 @contextlib.contextmanager
@@ -58,15 +64,15 @@ def threads(n: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def implementation(name: str) -> Iterator[None]:
+def implementation(name: str | None) -> Iterator[None]:
     """Context in which calls of this thread run on one implementation of `info()["implementations"]`.
 
     There is no silent way out: a call that the implementation cannot serve raises NotImplementedError.
 
     Parameters
     ----------
-    name : str
-        Exact name, e.g. "avx512_vnni", "scalar" or "reference"; "" = the automatic choice.
+    name : str or None
+        Exact name, e.g. "avx512_vnni", "scalar" or "reference"; None or "" = the automatic choice.
 
     Raises
     ------
@@ -76,9 +82,11 @@ def implementation(name: str) -> Iterator[None]:
         This machine cannot run it.
     """
     known = {known_name: (supported, reason) for known_name, _, supported, reason in _core.implementations()}
+    if name is None:
+        name = ""
+    if not isinstance(name, str) or name and name not in known:
+        raise ValueError(f"implementation: {name!r} is unknown; this build has {', '.join(known)}")
     if name:
-        if name not in known:
-            raise ValueError(f"implementation: {name!r} is unknown; this build has {', '.join(known)}")
         supported, reason = known[name]
         if not supported:
             raise RuntimeError(f"implementation {name} cannot run on this machine: {reason}")

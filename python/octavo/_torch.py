@@ -56,6 +56,11 @@ class Torch:
             if not x.is_cuda or no_cuda():
                 raise no_device(name, str(x.device))
             device = x.device.index
+        if x.is_nested:
+            raise NotImplementedError(
+                f"{name}: nested tensors are not supported; allowed are dense ones: sequences one after the other with "
+                "cu_seqlens_q and cu_seqlens_k, or padded with kv_lens"
+            )
         if x.layout is not self.torch.strided:
             raise ValueError(f"{name}: layout {x.layout}; only dense (strided) tensors are supported")
         dtype = self.dtypes.get(x.dtype)

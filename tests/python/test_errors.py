@@ -1,5 +1,7 @@
 """Every refusal: its type, and the words that tell the caller what was wrong."""
 
+from fractions import Fraction
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -68,22 +70,33 @@ def test_not_an_array(value):
         ({"recipe": "int9"}, "int9"),
         ({"recipe": 8}, "recipe: 8"),
         ({"recipe": "int8,key_block=77"}, "key_block"),
+        ({"recipe": "int8\0"}, r'recipe "int8\\x00" is unknown; recipes are int8'),
+        ({"recipe": "int8\ud800"}, r'recipe "int8\\ud800" is unknown; recipes are int8'),
+        ({"recipe": "int8,key_block=64,key_block=128"}, 'field key_block stands twice in "int8,key_block=64,'),
         ({"causal": "left"}, "causal: 'left'.*top_left"),
         ({"causal": 2}, "causal: 2"),
         ({"causal": [True]}, "causal"),
         ({"scale": float("nan")}, "scale: NaN"),
         ({"scale": float("inf")}, "scale.*inf"),
-        ({"scale": "big"}, "scale: 'big'"),
+        ({"scale": 10**400}, "scale: 1000.*; numbers up to 1.8e308 are allowed"),
+        ({"scale": -(10**5000)}, "scale: an integer of 16610 bits; numbers"),
+        ({"softcap": Fraction(10**400)}, r"softcap: Fraction.*\.\.\..*; numbers"),
         ({"window": (-2, 0)}, "window.*-2"),
         ({"window": (-(2**80), 0)}, "window"),
         ({"window": 3}, "window: 3"),
         ({"window": (1,)}, "window"),
         ({"window": (1.5, 2)}, "window"),
+        ({"window": np.array([1, 2, 3])}, r"window: array\(\[1, 2, 3\]\); a pair of integers"),
+        ({"window": np.array([1.0, 2.0])}, "window: array.*a pair of integers"),
+        ({"window": (10**5000, "x")}, "window: a tuple; a pair of integers"),
         ({"softcap": -1.0}, "softcap.*-1"),
         ({"softcap": float("inf")}, "softcap"),
-        ({"softcap": None}, "softcap"),
         ({"mask": ones(5, 9, dtype=np.int32)}, "mask.*s32"),
         ({"mask": ones(5, 9, dtype=np.uint8)}, "mask.*u8"),
+        ({"mask": ones(5, 9, dtype=np.complex64)}, "mask: dtype complex64 .*allowed: bool, float32.* and float64"),
+        ({"mask": ones(5, 9, dtype=np.longdouble)}, "mask: dtype (float128|longdouble) .*allowed: bool.* and float64"),
+        ({"sinks": ones(4, dtype=np.complex64)}, "sinks: dtype complex64 .*allowed: float32.* and float64"),
+        ({"kv_lens": ones(2, dtype=np.complex64)}, "kv_lens: dtype complex64 .*allowed: int32 and int64"),
         ({"mask": np.array(True)}, "mask: rank 0"),
         ({"mask": ones(1, 2, 4, 5, 9)}, "mask: rank 5"),
         ({"mask": ones(5, 8)}, "mask.*broadcast"),
@@ -111,6 +124,22 @@ def test_not_an_array(value):
 def test_options(options, words):
     with pytest.raises(ValueError, match=words):
         octavo.attention(Q, K, V, **options)
+
+
+@pytest.mark.parametrize("name", ["scale", "softcap"])
+@pytest.mark.parametrize("value", ["0.5", b"1", "big", 1j, np.complex64(1), [1.0], np.ones(2)])
+def test_numbers(name, value):
+    with pytest.raises(TypeError, match=f"^{name}: .* is not a number; a float or an integer is allowed"):
+        octavo.attention(Q, K, V, **{name: value})
+    with pytest.raises(TypeError, match="^softcap: None is not a number"):
+        octavo.attention(Q, K, V, softcap=None)
+
+
+def test_numbers_of_other_libraries():
+    expected = octavo.attention(Q, K, V, scale=0.5, softcap=2.0, window=(1, 2))
+    for half, two in ((np.float32(0.5), np.int8(2)), (np.array(0.5), np.array(2)), (Fraction(1, 2), Fraction(2))):
+        for window in ([1, 2], np.array([1, 2]), (np.int64(1), np.uint8(2)), range(1, 3)):
+            assert np.array_equal(octavo.attention(Q, K, V, scale=half, softcap=two, window=window), expected)
 
 
 @pytest.mark.parametrize("name", ["mask", "sinks", "alibi_slopes", "kv_lens", "out", "workspace"])
@@ -186,3 +215,59 @@ def test_other_devices():
         octavo.attention(Q, K, V, mask=OnCuda())
     with pytest.raises(RuntimeError, match="v is on DLPack device 8"):
         octavo.attention(Q, K, OnMetal())
+
+
+class Producer:
+    """An array on the CPU by its own account, whose two methods do what they are told."""
+
+    def __init__(self, give, device=lambda: (1, 0)):
+        self.give, self.device = give, device
+
+    def __dlpack_device__(self):
+        return self.device()
+
+    def __dlpack__(self, **keywords):
+        return self.give()
+
+
+def raises(error):
+    def give():
+        raise error
+
+    return give
+
+
+@pytest.mark.parametrize("error", [KeyError("boom"), TypeError("boom"), BufferError("boom"), MemoryError("boom")])
+def test_a_producer_that_raises(error):
+    kind = type(error).__name__
+    with pytest.raises(RuntimeError, match=f"^k: __dlpack__ of this Producer raised {kind}: .*boom") as refusal:
+        octavo.attention(Q, Producer(raises(error)), V)
+    assert refusal.value.__cause__ is error
+    with pytest.raises(RuntimeError, match=f"^k: __dlpack_device__ of this Producer raised {kind}: .*boom") as refusal:
+        octavo.attention(Q, Producer(Q.__dlpack__, raises(error)), V)
+    assert refusal.value.__cause__ is error
+
+
+def test_a_producer_is_interrupted():
+    with pytest.raises(KeyboardInterrupt):
+        octavo.attention(Q, Producer(raises(KeyboardInterrupt())), V)
+
+
+def test_a_producer_of_something_else():
+    used = K.__dlpack__()
+    np.from_dlpack(Producer(lambda: used))
+    for garbage in (None, 3, "x", object(), (1, 2), K, used):
+        with pytest.raises(TypeError, match="^k: __dlpack__ of this Producer returned .*; allowed is a capsule"):
+            octavo.attention(Q, Producer(lambda: garbage), V)
+    for garbage in (None, 3, "cpu", (1,), (1, 0, 0), (1, None), ("cpu", 0)):
+        with pytest.raises(TypeError, match="^k: __dlpack_device__ of this Producer returned .*; allowed is a pair"):
+            octavo.attention(Q, Producer(K.__dlpack__, lambda: garbage), V)
+    assert octavo.attention(Q, Producer(K.__dlpack__), V).shape == (2, 5, 4, 24)
+
+
+@pytest.mark.torch
+def test_nested_tensors(torch):
+    for layout in (torch.strided, torch.jagged):
+        nested = torch.nested.nested_tensor([torch.ones(5, 2, 16), torch.ones(9, 2, 16)], layout=layout)
+        with pytest.raises(NotImplementedError, match="^k: nested tensors are not supported.*cu_seqlens_k.*kv_lens"):
+            octavo.attention(Q, nested, V)

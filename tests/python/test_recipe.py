@@ -76,6 +76,21 @@ def test_refusals():
         octavo.Recipe(smooth_q="perhaps")
     with pytest.raises(ValueError, match="key_block"):
         octavo.Recipe(key_block=-1)
+    for field, value, allowed in (
+        ("key_block", 2**40, "a multiple of 16 in 16..4096"),
+        ("key_block", 1.5, "a multiple of 16 in 16..4096"),
+        ("p_range", 2**63, "a whole number from 1 to what p can hold, at most 65535"),
+        ("q_group", 2**31, "16, 32, 64"),
+        ("v_range", 10**400, "0, or a number from 1 to"),
+    ):
+        with pytest.raises(ValueError, match=f'^recipe field {field} cannot be "{value}"; allowed: {allowed}'):
+            octavo.Recipe(**{field: value})
+    with pytest.raises(ValueError, match='key_block cannot be "an integer of 16610 bits"; allowed: a multiple'):
+        octavo.Recipe(key_block=10**5000)
+    with pytest.raises(ValueError, match=r'p cannot be "u8\\x00"; allowed: input'):
+        octavo.Recipe(p="u8\0")
+    with pytest.raises(ValueError, match="smooth_q stands twice"):
+        octavo.recipe("int8,smooth_q=off,smooth_q=off")
     with pytest.raises(ValueError, match="smooth_v"):  # not together with the fold
         octavo.Recipe(smooth_v=True)
     with pytest.raises(ValueError, match="recipe"):

@@ -39,8 +39,14 @@ def test_threads_context():
                 raise KeyError
             assert octavo.info()["num_threads"] == 1
         assert octavo.info()["num_threads"] == 3
-        with pytest.raises(TypeError):
-            octavo.set_num_threads("many")
+        for value in ("many", 1.5, None):
+            words = f"^n: {value!r} is not a whole number; allowed are 0 .automatic. to 1024"
+            with pytest.raises(TypeError, match=words):
+                octavo.set_num_threads(value)
+            with pytest.raises(TypeError, match=words), octavo.threads(value):
+                pass
+        with pytest.raises(ValueError, match="^n: an integer of 16610 bits; allowed are 0"):
+            octavo.set_num_threads(10**5000)
     finally:
         octavo.set_num_threads(0)
     assert octavo.info()["num_threads"] >= 1
@@ -98,11 +104,17 @@ def test_implementation_context(qkv):
         assert octavo.info()["active_implementation"] == "reference"
         octavo.attention(*qkv, recipe="exact")
         assert octavo.info()["last_implementation"] == "reference"
-        with octavo.implementation(""):
-            octavo.attention(*qkv, recipe="exact")
+        for automatic in ("", None):
+            with octavo.implementation(automatic):
+                octavo.attention(*qkv, recipe="exact")
+                assert octavo.info()["last_implementation"] != "reference"
         assert octavo.info()["active_implementation"] == "reference"
     with pytest.raises(ValueError, match="avx1024.*reference"), octavo.implementation("avx1024"):
         pass
+    for name in (3, 0, False, [], b"reference"):
+        with pytest.raises(ValueError, match="^implementation: .* is unknown; this build has .*reference"):
+            with octavo.implementation(name):
+                pass
     with pytest.raises(KeyError), octavo.implementation("reference"):
         raise KeyError
 
