@@ -51,6 +51,45 @@ def test_a_missing_implementation(monkeypatch):
             pass
 
 
+@pytest.mark.parametrize("recipe", octavo.recipes())
+def test_numbers_that_always_fit(recipe):
+    """Q or K at the bound of the page, the other so small that scores are of size 1."""
+    rng = np.random.default_rng(1)
+    most = np.float32(3.4e38 / (127 * 16))
+    v = rng.standard_normal((1, 20, 1, 16), dtype=np.float32)
+    one_sign = np.full_like(v, most)
+    one_row_against_all = np.where(np.arange(20)[:, None, None] == 0, -one_sign, one_sign)
+    any_sign = np.where(rng.random(v.shape) < 0.5, -one_sign, one_sign)
+    for large in (one_sign, one_row_against_all, any_sign):
+        small = (rng.standard_normal(v.shape) / most).astype(np.float32)
+        for q, k in ((large, small), (small, large)):
+            assert np.all(np.isfinite(octavo.attention(q, k, v, recipe=recipe)))
+            assert np.all(np.isfinite(octavo.reference.attention(q, k, v, recipe=recipe)))
+
+
+def test_what_smoothing_takes_off_may_leave_f32():
+    """The reason for the bound: less the mean of all, a number of one sign passes f32's end."""
+    x = np.zeros((1, 20, 1, 16), np.float32)
+    x[:, 0], x[:, 1:3] = -3.4e38, 3.4e38
+    for role, smoothed in (("q", "smooth_q"), ("k", "smooth_k")):
+        for text, finite in ((f"int8,hadamard=off,{smoothed}=off", True), ("int8,hadamard=off", False)):
+            assert np.all(np.isfinite(octavo.quantize(x, role=role, recipe=text).scales)) == finite
+
+
+def test_the_largest_lse():
+    end = np.float32(np.finfo(np.float32).max * np.log(2))
+    for value, given in ((2.3e38, 2.3e38), (3e38, end)):
+        mask = np.full((20, 30), value, np.float32)
+        _, lse = octavo.reference.attention(Q, K, V, mask=mask, return_lse=True)
+        np.testing.assert_allclose(lse, value, rtol=1e-6)
+        for entry in octavo.info()["implementations"]:
+            if entry["supported"] and entry["name"] != "reference":
+                with octavo.implementation(entry["name"]):
+                    o, lse = octavo.attention(Q, K, V, mask=mask, return_lse=True)
+                np.testing.assert_allclose(lse, given, rtol=1e-6)
+                assert np.all(np.isfinite(o))
+
+
 @pytest.mark.torch
 def test_gradients(torch):
     with pytest.raises(RuntimeError, match="requires grad"):
