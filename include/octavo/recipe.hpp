@@ -96,7 +96,7 @@ struct RecipeInfo {
 /// for it at its first call.
 OCTAVO_API const std::vector<RecipeInfo>& recipes();
 
-/// A recipe from its text: a preset's name, followed by any number of ",field=value".
+/// A recipe from its text: a preset's name, followed by ",field=value" of any fields, each once.
 /// "int8,smooth_q=off,key_block=64" is one.
 /// Errors: invalid_argument names the unknown preset, field or value and lists what is allowed.
 OCTAVO_API Result<Recipe> parse_recipe(std::string_view text) noexcept;

@@ -176,7 +176,7 @@ Recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 
 
 def recipe(text: str | Recipe) -> Recipe:
-    """A recipe from its text: a preset's name, followed by any number of ``,field=value``.
+    """A recipe from its text: a preset's name, followed by ``,field=value`` of any fields, each once.
 
     Parameters
     ----------
