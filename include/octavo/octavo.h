@@ -172,8 +172,8 @@ typedef struct octavo_recipe_t {
    OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64}
 /* clang-format on */
 
-/** From text: a preset's name followed by ",field=value" of any fields, each once ("int8,smooth_q=off"). `recipe->struct_size`
- *  must be set. */
+/** From text: a preset's name followed by ",field=value" of any fields, each once ("int8,smooth_q=off").
+ *  `recipe->struct_size` must be set. */
 OCTAVO_API octavo_status_t octavo_recipe_parse(const char* text, octavo_recipe_t* recipe);
 /** The text that parses back to the recipe, cut to `capacity` bytes with its final zero. `length`, where not null, is
  *  the whole text's, without the zero; with a capacity of 0 nothing else is written. */
