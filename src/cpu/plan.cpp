@@ -4,16 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "cpu/tile_config.hpp"
-#include "laws/format.hpp"
 #include "laws/mean.hpp"
+#include "laws/operand.hpp"
 
 namespace octavo::cpu {
 namespace {
 
 constexpr std::int64_t round_up(std::int64_t x, std::int64_t unit) { return (x + unit - 1) / unit * unit; }
-constexpr std::int64_t padded_channels(std::int64_t channels) { return round_up(channels, 64); }
 
 // Hands out 64-byte aligned stretches one after the other.
 struct Layout64 {
@@ -27,8 +27,6 @@ struct Layout64 {
 
 using laws::is_float8;
 using laws::is_integer;
-bool is_integer(WeightFormat p) { return p == WeightFormat::s8 || p == WeightFormat::u8 || p == WeightFormat::u16; }
-bool is_float8(WeightFormat p) { return p == WeightFormat::e4m3 || p == WeightFormat::e5m2; }
 
 void choose_forms(Plan& plan) {
   const Problem& problem = *plan.problem;
@@ -53,7 +51,7 @@ void choose_forms(Plan& plan) {
                                                                                   : ValueForm::f32;
   plan.weight_planes = plan.value == ValueForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
   plan.qk_range = laws::range_of(recipe.scores);
-  plan.v_range = recipe.v_range > 0 ? static_cast<float>(recipe.v_range) : laws::range_of(recipe.values);
+  plan.v_range = laws::code_range(recipe, Role::v);
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 
@@ -113,7 +111,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   choose_forms(plan);
   choose_steps(plan);
   plan.softmax_scale = static_cast<float>(problem.softmax_scale);
-  plan.logit_scale = static_cast<float>(problem.softmax_scale * 1.4426950408889634);
+  plan.logit_scale = static_cast<float>(problem.softmax_scale * std::numbers::log2e);
   plan.key_block = problem.recipe.key_block;
 
   std::int64_t longest_queries = 0, longest_keys = 0;
@@ -128,8 +126,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.longest_keys = round_up(longest_keys, plan.key_block);
   split_tasks(plan, longest_queries, threads);
 
-  plan.k_width = padded_channels(problem.head_dim);
-  plan.v_width = padded_channels(problem.value_dim);
+  plan.k_width = padded(problem.head_dim);
+  plan.v_width = padded(problem.value_dim);
   const std::int64_t qk_depth = plan.score == ScoreForm::s8 ? 4 : plan.score == ScoreForm::bf16 ? 2 : 1;
   plan.v_depth = plan.value == ValueForm::s8 ? 4 : plan.value == ValueForm::bf16 ? 2 : 1;
   plan.k_steps = (problem.head_dim + qk_depth - 1) / qk_depth;

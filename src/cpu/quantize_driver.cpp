@@ -5,8 +5,9 @@
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
 #include "cpu/quantize_plan.hpp"
-#include "laws/format.hpp"
+#include "cpu/tile_config.hpp"
 #include "laws/mean.hpp"
+#include "laws/operand.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -92,19 +93,14 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const Recipe& recipe = problem.recipe;
   QuantizePlan plan;
   plan.problem = &problem;
-  const Granularity granularity = problem.role == Role::q   ? recipe.q_scale
-                                  : problem.role == Role::k ? recipe.k_scale
-                                                            : recipe.v_scale;
   plan.groups = laws::groups_of(problem.role, recipe);
-  plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
-  plan.zero_scale_of_zero =
-      problem.role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);
-  plan.range = laws::range_of(problem.codes.dtype);
-  if (problem.role == Role::v && recipe.v_range > 0) plan.range = static_cast<float>(recipe.v_range);
-  plan.unit_rows = granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
+  plan.rotate = laws::is_rotated(recipe, problem.role);
+  plan.zero_scale_of_zero = laws::zero_scale_of_zero(recipe, problem.role);
+  plan.range = laws::code_range(recipe, problem.role);
+  plan.unit_rows = plan.groups.granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
   plan.units = (problem.rows + plan.unit_rows - 1) / plan.unit_rows;
   plan.mean_units = (problem.rows + laws::kMeanBlock - 1) / laws::kMeanBlock;
-  plan.width = (problem.dim + 63) / 64 * 64;
+  plan.width = padded(problem.dim);
 
   const std::int64_t heads = problem.batch * problem.heads;
   const auto take = [&](std::int64_t floats) {
@@ -112,7 +108,7 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
     plan.bytes += static_cast<std::size_t>((floats * 4 + 63) / 64 * 64);
     return at;
   };
-  const bool per_channel = laws::per_channel(granularity);
+  const bool per_channel = laws::per_channel(plan.groups.granularity);
   plan.pending_at = take(4 * heads);
   plan.sums_at = take(problem.mean != nullptr ? heads * plan.mean_units * 2 * plan.width : 0);
   plan.ranges_at = take(heads * plan.units * (per_channel ? plan.width : plan.unit_rows));

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/inline.hpp"
+
 namespace octavo::cpu {
 
 // Query rows that go through the three stages together. 16 rows of scores against a key block of 128 are 8 KiB, so
@@ -16,6 +18,9 @@ inline constexpr std::int64_t kKeyStep = 64;
 // Words of a packed operand that lie side by side: the widest register tile. Whole rows of a block would put a tile's
 // words a power of two apart, and they would share half of a first-level cache's sets.
 inline constexpr std::int64_t kStrip = 64;
+
+// Channels of a row with zeros behind them: four vectors of the widest policy, so that kernels never see a tail.
+OCTAVO_INLINE constexpr std::int64_t padded(std::int64_t channels) { return (channels + 63) / 64 * 64; }
 
 // Query blocks of 128 rows that one task may hold: smooth_q's correction reads the caller's K once for all of them.
 inline constexpr std::int64_t kMaxQueryBlocks = 4;

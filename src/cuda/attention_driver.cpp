@@ -121,19 +121,19 @@ class AttentionDriver {
        plan_.v_range);
   }
 
-  PackParams pack_params(const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) const {
+  PackParams pack_params(const RowSteps& steps, Role role, const RangeArrays& ranges) const {
     PackParams params;
     params.steps = steps;
     params.groups = laws::groups_of(role, plan_.recipe);
     params.ranges = ranges;
-    params.rule = scale_rule(plan_.recipe, role, plan_.recipe.scores, granularity);
+    params.rule = scale_rule(plan_.recipe, role);
     params.format = plan_.scores;
     params.dim = plan_.dim;
     return params;
   }
 
   void pack_keys() {
-    PackParams params = pack_params(keys_, Role::k, plan_.recipe.k_scale, plan_.k_range);
+    PackParams params = pack_params(keys_, Role::k, plan_.k_range);
     params.codes = plan_.k_codes;
     params.factor = plan_.k_factor;
     params.factor_scale = logit_scale_;
@@ -148,7 +148,7 @@ class AttentionDriver {
     params.steps = values_;
     params.granularity = plan_.divides_v ? Granularity::tensor : plan_.v_granularity;
     params.ranges = plan_.v_range;
-    params.rule = scale_rule(plan_.recipe, Role::v, plan_.recipe.values, plan_.recipe.v_scale);
+    params.rule = scale_rule(plan_.recipe, Role::v);
     params.format = plan_.values;
     params.divide = plan_.divides_v;
     if (problem_.v.quantized || plan_.plain_v_ranges) params.unit_amax = plan_.v_plain.amax;
@@ -195,7 +195,7 @@ class AttentionDriver {
   const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : plan_.k_mean; }
 
   void pack_queries() {
-    PackParams params = pack_params(queries_, Role::q, plan_.recipe.q_scale, plan_.q_range);
+    PackParams params = pack_params(queries_, Role::q, plan_.q_range);
     params.codes = plan_.q_codes;
     params.factor = plan_.q_factor;
     params.codes_low = plan_.q_low;

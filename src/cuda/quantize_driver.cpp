@@ -7,7 +7,7 @@
 #include "cuda/launch.hpp"
 #include "cuda/quantize_params.hpp"
 #include "cuda/tile_config.hpp"
-#include "laws/format.hpp"
+#include "laws/operand.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -51,14 +51,10 @@ struct QuantizePlan {
 
 QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
   const Recipe& recipe = problem.recipe;
-  const Granularity granularity = problem.role == Role::q   ? recipe.q_scale
-                                  : problem.role == Role::k ? recipe.k_scale
-                                                            : recipe.v_scale;
-  const Format format = problem.role == Role::v ? recipe.values : recipe.scores;
   QuantizePlan plan;
   plan.groups = laws::groups_of(problem.role, recipe);
-  plan.rule = scale_rule(recipe, problem.role, format, granularity);
-  plan.rotate = problem.role == Role::v ? recipe.hadamard_v : recipe.hadamard;
+  plan.rule = scale_rule(recipe, problem.role);
+  plan.rotate = laws::is_rotated(recipe, problem.role);
   plan.groups_per_head = laws::row_groups(plan.groups, problem.rows);
   const std::int64_t heads = problem.batch * problem.heads, blocks = heads * packed_blocks(problem.rows);
   if (needs_ranges(plan.groups)) {
@@ -75,13 +71,8 @@ QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
 
 }  // namespace
 
-ScaleRule scale_rule(const Recipe& recipe, Role role, Format format, Granularity granularity) {
-  ScaleRule rule;
-  rule.range = laws::range_of(format);
-  if (role == Role::v && recipe.v_range > 0) rule.range = static_cast<float>(recipe.v_range);
-  rule.zero_scale_of_zero =
-      role == Role::v && (granularity == Granularity::token || granularity == Granularity::token_folded);
-  return rule;
+ScaleRule scale_rule(const Recipe& recipe, Role role) {
+  return {laws::code_range(recipe, role), laws::zero_scale_of_zero(recipe, role)};
 }
 
 Status supports(const Implementation& implementation, const QuantizeProblem& problem) {

@@ -66,7 +66,7 @@ struct ScaleRule {
 };
 
 // Of a recipe's operand.
-ScaleRule scale_rule(const Recipe& recipe, Role role, Format format, Granularity granularity);
+ScaleRule scale_rule(const Recipe& recipe, Role role);
 
 struct ScaleParams {
   RangeArrays ranges;

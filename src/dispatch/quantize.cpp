@@ -185,7 +185,7 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     QuantizedView& view = result.view_;
     view.role = role;
     view.layout = layout;
-    view.rotated = is_rotated(recipe, role);
+    view.rotated = laws::is_rotated(recipe, role);
     view.recipe = recipe;
     view.codes = dense_view(*code_dtype(recipe, role), x.shape, x.rank);
     view.scales = side_view(sides.scales);

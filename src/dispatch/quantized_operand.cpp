@@ -92,22 +92,8 @@ Status check_side(const Name& name, const TensorView& view, const SideShape& exp
 
 }  // namespace
 
-Format format_of(const Recipe& recipe, Role role) noexcept { return role == Role::v ? recipe.values : recipe.scores; }
-
-Granularity granularity_of(const Recipe& recipe, Role role) noexcept {
-  return role == Role::q ? recipe.q_scale : role == Role::k ? recipe.k_scale : recipe.v_scale;
-}
-
-bool is_rotated(const Recipe& recipe, Role role) noexcept {
-  return role == Role::v ? recipe.hadamard_v : recipe.hadamard;
-}
-
-bool is_smoothed(const Recipe& recipe, Role role) noexcept {
-  return role == Role::q ? recipe.smooth_q : role == Role::k ? recipe.smooth_k : recipe.smooth_v;
-}
-
 std::optional<DType> code_dtype(const Recipe& recipe, Role role) noexcept {
-  switch (format_of(recipe, role)) {
+  switch (laws::format_of(recipe, role)) {
     case Format::s8:
       return DType::s8;
     case Format::s4:
@@ -168,7 +154,7 @@ SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const 
 }
 
 SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
-  if (!is_smoothed(recipe, role)) return {};
+  if (!laws::is_smoothed(recipe, role)) return {};
   if (role != Role::q) return {{borders.packed() ? borders.batch : axes.batch, axes.heads, axes.dim}, 3};
   const auto blocks = [](std::int64_t rows) {
     return laws::query_blocks(rows);
@@ -193,7 +179,7 @@ SideLayout side_layout(const Recipe& recipe, Role role, const Axes& axes, const 
   SideLayout layout;
   layout.scales = scales_shape(recipe, role, axes, borders);
   layout.mean = mean_shape(recipe, role, axes, borders);
-  const bool by_rows = laws::grows_with_rows(granularity_of(recipe, role));
+  const bool by_rows = laws::grows_with_rows(laws::granularity_of(recipe, role));
   layout.of_scales = strides_of(layout.scales, borders.packed() && by_rows);
   layout.of_mean = strides_of(layout.mean, borders.packed() && role == Role::q);
   return layout;
@@ -210,7 +196,7 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
     return invalid_argument(name, " was made with ", field_words(view.recipe, field), "; the call's recipe \"",
                             to_string(recipe), "\" has ", field_words(recipe, field));
   }
-  if (view.rotated != is_rotated(recipe, role)) {
+  if (view.rotated != laws::is_rotated(recipe, role)) {
     return invalid_argument(name, " is ", view.rotated ? "rotated" : "not rotated", "; the recipe has ",
                             field_words(recipe, role == Role::v ? "hadamard_v" : "hadamard"));
   }

@@ -15,12 +15,6 @@
 
 namespace octavo {
 
-// The recipe's words about one operand.
-Format format_of(const Recipe& recipe, Role role) noexcept;
-Granularity granularity_of(const Recipe& recipe, Role role) noexcept;
-bool is_rotated(const Recipe& recipe, Role role) noexcept;
-bool is_smoothed(const Recipe& recipe, Role role) noexcept;
-
 // s8, s4, e4m3 or e5m2; nothing for an operand that the recipe keeps in floats.
 std::optional<DType> code_dtype(const Recipe& recipe, Role role) noexcept;
 

@@ -9,6 +9,10 @@ namespace octavo::laws {
 
 constexpr bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
 constexpr bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
+constexpr bool is_integer(WeightFormat format) {
+  return format == WeightFormat::s8 || format == WeightFormat::u8 || format == WeightFormat::u16;
+}
+constexpr bool is_float8(WeightFormat format) { return format == WeightFormat::e4m3 || format == WeightFormat::e5m2; }
 
 // 1 for formats without codes.
 constexpr float range_of(Format format) {

@@ -6,9 +6,7 @@
 
 #include <cstdint>
 
-#include "core/inline.hpp"
-#include "octavo/quantize.hpp"
-#include "octavo/recipe.hpp"
+#include "laws/operand.hpp"
 
 namespace octavo::laws {
 
@@ -25,11 +23,9 @@ struct Groups {
 
 // The geometry of an operand's scales.
 OCTAVO_INLINE constexpr Groups groups_of(Role role, const Recipe& recipe) {
-  const Granularity granularity = role == Role::q ? recipe.q_scale : role == Role::k ? recipe.k_scale : recipe.v_scale;
-  const Format codes = role == Role::v ? recipe.values : recipe.scores;
-  Groups groups{granularity, role, 1};
-  const bool float8 = codes == Format::e4m3 || codes == Format::e5m2;
-  switch (granularity) {
+  Groups groups{granularity_of(recipe, role), role, 1};
+  const bool float8 = is_float8(format_of(recipe, role));
+  switch (groups.granularity) {
     case Granularity::block:
       groups.width = role == Role::q   ? kQueryBlock
                      : role == Role::v ? recipe.key_block

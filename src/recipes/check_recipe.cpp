@@ -6,6 +6,7 @@
 #include "core/float_types.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
+#include "laws/format.hpp"
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
 
@@ -22,28 +23,9 @@ std::string said(const Recipe& recipe, std::string_view field) {
   return text(field, "=", grammar::find_field(field)->get(recipe));
 }
 
-bool integer(Format format) { return format == Format::s8 || format == Format::s4; }
-bool integer(WeightFormat format) {
-  return format == WeightFormat::s8 || format == WeightFormat::u8 || format == WeightFormat::u16;
-}
-bool float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
-bool float8(WeightFormat format) { return format == WeightFormat::e4m3 || format == WeightFormat::e5m2; }
+using laws::is_float8;
+using laws::is_integer;
 bool unscaled(Format format) { return format == Format::input || format == Format::f16; }
-
-double largest_code(Format format) {
-  switch (format) {
-    case Format::s8:
-      return 127;
-    case Format::s4:
-      return 7;
-    case Format::e4m3:
-      return 448;
-    case Format::e5m2:
-      return 57344;
-    default:
-      return 0;
-  }
-}
 
 int largest_weight(WeightFormat format) {
   switch (format) {
@@ -101,7 +83,7 @@ Status check_scores(const Recipe& recipe) {
     if (unscaled(recipe.scores) && granularity != Granularity::none) {
       return refuse(said(recipe, field), " contradicts ", said(recipe, "scores"), ", which has no scale; use none");
     }
-    if (integer(recipe.scores) && granularity == Granularity::none) {
+    if (is_integer(recipe.scores) && granularity == Granularity::none) {
       return refuse(said(recipe, field), " contradicts ", said(recipe, "scores"),
                     ": integer codes need a scale; allowed: tensor, block, warp, thread, token");
     }
@@ -156,18 +138,18 @@ Status check_values(const Recipe& recipe) {
   if (unscaled(recipe.values) && recipe.v_scale != Granularity::none) {
     return refuse(said(recipe, "v_scale"), " contradicts ", said(recipe, "values"), ", which has no scale; use none");
   }
-  if (integer(recipe.values) && recipe.v_scale == Granularity::none) {
+  if (is_integer(recipe.values) && recipe.v_scale == Granularity::none) {
     return refuse("v_scale=none contradicts ", said(recipe, "values"), ": integer codes need a scale");
   }
   if (recipe.v_range != 0) {
-    const double largest = largest_code(recipe.values);
+    const double largest = laws::range_of(recipe.values);
     if (recipe.v_scale == Granularity::none) {
       return refuse(said(recipe, "v_range"), " needs a scale of V; with v_scale=none it must be 0");
     }
     if (!(recipe.v_range >= 1 && recipe.v_range <= largest) ||
-        (integer(recipe.values) && recipe.v_range != std::floor(recipe.v_range))) {
+        (is_integer(recipe.values) && recipe.v_range != std::floor(recipe.v_range))) {
       return refuse(said(recipe, "v_range"), " must be 0 or ",
-                    (integer(recipe.values) ? "a whole number in 1.." : "in 1.."), largest, " with ",
+                    (is_integer(recipe.values) ? "a whole number in 1.." : "in 1.."), largest, " with ",
                     said(recipe, "values"));
     }
   }
@@ -184,14 +166,14 @@ Status check_values(const Recipe& recipe) {
 }
 
 Status check_f16_accumulator(const Recipe& recipe) {
-  if (integer(recipe.values)) {
+  if (is_integer(recipe.values)) {
     return refuse("accumulator=f16 contradicts ", said(recipe, "values"),
                   ": integer products are summed exactly; use f32");
   }
   if (!recipe.two_level) return {};
   const double range = recipe.v_range != 0            ? recipe.v_range
                        : recipe.values == Format::f16 ? 512
-                                                      : largest_code(recipe.values);
+                                                      : static_cast<double>(laws::range_of(recipe.values));
   if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
     return refuse("accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have ",
                   said(recipe, "key_block"), ", ", said(recipe, "p_range"), ", ", said(recipe, "values"), ", ",
@@ -204,12 +186,13 @@ Status check_f16_accumulator(const Recipe& recipe) {
 // rounded, and nothing that is not of its format may stand in for it.
 Status check_tensor_core(const Recipe& recipe) {
   const std::string accumulator = said(recipe, "accumulator");
-  const bool integer_values = integer(recipe.values) && integer(recipe.p);
-  if (integer(recipe.scores) && integer_values) {
+  const bool integer_values = is_integer(recipe.values) && is_integer(recipe.p);
+  if (is_integer(recipe.scores) && integer_values) {
     return refuse(accumulator, " is a model of sums of floats; with ", said(recipe, "scores"), ", ", said(recipe, "p"),
                   " and ", said(recipe, "values"), " every product is an integer's, exact: use f32");
   }
-  if (recipe.accumulator == Accumulator::sm80 && (float8(recipe.scores) || float8(recipe.values) || float8(recipe.p))) {
+  if (recipe.accumulator == Accumulator::sm80 &&
+      (is_float8(recipe.scores) || is_float8(recipe.values) || is_float8(recipe.p))) {
     return refuse("accumulator=sm80 has no products of 8-bit floats; have ", said(recipe, "scores"), ", ",
                   said(recipe, "p"), ", ", said(recipe, "values"), "; use sm89, sm90 or sm100");
   }
@@ -219,7 +202,7 @@ Status check_tensor_core(const Recipe& recipe) {
                   "nor smooth_k may be on; use scores=f16");
   }
   if (integer_values) return {};
-  const bool same_kind = (float8(recipe.p) && float8(recipe.values)) ||
+  const bool same_kind = (is_float8(recipe.p) && is_float8(recipe.values)) ||
                          (recipe.p == WeightFormat::f16 && recipe.values == Format::f16) ||
                          (recipe.p == WeightFormat::input && recipe.values == Format::input);
   if (!same_kind) {

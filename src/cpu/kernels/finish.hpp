@@ -1,6 +1,8 @@
 // The end of a row: the sink, O / l with what the recipe still owes it, rotated back, and the LSE.
 #pragma once
 
+#include <numbers>
+
 #include "cpu/kernels/prepare.hpp"
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/kernels/row_group.hpp"
@@ -66,7 +68,7 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const float constant = problem.softcap > 0 ? 0.0f : constants[i];
     const double seen_max = m;
     const float kept =
-        sees ? add_sink((static_cast<double>(sink) - constant) * 1.4426950408889634 - group.owed[i], m, l) : 0.0f;
+        sees ? add_sink((static_cast<double>(sink) - constant) * std::numbers::log2e - group.owed[i], m, l) : 0.0f;
     const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
@@ -87,10 +89,10 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     S::store(logarithm, log2<S>(S::set1(l)));
     // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
     const double base = m != seen_max ? static_cast<double>(sink)
-                                      : (m + static_cast<double>(group.owed[i])) * 0.6931471805599453 + constant;
+                                      : (m + static_cast<double>(group.owed[i])) * std::numbers::ln2 + constant;
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? static_cast<float>(base + logarithm[0] * 0.6931471805599453) : sink;
+        sees ? static_cast<float>(base + logarithm[0] * std::numbers::ln2) : sink;
   }
 }
 

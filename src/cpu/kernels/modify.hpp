@@ -4,6 +4,8 @@
 // that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
 #pragma once
 
+#include <numbers>
+
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/plan.hpp"
@@ -12,7 +14,7 @@
 namespace octavo::cpu {
 namespace {
 
-inline constexpr float kLog2E = 1.44269504f;
+inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 // Where the additive terms of one query row come from. ALiBi is counted from the key where it is largest, slope *
 // (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.
@@ -91,7 +93,7 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
 // c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
-  auto s = S::fma(logit, S::set1(0.69314718f), constant);
+  auto s = S::fma(logit, S::set1(std::numbers::ln2_v<float>), constant);
   s = S::select(S::equal(s, s), s, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
   const auto x = S::min(S::set1(60.0f), S::mul(s, S::set1(2 * kLog2E / softcap)));
   const auto power = exp2_quintic<S>(x);

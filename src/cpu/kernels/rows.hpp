@@ -10,9 +10,6 @@
 namespace octavo::cpu {
 namespace {
 
-// Channels of a padded row: four vectors of the widest policy, so that kernels never see a tail.
-OCTAVO_INLINE constexpr std::int64_t padded(std::int64_t channels) { return (channels + 63) / 64 * 64; }
-
 // Largest padded(D) or padded(Dv).
 inline constexpr std::int64_t kMaxPadded = padded(kMostHeadDim);
 

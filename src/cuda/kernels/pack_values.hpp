@@ -17,31 +17,13 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
   const DeviceRows& source = p.steps.x;
   Registers<Machine, float, slots> amax;
   Registers<Machine, std::uint32_t, slots> odd;
-  machine.lanes(
-      [](int, float(&a)[slots], std::uint32_t(&o)[slots]) {
-        OCTAVO_UNROLL
-        for (int i = 0; i < slots; ++i) a[i] = 0, o[i] = 0;
-      },
-      amax, odd);
+  clear_ranges<slots>(machine, amax, odd);
   for (std::int64_t r = machine.warp() * kRowsAtOnce<slots>; !source.codes && r < kPackedRows && at.row + r < at.rows;
        r += kCodeWarps * kRowsAtOnce<slots>) {
     Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
     load_prepared<slots>(machine, x, p.steps, at, at.row + r);
     centre_rows<slots, kRowsAtOnce<slots>>(machine, x, mean, dim);
-    const std::int64_t valid = at.rows - at.row - r;
-    machine.lanes(
-        [&](int, float(&a)[slots], std::uint32_t(&o)[slots], float(&v)[slots * kRowsAtOnce<slots>]) {
-          OCTAVO_UNROLL
-          for (int row = 0; row < kRowsAtOnce<slots>; ++row) {
-            OCTAVO_UNROLL
-            for (int i = 0; i < slots; ++i) {
-              if (row >= valid) continue;
-              a[i] = laws::grow_amax(a[i], v[row * slots + i]);
-              if (!is_finite(v[row * slots + i])) o[i] = 1;
-            }
-          }
-        },
-        amax, odd, x);
+    grow_channel_ranges<slots, kRowsAtOnce<slots>>(machine, amax, odd, x, at.rows - at.row - r);
   }
   const int warp = machine.warp();
   machine.lanes(

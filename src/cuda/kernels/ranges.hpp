@@ -43,6 +43,37 @@ OCTAVO_DEVICE void join_over_lanes(Machine& machine, Registers<Machine, float, c
   }
 }
 
+template <int slots, class Machine>
+OCTAVO_DEVICE void clear_ranges(Machine& machine, Registers<Machine, float, slots>& amax,
+                                Registers<Machine, std::uint32_t, slots>& odd) {
+  machine.lanes(
+      [](int, float(&a)[slots], std::uint32_t(&o)[slots]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < slots; ++i) a[i] = 0, o[i] = 0;
+      },
+      amax, odd);
+}
+
+// Of the channels a lane holds, over the first `valid` of `count` rows.
+template <int slots, int count, class Machine>
+OCTAVO_DEVICE void grow_channel_ranges(Machine& machine, Registers<Machine, float, slots>& amax,
+                                       Registers<Machine, std::uint32_t, slots>& odd,
+                                       Registers<Machine, float, slots * count>& x, std::int64_t valid) {
+  machine.lanes(
+      [&](int, float(&a)[slots], std::uint32_t(&o)[slots], float(&v)[slots * count]) {
+        OCTAVO_UNROLL
+        for (int row = 0; row < count; ++row) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < slots; ++i) {
+            if (row >= valid) continue;
+            a[i] = laws::grow_amax(a[i], v[row * slots + i]);
+            if (!is_finite(v[row * slots + i])) o[i] = 1;
+          }
+        }
+      },
+      amax, odd, x);
+}
+
 // Of every row, the same in all lanes.
 template <int slots, int count, class Machine>
 OCTAVO_DEVICE void row_ranges(Machine& machine, Registers<Machine, float, count>& amax,

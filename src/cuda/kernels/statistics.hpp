@@ -130,14 +130,6 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
   const float* mean = mean_of(p.steps, at);
   Registers<Machine, float, slots> amax;
   Registers<Machine, std::uint32_t, slots> odd;
-  const auto clear = [&] {
-    machine.lanes(
-        [](int, float(&a)[slots], std::uint32_t(&o)[slots]) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < slots; ++i) a[i] = 0, o[i] = 0;
-        },
-        amax, odd);
-  };
   const auto join = [&](std::int64_t group) {
     if (by_channel) {
       machine.lanes(
@@ -159,9 +151,9 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
           },
           of_rows, odd_rows);
     }
-    clear();
+    clear_ranges<slots>(machine, amax, odd);
   };
-  clear();
+  clear_ranges<slots>(machine, amax, odd);
   std::int64_t group = laws::group_of_row(p.groups, at.row);
   for (std::int64_t r = 0; r < kPackedRows && at.row + r < at.rows; r += kRowsAtOnce<slots>) {
     const std::int64_t own = laws::group_of_row(p.groups, at.row + r);  // key blocks hold whole steps of rows
@@ -172,20 +164,7 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
     Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
     load_prepared<slots>(machine, x, p.steps, at, at.row + r);
     centre_rows<slots, kRowsAtOnce<slots>>(machine, x, mean, dim);
-    const std::int64_t valid = at.rows - at.row - r;
-    machine.lanes(
-        [&](int, float(&a)[slots], std::uint32_t(&o)[slots], float(&v)[slots * kRowsAtOnce<slots>]) {
-          OCTAVO_UNROLL
-          for (int row = 0; row < kRowsAtOnce<slots>; ++row) {
-            OCTAVO_UNROLL
-            for (int i = 0; i < slots; ++i) {
-              if (row >= valid) continue;
-              a[i] = laws::grow_amax(a[i], v[row * slots + i]);
-              if (!is_finite(v[row * slots + i])) o[i] = 1;
-            }
-          }
-        },
-        amax, odd, x);
+    grow_channel_ranges<slots, kRowsAtOnce<slots>>(machine, amax, odd, x, at.rows - at.row - r);
   }
   join(group);
 }

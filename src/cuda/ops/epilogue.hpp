@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numbers>
 
 #include "cuda/ops/modify.hpp"
 #include "cuda/ops/rotate.hpp"
@@ -33,7 +34,7 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double owed) {
   float kept = 1, sum = l;
   bool moved = false;
   if (sink != -__builtin_inff()) {
-    const double limit = (static_cast<double>(sink) - owed) * 1.4426950408889634;
+    const double limit = (static_cast<double>(sink) - owed) * std::numbers::log2e;
     moved = limit > m;
     const double next = moved ? limit : static_cast<double>(m);
     kept = Machine::exp2(static_cast<float>(m - next));
@@ -42,8 +43,8 @@ OCTAVO_DEVICE RowEnd end_row(float m, float l, float sink, double owed) {
   end.factor = kept / sum;
   end.present = kept * l / sum;
   // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
-  const double base = moved ? static_cast<double>(sink) : static_cast<double>(m) * 0.6931471805599453 + owed;
-  end.lse = static_cast<float>(base + static_cast<double>(Machine::log2(sum)) * 0.6931471805599453);
+  const double base = moved ? static_cast<double>(sink) : static_cast<double>(m) * std::numbers::ln2 + owed;
+  end.lse = static_cast<float>(base + static_cast<double>(Machine::log2(sum)) * std::numbers::ln2);
   return end;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numbers>
 
 #include "core/float_types.hpp"
 #include "cuda/ops/hide.hpp"
@@ -15,7 +16,7 @@
 
 namespace octavo::cuda {
 
-constexpr float kLog2E = 1.44269504f, kLn2 = 0.69314718f, kMostF32 = 3.40282347e38f;
+constexpr float kLog2E = std::numbers::log2e_v<float>, kLn2 = std::numbers::ln2_v<float>, kMostF32 = 3.40282347e38f;
 
 // How an element of a tensor of the caller's is read: dtypes of one size share their code.
 enum class ElementKind { boolean, bits16, bits32_or_64 };
