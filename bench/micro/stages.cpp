@@ -59,9 +59,9 @@ class StageRun {
  private:
   static constexpr std::int64_t kGroups = kRows / cpu::kGroupRows;
 
-  // The reference of a row's weights: its maximum of this block, less log2 R.
+  // The reference of a row's weights: its maximum of this block.
   void settle(std::int64_t g) {
-    for (int i = 0; i < cpu::kGroupRows; ++i) shift_[g][i] = row_max_[g][i] - plan_.log2_p_range;
+    for (int i = 0; i < cpu::kGroupRows; ++i) shift_[g][i] = row_max_[g][i];
   }
   std::int64_t weights_ld() const { return plan_.key_block / plan_.v_depth; }
 
@@ -91,6 +91,7 @@ class StageRun {
     const std::int64_t row = g * cpu::kGroupRows;
     return {.scores = scores_ + row * plan_.key_block,
             .shift = shift_[g],
+            .range = plan_.p_range,
             .inverse = plan_.fold ? cpu::part<float>(block_, plan_.block.inverse) : nullptr,
             .weights = cpu::part<std::int32_t>(thread_, plan_.thread.weights) + row * weights_ld(),
             .weights_low = cpu::part<std::int32_t>(thread_, plan_.thread.weights_low) + row * weights_ld(),

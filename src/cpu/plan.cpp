@@ -59,7 +59,8 @@ void choose_steps(Plan& plan) {
   const Problem& problem = *plan.problem;
   const Recipe& recipe = problem.recipe;
   const Granularity v_scale = recipe.v_scale;
-  plan.log2_p_range = std::log2(static_cast<float>(recipe.p_range));
+  plan.p_range = static_cast<float>(recipe.p_range);
+  plan.log2_p_range = std::log2(plan.p_range);
   plan.running_maximum = recipe.p_reference == MaximumReference::running;
   plan.sum_codes = recipe.row_sum == RowSum::codes;
   plan.fold = v_scale == Granularity::token_folded;

@@ -132,7 +132,7 @@ struct Plan {
   ScoreForm score = ScoreForm::s8;
   ValueForm value = ValueForm::s8;
   float qk_range = 127, v_range = 127;
-  float log2_p_range = 0;  // part of every shift; leaves with beta
+  float p_range = 1, log2_p_range = 0;  // R of the weights; leaves with beta
   bool running_maximum = false, sum_codes = false;
   bool fold = false;
   bool rotate_qk = false, rotate_v = false, smooth_q = false, smooth_k = false;

@@ -2,11 +2,19 @@
 // to the base-2 score, 1 / s~_j takes it out of the row sum, and s_max comes back at the end.
 #pragma once
 
+#include "core/float_types.hpp"
 #include "core/inline.hpp"
 
 namespace octavo::laws {
 
 constexpr double kFoldFloor = 0x1p-60;
+
+// A token's scale as the fold takes it. A logarithm has no room for a sign or an infinity: with either, whoever sees
+// the token becomes NaN.
+template <class T>
+OCTAVO_INLINE constexpr T scale_to_fold(T scale) {
+  return scale >= T(0) && scale - scale == T(0) ? scale : static_cast<T>(f32_of_bits(0x7fc00000u));
+}
 
 // s~ of a token; a NaN scale stays NaN. T is float or double; s_max > 0.
 template <class T>

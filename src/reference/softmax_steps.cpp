@@ -66,13 +66,11 @@ PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model) {
   if (v.scales.groups.granularity == Granularity::token_folded) {
     double largest = 0;
     for (std::int64_t j = 0; j < v.codes.rows; ++j) {
-      largest = laws::grow_largest_scale(largest, static_cast<double>(v.scales.at(j, 0)));
+      result.relative_scales.push_back(laws::scale_to_fold(static_cast<double>(v.scales.at(j, 0))));
+      largest = laws::grow_largest_scale(largest, result.relative_scales.back());
     }
     result.largest_scale = laws::largest_scale_or_one(largest);
-    for (std::int64_t j = 0; j < v.codes.rows; ++j) {
-      result.relative_scales.push_back(
-          laws::folded_scale(static_cast<double>(v.scales.at(j, 0)), result.largest_scale));
-    }
+    for (double& scale : result.relative_scales) scale = laws::folded_scale(scale, result.largest_scale);
   }
   result.rows = std::move(v);
   return result;

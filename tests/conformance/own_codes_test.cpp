@@ -1,6 +1,8 @@
 // Codes that the caller made himself, every byte that there is: -128 too, which no quantizer here makes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "compare.hpp"
@@ -49,6 +51,33 @@ void expect_agreement(AttentionInputs inputs, const Recipe& recipe, std::int64_t
     const Status status = attention(inputs, params, execution);
     ASSERT_TRUE(status.ok()) << status.message();
     EXPECT_LE(relative_l2(out, expected), 1e-3) << implementation;
+  }
+}
+
+// The fold has the logarithm of a token's scale: one below zero, or infinite, is never a finite wrong number.
+TEST(OwnCodes, ScalesThatHaveNoLogarithm) {
+  const Recipe recipe = recipe_of("int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
+  constexpr std::int64_t kM = 20, kBad = 70;
+  for (const float scale : {-0.01f, -INFINITY, INFINITY, NAN}) {
+    Codes q(recipe, Role::q, kM, kD, 1), k(recipe, Role::k, kN, kD, 2), v(recipe, Role::v, kN, kD, 3);
+    v.scales[kBad] = scale;
+    AttentionInputs inputs;
+    inputs.quantized_q = &q.view;
+    inputs.quantized_k = &k.view;
+    inputs.quantized_v = &v.view;
+    std::vector<float> out(static_cast<std::size_t>(kM * kD));
+    inputs.out = {out.data(), DType::f32, {1, kM, 1, kD}};
+    AttentionParams params;
+    params.recipe = recipe;
+    std::vector<std::string> implementations = supported_implementations();
+    implementations.emplace_back("reference");
+    for (const std::string& implementation : implementations) {
+      SCOPED_TRACE(implementation + ", scale " + std::to_string(scale));
+      Execution execution;
+      execution.implementation = implementation;
+      ASSERT_TRUE(attention(inputs, params, execution).ok());
+      EXPECT_TRUE(std::ranges::none_of(out, [](float x) { return std::isfinite(x); }));
+    }
   }
 }
 

@@ -11,6 +11,7 @@
 #include "compare.hpp"
 #include "device_twin.hpp"
 #include "draw.hpp"
+#include "large_score.hpp"
 #include "scenario.hpp"
 
 namespace octavo::test {
@@ -99,6 +100,22 @@ INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionTest, ::testing::ValuesIn(kEntrie
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   return name;
 });
+
+TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
+  const Card runtime;
+  RunOptions on_device;
+  on_device.attention = &attention_on_device;
+  for (const char* recipe : {"int8", "int8_block", "int_flash", "sage1_int8", "int8,p_reference=running", "sage1"}) {
+    for (const MaskKind mask : {MaskKind::none, MaskKind::f32_minus_huge}) {
+      for (double nats = 50; nats < 1e9; nats *= 37) {
+        SCOPED_TRACE(std::string(recipe) + ", score " + std::to_string(nats));
+        const Outcome got = one_large_score(recipe, nats, mask).run("", on_device);
+        ASSERT_TRUE(got.status.ok()) << got.status.message();
+        for (const float x : got.out) ASSERT_NEAR(x, 1.0f, 1e-3f);
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace octavo::test

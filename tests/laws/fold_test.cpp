@@ -16,6 +16,12 @@ TEST(Fold, RelativeScales) {
   EXPECT_TRUE(std::isnan(folded_scale(NAN, 3.0f)));
 }
 
+TEST(Fold, ScalesThatHaveNoLogarithm) {
+  for (const float scale : {0.0f, -0.0f, 1e-45f, 3.0f, 3e38f}) EXPECT_EQ(scale_to_fold(scale), scale);
+  for (const float scale : {-1e-45f, -3.0f, INFINITY, -INFINITY, NAN}) EXPECT_TRUE(std::isnan(scale_to_fold(scale)));
+  EXPECT_TRUE(std::isnan(scale_to_fold(-1.0)));
+}
+
 TEST(Fold, LargestScale) {
   float largest = 0;
   for (float scale : {0.0f, 0.5f, NAN, 0.25f}) largest = grow_largest_scale(largest, scale);

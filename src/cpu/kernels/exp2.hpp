@@ -9,9 +9,11 @@
 namespace octavo::cpu {
 namespace {
 
-// kCount vectors in lockstep: step by step, so that their latencies overlap.
-template <class S, int kDegree, int kCount>
-OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kDegree + 1]) {
+// kCount vectors in lockstep: step by step, so that their latencies overlap. Coefficients that have been multiplied by
+// a number give 2^x times that number.
+template <class S, int kTerms, int kCount>
+OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kTerms]) {
+  constexpr int kDegree = kTerms - 1;
   typename S::f32 f[kCount], p[kCount];
 #pragma GCC unroll 8
   for (int u = 0; u < kCount; ++u) x[u] = S::max(S::set1(-126.0f), x[u]);
@@ -28,22 +30,11 @@ OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kDeg
   for (int u = 0; u < kCount; ++u) x[u] = S::times_exp2(p[u], x[u]);
 }
 
-// Relative error below 3e-6: for weights of eight bits. A cubic (7.5e-5) would be within the contract, but the codes it
-// flips put int_flash 1.1e-3 from exact codes, and the fourth product costs about 1 % of a call.
-template <class S, int kCount>
-OCTAVO_INLINE void exp2_quartic(typename S::f32 (&x)[kCount]) {
-  exp2_with<S, 4>(x, laws::kExp2Quartic);
-}
-
-// Relative error below 1e-6: for float weights and the running state.
-template <class S, int kCount>
-OCTAVO_INLINE void exp2_quintic(typename S::f32 (&x)[kCount]) {
-  exp2_with<S, 5>(x, laws::kExp2Quintic);
-}
+// Of the running state.
 template <class S>
 OCTAVO_INLINE typename S::f32 exp2_quintic(typename S::f32 x) {
   typename S::f32 one[1] = {x};
-  exp2_quintic<S>(one);
+  exp2_with<S>(one, laws::kExp2Quintic);
   return one[0];
 }
 

@@ -4,17 +4,14 @@
 // that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
 #pragma once
 
-#include <numbers>
-
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/plan.hpp"
+#include "laws/base2.hpp"
 #include "laws/visibility.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 // Where the additive terms of one query row come from. ALiBi is counted from the key where it is largest, slope *
 // (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.
@@ -31,7 +28,7 @@ OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::i
   RowBias bias{&problem, b * problem.mask.strides[0] + head * problem.mask.strides[1] + row * problem.mask.strides[2]};
   if (problem.alibi_slopes.data != nullptr) {
     const Broadcast& slopes = problem.alibi_slopes;
-    bias.slope = read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]) * kLog2E;
+    bias.slope = laws::in_base_2(read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]));
     bias.peak = bias.slope >= 0 ? seen.end - 1 : seen.begin;
   }
   return bias;
@@ -56,15 +53,8 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
   } else {
     for (std::int64_t j = 0; j < count; ++j) bias[j] = read_number(mask, at + j * step);
   }
-  if (mask.data != nullptr && mask.dtype != DType::boolean) {
-    // A finite mask stays a number, however huge; infinities and NaN keep their meaning.
-    constexpr float kMost = 3.40282347e38f;
-    for (std::int64_t j = 0; j < count; ++j) {
-      const float x = bias[j] * kLog2E;
-      const bool overflowed = __builtin_fabsf(bias[j]) <= kMost && !(__builtin_fabsf(x) <= kMost);
-      bias[j] = (overflowed ? (x < 0 ? -kMost : kMost) : x) - row.common;
-    }
-  }
+  if (mask.data != nullptr && mask.dtype != DType::boolean)
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = laws::in_base_2(bias[j]) - row.common;
   if (row.slope != 0)
     for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
@@ -90,16 +80,20 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
   return largest == -__builtin_inff() ? 0.0f : largest;
 }
 
-// c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
+// c tanh(s / c) on base-2 logits (laws/base2.hpp).
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
-  auto s = S::fma(logit, S::set1(std::numbers::ln2_v<float>), constant);
-  s = S::select(S::equal(s, s), s, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
-  const auto x = S::min(S::set1(60.0f), S::mul(s, S::set1(2 * kLog2E / softcap)));
-  const auto power = exp2_quintic<S>(x);
+  constexpr const float(&c)[3] = laws::kTanhSeries;
+  auto t = S::mul(S::fma(logit, S::set1(laws::kLn2), constant), S::set1(1 / softcap));
+  t = S::select(S::equal(t, t), t, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
+  const auto power = exp2_quintic<S>(S::mul(S::min(S::set1(20.0f), t), S::set1(2 * laws::kLog2E)));
   const auto two = S::set1(2.0f), one = S::set1(1.0f);
-  const auto tanh = S::sub(one, S::div(two, S::add(power, one)));
-  return S::mul(tanh, S::set1(softcap * kLog2E));
+  const auto far = S::sub(one, S::div(two, S::add(power, one)));
+  const auto t2 = S::mul(t, t);
+  const auto series = S::fma(S::fma(S::set1(c[2]), t2, S::set1(c[1])), t2, S::set1(c[0]));
+  const auto near = S::fma(S::mul(t, t2), series, t);
+  const auto tanh = S::select(S::less(S::abs(t), S::set1(laws::kTanhNear)), near, far);
+  return S::mul(S::mul(tanh, S::set1(softcap)), S::set1(laws::kLog2E));
 }
 
 // One row of scores in place. `constant` is what softcap's tanh needs added (natural units).

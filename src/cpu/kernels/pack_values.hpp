@@ -4,6 +4,7 @@
 
 #include "cpu/kernels/stages.hpp"
 #include "cpu/kernels/statistics.hpp"
+#include "laws/fold.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -127,7 +128,7 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
         S::store(x + d, number_in<S>(problem.recipe.values, S::load(x + d), factor, plan.v_range));
       }
     }
-    if (plan.fold) v_scale[r0 + r] = scale;
+    if (plan.fold) v_scale[r0 + r] = laws::scale_to_fold(scale);
     if (by_token && !plan.fold)
       for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
         S::store(x + d, S::mul(S::load(x + d), S::set1(scale)));

@@ -76,7 +76,7 @@ OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& seq
     const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
     group.common[i] = largest_mask_term<S>(problem, terms.mask_at, seen);
     const std::int64_t diagonal = laws::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
-    group.owed[i] = group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal);
+    group.owed[i] = laws::bounded(group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal));
   }
 }
 
@@ -164,6 +164,7 @@ OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::in
     settle_scores<S>(state, block, first_key, g, group, scores, row_max, shift[side]);
     pending = {.scores = scores,
                .shift = shift[side],
+               .range = plan.p_range,
                .inverse = plan.fold ? part<float>(block, plan.block.inverse) : nullptr,
                .weights = weights + g * kGroupRows * weights_ld,
                .weights_low = weights_low + g * kGroupRows * weights_ld,

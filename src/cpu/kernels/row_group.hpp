@@ -53,7 +53,10 @@ OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, const float* 
     // A row that has seen nothing yet: any finite reference will do, its sums are zero.
     const auto reference = S::select(S::equal(next, nothing), zero, next);
     const auto block = plan.running_maximum ? reference : S::select(S::equal(t, nothing), zero, t);
-    S::store(shift + i, S::sub(S::sub(block, apart), range));
+    // In terms of the scores at hand, so that the largest of them is met exactly: `apart` may have swallowed digits.
+    const auto largest = S::load(row_max + i);
+    const auto own = S::select(S::equal(largest, nothing), zero, largest);
+    S::store(shift + i, plan.running_maximum ? S::max(S::sub(block, apart), own) : own);
     const auto alpha = S::select(S::equal(m, next), one, exp2_quintic<S>(S::sub(m, reference)));
     rescale = rescale || !S::all(S::equal(alpha, one));
     S::store(group.alpha + i, alpha);

@@ -41,7 +41,8 @@ struct ScoreStage {
 
 struct WeightStage {
   const float* scores;   // [kGroupRows][ld]
-  const float* shift;    // [kGroupRows]: weight = 2^(T - shift); the reference maximum less log2 R
+  const float* shift;    // [kGroupRows]: weight = R 2^(T - shift); no T exceeds it
+  float range;           // R
   const float* inverse;  // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
   void* weights;         // [kGroupRows][ld] u8, or f32, bf16 words
   void* weights_low;     // 16-bit codes: their low bytes, `weights` the high ones

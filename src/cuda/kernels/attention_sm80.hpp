@@ -113,7 +113,8 @@ struct AttentionWarp {
     if constexpr (Shape::kIntegerValues) {
       if (modifies && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
       advance(machine, state, maxima, offset, p.running_maximum, Machine::log2(p.p_range), step);
-      weigh_integers<Shape>(machine, scores, step, p.sum_codes, p.k.inverse != nullptr, stage, weights, sums);
+      weigh_integers<Shape>(machine, scores, step, p.p_range, p.sum_codes, p.k.inverse != nullptr, stage, weights,
+                            sums);
     } else {
       advance(machine, state, maxima, offset, true, 0.0f, step);
       weigh_halves<Shape>(machine, scores, step, p.sum_codes, weights, sums);

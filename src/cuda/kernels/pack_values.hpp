@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cuda/kernels/code_rows.hpp"
+#include "laws/fold.hpp"
 
 namespace octavo::cuda {
 
@@ -110,7 +111,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
           laws::Scale token{1, 1};
           if (by_token && source.codes) {
             const float given = exists ? unit * source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
-            token.scale = is_finite(given) ? given : f32_of_bits(0x7fc00000u);
+            token.scale = laws::scale_to_fold(given);
           } else if (by_token) {
             token = scale_of_range(a[i], o[i], p.rule.range, true);
           } else if (p.granularity == Granularity::tensor && !source.codes && (!bits16 || p.divide)) {

@@ -6,17 +6,19 @@
 #pragma once
 
 #include <cstdint>
-#include <numbers>
 
 #include "core/float_types.hpp"
 #include "cuda/ops/hide.hpp"
 #include "cuda/ops/score.hpp"
 #include "cuda/ops/task.hpp"
 #include "cuda/tile/machine.hpp"
+#include "laws/base2.hpp"
 
 namespace octavo::cuda {
 
-constexpr float kLog2E = std::numbers::log2e_v<float>, kLn2 = std::numbers::ln2_v<float>, kMostF32 = 3.40282347e38f;
+using laws::kLn2;
+using laws::kLog2E;
+using laws::kMostF32;
 
 // How an element of a tensor of the caller's is read: dtypes of one size share their code.
 enum class ElementKind { boolean, bits16, bits32_or_64 };
@@ -84,9 +86,8 @@ struct Alibi {
 template <class Machine>
 OCTAVO_DEVICE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, Keys32 seen) {
   if (p.alibi_slopes.data == nullptr) return {0, 0};
-  const float slope = read_number<Machine>(p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] +
-                                                               task.head * p.alibi_slopes.strides[1]) *
-                      kLog2E;
+  const float slope = laws::in_base_2(read_number<Machine>(
+      p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] + task.head * p.alibi_slopes.strides[1]));
   return {slope, slope >= 0 ? seen.end - 1 : seen.begin};
 }
 
@@ -148,7 +149,7 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
           constant[half] = constant_of_row(p, task, row);
           const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
           const std::int64_t centre = laws::diagonal(p.causal, task.q_rows, task.k_rows, row);
-          owed[half] = alibi.slope * kLn2 * static_cast<float>(alibi.peak - centre);
+          owed[half] = laws::bounded(alibi.slope * kLn2 * static_cast<float>(alibi.peak - centre));
         }
       },
       terms.common, terms.owed, terms.constant);
@@ -156,17 +157,20 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
   find_common_terms(machine, p, task, warp_row, terms.common);
   machine.lanes(
       [](int, float(&common)[2], float(&owed)[2]) {
-        for (int half = 0; half < 2; ++half) owed[half] += common[half];
+        for (int half = 0; half < 2; ++half) owed[half] = laws::bounded(owed[half] + common[half]);
       },
       terms.common, terms.owed);
 }
 
-// c tanh(s / c) on base-2 logits: tanh x = 1 - 2 / (e^2x + 1).
+// c tanh(s / c) on base-2 logits (laws/base2.hpp).
 template <class Machine>
-OCTAVO_DEVICE float soften(float logit, float constant, float factor, float softcap) {
-  const float x = __builtin_fmaf(logit, kLn2, constant) * factor;
-  const float power = Machine::exp2(x > 60.0f ? 60.0f : x);
-  return __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f) * softcap;
+OCTAVO_DEVICE float soften(float logit, float constant, float inverse, float softcap) {
+  constexpr const float(&c)[3] = laws::kTanhSeries;
+  const float t = __builtin_fmaf(logit, kLn2, constant) * inverse, t2 = t * t;
+  const float power = Machine::exp2(t > 20.0f ? 40 * kLog2E : t * (2 * kLog2E));
+  const float far = __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f);
+  const float near = __builtin_fmaf(t * t2, __builtin_fmaf(__builtin_fmaf(c[2], t2, c[1]), t2, c[0]), t);
+  return (__builtin_fabsf(t) < laws::kTanhNear ? near : far) * softcap * kLog2E;
 }
 
 // f(half, key, score) for a lane's scores of one half; keys counted from the tile's first.
@@ -214,13 +218,13 @@ OCTAVO_DEVICE void modify_scores(Machine& machine, const AttentionKernelParams& 
                                  std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
   if (p.softcap > 0) {
-    const float factor = 2 * kLog2E / p.softcap, softcap = p.softcap * kLog2E;
+    const float inverse = 1.0f / p.softcap;
     machine.lanes(
         [&](int lane, float(&s)[Shape::kKeys / 2], float(&constant)[2]) {
           OCTAVO_UNROLL
           for (int half = 0; half < 2; ++half) {
             for_each_key<Shape>(lane, half, s,
-                                [&](int, float& x) { x = soften<Machine>(x, constant[half], factor, softcap); });
+                                [&](int, float& x) { x = soften<Machine>(x, constant[half], inverse, p.softcap); });
           }
         },
         scores, terms.constant);

@@ -1,6 +1,6 @@
-// From scores to weights p = 2^(T - shift), as operand A of the second product: a lane's scores are the very keys that
-// its registers of A want (see packed.hpp), so each register is packed from the lane's own four (8 bits) or two (16
-// bits).
+// From scores to weights R p, p = 2^(T - shift), as operand A of the second product: a lane's scores are the very keys
+// that its registers of A want (see packed.hpp), so each register is packed from the lane's own four (8 bits) or two
+// (16 bits).
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,13 @@ constexpr float kRounding = 12582912.0f;
 // Which score of tile `tile` element `i` of row half `half` is: C's registers.
 OCTAVO_INLINE constexpr int score_index(int tile, int half, int i) { return 4 * tile + 2 * half + i; }
 
-// u8 codes. The row sum takes the weights, each times `inverse` (of its slot) where the fold has one, or the codes.
+// u8 codes of R p. The row sum takes the weights, each times `inverse` (of its slot) where the fold has one, or the
+// codes. R is multiplied where p is rounded: taken off the shift, it would lose digits beside a large score, and codes
+// would exceed it.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void weigh_integers(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
-                                  TileStep<Machine>& step, bool sum_codes, bool inverses, std::uint32_t stage,
+                                  TileStep<Machine>& step, float range, bool sum_codes, bool inverses,
+                                  std::uint32_t stage,
                                   Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                   Registers<Machine, float, 2>& sums) {
   machine.lanes(
@@ -48,7 +51,7 @@ OCTAVO_DEVICE void weigh_integers(Machine& machine, Registers<Machine, float, Sh
             OCTAVO_UNROLL
             for (int j = 0; j < 4; ++j) {
               const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
-              const float rounded = p + kRounding;
+              const float rounded = __builtin_fmaf(p, range, kRounding);
               code[j] = bits_of_f32(rounded);
               // An integer cannot be NaN: the sum is, through p, or through the rounded p.
               const float counted = sum_codes ? rounded - kRounding : p;
@@ -57,11 +60,12 @@ OCTAVO_DEVICE void weigh_integers(Machine& machine, Registers<Machine, float, Sh
             packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
           }
         }
+        if (!sum_codes) sum[0] *= range, sum[1] *= range;
       },
       scores, step.shift, weights, sums);
 }
 
-// 16-bit weights; the row sum takes them before they are rounded, or after.
+// 16-bit weights, R = 1; the row sum takes them before they are rounded, or after.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void weigh_halves(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
                                 TileStep<Machine>& step, bool sum_codes,

@@ -76,7 +76,7 @@ void Dealer::draw_options(Scenario& s) {
     s.window_right = kWindows[random_() % kWindows.size()];
   }
   if (chance(4)) s.softmax_scale = std::vector<double>{0.0, -0.2, 0.05, 0.3}[random_() % 4];
-  if (chance(6)) s.softcap = std::vector<double>{0.5, 5.0, 30.0}[random_() % 3];
+  if (chance(6)) s.softcap = std::vector<double>{0.5, 5.0, 30.0, 1e6}[random_() % 4];
   if (chance(4)) s.mask = static_cast<MaskKind>(deal("mask", {1, 2, 3, 4, 5, 6, 7, 8}));
   s.alibi = chance(6);
   s.sinks = chance(6);
