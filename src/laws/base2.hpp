@@ -18,8 +18,8 @@ OCTAVO_INLINE constexpr float bounded(float x) { return x > kMostF32 ? kMostF32 
 OCTAVO_INLINE constexpr float in_base_2(float x) { return is_finite(x) ? bounded(x * kLog2E) : x; }
 
 // Softcap's tanh t = 1 - 2 / (e^2t + 1) has no digits left near zero, where a large cap puts all scores. Below
-// kTanhNear it is t + t^3 (c[0] + c[1] t^2 + c[2] t^4), its series, with a relative error below 4e-7.
+// kTanhNear it is its series as far as t^7, with a relative error below 4e-7.
 constexpr float kTanhNear = 0.25f;
-constexpr float kTanhSeries[3] = {-1.0f / 3, 2.0f / 15, -17.0f / 315};
+constexpr float kTanh3 = -1.0f / 3, kTanh5 = 2.0f / 15, kTanh7 = -17.0f / 315;
 
 }  // namespace octavo::laws

@@ -83,14 +83,13 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
 // c tanh(s / c) on base-2 logits (laws/base2.hpp).
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
-  constexpr const float(&c)[3] = laws::kTanhSeries;
   auto t = S::mul(S::fma(logit, S::set1(laws::kLn2), constant), S::set1(1 / softcap));
   t = S::select(S::equal(t, t), t, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
   const auto power = exp2_quintic<S>(S::mul(S::min(S::set1(20.0f), t), S::set1(2 * laws::kLog2E)));
   const auto two = S::set1(2.0f), one = S::set1(1.0f);
   const auto far = S::sub(one, S::div(two, S::add(power, one)));
   const auto t2 = S::mul(t, t);
-  const auto series = S::fma(S::fma(S::set1(c[2]), t2, S::set1(c[1])), t2, S::set1(c[0]));
+  const auto series = S::fma(S::fma(S::set1(laws::kTanh7), t2, S::set1(laws::kTanh5)), t2, S::set1(laws::kTanh3));
   const auto near = S::fma(S::mul(t, t2), series, t);
   const auto tanh = S::select(S::less(S::abs(t), S::set1(laws::kTanhNear)), near, far);
   return S::mul(S::mul(tanh, S::set1(softcap)), S::set1(laws::kLog2E));

@@ -165,11 +165,11 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
 // c tanh(s / c) on base-2 logits (laws/base2.hpp).
 template <class Machine>
 OCTAVO_DEVICE float soften(float logit, float constant, float inverse, float softcap) {
-  constexpr const float(&c)[3] = laws::kTanhSeries;
   const float t = __builtin_fmaf(logit, kLn2, constant) * inverse, t2 = t * t;
   const float power = Machine::exp2(t > 20.0f ? 40 * kLog2E : t * (2 * kLog2E));
   const float far = __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f);
-  const float near = __builtin_fmaf(t * t2, __builtin_fmaf(__builtin_fmaf(c[2], t2, c[1]), t2, c[0]), t);
+  const float series = __builtin_fmaf(__builtin_fmaf(laws::kTanh7, t2, laws::kTanh5), t2, laws::kTanh3);
+  const float near = __builtin_fmaf(t * t2, series, t);
   return (__builtin_fabsf(t) < laws::kTanhNear ? near : far) * softcap * kLog2E;
 }
 
