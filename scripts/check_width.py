@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lines of text and code end at column 120: Markdown, Python, CMake and shell (clang-format keeps C++).
+"""Lines of text and code end at column 120: Markdown, Python, CMake and shell (clang-format keeps C, C++ and CUDA).
 
 In Markdown tables, code, and lines that are one link or picture may be longer. Prints each violation as file:line and
 exits with 1 when there is one.

@@ -65,7 +65,7 @@ def bound(coefficients: np.ndarray) -> float:
 
 
 def main() -> None:
-    for name, degree in (("kExp2Cubic", 3), ("kExp2Quartic", 4), ("kExp2Quintic", 5)):
+    for name, degree in (("kExp2Quartic", 4), ("kExp2Quintic", 5)):
         exact = remez(degree)
         rounded = exact.astype(np.float32).astype(np.float64)
         if degree == 5:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# clang-format-19 over all C++ sources, those not yet tracked among them; with --check, changes nothing and fails where
-# a file would change, or where another kind of text has lines beyond column 120.
+# clang-format-19 over all C, C++ and CUDA sources, those not yet tracked among them; with --check, changes nothing and
+# fails where a file would change, or where another kind of text has lines beyond column 120.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 need_packages clang-format-19
-mapfile -d '' -t files < <(git ls-files -z --cached --others --exclude-standard '*.cpp' '*.hpp' '*.h')
+mapfile -d '' -t files < <(git ls-files -z --cached --others --exclude-standard \
+  '*.c' '*.cpp' '*.hpp' '*.h' '*.inc' '*.cu' '*.cuh')
 mode=(-i)
 [ "${1:-}" != --check ] || mode=(--dry-run --Werror)
 printf '%s\0' "${files[@]}" | xargs -0 -n 16 -P "$jobs" clang-format-19 --style=file "${mode[@]}"

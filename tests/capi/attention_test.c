@@ -353,13 +353,13 @@ static void test_merge(void) {
                                         "lse_b is null", "out is null",   "lse is null"};
     six[0] = &part, six[1] = &log_part, six[2] = &half.tout, six[3] = &half.tlse, six[4] = &c.tout, six[5] = &c.tlse;
     six[i] = NULL;
-    CHECK_ERROR(octavo_merge_state(six[0], six[1], six[2], six[3], six[4], six[5], OCTAVO_NHD, NULL), OCTAVO_INVALID_ARGUMENT,
-                names[i]);
+    CHECK_ERROR(octavo_merge_state(six[0], six[1], six[2], six[3], six[4], six[5], OCTAVO_NHD, NULL),
+                OCTAVO_INVALID_ARGUMENT, names[i]);
   }
   CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &c.tlse, 2, NULL),
               OCTAVO_INVALID_ARGUMENT, "layout is 2");
-  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &log_part, OCTAVO_NHD, NULL), OCTAVO_OK,
-              "");
+  CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &c.tout, &log_part, OCTAVO_NHD, NULL),
+              OCTAVO_OK, "");
   CHECK_ERROR(octavo_merge_state(&part, &log_part, &half.tout, &half.tlse, &log_part, &c.tlse, OCTAVO_NHD, NULL),
               OCTAVO_INVALID_ARGUMENT, "shape");
   part.dtype = OCTAVO_F16;
