@@ -87,6 +87,11 @@ class Run(AttentionTest):
         self.ok("run", *self.files, "--out", out, "--lse", lse)
         self.ok("run", *self.files, "--out", out, "--lse", lse)  # what a call before left is no input
 
+    def test_outputs_that_lead_nowhere_are_not_one_file(self):
+        os.symlink(self.path("loop"), self.path("loop"))
+        out, lse = self.path("loop/o.npy"), self.path("loop/lse.npy")
+        self.fails(4, out, "run", *self.files, "--out", out, "--lse", lse)
+
     def test_an_output_is_no_tensor_of_an_input_file(self):
         file = self.path("all.safetensors")
         write_safetensors(file, {

@@ -13,11 +13,20 @@ namespace fs = std::filesystem;
 
 bool is_file(const NamedFile& file) { return !file.path.empty() && file.path != "-"; }
 
+// The file need not exist yet. Empty where the path leads nowhere: opening it says why.
+fs::path resolved(const std::string& path) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path, error);
+  if (error) return {};
+  fs::path canonical = fs::weakly_canonical(absolute, error);
+  return error ? fs::path() : canonical;
+}
+
 bool one_file(const std::string& a, const std::string& b) {
   std::error_code error;
   if (fs::equivalent(a, b, error)) return true;  // hard links, too
-  // Neither need exist yet.
-  return fs::weakly_canonical(fs::absolute(a, error), error) == fs::weakly_canonical(fs::absolute(b, error), error);
+  const fs::path first = resolved(a);
+  return !first.empty() && first == resolved(b);
 }
 
 std::string said(const NamedFile& file) { return file.flag + " " + file.path; }
