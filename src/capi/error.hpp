@@ -1,10 +1,9 @@
 // How a C call ends: the code goes back, the sentence waits in octavo_last_error(), and no exception passes.
 #pragma once
 
-#include <new>
-#include <stdexcept>
+#include <utility>
 
-#include "core/text.hpp"
+#include "core/guard.hpp"
 #include "octavo/octavo.h"
 
 namespace octavo::capi {
@@ -15,15 +14,7 @@ octavo_status_t answer(const Status& status) noexcept;
 // body() -> Status
 template <class Body>
 octavo_status_t guarded(Body&& body) noexcept {
-  try {
-    return answer(body());
-  } catch (const std::bad_alloc&) {
-    return answer(out_of_memory());
-  } catch (const std::length_error&) {
-    return answer(out_of_memory());
-  } catch (...) {
-    return answer(Status(StatusCode::kInternal, "internal error"));
-  }
+  return answer(octavo::guarded(std::forward<Body>(body)));
 }
 
 }  // namespace octavo::capi

@@ -1,5 +1,6 @@
 // What a C program asks of the library as a whole: implementations, threads, processor, version, names of dtypes.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "capi/convert.hpp"
@@ -23,11 +24,11 @@ struct Names {
 // Never destroyed: their strings are handed out for good.
 const std::vector<Names>& names() {
   static const auto* const kNames = [] {
-    auto* list = new std::vector<Names>;
+    std::vector<Names> list;
     for (const ImplementationInfo& info : implementations()) {
-      list->push_back({std::string(info.name), std::string(info.description), info.reason});
+      list.push_back({std::string(info.name), std::string(info.description), info.reason});
     }
-    return list;
+    return new std::vector<Names>(std::move(list));
   }();
   return *kNames;
 }

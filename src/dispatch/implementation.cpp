@@ -26,12 +26,12 @@ struct Entry {
 // Of the CPU, in the order of choice, the reference last. Asked of the machine once.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry>* const kEntries = [] {
-    auto* list = new std::vector<Entry>;
+    std::vector<Entry> list;
     for (const cpu::Implementation* implementation : cpu::implementations()) {
-      list->push_back({{implementation, nullptr, cpu::name(*implementation)}, cpu::missing(*implementation)});
+      list.push_back({{implementation, nullptr, cpu::name(*implementation)}, cpu::missing(*implementation)});
     }
-    list->push_back({{nullptr, nullptr, kReferenceName}, {}});
-    return list;  // never destroyed: names are handed out for good
+    list.push_back({{nullptr, nullptr, kReferenceName}, {}});
+    return new std::vector<Entry>(std::move(list));  // never destroyed: names are handed out for good
   }();
   return *kEntries;
 }
