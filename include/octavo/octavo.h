@@ -261,9 +261,10 @@ typedef struct octavo_device_t {
 } octavo_device_t;
 #define OCTAVO_DEVICE_INIT {sizeof(octavo_device_t), OCTAVO_CUDA, 0, NULL, NULL, 0, 0, 0}
 
-/** How many there are. Errors: unavailable, with the reason there are none. */
+/** How many there are. Errors: unavailable, with the reason there are none; the next call asks again. The first
+ *  list that the driver gives stays for the life of the process, where C++'s devices() asks anew each time. */
 OCTAVO_API octavo_status_t octavo_device_count(size_t* count);
-/** Device 0 to octavo_device_count() - 1; `device->struct_size` must be set. */
+/** Device 0 to octavo_device_count() - 1 of that list; `device->struct_size` must be set. */
 OCTAVO_API octavo_status_t octavo_device_info(size_t index, octavo_device_t* device);
 /** Waits for all work of a stream (cudaStream_t; NULL: the legacy default stream) and says whether it succeeded.
  *  Nothing to wait for on the CPU. Errors: invalid_argument (no such device), unavailable (no CUDA), internal (the
