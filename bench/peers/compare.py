@@ -3,8 +3,9 @@
     python compare.py --octavo build/release/octavo [--out bench/results] [--shapes quick|d128|causal|...]
 
 Every contender lives in its own process and is timed in turn, in a new order each round; the instruction peaks are
-measured before and after each shape. Under --out, cpu.json gathers the shapes of all runs, a newer one in place of an
-older; cpu.md, cpu_speed.svg and cpu_peak.svg are made of it.
+measured before the first round and after each, and their median counts: the clock changes within minutes. Under --out,
+cpu.json gathers the shapes of all runs, a newer one in place of an older; cpu.md, cpu_speed.svg and cpu_peak.svg are
+made of it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def explained(answer: dict, not_installed: dict) -> dict:
 
 
 def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: dict) -> dict:
-    before, share_before = peak()
+    peaks_found = [peak()]
     entries, timed = {}, []
     for worker in workers:
         answer = worker.ask(prepare=s)
@@ -100,13 +101,14 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
                 entries[worker.name] = {"refused": answer.get("refused") or entry["refused"]}
             else:
                 entry["seconds"].append(answer["seconds"])
-    after, share_after = peak()
+        peaks_found.append(peak())
     for entry in entries.values():
         if "seconds" in entry:
             entry["median_ms"] = statistics.median(entry["seconds"]) * 1e3
             entry["gops"] = operations(s) / statistics.median(entry["seconds"]) / 1e9
-    return {"shape": s, "peak": {name: max(before[name], after[name]) for name in before}, "rounds": rounds,
-            "cpu_share": min(share_before, share_after),
+    names = peaks_found[0][0]
+    return {"shape": s, "peak": {name: statistics.median(found[name] for found, _ in peaks_found) for name in names},
+            "rounds": rounds, "cpu_share": min(share for _, share in peaks_found),
             "contenders": {name: entries[name] for name in sorted(entries)}}
 
 

@@ -53,7 +53,7 @@ struct AttentionKernelParams {
   float softcap = 0;
   DeviceTensor mask, alibi_slopes, sinks;
 
-  float p_range = 255;           // R of integer weights, the factor of 16-bit ones
+  float p_range = 255;           // R of integer weights
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
   bool sum_codes = false;        // the row sum adds the codes
   bool rotate_output = false;    // V was rotated

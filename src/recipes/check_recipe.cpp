@@ -115,10 +115,10 @@ Status check_weights(const Recipe& recipe) {
   if (recipe.p_range < 1 || recipe.p_range > largest) {
     return refuse(said(recipe, "p_range"), " is outside 1..", largest, ", which ", said(recipe, "p"), " can hold");
   }
-  // Kernels add log2 of it to the exponent: between two numbers of the format, the last bit would decide which it is.
+  // The largest weight is R: it must be one of the format's numbers, or no code stands for a weight of 1.
   if (rounded_weight(recipe.p, static_cast<float>(recipe.p_range)) != static_cast<float>(recipe.p_range)) {
     return refuse(said(recipe, "p_range"), " is no number of ", said(recipe, "p"),
-                  ": a weight of 1 would be rounded, to either side; next to it lie ",
+                  ": a weight of 1 would be rounded; next to it lie ",
                   rounded_weight(recipe.p, static_cast<float>(recipe.p_range)), " and powers of two");
   }
   if (recipe.row_sum == RowSum::codes && recipe.v_scale == Granularity::token_folded) {

@@ -97,7 +97,7 @@ BlockWeights weights_of_block(std::span<const double> scores, std::span<const do
   }
   result.maximum = std::max(running_maximum, t_max + r);
   const bool running = recipe.p_reference == MaximumReference::running;
-  const double reference = running ? result.maximum - r : t_max;
+  const double reference = running && t_max + r < running_maximum ? running_maximum - r : t_max;
   // Not (M - r) + r: scores of 1e30 round it away from M by more than exp2 can take.
   result.reference = running ? result.maximum : t_max + r;
 

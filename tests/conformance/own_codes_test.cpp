@@ -75,8 +75,17 @@ TEST(OwnCodes, ScalesThatHaveNoLogarithm) {
       SCOPED_TRACE(implementation + ", scale " + std::to_string(scale));
       Execution execution;
       execution.implementation = implementation;
+      params.causal = Causal::none;
       ASSERT_TRUE(attention(inputs, params, execution).ok());
       EXPECT_TRUE(std::ranges::none_of(out, [](float x) { return std::isfinite(x); }));
+      // Under the diagonal from the top left no row sees the token.
+      params.causal = Causal::top_left;
+      for (const double softcap : {0.0, 30.0}) {
+        params.softcap = softcap;
+        ASSERT_TRUE(attention(inputs, params, execution).ok());
+        EXPECT_TRUE(std::ranges::all_of(out, [](float x) { return std::isfinite(x); })) << "softcap " << softcap;
+      }
+      params.softcap = 0;
     }
   }
 }

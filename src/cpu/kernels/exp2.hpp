@@ -1,6 +1,6 @@
 // 2^x on a vector: x is split into an integer, which goes into the exponent field, and a fraction in [-1/2, 1/2], which
-// a polynomial takes. Valid for x <= 127; below -126 the result is 2^-126 (callers make exact zeros by other means);
-// NaN stays NaN.
+// a polynomial takes. Valid for x <= 127; below -126 the result is 2^-126, which rounds to nothing beside a weight of
+// 1; NaN stays NaN. Coefficients that have been multiplied by R give R 2^x, within the same bounds of R 2^x.
 #pragma once
 
 #include "cpu/simd/policy.hpp"
@@ -9,8 +9,7 @@
 namespace octavo::cpu {
 namespace {
 
-// kCount vectors in lockstep: step by step, so that their latencies overlap. Coefficients that have been multiplied by
-// a number give 2^x times that number.
+// kCount vectors in lockstep: step by step, so that their latencies overlap.
 template <class S, int kTerms, int kCount>
 OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kTerms]) {
   constexpr int kDegree = kTerms - 1;

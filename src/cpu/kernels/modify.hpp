@@ -117,10 +117,13 @@ OCTAVO_INLINE void modify_row(const RowBias& row, float constant, std::int64_t f
 // T = (s - r) + b with r the row's maximum of s: the fold's b keeps its digits beside any score.
 template <class S>
 OCTAVO_INLINE float fold_row(float* scores, const float* fold, std::int64_t keys, float row_max) {
-  auto best = S::set1(-__builtin_inff());
+  const auto nothing = S::set1(-__builtin_inff());
+  auto best = nothing;
   if (row_max == -__builtin_inff()) return row_max;
   for (std::int64_t j = 0; j < keys; j += S::kLanes) {
-    const auto x = S::add(S::sub(S::load(scores + j), S::set1(row_max)), S::load(fold + j));
+    const auto s = S::load(scores + j);
+    auto x = S::add(S::sub(s, S::set1(row_max)), S::load(fold + j));
+    x = S::select(S::equal(s, nothing), nothing, x);  // a hidden token may have no b
     S::store(scores + j, x);
     best = S::max(x, best);
   }

@@ -42,7 +42,9 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
         S::store(part<float>(block, plan.block.fold) + r, b_j);
       else
         S::store(addend + r, S::add(S::load(addend + r), b_j));
-      S::store(inverse + r, S::div(S::set1(1.0f), folded));
+      // b poisons the rows that see a token without a scale; nothing may reach those that do not.
+      const auto one = S::set1(1.0f);
+      S::store(inverse + r, S::select(S::equal(folded, folded), S::div(one, folded), one));
     }
   }
 }

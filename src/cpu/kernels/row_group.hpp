@@ -53,15 +53,17 @@ OCTAVO_INLINE void advance(const Plan& plan, const float* row_max, const float* 
     // A row that has seen nothing yet: any finite reference will do, its sums are zero.
     const auto reference = S::select(S::equal(next, nothing), zero, next);
     const auto block = plan.running_maximum ? reference : S::select(S::equal(t, nothing), zero, t);
-    // In terms of the scores at hand, so that the largest of them is met exactly: `apart` may have swallowed digits.
-    const auto largest = S::load(row_max + i);
+    // The shift is in terms of the scores at hand, the largest of which it meets exactly: t may have lost digits to
+    // `apart`. What it differs by from t's own shift goes into beta.
+    const auto largest = S::load(row_max + i), of_t = S::sub(block, apart);
     const auto own = S::select(S::equal(largest, nothing), zero, largest);
-    S::store(shift + i, plan.running_maximum ? S::max(S::sub(block, apart), own) : own);
+    const auto used = plan.running_maximum ? S::select(S::equal(next, t), own, S::max(of_t, own)) : own;
+    S::store(shift + i, used);
     const auto alpha = S::select(S::equal(m, next), one, exp2_quintic<S>(S::sub(m, reference)));
     rescale = rescale || !S::all(S::equal(alpha, one));
     S::store(group.alpha + i, alpha);
     // What a hidden row gathered in this block is nothing.
-    const auto scale = exp2_quintic<S>(S::sub(S::sub(block, reference), range));
+    const auto scale = exp2_quintic<S>(S::sub(S::add(S::sub(block, reference), S::sub(used, of_t)), range));
     const auto beta = S::select(S::equal(t, nothing), zero, scale);
     S::store(group.beta + i, beta);
     S::store(group.m + i, next);

@@ -71,7 +71,8 @@ OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
           const float b = Machine::log2(folded);
           if (p.fold != nullptr) p.fold[to] = b;
           if (p.fold == nullptr) p.addend[to] = p.addend[to] + b;
-          p.inverse[to] = 1.0f / folded;
+          // b poisons the rows that see a token without a scale; nothing may reach those that do not.
+          p.inverse[to] = folded != folded ? 1.0f : 1.0f / folded;
         }
       },
       none);

@@ -263,7 +263,8 @@ OCTAVO_DEVICE void fold_scores(Machine& machine, std::uint32_t stage,
           OCTAVO_UNROLL
           for (int i = 0; i < 4; ++i) {
             float& x = s[4 * tile + i];
-            x = x - apart[i / 2] + (i % 2 == 0 ? b.x : b.y);
+            if (x != -__builtin_inff())
+              x = x - apart[i / 2] + (i % 2 == 0 ? b.x : b.y);  // a hidden token may have no b
           }
         }
       },

@@ -1,9 +1,8 @@
 // The running state of a warp's 16 rows, two to a lane (g and g + 8; the four lanes of a quad hold the same rows): m
 // the running maximum (base 2), l this lane's part of the row sum, and what one tile's maxima make of them.
 //   m' = max(m, t),   alpha = 2^(m - m'),   reference = t (codes relative to the tile's own maximum) or m'
-//   weights are R 2^(T - reference), R times what 2^x gives,   beta = 2^(reference - m') / R,   l = alpha l + beta sum,
-//   O = alpha O + beta P
-//   V
+//   weights are R 2^(T - reference),   beta = 2^(reference - m') / R
+//   l = alpha l + beta sum,   O = alpha O + beta P V
 #pragma once
 
 #include <cstdint>
@@ -71,13 +70,13 @@ OCTAVO_DEVICE void advance(Machine& machine, RowState<Machine>& state, Registers
           // A row that has seen nothing yet: any finite reference will do, its sums are zero.
           const float kept = next == -__builtin_inff() ? 0.0f : next;
           const float reference = running ? kept : t == -__builtin_inff() ? 0.0f : t;
-          // In terms of the scores at hand, so that the largest of them is met exactly: `apart` may have swallowed
-          // digits.
-          const float own = max[i] == -__builtin_inff() ? 0.0f : max[i];
-          shift[i] = running ? __builtin_fmaxf(reference - apart[i], own) : own;
+          // The shift is in terms of the scores at hand, the largest of which it meets exactly: t may have lost digits
+          // to `apart`. What it differs by from t's own shift goes into beta.
+          const float of_t = reference - apart[i], own = max[i] == -__builtin_inff() ? 0.0f : max[i];
+          shift[i] = running && next != t ? __builtin_fmaxf(of_t, own) : own;
           alpha[i] = m[i] == next ? 1.0f : Machine::exp2(m[i] - kept);
           // What a row gathers in a tile of which it sees nothing is nothing.
-          beta[i] = t == -__builtin_inff() ? 0.0f : Machine::exp2(reference - kept - log2_range);
+          beta[i] = t == -__builtin_inff() ? 0.0f : Machine::exp2((reference - kept) + (shift[i] - of_t) - log2_range);
           if (alpha[i] != 1.0f) rescale[0] = 1;
           m[i] = next;
         }
