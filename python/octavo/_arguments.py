@@ -56,9 +56,9 @@ def number(value: Any, name: str) -> float:
             return float(value)
         except OverflowError:
             raise ValueError(f"{name}: {shown(value)}; numbers up to 1.8e308 are allowed") from None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch's word for more than one element
             pass
-    raise TypeError(f"{name}: {shown(value)} is not a number; a float or an integer is allowed")
+    raise ValueError(f"{name}: {shown(value)} is not a number; a float or an integer is allowed")
 
 
 def scale(value: Any) -> float:

@@ -104,13 +104,13 @@ def attention(
     ValueError
         Shape, dtype or argument.
     TypeError
-        Something that is not an array, a scale or softcap that is not a number; an unknown keyword.
+        Something that is not an array; an unknown keyword.
     NotImplementedError
         A legal call that this build or the forced implementation cannot serve.
     RuntimeError
         Another device; a tensor that requires grad while grad mode is on; a DLPack producer that raised (the cause).
     MemoryError
-        Scratch memory.
+        Scratch memory; a DLPack producer's own.
 
     Notes
     -----

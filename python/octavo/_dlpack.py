@@ -24,6 +24,8 @@ def _failed(x: Any, name: str, method: str, error: Exception) -> RuntimeError:
 def _device(x: Any, name: str) -> tuple[int, int]:
     try:
         device = x.__dlpack_device__()
+    except MemoryError:
+        raise
     except Exception as error:
         raise _failed(x, name, "__dlpack_device__", error) from error
     try:
@@ -40,9 +42,13 @@ def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
     """The producer's tensor; it is asked here and not by the binding, which would swallow what it has to say."""
     try:
         capsule = x.__dlpack__(**stream)
+    except MemoryError:
+        raise
     except Exception as error:
         try:  # memory that may not be written is handed out since DLPack 1.0 only, to those who say that they know it
             capsule = x.__dlpack__(**stream, max_version=(1, 0))
+        except MemoryError:
+            raise
         except Exception:
             raise _failed(x, name, "__dlpack__", error) from error
     try:

@@ -100,6 +100,13 @@ def test_other_places(torch, tensors):
             octavo.attention(q.to(dtype), k, v)
 
 
+@pytest.mark.parametrize("name", ["scale", "softcap"])
+def test_tensors_that_are_no_number(torch, tensors, name):
+    for value in (torch.ones(2), torch.tensor(1j)):
+        with pytest.raises(ValueError, match=f"^{name}: tensor.* is not a number; a float or an integer is allowed"):
+            octavo.attention(*tensors, **{name: value})
+
+
 def test_default_device_does_not_matter(torch, tensors):
     with torch.device("meta"):
         o = octavo.attention(*tensors)
