@@ -321,9 +321,10 @@ void bind_runtime(nb::module_& m) {
   m.def("active_implementation", [] { return value(active_implementation()); });
   m.def("last_implementation", &last_implementation);
   m.def("implementations", [] {
-    std::vector<std::tuple<std::string, std::string, bool, std::string>> list;
+    std::vector<std::tuple<std::string, std::string, bool, std::string, std::string>> list;
     for (const ImplementationInfo& i : implementations()) {
-      list.emplace_back(std::string(i.name), std::string(i.description), i.supported, i.reason);
+      list.emplace_back(std::string(i.name), std::string(i.description), i.supported, i.reason,
+                        i.device == DeviceType::cuda ? "cuda" : "cpu");
     }
     return list;
   });

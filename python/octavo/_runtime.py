@@ -81,7 +81,7 @@ def implementation(name: str | None) -> Iterator[None]:
     RuntimeError
         This machine cannot run it.
     """
-    known = {known_name: (supported, reason) for known_name, _, supported, reason in _core.implementations()}
+    known = {known_name: (supported, reason) for known_name, _, supported, reason, _ in _core.implementations()}
     if name is None:
         name = ""
     if not isinstance(name, str) or name and name not in known:
@@ -104,17 +104,18 @@ def info() -> dict[str, Any]:
     -------
     dict
         ``version``; ``processor``: instruction-set features; ``implementations``: list of dicts (name, description,
-        supported, reason), in the order of choice; ``active_implementation``: the one that calls of this thread use
-        unless the call needs another, or None with ``active_implementation_error`` where the environment names one
-        that cannot run; ``last_implementation``: the one that served this thread's last call; ``num_threads``;
-        ``recipes``: name -> summary; ``environment``: octavo's variables.
+        supported, reason, and device: "cpu" or "cuda", whose tensors it takes), in the order of choice;
+        ``active_implementation``: the one that calls of this thread use unless the call needs another, or None with
+        ``active_implementation_error`` where the environment names one that cannot run; ``last_implementation``: the
+        one that served this thread's last call; ``num_threads``; ``recipes``: name -> summary; ``environment``:
+        octavo's variables.
     """
     result: dict[str, Any] = {
         "version": _core.version(),
         "processor": _core.processor_features(),
         "implementations": [
-            {"name": name, "description": description, "supported": supported, "reason": reason}
-            for name, description, supported, reason in _core.implementations()
+            dict(zip(("name", "description", "supported", "reason", "device"), entry))
+            for entry in _core.implementations()
         ],
         "active_implementation": forced.get() or None,
         "last_implementation": _core.last_implementation() or None,

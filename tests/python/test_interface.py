@@ -100,6 +100,7 @@ def test_info_is_plain():
     names = [entry["name"] for entry in info["implementations"]]
     assert names[-1] == "reference" and info["active_implementation"] in names
     for entry in info["implementations"]:
+        assert entry["device"] == ("cuda" if entry["name"].startswith("sm") else "cpu")
         assert entry["description"] and bool(entry["reason"]) != entry["supported"]
     assert set(info["environment"]) == {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"}
     assert info["recipes"] == octavo.recipes()
