@@ -22,9 +22,7 @@ OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32
   return S::fma(p, S::set1(0.0f), S::to_f32(code));
 }
 
-// Codes of eight bits: round-half-even(R p). The quartic is wrong by less than 3e-6. A cubic (7.5e-5) would be within
-// the contract, but the codes it flips put int_flash 1.1e-3 from exact codes, and the fourth product costs about 1 % of
-// a call.
+// Codes of eight bits: round-half-even(R p).
 template <class S, SumOf kSum>
 struct IntegerWeights {
   static constexpr const auto& kExp2 = laws::kExp2Quartic;
