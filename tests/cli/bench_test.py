@@ -81,6 +81,7 @@ class Bench(CommandTest):
             self.assertGreater(result["vnni_cpu_share"], 0)
         self.assertNotIn("vnni_gops", self.attention())
 
+    @unittest.skipIf("ASAN_OPTIONS" in os.environ, "a sanitizer's shadow memory alone is more than the limit")
     def test_peak_of_more_threads_than_there_can_be(self):
         """Address space for a few stacks only."""
         few = 1 << 30
