@@ -9,6 +9,24 @@ from . import _core
 from ._core import DType
 
 
+# What every family calls its dtypes, and those that NumPy has of ml_dtypes, which need not be there.
+DTYPES = {
+    "float32": DType.f32,
+    "float16": DType.f16,
+    "float64": DType.f64,
+    "int8": DType.s8,
+    "uint8": DType.u8,
+    "int16": DType.s16,
+    "uint16": DType.u16,
+    "int32": DType.s32,
+    "uint32": DType.u32,
+    "int64": DType.s64,
+    "uint64": DType.u64,
+    "bool": DType.bool,
+}
+EXTENSION_DTYPES = {"bfloat16": DType.bf16, "float8_e4m3fn": DType.e4m3, "float8_e5m2": DType.e5m2}
+
+
 class Array:
     """One tensor of a call: what the core reads, and what is needed to make a result like it."""
 

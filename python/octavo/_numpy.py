@@ -8,27 +8,9 @@ import numpy as np
 
 from . import _core
 from ._core import DType
-from ._family import Array, check_rank, refuse_dtype
+from ._family import DTYPES, EXTENSION_DTYPES, Array, check_rank, refuse_dtype
 
-_DTYPES: dict[Any, DType] = {
-    np.dtype(name): dtype
-    for name, dtype in {
-        "float32": DType.f32,
-        "float16": DType.f16,
-        "float64": DType.f64,
-        "int8": DType.s8,
-        "uint8": DType.u8,
-        "int16": DType.s16,
-        "uint16": DType.u16,
-        "int32": DType.s32,
-        "uint32": DType.u32,
-        "int64": DType.s64,
-        "uint64": DType.u64,
-        "bool": DType.bool,
-    }.items()
-}
-# Types of ml_dtypes by name: the package need not be there.
-_EXTENSION_DTYPES = {"bfloat16": DType.bf16, "float8_e4m3fn": DType.e4m3, "float8_e5m2": DType.e5m2}
+_DTYPES: dict[Any, DType] = {np.dtype(name): dtype for name, dtype in DTYPES.items()}
 _TYPES: dict[DType, Any] = {DType.f32: np.dtype(np.float32), DType.f16: np.dtype(np.float16)}
 
 
@@ -40,7 +22,7 @@ def _numpy_dtype(dtype: np.dtype, name: str) -> DType:
         raise ValueError(
             f"{name}: dtype {dtype.str} has the other byte order; convert it with x.astype(x.dtype.newbyteorder('='))"
         )
-    found = _EXTENSION_DTYPES.get(dtype.name)
+    found = EXTENSION_DTYPES.get(dtype.name)
     if found is None:
         raise refuse_dtype(name, dtype)
     _DTYPES[dtype] = found
@@ -56,7 +38,7 @@ def _numpy_type(dtype: DType) -> Any:
             raise ImportError(
                 f"NumPy has no {dtype.name} of its own: install ml_dtypes, or ask for out_dtype='float32'"
             ) from None
-        names = {value: key for key, value in _EXTENSION_DTYPES.items()}
+        names = {value: key for key, value in EXTENSION_DTYPES.items()}
         found = _TYPES[dtype] = np.dtype(getattr(ml_dtypes, names[dtype]))
     return found
 

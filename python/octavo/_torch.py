@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _core
 from ._core import DType
-from ._family import Array, check_rank, no_cuda, no_device, refuse_dtype
+from ._family import DTYPES, EXTENSION_DTYPES, Array, check_rank, no_cuda, no_device, refuse_dtype
 
 
 class Torch:
@@ -22,23 +22,7 @@ class Torch:
 
     @functools.cached_property
     def dtypes(self) -> dict[Any, DType]:
-        names = {
-            "float32": DType.f32,
-            "float16": DType.f16,
-            "bfloat16": DType.bf16,
-            "float64": DType.f64,
-            "int8": DType.s8,
-            "uint8": DType.u8,
-            "int16": DType.s16,
-            "uint16": DType.u16,
-            "int32": DType.s32,
-            "uint32": DType.u32,
-            "int64": DType.s64,
-            "uint64": DType.u64,
-            "bool": DType.bool,
-            "float8_e4m3fn": DType.e4m3,
-            "float8_e5m2": DType.e5m2,
-        }
+        names = DTYPES | EXTENSION_DTYPES
         return {getattr(self.torch, name): dtype for name, dtype in names.items() if hasattr(self.torch, name)}
 
     @functools.cached_property
