@@ -18,14 +18,15 @@ PUBLIC = "octavo"
 LAYERS = {
     "include/octavo": {PUBLIC},
     "src/core": {PUBLIC},
-    "src/laws": {PUBLIC, "core"},
-    "src/recipes": {PUBLIC, "core", "laws"},
-    "src/reference": {PUBLIC, "core", "laws", "recipes"},
-    "src/cpu": {PUBLIC, "core", "laws", "recipes"},
-    "src/cuda": {PUBLIC, "core", "laws", "recipes"},
-    "src/dispatch": {PUBLIC, "core", "laws", "recipes", "reference", "cpu", "cuda"},
+    "src/spec": {PUBLIC, "core"},
+    "src/recipes": {PUBLIC, "core", "spec"},
+    "src/reference": {PUBLIC, "core", "spec", "recipes"},
+    "src/cpu": {PUBLIC, "core", "spec", "recipes"},
+    "src/cuda": {PUBLIC, "core", "spec", "recipes"},
+    "src/api": {PUBLIC, "core", "spec", "recipes", "reference", "cpu", "cuda"},
     "src/capi": {PUBLIC, "core"},
-    "src/io": {PUBLIC},
+    "testing/cuda_emulation": {PUBLIC, "core", "spec", "cuda"},
+    "tools/io": {PUBLIC},
     "tools/octavo": {PUBLIC, "io"},
     "python/octavo": {PUBLIC},
     "examples": {PUBLIC},
@@ -36,7 +37,9 @@ LAYERS = {
     "bench/cuda": set(),
 }
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
-EXCEPTIONS = {("python/octavo/_trace.cpp", "dispatch/trace.hpp")}
+EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}
+# Folders that quoted includes start at.
+INCLUDE_ROOTS = ("src", "testing", "tools")
 SOURCES = {".cpp", ".cu", ".hpp", ".h", ".inc"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -63,18 +66,18 @@ def check_include(path, layer, bracket, header):
     if ".." in header.split("/"):
         return f"includes {header}: no path upwards; start at src or include"
     framework = next((word for word in FRAMEWORKS if re.match(rf"{word}\b|{word}_", header)), None)
-    ours = bracket == '"' and (ROOT / "src" / header).is_file()
+    ours = bracket == '"' and any((ROOT / top / header).is_file() for top in INCLUDE_ROOTS)
     if framework and not ours and not path.startswith(FRAMEWORKS[framework]):
         return f"includes {header}, which only {' and '.join(FRAMEWORKS[framework])} may"
     folder = folder_of(header)
     own = layer.rsplit("/", 1)[-1]
     if (bracket == "<" and folder != PUBLIC) or (path, header) in EXCEPTIONS:
         return None
-    if folder in LAYERS[layer] or (folder == own and layer.startswith("src/")):
+    if folder in LAYERS[layer] or (folder == own and layer.startswith(("src/", "testing/", "tools/io"))):
         return None
     if folder == "" and (ROOT / path).parent.joinpath(header).is_file():
         return None
-    if (ROOT / "src" / header).is_file() or (ROOT / "include" / header).is_file():
+    if ours or (ROOT / "include" / header).is_file():
         allowed = ", ".join(sorted(LAYERS[layer]))
         return f"includes {header}; {layer} may include its own headers and those of {allowed}"
     return None
@@ -103,7 +106,7 @@ def layer_of(path):
 def main():
     files = sorted(
         path
-        for top in ("include", "src", "tools", "python", "examples", "bench")
+        for top in ("include", "src", "testing", "tools", "python", "examples", "bench")
         for path in (ROOT / top).rglob("*")
         if path.suffix in SOURCES
     )

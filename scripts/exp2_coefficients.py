@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Coefficients of src/laws/exp2_poly.hpp: polynomials for 2^f on [-1/2, 1/2] with the least largest relative error.
+"""Coefficients of src/spec/exp2_poly.hpp: polynomials for 2^f on [-1/2, 1/2] with the least largest relative error.
 
 Remez exchange on the weighted problem |p(f) 2^-f - 1|, in double; the coefficients are then rounded to f32, and the
 error of the rounded polynomial is bounded over the whole interval: on a grid of step h the error is sampled exactly

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "_call.hpp"
-#include "dispatch/trace.hpp"
+#include "api/trace.hpp"
 
 namespace octavo::python {
 namespace {

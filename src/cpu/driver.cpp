@@ -6,9 +6,9 @@
 
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
-#include "laws/mean.hpp"
-#include "laws/query_width.hpp"
-#include "laws/task_order.hpp"
+#include "spec/mean.hpp"
+#include "spec/query_width.hpp"
+#include "spec/task_order.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -35,19 +35,19 @@ class CallDriver {
     const Problem& problem = *plan_.problem;
     const Recipe& recipe = problem.recipe;
     std::int64_t block = 0, partial = 0, query_range = 0;
-    laws::SideWalk q_sides(problem.q, laws::groups_of(Role::q, recipe), problem.head_dim, problem.packed());
-    laws::SideWalk k_sides(problem.k, laws::groups_of(Role::k, recipe), problem.head_dim, problem.packed());
-    laws::SideWalk v_sides(problem.v, laws::groups_of(Role::v, recipe), problem.value_dim, problem.packed());
+    spec::SideWalk q_sides(problem.q, spec::groups_of(Role::q, recipe), problem.head_dim, problem.packed());
+    spec::SideWalk k_sides(problem.k, spec::groups_of(Role::k, recipe), problem.head_dim, problem.packed());
+    spec::SideWalk v_sides(problem.v, spec::groups_of(Role::v, recipe), problem.value_dim, problem.packed());
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       SequenceInfo& info = *new (sequence_at(call_, b)) SequenceInfo;
       info.rows = problem.sequence(b);
       info.blocks = (info.rows.k_rows + plan_.key_block - 1) / plan_.key_block;
-      info.partials = (info.rows.k_rows + laws::kMeanBlock - 1) / laws::kMeanBlock;
+      info.partials = (info.rows.k_rows + spec::kMeanBlock - 1) / spec::kMeanBlock;
       info.first_block = block;
       info.first_partial = partial;
       block += problem.kv_heads * info.blocks;
       partial += problem.kv_heads * info.partials;
-      info.query_ranges = (info.rows.q_rows + laws::kQueryBlock - 1) / laws::kQueryBlock;
+      info.query_ranges = (info.rows.q_rows + spec::kQueryBlock - 1) / spec::kQueryBlock;
       info.first_query_range = query_range;
       query_range += problem.q_heads * info.query_ranges;
       info.q_sides = q_sides.place();
@@ -129,13 +129,13 @@ class CallDriver {
     const Stages stages[2] = {kernels_.stages(plan_, false), kernels_.stages(plan_, true)};
     for_each_task(runner_, workers_, heads * plan_.tasks_per_head, [&](std::int64_t worker, std::int64_t task) {
       const auto [head, stretch] =
-          laws::task_place(task, heads, plan_.tasks_per_head, workers_, problem.causal != Causal::none);
+          spec::task_place(task, heads, plan_.tasks_per_head, workers_, problem.causal != Causal::none);
       AttentionTask attention{.batch = head / problem.q_heads, .head = head % problem.q_heads};
       const Sequence rows = sequence_at(call_, attention.batch)->rows;
       attention.first = stretch * plan_.rows_per_task;
       attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
       if (attention.rows <= 0) return;
-      const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, rows.q_rows);
+      const bool wide = !problem.q.quantized && spec::query_is_wide(problem.recipe, rows.q_rows);
       const TileScope tiles(kernels_, plan_);
       kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
     });

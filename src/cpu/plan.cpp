@@ -7,8 +7,8 @@
 #include <numbers>
 
 #include "cpu/tile_config.hpp"
-#include "laws/mean.hpp"
-#include "laws/operand.hpp"
+#include "spec/mean.hpp"
+#include "spec/operand.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -25,8 +25,8 @@ struct Layout64 {
   }
 };
 
-using laws::is_float8;
-using laws::is_integer;
+using spec::is_float8;
+using spec::is_integer;
 
 void choose_forms(Plan& plan) {
   const Problem& problem = *plan.problem;
@@ -50,8 +50,8 @@ void choose_forms(Plan& plan) {
                : plan.policy.bf16 && bf16_values && !token_scales                 ? ValueForm::bf16
                                                                                   : ValueForm::f32;
   plan.weight_planes = plan.value == ValueForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
-  plan.qk_range = laws::range_of(recipe.scores);
-  plan.v_range = laws::code_range(recipe, Role::v);
+  plan.qk_range = spec::range_of(recipe.scores);
+  plan.v_range = spec::code_range(recipe, Role::v);
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 
@@ -92,14 +92,14 @@ void split_tasks(Plan& plan, std::int64_t longest_queries, int threads) {
   const Problem& problem = *plan.problem;
   const std::int64_t heads = problem.batch * problem.q_heads;
   const auto tasks = [&](std::int64_t rows) { return heads * ((longest_queries + rows - 1) / rows); };
-  plan.rows_per_task = laws::kQueryBlock;
+  plan.rows_per_task = spec::kQueryBlock;
   if (threads > 1)
     while (plan.rows_per_task > kGroupRows && tasks(plan.rows_per_task) < 4 * threads) plan.rows_per_task /= 2;
   if (plan.smooth_q)
-    while (plan.rows_per_task >= laws::kQueryBlock && plan.rows_per_task < kMaxQueryBlocks * laws::kQueryBlock &&
+    while (plan.rows_per_task >= spec::kQueryBlock && plan.rows_per_task < kMaxQueryBlocks * spec::kQueryBlock &&
            plan.rows_per_task < longest_queries && tasks(2 * plan.rows_per_task) >= 8 * threads)
       plan.rows_per_task *= 2;
-  plan.query_blocks = std::max<std::int64_t>(1, plan.rows_per_task / laws::kQueryBlock);
+  plan.query_blocks = std::max<std::int64_t>(1, plan.rows_per_task / spec::kQueryBlock);
   plan.tasks_per_head = (longest_queries + plan.rows_per_task - 1) / plan.rows_per_task;
 }
 
@@ -121,8 +121,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
     longest_queries = std::max(longest_queries, rows.q_rows);
     longest_keys = std::max(longest_keys, rows.k_rows);
     plan.total_blocks += problem.kv_heads * ((rows.k_rows + plan.key_block - 1) / plan.key_block);
-    plan.total_partials += problem.kv_heads * ((rows.k_rows + laws::kMeanBlock - 1) / laws::kMeanBlock);
-    plan.total_query_ranges += problem.q_heads * ((rows.q_rows + laws::kQueryBlock - 1) / laws::kQueryBlock);
+    plan.total_partials += problem.kv_heads * ((rows.k_rows + spec::kMeanBlock - 1) / spec::kMeanBlock);
+    plan.total_query_ranges += problem.q_heads * ((rows.q_rows + spec::kQueryBlock - 1) / spec::kQueryBlock);
   }
   plan.longest_keys = round_up(longest_keys, plan.key_block);
   split_tasks(plan, longest_queries, threads);
@@ -150,7 +150,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.block.flags = block.take(static_cast<std::int64_t>(sizeof(BlockFlags)));
   plan.block.bytes = block.end;
 
-  const std::int64_t rows = laws::kQueryBlock, slots = plan.query_blocks;
+  const std::int64_t rows = spec::kQueryBlock, slots = plan.query_blocks;
   Layout64 thread;
   plan.thread.rows = thread.take(rows * std::max(plan.k_width, plan.v_width) * 4);
   plan.thread.mean = thread.take(kMaxQueryBlocks * plan.k_width * 4);

@@ -7,8 +7,8 @@
 
 #include "core/inline.hpp"
 #include "core/problem.hpp"
-#include "laws/granularity.hpp"
-#include "laws/side_arrays.hpp"
+#include "spec/granularity.hpp"
+#include "spec/side_arrays.hpp"
 
 namespace octavo::cpu {
 
@@ -71,7 +71,7 @@ struct SequenceInfo {
   std::int64_t partials = 0;
   std::int64_t first_query_range = 0;  // of query head 0, likewise
   std::int64_t query_ranges = 0;
-  laws::SidePlace q_sides, k_sides, v_sides;  // of the caller's codes
+  spec::SidePlace q_sides, k_sides, v_sides;  // of the caller's codes
 };
 
 // One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),
@@ -79,7 +79,7 @@ struct SequenceInfo {
 struct alignas(64) HeadInfo {
   std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
   float out_scale = 1;                                    // what O / l is multiplied by
-  float value_unit = 1;                                   // what V is multiplied by (laws/value_unit.hpp)
+  float value_unit = 1;                                   // what V is multiplied by (spec/value_unit.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
   bool k_finite = true;
 };
@@ -110,7 +110,7 @@ struct QueryRange {
   bool finite = true;
 };
 
-inline constexpr std::int64_t kQueryBlock = laws::kQueryBlock;
+inline constexpr std::int64_t kQueryBlock = spec::kQueryBlock;
 
 // What the stages read of one query block, besides its words.
 struct QueryVectors {

@@ -6,8 +6,8 @@
 #include "cpu/implementation.hpp"
 #include "cpu/quantize_plan.hpp"
 #include "cpu/tile_config.hpp"
-#include "laws/mean.hpp"
-#include "laws/operand.hpp"
+#include "spec/mean.hpp"
+#include "spec/operand.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -23,7 +23,7 @@ void finish_mean(const QuantizeCall& call, std::int64_t head) {
       sum += sums_of(call, head, unit)[d];
       count += static_cast<std::int64_t>(sums_of(call, head, unit)[plan.width + d]);
     }
-    mean[d] = laws::mean_of(sum, count);
+    mean[d] = spec::mean_of(sum, count);
   }
 }
 
@@ -38,7 +38,7 @@ struct GroupRange {
 };
 
 void put_scale(const QuantizePlan& plan, const GroupRange& range, float* scale, float* inverse) {
-  const laws::Scale law = laws::scale_of(range.amax, plan.range, plan.zero_scale_of_zero ? 0.0f : 1.0f);
+  const spec::Scale law = spec::scale_of(range.amax, plan.range, plan.zero_scale_of_zero ? 0.0f : 1.0f);
   *scale = range.finite ? law.scale : __builtin_nanf("");
   *inverse = law.inverse;
 }
@@ -46,11 +46,11 @@ void put_scale(const QuantizePlan& plan, const GroupRange& range, float* scale, 
 void finish_scales(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
-  const std::int64_t groups = laws::row_groups(plan.groups, problem.rows);
+  const std::int64_t groups = spec::row_groups(plan.groups, problem.rows);
   float* inverses = inverses_of(call, head);
   const float* ranges = ranges_of(call, head);
   float* scales = problem.scales + head * problem.scales_per_head;
-  if (laws::per_channel(plan.groups.granularity)) {
+  if (spec::per_channel(plan.groups.granularity)) {
     for (std::int64_t g = 0; g < groups; ++g) {
       // A unit is a key block for block_channel scales; a channel's only group takes every unit.
       const std::int64_t first = groups == plan.units ? g : 0, last = groups == plan.units ? g + 1 : plan.units;
@@ -74,7 +74,7 @@ void finish_scales(const QuantizeCall& call, std::int64_t head) {
   // `inverses` gathers the groups' ranges before they become inverses.
   std::fill(inverses, inverses + groups, 0.0f);
   for (std::int64_t r = 0; r < problem.rows; ++r) {
-    float& of_group = inverses[laws::group_of_row(plan.groups, r)];
+    float& of_group = inverses[spec::group_of_row(plan.groups, r)];
     GroupRange range;
     range.add(of_group);
     range.add(ranges[r]);
@@ -93,13 +93,13 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const Recipe& recipe = problem.recipe;
   QuantizePlan plan;
   plan.problem = &problem;
-  plan.groups = laws::groups_of(problem.role, recipe);
-  plan.rotate = laws::is_rotated(recipe, problem.role);
-  plan.zero_scale_of_zero = laws::zero_scale_of_zero(recipe, problem.role);
-  plan.range = laws::code_range(recipe, problem.role);
-  plan.unit_rows = plan.groups.granularity == Granularity::block_channel ? recipe.key_block : laws::kMeanBlock;
+  plan.groups = spec::groups_of(problem.role, recipe);
+  plan.rotate = spec::is_rotated(recipe, problem.role);
+  plan.zero_scale_of_zero = spec::zero_scale_of_zero(recipe, problem.role);
+  plan.range = spec::code_range(recipe, problem.role);
+  plan.unit_rows = plan.groups.granularity == Granularity::block_channel ? recipe.key_block : spec::kMeanBlock;
   plan.units = (problem.rows + plan.unit_rows - 1) / plan.unit_rows;
-  plan.mean_units = (problem.rows + laws::kMeanBlock - 1) / laws::kMeanBlock;
+  plan.mean_units = (problem.rows + spec::kMeanBlock - 1) / spec::kMeanBlock;
   plan.width = padded(problem.dim);
 
   const std::int64_t heads = problem.batch * problem.heads;
@@ -108,11 +108,11 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
     plan.bytes += static_cast<std::size_t>((floats * 4 + 63) / 64 * 64);
     return at;
   };
-  const bool per_channel = laws::per_channel(plan.groups.granularity);
+  const bool per_channel = spec::per_channel(plan.groups.granularity);
   plan.pending_at = take(4 * heads);
   plan.sums_at = take(problem.mean != nullptr ? heads * plan.mean_units * 2 * plan.width : 0);
   plan.ranges_at = take(heads * plan.units * (per_channel ? plan.width : plan.unit_rows));
-  plan.inverses_at = take(heads * laws::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
+  plan.inverses_at = take(heads * spec::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
   return plan;
 }
 

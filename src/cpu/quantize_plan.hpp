@@ -8,13 +8,13 @@
 
 #include "core/inline.hpp"
 #include "core/problem.hpp"
-#include "laws/granularity.hpp"
+#include "spec/granularity.hpp"
 
 namespace octavo::cpu {
 
 struct QuantizePlan {
   const QuantizeProblem* problem = nullptr;
-  laws::Groups groups;
+  spec::Groups groups;
   bool rotate = false;
   bool zero_scale_of_zero = false;  // a token of folded V
   float range = 127;
@@ -47,14 +47,14 @@ OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::i
 OCTAVO_INLINE float* ranges_of(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const std::int64_t per_head =
-      laws::per_channel(plan.groups.granularity) ? plan.units * plan.width : plan.units * plan.unit_rows;
+      spec::per_channel(plan.groups.granularity) ? plan.units * plan.width : plan.units * plan.unit_rows;
   return reinterpret_cast<float*>(call.scratch + plan.ranges_at) + head * per_head;
 }
 // 1 / scale in the quantizer's sense, laid out like the scales of a head, channels padded to `width`.
 OCTAVO_INLINE float* inverses_of(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const std::int64_t per_head =
-      laws::row_groups(plan.groups, plan.problem->rows) * (laws::per_channel(plan.groups.granularity) ? plan.width : 1);
+      spec::row_groups(plan.groups, plan.problem->rows) * (spec::per_channel(plan.groups.granularity) ? plan.width : 1);
   return reinterpret_cast<float*>(call.scratch + plan.inverses_at) + head * per_head;
 }
 // Mean that rows of a unit lose; null where nothing is subtracted.

@@ -11,8 +11,8 @@
 #include "cuda/kernels/attention_shape.hpp"
 #include "cuda/launch.hpp"
 #include "cuda/tile_config.hpp"
-#include "laws/format.hpp"
-#include "laws/query_width.hpp"
+#include "spec/format.hpp"
+#include "spec/query_width.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -64,11 +64,11 @@ class AttentionDriver {
     if (problem_.v.quantized) {
       ScaleRangeParams params;
       params.sequences = plan_.keys;
-      params.groups = laws::groups_of(Role::v, plan_.recipe);
+      params.groups = spec::groups_of(Role::v, plan_.recipe);
       params.dim = problem_.value_dim;
       params.scales_per_head = problem_.v.scales_per_head;
       params.scales = problem_.v.scales;
-      params.largest_code = laws::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
+      params.largest_code = spec::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
       params.amax = plan_.v_plain.amax;
       launches_.add(KernelId::range_scales, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
       return;
@@ -76,7 +76,7 @@ class AttentionDriver {
     RangeParams params;
     params.steps.x = values_.x;
     params.steps.sequences = values_.sequences;
-    params.groups = laws::Groups{Granularity::tensor, Role::v, 1};
+    params.groups = spec::Groups{Granularity::tensor, Role::v, 1};
     params.ranges = plan_.v_plain;
     launches_.add(row_kernel(KernelId::find_ranges_64, values_.x.dim), {grid_of(values_.sequences)}, params);
     values_.unit_amax = plan_.v_plain.amax;
@@ -111,7 +111,7 @@ class AttentionDriver {
       if (ranges.amax == nullptr || (role == Role::v && plan_.plain_v_ranges)) return;
       RangeParams params;
       params.steps = steps;
-      params.groups = laws::Groups{granularity, role, 1};
+      params.groups = spec::Groups{granularity, role, 1};
       params.ranges = ranges;
       launches_.add(row_kernel(KernelId::find_ranges_64, steps.x.dim), {grid_of(steps.sequences)}, params);
     };
@@ -124,7 +124,7 @@ class AttentionDriver {
   PackParams pack_params(const RowSteps& steps, Role role, const RangeArrays& ranges) const {
     PackParams params;
     params.steps = steps;
-    params.groups = laws::groups_of(role, plan_.recipe);
+    params.groups = spec::groups_of(role, plan_.recipe);
     params.ranges = ranges;
     params.rule = scale_rule(plan_.recipe, role);
     params.format = plan_.scores;
@@ -227,7 +227,7 @@ class AttentionDriver {
   void correct(const Chunk& chunk) {
     CorrectionParams params;
     params.keys = keys_;
-    params.groups = laws::groups_of(Role::k, plan_.recipe);
+    params.groups = spec::groups_of(Role::k, plan_.recipe);
     params.queries = plan_.queries;
     params.back = plan_.means_back;
     params.constant = plan_.mean_constant;
@@ -295,7 +295,7 @@ class AttentionDriver {
 
   // Sequences of wide queries have a kernel of their own; in a packed batch there may be some of either kind.
   void attend(const AttentionKernelParams& params) {
-    const bool short_queries = problem_.q_rows < laws::kWideQueryRows;
+    const bool short_queries = problem_.q_rows < spec::kWideQueryRows;
     if (plan_.wide && (problem_.packed() || short_queries)) attend(params, AttentionVariant::wide);
     if (plan_.wide && !problem_.packed() && short_queries) return;
     attend(params, problem_.modifies_scores() ? AttentionVariant::modified : AttentionVariant::plain);

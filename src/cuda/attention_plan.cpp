@@ -5,16 +5,16 @@
 #include <algorithm>
 
 #include "cuda/tile_config.hpp"
-#include "laws/format.hpp"
-#include "laws/query_width.hpp"
-#include "laws/value_unit.hpp"
+#include "spec/format.hpp"
+#include "spec/query_width.hpp"
+#include "spec/value_unit.hpp"
 
 namespace octavo::cuda {
 namespace {
 
 // Formats of the packed operands; a recipe that supports() takes has one.
 PackedFormat packed_format(Format format, DType input) {
-  if (laws::is_integer(format)) return PackedFormat::s8;
+  if (spec::is_integer(format)) return PackedFormat::s8;
   if (format == Format::f16) return PackedFormat::f16;
   return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
 }
@@ -44,12 +44,12 @@ AttentionPlan::AttentionPlan(const Problem& its, const DeviceProperties& device,
 }
 
 void AttentionPlan::choose_steps() {
-  const bool integer_scores = laws::is_integer(recipe.scores), integer_values = laws::is_integer(recipe.values);
+  const bool integer_scores = spec::is_integer(recipe.scores), integer_values = spec::is_integer(recipe.values);
   fold = recipe.v_scale == Granularity::token_folded;
   smooth_k = integer_scores && recipe.smooth_k;
   smooth_v = recipe.smooth_v;
   corrects = problem.q.quantized ? problem.q.mean != nullptr : integer_scores && recipe.smooth_q;
-  wide = !problem.q.quantized && integer_scores && laws::query_is_wide(recipe, 1);
+  wide = !problem.q.quantized && integer_scores && spec::query_is_wide(recipe, 1);
   owes_constant = smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
   divides_v = recipe.values == Format::f16;
   v_granularity = integer_values ? recipe.v_scale : Granularity::none;
@@ -58,7 +58,7 @@ void AttentionPlan::choose_steps() {
   v_ranges = !problem.v.quantized &&
              (divides_v || v_granularity == Granularity::tensor || v_granularity == Granularity::channel);
   // f16 ends far below.
-  takes_unit = laws::takes_value_unit(recipe) && problem.v.dtype != DType::f16 &&
+  takes_unit = spec::takes_value_unit(recipe) && problem.v.dtype != DType::f16 &&
                (!problem.v.quantized || problem.v.scales != nullptr);
   plain_v_ranges = takes_unit && v_ranges && v_granularity != Granularity::channel && !recipe.hadamard_v && !smooth_v;
 }

@@ -18,7 +18,7 @@ struct AttentionPlan {
   std::int32_t dim = 0;
   PackedFormat scores{}, values{};
   bool fold = false, smooth_k = false, smooth_v = false, corrects = false, wide = false, owes_constant = false;
-  bool takes_unit = false;      // V may be near f32's end (laws/value_unit.hpp)
+  bool takes_unit = false;      // V may be near f32's end (spec/value_unit.hpp)
   bool plain_v_ranges = false;  // V's ranges are those of its rows as they are, and serve its unit, too
   bool divides_v = false, k_ranges = false, q_ranges = false, v_ranges = false;
   Granularity v_granularity = Granularity::none;  // none: the values as they are

@@ -7,7 +7,7 @@
 #include "cuda/launch.hpp"
 #include "cuda/packed.hpp"
 #include "cuda/tile_config.hpp"
-#include "laws/format.hpp"
+#include "spec/format.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 // What the recipe asks of the mma.sync kernels that they have not; empty: nothing.
 std::string missing_in_recipe(const Problem& problem) {
   const Recipe& r = problem.recipe;
-  const bool integer_scores = laws::is_integer(r.scores), integer_values = laws::is_integer(r.values);
+  const bool integer_scores = spec::is_integer(r.scores), integer_values = spec::is_integer(r.values);
   if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
   if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
   if (r.channel_gains) return "channel_gains";

@@ -60,7 +60,7 @@ OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) { return 
 // alone.
 struct PackedQuery {
   const void* codes = nullptr;      // the high plane of wide queries
-  const void* codes_low = nullptr;  // sequences of fewer rows than laws::kWideQueryRows are wide: code = 256 high +
+  const void* codes_low = nullptr;  // sequences of fewer rows than spec::kWideQueryRows are wide: code = 256 high +
                                     // low; null: none is
   const float* factor = nullptr;    // [query_blocks][128]: scale of the row; 1 in 16-bit formats; behind the last row 0
   const float* constant = nullptr;  // [query_blocks][128]: softmax_scale * q . mean of K, natural units; null: 0
@@ -84,7 +84,7 @@ struct PackedValues {
       nullptr;  // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   const float* output_addend = nullptr;  // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the
                                          // gains; null: 0
-  // [sequences * kv_heads]: what O is multiplied by at the very end, saturating (laws/value_unit.hpp); null: 1
+  // [sequences * kv_heads]: what O is multiplied by at the very end, saturating (spec/value_unit.hpp); null: 1
   const float* output_unit = nullptr;
   BlockGrid grid;  // as that of the keys
 };

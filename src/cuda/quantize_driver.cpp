@@ -7,7 +7,7 @@
 #include "cuda/launch.hpp"
 #include "cuda/quantize_params.hpp"
 #include "cuda/tile_config.hpp"
-#include "laws/operand.hpp"
+#include "spec/operand.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -28,7 +28,7 @@ DeviceSequences equal_sequences(std::int64_t batch, std::int64_t heads, std::int
 }
 
 // Whether find_ranges must look at the rows before their codes are made.
-bool needs_ranges(const laws::Groups& groups) {
+bool needs_ranges(const spec::Groups& groups) {
   switch (groups.granularity) {
     case Granularity::none:
     case Granularity::token:
@@ -40,7 +40,7 @@ bool needs_ranges(const laws::Groups& groups) {
 }
 
 struct QuantizePlan {
-  laws::Groups groups;
+  spec::Groups groups;
   ScaleRule rule;
   bool rotate = false;
   std::int64_t groups_per_head = 0, range_count = 0;
@@ -52,13 +52,13 @@ struct QuantizePlan {
 QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
   const Recipe& recipe = problem.recipe;
   QuantizePlan plan;
-  plan.groups = laws::groups_of(problem.role, recipe);
+  plan.groups = spec::groups_of(problem.role, recipe);
   plan.rule = scale_rule(recipe, problem.role);
-  plan.rotate = laws::is_rotated(recipe, problem.role);
-  plan.groups_per_head = laws::row_groups(plan.groups, problem.rows);
+  plan.rotate = spec::is_rotated(recipe, problem.role);
+  plan.groups_per_head = spec::row_groups(plan.groups, problem.rows);
   const std::int64_t heads = problem.batch * problem.heads, blocks = heads * packed_blocks(problem.rows);
   if (needs_ranges(plan.groups)) {
-    plan.range_count = heads * laws::scales_per_head(plan.groups, problem.rows, problem.dim);
+    plan.range_count = heads * spec::scales_per_head(plan.groups, problem.rows, problem.dim);
   }
   Parts parts(workspace);
   // Amax and flags side by side: one command clears both.
@@ -72,7 +72,7 @@ QuantizePlan make_plan(const QuantizeProblem& problem, std::byte* workspace) {
 }  // namespace
 
 ScaleRule scale_rule(const Recipe& recipe, Role role) {
-  return {laws::code_range(recipe, role), laws::zero_scale_of_zero(recipe, role)};
+  return {spec::code_range(recipe, role), spec::zero_scale_of_zero(recipe, role)};
 }
 
 Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
@@ -135,7 +135,7 @@ Status dequantize(const Implementation&, const DequantizeProblem& problem, const
   DequantizeParams params;
   params.x = device_rows(problem.codes, problem.dim);
   params.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
-  params.groups = laws::groups_of(problem.role, recipe);
+  params.groups = spec::groups_of(problem.role, recipe);
   params.mean_of_block = problem.role == Role::q;
   params.rotated = problem.codes.rotated;
   params.out.data = problem.out.data;

@@ -5,8 +5,8 @@
 
 #include "cuda/kernels/range_arrays.hpp"
 #include "cuda/operand.hpp"
-#include "laws/granularity.hpp"
 #include "octavo/quantize.hpp"
+#include "spec/granularity.hpp"
 
 namespace octavo::cuda {
 
@@ -17,7 +17,7 @@ struct RowSteps {
   bool rotate = false;
   const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
   bool mean_of_block = false;
-  // V: bits of the largest magnitude of [sequence, head], whose unit its rows are multiplied by (laws/value_unit.hpp);
+  // V: bits of the largest magnitude of [sequence, head], whose unit its rows are multiplied by (spec/value_unit.hpp);
   // null: 1.
   const std::uint32_t* unit_amax = nullptr;
 };
@@ -29,7 +29,7 @@ OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at)
 // Codes of the caller's -> the largest magnitude that their scales allow, bits of f32 [sequence, head].
 struct ScaleRangeParams {
   DeviceSequences sequences;
-  laws::Groups groups;
+  spec::Groups groups;
   std::int64_t dim = 0, scales_per_head = 0;
   const float* scales = nullptr;
   float largest_code = 128;
@@ -54,7 +54,7 @@ struct MeanParams {
 // Ranges of groups that no block of rows holds alone: tensor, channel, block_channel.
 struct RangeParams {
   RowSteps steps;
-  laws::Groups groups;
+  spec::Groups groups;
   std::int64_t groups_per_head = 1;  // row groups
   RangeArrays ranges;                // [sequence, head][groups][dim where each channel has its own]
 };
@@ -78,7 +78,7 @@ struct ScaleParams {
 // Rows -> codes in natural order, with the scales that no other kernel has made.
 struct QuantizeParams {
   RowSteps steps;
-  laws::Groups groups;
+  spec::Groups groups;
   std::int64_t groups_per_head = 1;
   RangeArrays ranges;  // of RangeParams, where it has them
   ScaleRule rule;
@@ -91,7 +91,7 @@ struct QuantizeParams {
 // Rows of Q or K -> blocks as packed.hpp has them.
 struct PackParams {
   RowSteps steps;
-  laws::Groups groups;
+  spec::Groups groups;
   RangeArrays ranges;
   ScaleRule rule;
   PackedFormat format = PackedFormat::s8;
@@ -172,7 +172,7 @@ struct MeanBackParams {
 
 struct CorrectionParams {
   RowSteps keys;  // K; only x and sequences count
-  laws::Groups groups;
+  spec::Groups groups;
   DeviceSequences queries;
   const float* back = nullptr;
   const float* constant = nullptr;
@@ -189,7 +189,7 @@ struct CorrectionParams {
 struct DequantizeParams {
   DeviceRows x;
   DeviceSequences sequences;
-  laws::Groups groups;
+  spec::Groups groups;
   bool mean_of_block = false, rotated = false;
   DeviceOutput out;
 };

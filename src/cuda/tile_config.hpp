@@ -6,8 +6,8 @@
 
 #include "core/inline.hpp"
 #include "cuda/packed.hpp"
-#include "laws/granularity.hpp"
 #include "octavo/recipe.hpp"
+#include "spec/granularity.hpp"
 
 namespace octavo::cuda {
 
@@ -43,7 +43,7 @@ inline constexpr std::size_t kCorrectionBytes = std::size_t{128} << 20;
 inline constexpr std::size_t kCorrectionShare = 64;
 
 // Whether a block of 128 rows holds its groups whole.
-OCTAVO_INLINE constexpr bool groups_in_block(const laws::Groups& groups) {
+OCTAVO_INLINE constexpr bool groups_in_block(const spec::Groups& groups) {
   return groups.role != Role::v &&
          (groups.granularity == Granularity::block || groups.granularity == Granularity::warp ||
           groups.granularity == Granularity::thread);

@@ -6,9 +6,9 @@
 #include "core/float_types.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
-#include "laws/format.hpp"
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
+#include "spec/format.hpp"
 
 namespace octavo {
 namespace {
@@ -23,8 +23,8 @@ std::string said(const Recipe& recipe, std::string_view field) {
   return text(field, "=", grammar::find_field(field)->get(recipe));
 }
 
-using laws::is_float8;
-using laws::is_integer;
+using spec::is_float8;
+using spec::is_integer;
 bool unscaled(Format format) { return format == Format::input || format == Format::f16; }
 
 int largest_weight(WeightFormat format) {
@@ -142,7 +142,7 @@ Status check_values(const Recipe& recipe) {
     return refuse("v_scale=none contradicts ", said(recipe, "values"), ": integer codes need a scale");
   }
   if (recipe.v_range != 0) {
-    const double largest = laws::range_of(recipe.values);
+    const double largest = spec::range_of(recipe.values);
     if (recipe.v_scale == Granularity::none) {
       return refuse(said(recipe, "v_range"), " needs a scale of V; with v_scale=none it must be 0");
     }
@@ -173,7 +173,7 @@ Status check_f16_accumulator(const Recipe& recipe) {
   if (!recipe.two_level) return {};
   const double range = recipe.v_range != 0            ? recipe.v_range
                        : recipe.values == Format::f16 ? 512
-                                                      : static_cast<double>(laws::range_of(recipe.values));
+                                                      : static_cast<double>(spec::range_of(recipe.values));
   if (recipe.values == Format::input || recipe.key_block * recipe.p_range * range > 65504) {
     return refuse("accumulator=f16 can overflow: key_block * p_range * (largest V code) must not exceed 65504; have ",
                   said(recipe, "key_block"), ", ", said(recipe, "p_range"), ", ", said(recipe, "values"), ", ",

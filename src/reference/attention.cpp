@@ -5,9 +5,6 @@
 #include <numbers>
 #include <span>
 
-#include "laws/query_width.hpp"
-#include "laws/scale.hpp"
-#include "laws/value_unit.hpp"
 #include "reference/operand.hpp"
 #include "reference/quantize_steps.hpp"
 #include "reference/reference.hpp"
@@ -15,6 +12,9 @@
 #include "reference/softmax_steps.hpp"
 #include "reference/tensor_core.hpp"
 #include "reference/trace.hpp"
+#include "spec/query_width.hpp"
+#include "spec/scale.hpp"
+#include "spec/value_unit.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -95,7 +95,7 @@ RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Problem& 
 // A sequence of the batch: its rows, and where the scales and means of the caller's codes lie.
 struct Place {
   Sequence rows;
-  laws::SidePlace q_sides, k_sides, v_sides;
+  spec::SidePlace q_sides, k_sides, v_sides;
 };
 
 QuantizedRows head_of_q(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
@@ -104,7 +104,7 @@ QuantizedRows head_of_q(const Problem& p, const Place& place, std::int64_t b, st
     return from_codes(p.q, Role::q, p.recipe, b, h, place.q_sides, s.q_begin, s.q_rows, p.head_dim);
   }
   return quantize_q(load_rows(p.q, b, h, s.q_begin, s.q_rows, p.head_dim), p.recipe,
-                    laws::query_is_wide(p.recipe, s.q_rows));
+                    spec::query_is_wide(p.recipe, s.q_rows));
 }
 QuantizedRows head_of_k(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
   const Sequence& s = place.rows;
@@ -120,8 +120,8 @@ QuantizedRows head_of_v(const Problem& p, const Place& place, std::int64_t b, st
   }
   Matrix rows = load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim);
   float amax = 0;
-  for (float x : rows.data) amax = laws::grow_amax(amax, x);
-  const float unit = laws::takes_value_unit(p.recipe) ? laws::value_unit(amax) : 1.0f;
+  for (float x : rows.data) amax = spec::grow_amax(amax, x);
+  const float unit = spec::takes_value_unit(p.recipe) ? spec::value_unit(amax) : 1.0f;
   for (float& x : rows.data) x *= unit;
   QuantizedRows v = quantize_v(std::move(rows), p.recipe);
   v.value_unit = unit;
@@ -140,7 +140,7 @@ void attend_head(const Problem& p, const Place& place, std::int64_t b, std::int6
   }
   std::vector<double> delta;
   for (std::int64_t row = 0; row < sequence.q_rows; ++row) {
-    if (row % laws::kQueryBlock == 0) delta = delta_scores(q, k, row / laws::kQueryBlock, p.softmax_scale);
+    if (row % spec::kQueryBlock == 0) delta = delta_scores(q, k, row / spec::kQueryBlock, p.softmax_scale);
     const ScoreRow scores = scores_of_row(p, {b, q_head, row, sequence}, q, k, delta);
     RowTrace row_trace;
     if (trace != nullptr) row_trace = trace->row(b, q_head, row);
@@ -172,9 +172,9 @@ Status supports(const Problem& p) {
 }
 
 void attention(const Problem& p, Trace* trace) {
-  laws::SideWalk q_sides(p.q, laws::groups_of(Role::q, p.recipe), p.head_dim, p.packed());
-  laws::SideWalk k_sides(p.k, laws::groups_of(Role::k, p.recipe), p.head_dim, p.packed());
-  laws::SideWalk v_sides(p.v, laws::groups_of(Role::v, p.recipe), p.value_dim, p.packed());
+  spec::SideWalk q_sides(p.q, spec::groups_of(Role::q, p.recipe), p.head_dim, p.packed());
+  spec::SideWalk k_sides(p.k, spec::groups_of(Role::k, p.recipe), p.head_dim, p.packed());
+  spec::SideWalk v_sides(p.v, spec::groups_of(Role::v, p.recipe), p.value_dim, p.packed());
   for (std::int64_t b = 0; b < p.batch; ++b) {
     const Place place{p.sequence(b), q_sides.place(), k_sides.place(), v_sides.place()};
     q_sides.pass(place.rows.q_rows);

@@ -1,15 +1,15 @@
-// The order of the steps for each operand; the arithmetic of each step is in src/laws.
+// The order of the steps for each operand; the arithmetic of each step is in src/spec.
 #include "reference/quantize_steps.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "laws/format.hpp"
-#include "laws/mean.hpp"
-#include "laws/rotation.hpp"
-#include "laws/scale.hpp"
 #include "reference/operand.hpp"
+#include "spec/format.hpp"
+#include "spec/mean.hpp"
+#include "spec/rotation.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -19,11 +19,11 @@ float rounded(float x, float inverse, Format format, float range) {
   switch (format) {
     case Format::s8:
     case Format::s4:
-      return static_cast<float>(laws::integer_code(x, inverse, range));
+      return static_cast<float>(spec::integer_code(x, inverse, range));
     case Format::e4m3:
-      return e4m3_to_f32(laws::e4m3_code(x, inverse));
+      return e4m3_to_f32(spec::e4m3_code(x, inverse));
     case Format::e5m2:
-      return e5m2_to_f32(laws::e5m2_code(x, inverse));
+      return e5m2_to_f32(spec::e5m2_code(x, inverse));
     case Format::f16:
       return f16_to_f32(f32_to_f16(x));
     case Format::input:
@@ -49,7 +49,7 @@ std::vector<float> channel_gains(const Matrix& v) {
   std::int64_t count = 0;
   for (std::int64_t c = 0; c < v.cols; ++c) {
     float& amax = gains[static_cast<std::size_t>(c)];
-    for (std::int64_t row = 0; row < v.rows; ++row) amax = laws::grow_amax(amax, v.at(row, c));
+    for (std::int64_t row = 0; row < v.rows; ++row) amax = spec::grow_amax(amax, v.at(row, c));
     if (amax > 0) {
       log_sum += std::log(static_cast<double>(amax));
       ++count;
@@ -63,13 +63,13 @@ std::vector<float> channel_gains(const Matrix& v) {
 }  // namespace
 
 void rotate_rows(Matrix& x) {
-  for (std::int64_t row = 0; row < x.rows; ++row) laws::rotate_row(x.row(row), x.cols);
+  for (std::int64_t row = 0; row < x.rows; ++row) spec::rotate_row(x.row(row), x.cols);
 }
 
 std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows) {
   std::vector<float> means(static_cast<std::size_t>(x.cols));
   for (std::int64_t c = 0; c < x.cols; ++c) {
-    means[static_cast<std::size_t>(c)] = laws::column_mean(x.row(first) + c, rows, x.cols);
+    means[static_cast<std::size_t>(c)] = spec::column_mean(x.row(first) + c, rows, x.cols);
   }
   return means;
 }
@@ -80,8 +80,8 @@ void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const floa
   }
 }
 
-QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, float range) {
-  if (range == 0) range = laws::range_of(format);
+QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, float range) {
+  if (range == 0) range = spec::range_of(format);
   // A token of V without a value adds nothing, and the fold wants to know how large it is: scale 0.
   const bool tokens_of_v = groups.role == Role::v && (groups.granularity == Granularity::token ||
                                                       groups.granularity == Granularity::token_folded);
@@ -90,10 +90,10 @@ QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, fl
   QuantizedRows result;
   result.codes = Matrix(x.rows, x.cols);
   result.scales = {groups, x.cols, {}};
-  const auto scale_count = static_cast<std::size_t>(laws::scales_per_head(groups, x.rows, x.cols));
+  const auto scale_count = static_cast<std::size_t>(spec::scales_per_head(groups, x.rows, x.cols));
   const auto group_of = [&](std::int64_t row, std::int64_t c) {
-    const std::int64_t group = laws::group_of_row(groups, row);
-    return static_cast<std::size_t>(laws::per_channel(groups.granularity) ? group * x.cols + c : group);
+    const std::int64_t group = spec::group_of_row(groups, row);
+    return static_cast<std::size_t>(spec::per_channel(groups.granularity) ? group * x.cols + c : group);
   };
 
   std::vector<float> amax(scale_count, 0.0f);
@@ -101,7 +101,7 @@ QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, fl
   for (std::int64_t row = 0; scaled && row < x.rows; ++row) {
     for (std::int64_t c = 0; c < x.cols; ++c) {
       const std::size_t group = group_of(row, c);
-      amax[group] = laws::grow_amax(amax[group], x.at(row, c));
+      amax[group] = spec::grow_amax(amax[group], x.at(row, c));
       if (!is_finite(x.at(row, c))) finite[group] = false;
     }
   }
@@ -109,7 +109,7 @@ QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, fl
   std::vector<float> inverse(scale_count);
   result.scales.values.resize(scale_count);
   for (std::size_t group = 0; group < scale_count; ++group) {
-    const laws::Scale scale = laws::scale_of(amax[group], range, tokens_of_v ? 0.0f : 1.0f);
+    const spec::Scale scale = spec::scale_of(amax[group], range, tokens_of_v ? 0.0f : 1.0f);
     inverse[group] = scale.inverse;
     result.scales.values[group] = finite[group] ? scale.scale : std::numeric_limits<float>::quiet_NaN();
   }
@@ -127,18 +127,18 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
   Matrix rotated = q;
   Matrix means;
   if (recipe.smooth_q && !wide) {
-    means = Matrix((q.rows + laws::kQueryBlock - 1) / laws::kQueryBlock, q.cols);
+    means = Matrix((q.rows + spec::kQueryBlock - 1) / spec::kQueryBlock, q.cols);
     for (std::int64_t block = 0; block < means.rows; ++block) {
-      const std::int64_t first = block * laws::kQueryBlock;
-      const std::int64_t rows = std::min(laws::kQueryBlock, q.rows - first);
+      const std::int64_t first = block * spec::kQueryBlock;
+      const std::int64_t rows = std::min(spec::kQueryBlock, q.rows - first);
       const std::vector<float> mean = column_means(q, first, rows);
       std::copy(mean.begin(), mean.end(), means.row(block));
       subtract_means(q, first, rows, means.row(block));
     }
   }
-  const laws::Groups groups = laws::groups_of(Role::q, recipe);
+  const spec::Groups groups = spec::groups_of(Role::q, recipe);
   QuantizedRows result =
-      wide ? round_rows(q, Format::s8, groups, laws::kRangeWide) : round_rows(q, recipe.scores, groups);
+      wide ? round_rows(q, Format::s8, groups, spec::kRangeWide) : round_rows(q, recipe.scores, groups);
   result.means = std::move(means);
   result.finite = finite_rows(rotated, result.scales);
   result.floats = std::move(rotated);
@@ -154,7 +154,7 @@ QuantizedRows quantize_k(Matrix k, const Recipe& recipe) {
     std::copy(mean.begin(), mean.end(), means.row(0));
     subtract_means(k, 0, k.rows, means.row(0));
   }
-  QuantizedRows result = round_rows(k, recipe.scores, laws::groups_of(Role::k, recipe));
+  QuantizedRows result = round_rows(k, recipe.scores, spec::groups_of(Role::k, recipe));
   result.means = std::move(means);
   result.finite = finite_rows(k, result.scales);
   result.floats = std::move(k);
@@ -180,12 +180,12 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
   float divisor = 1.0f;
   if (recipe.values == Format::f16) {
     float amax = 0.0f;
-    for (float x : v.data) amax = laws::grow_amax(amax, x);
-    divisor = laws::f16_value_divisor(amax);
+    for (float x : v.data) amax = spec::grow_amax(amax, x);
+    divisor = spec::f16_value_divisor(amax);
     for (float& x : v.data) x /= divisor;
   }
   QuantizedRows result =
-      round_rows(v, recipe.values, laws::groups_of(Role::v, recipe), static_cast<float>(recipe.v_range));
+      round_rows(v, recipe.values, spec::groups_of(Role::v, recipe), static_cast<float>(recipe.v_range));
   result.means = std::move(means);
   result.gains = std::move(gains);
   result.value_divisor = divisor;
@@ -193,23 +193,23 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
 }
 
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         const laws::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim) {
-  const laws::Groups groups = laws::groups_of(role, recipe);
+                         const spec::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim) {
+  const spec::Groups groups = spec::groups_of(role, recipe);
   QuantizedRows result;
   result.codes = load_rows(operand, b, h, first, rows, dim);
   result.scales = {groups, dim, {}};
-  if (const float* scales = laws::scales_at(operand, place, h); scales != nullptr) {
-    result.scales.values.assign(scales, scales + laws::scales_per_head(groups, rows, dim));
+  if (const float* scales = spec::scales_at(operand, place, h); scales != nullptr) {
+    result.scales.values.assign(scales, scales + spec::scales_per_head(groups, rows, dim));
   }
-  if (const float* means = laws::means_at(operand, place, h); means != nullptr) {
-    result.means = Matrix(role == Role::q ? laws::query_blocks(rows) : 1, dim);
+  if (const float* means = spec::means_at(operand, place, h); means != nullptr) {
+    result.means = Matrix(role == Role::q ? spec::query_blocks(rows) : 1, dim);
     std::copy(means, means + result.means.rows * dim, result.means.data.begin());
   }
   if (role == Role::v) return result;
 
   result.floats = Matrix(rows, dim);
   for (std::int64_t row = 0; row < rows; ++row) {
-    const float* mean = role == Role::q && !result.means.empty() ? result.means.row(row / laws::kQueryBlock) : nullptr;
+    const float* mean = role == Role::q && !result.means.empty() ? result.means.row(row / spec::kQueryBlock) : nullptr;
     for (std::int64_t c = 0; c < dim; ++c) {
       const float value = result.codes.at(row, c) * result.scales.at(row, c);
       result.floats.at(row, c) = mean != nullptr ? value + mean[c] : value;

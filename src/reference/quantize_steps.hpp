@@ -6,24 +6,24 @@
 #include <vector>
 
 #include "core/problem.hpp"
-#include "laws/granularity.hpp"
-#include "laws/side_arrays.hpp"
 #include "octavo/quantize.hpp"
 #include "octavo/recipe.hpp"
 #include "reference/matrix.hpp"
+#include "spec/granularity.hpp"
+#include "spec/side_arrays.hpp"
 
 namespace octavo::reference {
 
 // The scales of one head, as QuantizedView lays them out; none where the format has no scale.
 struct Scales {
-  laws::Groups groups;
+  spec::Groups groups;
   std::int64_t dim = 0;
   std::vector<float> values;
 
   float at(std::int64_t row, std::int64_t channel) const {
     if (groups.granularity == Granularity::none) return 1.0f;
-    const std::int64_t group = laws::group_of_row(groups, row);
-    return values[static_cast<std::size_t>(laws::per_channel(groups.granularity) ? group * dim + channel : group)];
+    const std::int64_t group = spec::group_of_row(groups, row);
+    return values[static_cast<std::size_t>(spec::per_channel(groups.granularity) ? group * dim + channel : group)];
   }
 };
 
@@ -36,7 +36,7 @@ struct QuantizedRows {
   std::vector<bool> finite;    // Q, K per row: no NaN or infinity in the row or in its scale
   std::vector<float> gains;    // V: c_d of channel_gains; empty: all 1
   float value_divisor = 1.0f;  // V in f16: the power of two it was divided by
-  float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (laws/value_unit.hpp)
+  float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (spec/value_unit.hpp)
 };
 
 // The steps.
@@ -44,15 +44,15 @@ void rotate_rows(Matrix& x);
 std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows);
 void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const float* means);
 // Codes of `format` with the largest code `range` (0: the format's own), scales by `groups`.
-QuantizedRows round_rows(const Matrix& x, Format format, laws::Groups groups, float range = 0);
+QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, float range = 0);
 
-// The operands, from floats. `wide`: Q in 16 bits, without smoothing (laws/query_width.hpp).
+// The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/query_width.hpp).
 QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide = false);
 QuantizedRows quantize_k(Matrix k, const Recipe& recipe);
 QuantizedRows quantize_v(Matrix v, const Recipe& recipe);
 
 // The operand of head (b, h) that the caller hands in as codes; rows first..first+rows-1.
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         const laws::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim);
+                         const spec::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim);
 
 }  // namespace octavo::reference

@@ -22,7 +22,7 @@ double dot(const float* a, const float* b, std::int64_t n) {
 }
 
 // Q8 . K8 for the keys of a range.
-std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range) {
+std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row, spec::KeyRange range) {
   const std::int64_t keys = range.end - range.begin;
   std::vector<double> s(static_cast<std::size_t>(keys), 0.0);
   for (std::int64_t c = 0; c < q.codes.cols; ++c) {
@@ -35,15 +35,15 @@ std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, s
 
 // The same as a tensor core adds it up.
 std::vector<double> modelled_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row,
-                                      laws::KeyRange range) {
+                                      spec::KeyRange range) {
   const std::int64_t dim = q.codes.cols;
-  std::vector<laws::Factor> q_factors;
+  std::vector<spec::Factor> q_factors;
   for (std::int64_t c = 0; c < dim; ++c) {
-    q_factors.push_back(laws::factor_of(q.codes.at(row, c), k.model->left_exponent));
+    q_factors.push_back(spec::factor_of(q.codes.at(row, c), k.model->left_exponent));
   }
   std::vector<double> s;
   for (std::int64_t key = range.begin; key < range.end; ++key) {
-    s.push_back(laws::fused_dot(q_factors.data(), k.factors.data() + key * dim, dim, 0.0f, k.model->law));
+    s.push_back(spec::fused_dot(q_factors.data(), k.factors.data() + key * dim, dim, 0.0f, k.model->law));
   }
   return s;
 }
@@ -76,7 +76,7 @@ double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row
   return softmax_scale * dot(q.floats.row(row), k.rows.means.row(0), q.floats.cols);
 }
 
-std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
+std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, spec::KeyRange range,
                                     double softmax_scale, const std::vector<double>& delta) {
   const std::int64_t keys = range.end - range.begin;
   std::vector<double> s = k.model ? modelled_products(q, k, row, range) : exact_products(q, k, row, range);
@@ -92,7 +92,7 @@ std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, 
   return s;
 }
 
-AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range) {
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range) {
   AdditiveTerms terms;
   terms.of_key.assign(static_cast<std::size_t>(range.end - range.begin), 0.0);
   const Broadcast& mask = problem.mask;
@@ -122,7 +122,7 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws
   if (alibi.data == nullptr) return terms;
   const double slope =
       read_element(alibi.data, alibi.dtype, place.b * alibi.strides[0] + place.q_head * alibi.strides[1]);
-  const std::int64_t centre = laws::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
+  const std::int64_t centre = spec::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
   for (std::int64_t key = range.begin; key < range.end; ++key) {
     terms.of_key[static_cast<std::size_t>(key - range.begin)] +=
         slope * static_cast<double>(key - centre) * std::numbers::log2e;
@@ -133,7 +133,7 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws
 ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const QuantizedRows& q, const PreparedK& k,
                        const std::vector<double>& delta) {
   ScoreRow result;
-  result.range = laws::visible_keys(problem.causal, problem.window_left, problem.window_right, place.sequence.q_rows,
+  result.range = spec::visible_keys(problem.causal, problem.window_left, problem.window_right, place.sequence.q_rows,
                                     place.sequence.k_rows, place.row);
   if (result.range.begin == result.range.end) return result;
 

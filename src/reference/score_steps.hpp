@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "core/problem.hpp"
-#include "laws/visibility.hpp"
 #include "reference/matrix.hpp"
 #include "reference/quantize_steps.hpp"
 #include "reference/tensor_core.hpp"
+#include "spec/visibility.hpp"
 
 namespace octavo::reference {
 
@@ -19,7 +19,7 @@ struct PreparedK {
   QuantizedRows rows;
   Matrix codes_by_channel;
   std::optional<ModelledProduct> model;  // of Q K^T
-  std::vector<laws::Factor> factors;     // [N, D], with a model
+  std::vector<spec::Factor> factors;     // [N, D], with a model
 };
 PreparedK prepare_k(QuantizedRows k, std::optional<ModelledProduct> model = std::nullopt);
 
@@ -31,7 +31,7 @@ double row_constant(const QuantizedRows& q, const PreparedK& k, std::int64_t row
 
 // softmax_scale * q . k as the codes have it, plus Delta_S, natural units, keys range.begin..range.end-1; NaN where q
 // or k holds a NaN or an infinity.
-std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, laws::KeyRange range,
+std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, spec::KeyRange range,
                                     double softmax_scale, const std::vector<double>& delta);
 
 struct RowPlace {
@@ -44,10 +44,10 @@ struct AdditiveTerms {
   std::vector<double> of_key;  // index key - range.begin, less `common`
   double common = 0;           // the mask's largest finite term
 };
-AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, laws::KeyRange range);
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range);
 
 struct ScoreRow {
-  laws::KeyRange range;
+  spec::KeyRange range;
   std::vector<double> scores;  // base 2, minus shift; -infinity where the row may not attend; index key - range.begin
   double shift = 0;            // natural units: the true score is scores * ln 2 + shift
   bool sees_a_key = false;

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "core/float_types.hpp"
-#include "laws/fold.hpp"
-#include "laws/rotation.hpp"
+#include "spec/fold.hpp"
+#include "spec/rotation.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -38,20 +38,20 @@ double weight_code(double p, const Recipe& recipe, DType inputs) {
 }
 
 // The block's codes of P for the model. A key that the row may not attend to is not even multiplied by 0.
-std::vector<laws::Factor> weight_factors(const BlockWeights& weights, const ModelledProduct& model) {
-  std::vector<laws::Factor> factors;
+std::vector<spec::Factor> weight_factors(const BlockWeights& weights, const ModelledProduct& model) {
+  std::vector<spec::Factor> factors;
   for (std::size_t j = 0; j < weights.codes.size(); ++j) {
-    factors.push_back(weights.attends[j] ? laws::factor_of(static_cast<float>(weights.codes[j]), model.left_exponent)
-                                         : laws::kAbsentFactor);
+    factors.push_back(weights.attends[j] ? spec::factor_of(static_cast<float>(weights.codes[j]), model.left_exponent)
+                                         : spec::kAbsentFactor);
   }
   return factors;
 }
 
 // c + sum_j c_j V_jd of one channel, over the block that starts at key `first`.
-float modelled_sum(const std::vector<laws::Factor>& weights, const PreparedV& v, std::int64_t first, std::size_t d,
+float modelled_sum(const std::vector<spec::Factor>& weights, const PreparedV& v, std::int64_t first, std::size_t d,
                    float c) {
-  const laws::Factor* channel = v.factors.data() + static_cast<std::int64_t>(d) * v.rows.codes.rows + first;
-  return laws::fused_dot(weights.data(), channel, static_cast<std::int64_t>(weights.size()), c, v.model->law);
+  const spec::Factor* channel = v.factors.data() + static_cast<std::int64_t>(d) * v.rows.codes.rows + first;
+  return spec::fused_dot(weights.data(), channel, static_cast<std::int64_t>(weights.size()), c, v.model->law);
 }
 
 // Keys whose products one instruction sums before an f16 accumulator rounds: 32 of 8 bits, 16 of 16.
@@ -66,11 +66,11 @@ PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model) {
   if (v.scales.groups.granularity == Granularity::token_folded) {
     double largest = 0;
     for (std::int64_t j = 0; j < v.codes.rows; ++j) {
-      result.relative_scales.push_back(laws::scale_to_fold(static_cast<double>(v.scales.at(j, 0))));
-      largest = laws::grow_largest_scale(largest, result.relative_scales.back());
+      result.relative_scales.push_back(spec::scale_to_fold(static_cast<double>(v.scales.at(j, 0))));
+      largest = spec::grow_largest_scale(largest, result.relative_scales.back());
     }
-    result.largest_scale = laws::largest_scale_or_one(largest);
-    for (double& scale : result.relative_scales) scale = laws::folded_scale(scale, result.largest_scale);
+    result.largest_scale = spec::largest_scale_or_one(largest);
+    for (double& scale : result.relative_scales) scale = spec::folded_scale(scale, result.largest_scale);
   }
   result.rows = std::move(v);
   return result;
@@ -120,7 +120,7 @@ std::vector<double> value_product(const BlockWeights& weights, const PreparedV& 
 
   std::vector<double> product(static_cast<std::size_t>(codes.cols), 0.0), dot(product.size());
   if (v.model) {
-    const std::vector<laws::Factor> factors = weight_factors(weights, *v.model);
+    const std::vector<spec::Factor> factors = weight_factors(weights, *v.model);
     for (std::size_t d = 0; d < product.size(); ++d) product[d] = modelled_sum(factors, v, first, d, 0.0f);
   }
   for (std::int64_t begin = 0; begin < keys && !v.model; begin += step) {
@@ -151,7 +151,7 @@ void accumulate_block(RowState& state, const BlockWeights& weights, const Prepar
   const double alpha = std::exp2(state.maximum - weights.maximum);
   state.maximum = weights.maximum;
   state.sum = state.sum * alpha + weights.sum;
-  const std::vector<laws::Factor> factors = weight_factors(weights, *v.model);
+  const std::vector<spec::Factor> factors = weight_factors(weights, *v.model);
   const bool folded = recipe.v_scale == Granularity::token_folded;  // its scale is in the weights
   for (std::size_t d = 0; d < state.output.size(); ++d) {
     const double scale = folded ? 1.0 : v.rows.scales.at(first, static_cast<std::int64_t>(d));
@@ -194,7 +194,7 @@ void finish_output(RowState& state, const PreparedV& v, const Recipe& recipe, do
     if (!v.rows.means.empty()) value += v.rows.means.at(0, d) * (1 - sink_share);
     if (!v.rows.gains.empty()) value *= v.rows.gains[static_cast<std::size_t>(d)];
   }
-  if (recipe.hadamard_v) laws::rotate_row_back(o.data(), dim);
+  if (recipe.hadamard_v) spec::rotate_row_back(o.data(), dim);
   for (double& value : o) value /= v.rows.value_unit;
 }
 

@@ -21,7 +21,7 @@ struct PreparedV {
   std::vector<double> relative_scales;   // s~_j [N]; empty without the fold
   double largest_scale = 1;              // s_max
   std::optional<ModelledProduct> model;  // of P V
-  std::vector<laws::Factor> factors;     // [Dv, N], with a model
+  std::vector<spec::Factor> factors;     // [Dv, N], with a model
 };
 PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model = std::nullopt);
 

@@ -1,7 +1,7 @@
 // A product is modelled where both operands are floats of 8 or 16 bits; check_recipe refuses other floats.
 #include "reference/tensor_core.hpp"
 
-#include "laws/format.hpp"
+#include "spec/format.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -9,13 +9,13 @@ namespace {
 std::int32_t smallest_exponent(Format format, DType inputs) {
   switch (format) {
     case Format::e4m3:
-      return laws::kSmallestExponentE4m3;
+      return spec::kSmallestExponentE4m3;
     case Format::e5m2:
-      return laws::kSmallestExponentE5m2;
+      return spec::kSmallestExponentE5m2;
     case Format::input:
-      return inputs == DType::bf16 ? laws::kSmallestExponentBf16 : laws::kSmallestExponentF16;
+      return inputs == DType::bf16 ? spec::kSmallestExponentBf16 : spec::kSmallestExponentF16;
     default:
-      return laws::kSmallestExponentF16;
+      return spec::kSmallestExponentF16;
   }
 }
 
@@ -28,8 +28,8 @@ Format as_format(WeightFormat p) {
 }
 
 std::optional<ModelledProduct> modelled(const Recipe& recipe, Format left, Format right, DType inputs) {
-  if (!is_tensor_core(recipe.accumulator) || laws::is_integer(right)) return std::nullopt;
-  return ModelledProduct{laws::dot_law(recipe.accumulator, laws::is_float8(right)), smallest_exponent(left, inputs),
+  if (!is_tensor_core(recipe.accumulator) || spec::is_integer(right)) return std::nullopt;
+  return ModelledProduct{spec::dot_law(recipe.accumulator, spec::is_float8(right)), smallest_exponent(left, inputs),
                          smallest_exponent(right, inputs)};
 }
 
@@ -47,18 +47,18 @@ std::optional<ModelledProduct> modelled_values(const Recipe& recipe, DType input
   return modelled(recipe, as_format(recipe.p), recipe.values, inputs);
 }
 
-std::vector<laws::Factor> factors_by_row(const Matrix& x, std::int32_t smallest_exponent) {
-  std::vector<laws::Factor> factors;
+std::vector<spec::Factor> factors_by_row(const Matrix& x, std::int32_t smallest_exponent) {
+  std::vector<spec::Factor> factors;
   factors.reserve(x.data.size());
-  for (float value : x.data) factors.push_back(laws::factor_of(value, smallest_exponent));
+  for (float value : x.data) factors.push_back(spec::factor_of(value, smallest_exponent));
   return factors;
 }
 
-std::vector<laws::Factor> factors_by_channel(const Matrix& x, std::int32_t smallest_exponent) {
-  std::vector<laws::Factor> factors(x.data.size());
+std::vector<spec::Factor> factors_by_channel(const Matrix& x, std::int32_t smallest_exponent) {
+  std::vector<spec::Factor> factors(x.data.size());
   for (std::int64_t row = 0; row < x.rows; ++row) {
     for (std::int64_t c = 0; c < x.cols; ++c) {
-      factors[static_cast<std::size_t>(c * x.rows + row)] = laws::factor_of(x.at(row, c), smallest_exponent);
+      factors[static_cast<std::size_t>(c * x.rows + row)] = spec::factor_of(x.at(row, c), smallest_exponent);
     }
   }
   return factors;

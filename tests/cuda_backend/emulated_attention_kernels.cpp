@@ -1,5 +1,5 @@
-#include "cuda/emulation/machine.hpp"
 #include "cuda/kernels/attention_sm80.hpp"
+#include "cuda_emulation/machine.hpp"
 #include "emulated_kernels.hpp"
 
 namespace octavo::test {

@@ -1,6 +1,5 @@
 #include "emulated_kernels.hpp"
 
-#include "cuda/emulation/machine.hpp"
 #include "cuda/kernel_id.hpp"
 #include "cuda/kernels/correction.hpp"
 #include "cuda/kernels/dequantize.hpp"
@@ -8,6 +7,7 @@
 #include "cuda/kernels/pack_rows.hpp"
 #include "cuda/kernels/pack_values.hpp"
 #include "cuda/kernels/value_factors.hpp"
+#include "cuda_emulation/machine.hpp"
 
 namespace octavo::test {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "cuda/emulation/block.hpp"
+#include "cuda_emulation/block.hpp"
 
 namespace octavo::test {
 

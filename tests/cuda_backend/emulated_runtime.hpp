@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda/emulation/block.hpp"
 #include "cuda/runtime.hpp"
+#include "cuda_emulation/block.hpp"
 
 namespace octavo::test {
 

@@ -1,6 +1,6 @@
-// V near f32's end on a device (laws/value_unit.hpp): sums of such values, their means and a rotation's butterflies
+// V near f32's end on a device (spec/value_unit.hpp): sums of such values, their means and a rotation's butterflies
 // would leave f32; what they stand for does not. Every form in which the kernels hold V, beside the oracle.
-#include "laws/value_unit.hpp"
+#include "spec/value_unit.hpp"
 
 #include <gtest/gtest.h>
 

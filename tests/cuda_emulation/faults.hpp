@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "cuda/emulation/machine.hpp"
+#include "cuda_emulation/machine.hpp"
 
 namespace octavo::test {
 

@@ -1,6 +1,6 @@
 // What Hopper's products ask of those who use them: fences, waits and registers that may not be touched meanwhile, and
 // the warpgroup that says its words together.
-#include "cuda/emulation/machine_sm90.hpp"
+#include "cuda_emulation/machine_sm90.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Each word of the emulated machine against what the PTX ISA says it does, written out here once more.
-#include "cuda/emulation/machine.hpp"
+#include "cuda_emulation/machine.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,12 @@
 // mbarriers, boxes by the copy engine and the asynchronous proxy, as the PTX ISA describes them; and each mistake with
 // them, which must be named.
-#include "cuda/emulation/mbarrier.hpp"
+#include "cuda_emulation/mbarrier.hpp"
 
 #include <gtest/gtest.h>
 
 #include <numeric>
 
-#include "cuda/emulation/machine_sm90.hpp"
+#include "cuda_emulation/machine_sm90.hpp"
 #include "faults.hpp"
 
 namespace octavo::cuda {

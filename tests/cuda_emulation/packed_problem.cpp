@@ -6,13 +6,13 @@
 #include <numbers>
 
 #include "core/float_types.hpp"
-#include "laws/granularity.hpp"
-#include "laws/query_width.hpp"
-#include "laws/scale.hpp"
 #include "reference/operand.hpp"
 #include "reference/quantize_steps.hpp"
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
+#include "spec/granularity.hpp"
+#include "spec/query_width.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::test {
 namespace {
@@ -211,7 +211,7 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
   const Problem& p = problem_;
   const Sequence sequence = p.sequence(b);
   const std::int64_t tensor_b = p.packed() ? 0 : b, kv_head = p.kv_head(head);
-  const bool wide = laws::query_is_wide(p.recipe, sequence.q_rows);
+  const bool wide = spec::query_is_wide(p.recipe, sequence.q_rows);
   const auto q = reference::quantize_q(
       reference::load_rows(p.q, tensor_b, head, sequence.q_begin, sequence.q_rows, p.head_dim), p.recipe, wide);
   const auto k = reference::prepare_k(reference::quantize_k(
@@ -223,7 +223,7 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
       const std::int64_t at = (first + row) * dim_ + c;
       const float code = sound && c < p.head_dim ? q.codes.at(row, c) : 0;
       if (wide) {
-        const laws::WideCode planes = laws::split_wide(static_cast<std::int32_t>(code));
+        const spec::WideCode planes = spec::split_wide(static_cast<std::int32_t>(code));
         store_code(q_codes, scores_, at, static_cast<float>(planes.high));
         q_low[static_cast<std::size_t>(at)] = static_cast<std::int8_t>(planes.low);
       } else {

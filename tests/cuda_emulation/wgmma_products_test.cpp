@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/emulation/machine_sm90.hpp"
+#include "cuda_emulation/machine_sm90.hpp"
 #include "faults.hpp"
 
 namespace octavo::cuda {

@@ -1,6 +1,6 @@
 #include "emulated_words.hpp"
 
-#include "cuda/emulation/machine_sm90.hpp"
+#include "cuda_emulation/machine_sm90.hpp"
 #include "staged_words.hpp"
 #include "word_kernels_sm90.hpp"
 

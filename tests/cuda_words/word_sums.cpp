@@ -6,7 +6,7 @@
 #include "core/float_types.hpp"
 #include "core/text.hpp"
 #include "cuda/tile/machine_sm90.hpp"
-#include "laws/fused_dot.hpp"
+#include "spec/fused_dot.hpp"
 #include "word_dump.hpp"
 #include "word_inputs.hpp"
 
@@ -129,14 +129,14 @@ WordTable expected_sums(int capability) {
                                               : Accumulator::sm100;
   return tables_of_sums(capability, [&](const SumKind& kind, const SumCase& one) {
     const bool float8 = kind.kind == Mma::e4m3 || kind.kind == Mma::e5m2;
-    const std::int32_t smallest = kind.kind == Mma::f16    ? laws::kSmallestExponentF16
-                                  : kind.kind == Mma::bf16 ? laws::kSmallestExponentBf16
-                                  : kind.kind == Mma::e4m3 ? laws::kSmallestExponentE4m3
-                                                           : laws::kSmallestExponentE5m2;
-    laws::Factor a[32], b[32];
+    const std::int32_t smallest = kind.kind == Mma::f16    ? spec::kSmallestExponentF16
+                                  : kind.kind == Mma::bf16 ? spec::kSmallestExponentBf16
+                                  : kind.kind == Mma::e4m3 ? spec::kSmallestExponentE4m3
+                                                           : spec::kSmallestExponentE5m2;
+    spec::Factor a[32], b[32];
     for (std::size_t k = 0; k < 32; ++k)
-      a[k] = laws::factor_of(one.a[k], smallest), b[k] = laws::factor_of(one.b[k], smallest);
-    const float sum = laws::fused_dot(a, b, float8 ? 32 : 16, one.start, laws::dot_law(card, float8));
+      a[k] = spec::factor_of(one.a[k], smallest), b[k] = spec::factor_of(one.b[k], smallest);
+    const float sum = spec::fused_dot(a, b, float8 ? 32 : 16, one.start, spec::dot_law(card, float8));
     return text(bits_of_f32(sum));
   });
 }

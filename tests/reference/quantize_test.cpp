@@ -84,7 +84,7 @@ struct Written {
 
   Written(const float* data, std::int64_t heads, std::int64_t rows, std::int64_t dim, Role role, const Recipe& recipe,
           DType dtype) {
-    const std::int64_t scale_count = laws::scales_per_head(laws::groups_of(role, recipe), rows, dim);
+    const std::int64_t scale_count = spec::scales_per_head(spec::groups_of(role, recipe), rows, dim);
     const bool smooth = role == Role::q ? recipe.smooth_q : role == Role::k ? recipe.smooth_k : recipe.smooth_v;
     const std::int64_t mean_count = !smooth ? 0 : role == Role::q ? (rows + 127) / 128 * dim : dim;
     const std::int64_t row_elements = dtype == DType::s4 ? (dim + 1) / 2 * 2 : dim;

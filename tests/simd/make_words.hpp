@@ -91,7 +91,7 @@ struct Exp2Quartic {
   using f32 = typename S::f32;
   OCTAVO_INLINE f32 of(f32 a) {
     f32 several[2] = {S::set1(0.0f), a};
-    exp2_with<S>(several, laws::kExp2Quartic);
+    exp2_with<S>(several, spec::kExp2Quartic);
     return several[1];
   }
 };

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <thread>
 
+#include "api/checks.hpp"
 #include "core/aligned_buffer.hpp"
 #include "cpu/features.hpp"
-#include "dispatch/checks.hpp"
 #include "draw.hpp"
 #include "emulated_state.hpp"
 

@@ -10,7 +10,7 @@ namespace {
 OCTAVO_INLINE bool owes_correction(const Plan& plan, std::int64_t q_rows) {
   const Operand& q = plan.problem->q;
   if (q.quantized) return q.mean != nullptr;
-  return plan.smooth_q && !laws::query_is_wide(plan.problem->recipe, q_rows);
+  return plan.smooth_q && !spec::query_is_wide(plan.problem->recipe, q_rows);
 }
 
 // Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
@@ -30,7 +30,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
   const float* key_mean = mean_of_keys(head_at(call, b, kv_head));
   float* means = part<float>(thread, plan.thread.mean);
   float* correction = part<float>(thread, plan.thread.correction);
-  const laws::Groups groups = laws::groups_of(Role::k, problem.recipe);
+  const spec::Groups groups = spec::groups_of(Role::k, problem.recipe);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, dim);
   float constant[kSlots];
@@ -39,7 +39,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
     constant[slot] = k.quantized ? 0.0f : dot<S>(means + slot * width, key_mean, width);
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + slot * width, signs, dim);
   }
-  const float* scales = laws::scales_at(k, sequence_at(call, b)->k_sides, kv_head);
+  const float* scales = spec::scales_at(k, sequence_at(call, b)->k_sides, kv_head);
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
   alignas(64) float buffer[kCorrectionKeys * kMaxPadded];
   alignas(64) float sums[kSlots][S::kLanes * S::kLanes];

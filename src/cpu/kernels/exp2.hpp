@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cpu/simd/policy.hpp"
-#include "laws/exp2_poly.hpp"
+#include "spec/exp2_poly.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -33,7 +33,7 @@ OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kTer
 template <class S>
 OCTAVO_INLINE typename S::f32 exp2_quintic(typename S::f32 x) {
   typename S::f32 one[1] = {x};
-  exp2_with<S>(one, laws::kExp2Quintic);
+  exp2_with<S>(one, spec::kExp2Quintic);
   return one[0];
 }
 

@@ -4,7 +4,7 @@
 
 #include "core/float_types.hpp"
 #include "cpu/simd/policy.hpp"
-#include "laws/scale.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -37,11 +37,11 @@ OCTAVO_INLINE typename S::f32 saturate(typename S::f32 x, float largest) {
 }
 template <class S>
 OCTAVO_INLINE typename S::f32 round_e4m3(typename S::f32 x) {
-  return round_e4m3_in_range<S>(saturate<S>(x, laws::kRangeE4m3));
+  return round_e4m3_in_range<S>(saturate<S>(x, spec::kRangeE4m3));
 }
 template <class S>
 OCTAVO_INLINE typename S::f32 round_e5m2(typename S::f32 x) {
-  return round_e5m2_in_range<S>(saturate<S>(x, laws::kRangeE5m2));
+  return round_e5m2_in_range<S>(saturate<S>(x, spec::kRangeE5m2));
 }
 
 // The number of each code.

@@ -1,8 +1,8 @@
-// V near f32's end (laws/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
+// V near f32's end (spec/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
 #pragma once
 
 #include "cpu/kernels/statistics.hpp"
-#include "laws/value_unit.hpp"
+#include "spec/value_unit.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -20,10 +20,10 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
   const SequenceInfo& sequence = *sequence_at(call, b);
   RowRange all{0.0f, true};
   if (v.quantized) {
-    const laws::Groups groups = laws::groups_of(Role::v, problem.recipe);
-    const float* scales = laws::scales_at(v, sequence.v_sides, kv_head);
-    const std::int64_t count = laws::scales_per_head(groups, sequence.rows.k_rows, problem.value_dim);
-    for (std::int64_t i = 0; scales != nullptr && i < count; ++i) all.amax = laws::grow_amax(all.amax, scales[i]);
+    const spec::Groups groups = spec::groups_of(Role::v, problem.recipe);
+    const float* scales = spec::scales_at(v, sequence.v_sides, kv_head);
+    const std::int64_t count = spec::scales_per_head(groups, sequence.rows.k_rows, problem.value_dim);
+    for (std::int64_t i = 0; scales != nullptr && i < count; ++i) all.amax = spec::grow_amax(all.amax, scales[i]);
     const float amax = all.amax * largest_code(v.dtype);
     return amax < __FLT_MAX__ ? amax : __FLT_MAX__;
   }
@@ -41,7 +41,7 @@ OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv
   if (call.plan->problem->v.quantized || call.plan->has_gains) return true;
   for (std::int64_t i = 0; i < sequence_at(call, b)->blocks; ++i) {
     const auto& flags = *part<BlockFlags>(block_at(call, b, kv_head, i), call.plan->block.flags);
-    if (!flags.finite_values || flags.value_amax >= laws::kLargestPlainValue) return true;
+    if (!flags.finite_values || flags.value_amax >= spec::kLargestPlainValue) return true;
   }
   return false;
 }
@@ -50,8 +50,8 @@ template <class S>
 bool take_unit(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   HeadInfo* head = head_at(call, b, kv_head);
-  if (!laws::takes_value_unit(plan.problem->recipe) || !may_be_huge(call, b, kv_head)) return false;
-  head->value_unit = laws::value_unit(largest_value<S>(call, b, kv_head));
+  if (!spec::takes_value_unit(plan.problem->recipe) || !may_be_huge(call, b, kv_head)) return false;
+  head->value_unit = spec::value_unit(largest_value<S>(call, b, kv_head));
   return head->value_unit != 1;
 }
 

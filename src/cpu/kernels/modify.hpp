@@ -7,8 +7,8 @@
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/plan.hpp"
-#include "laws/base2.hpp"
-#include "laws/visibility.hpp"
+#include "spec/base2.hpp"
+#include "spec/visibility.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -24,11 +24,11 @@ struct RowBias {
 };
 
 OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::int64_t head, std::int64_t row,
-                                  laws::KeyRange seen) {
+                                  spec::KeyRange seen) {
   RowBias bias{&problem, b * problem.mask.strides[0] + head * problem.mask.strides[1] + row * problem.mask.strides[2]};
   if (problem.alibi_slopes.data != nullptr) {
     const Broadcast& slopes = problem.alibi_slopes;
-    bias.slope = laws::in_base_2(read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]));
+    bias.slope = spec::in_base_2(read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]));
     bias.peak = bias.slope >= 0 ? seen.end - 1 : seen.begin;
   }
   return bias;
@@ -54,7 +54,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
     for (std::int64_t j = 0; j < count; ++j) bias[j] = read_number(mask, at + j * step);
   }
   if (mask.data != nullptr && mask.dtype != DType::boolean)
-    for (std::int64_t j = 0; j < count; ++j) bias[j] = laws::in_base_2(bias[j]) - row.common;
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.common;
   if (row.slope != 0)
     for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
@@ -62,7 +62,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
 
 // The largest finite term of the mask among the keys a row sees, base 2; 0 where there is none.
 template <class S>
-OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_at, laws::KeyRange seen) {
+OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
   if (problem.mask.data == nullptr || problem.mask.dtype == DType::boolean) return 0;
   constexpr std::int64_t kChunk = 256;
   alignas(64) float bias[kChunk];
@@ -80,19 +80,19 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
   return largest == -__builtin_inff() ? 0.0f : largest;
 }
 
-// c tanh(s / c) on base-2 logits (laws/base2.hpp).
+// c tanh(s / c) on base-2 logits (spec/base2.hpp).
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
-  auto t = S::mul(S::fma(logit, S::set1(laws::kLn2), constant), S::set1(1 / softcap));
+  auto t = S::mul(S::fma(logit, S::set1(spec::kLn2), constant), S::set1(1 / softcap));
   t = S::select(S::equal(t, t), t, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
-  const auto power = exp2_quintic<S>(S::mul(S::min(S::set1(20.0f), t), S::set1(2 * laws::kLog2E)));
+  const auto power = exp2_quintic<S>(S::mul(S::min(S::set1(20.0f), t), S::set1(2 * spec::kLog2E)));
   const auto two = S::set1(2.0f), one = S::set1(1.0f);
   const auto far = S::sub(one, S::div(two, S::add(power, one)));
   const auto t2 = S::mul(t, t);
-  const auto series = S::fma(S::fma(S::set1(laws::kTanh7), t2, S::set1(laws::kTanh5)), t2, S::set1(laws::kTanh3));
+  const auto series = S::fma(S::fma(S::set1(spec::kTanh7), t2, S::set1(spec::kTanh5)), t2, S::set1(spec::kTanh3));
   const auto near = S::fma(S::mul(t, t2), series, t);
-  const auto tanh = S::select(S::less(S::abs(t), S::set1(laws::kTanhNear)), near, far);
-  return S::mul(S::mul(tanh, S::set1(softcap)), S::set1(laws::kLog2E));
+  const auto tanh = S::select(S::less(S::abs(t), S::set1(spec::kTanhNear)), near, far);
+  return S::mul(S::mul(tanh, S::set1(softcap)), S::set1(spec::kLog2E));
 }
 
 // One row of scores in place. `constant` is what softcap's tanh needs added (natural units).

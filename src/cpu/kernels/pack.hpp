@@ -4,7 +4,7 @@
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/pack_keys.hpp"
 #include "cpu/kernels/pack_values.hpp"
-#include "laws/fold.hpp"
+#include "spec/fold.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -25,11 +25,11 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
   float largest = 0;
   for (std::int64_t i = 0; i < blocks; ++i) {
     const float* scale = part<float>(block_at(call, b, kv_head, i), plan.block.v_scale);
-    for (std::int64_t r = 0; r < plan.key_block; ++r) largest = laws::grow_largest_scale(largest, scale[r]);
+    for (std::int64_t r = 0; r < plan.key_block; ++r) largest = spec::grow_largest_scale(largest, scale[r]);
   }
-  largest = laws::largest_scale_or_one(largest);
+  largest = spec::largest_scale_or_one(largest);
   head_at(call, b, kv_head)->out_scale = largest;
-  const auto unit = S::set1(largest), floor = S::set1(static_cast<float>(laws::kFoldFloor));
+  const auto unit = S::set1(largest), floor = S::set1(static_cast<float>(spec::kFoldFloor));
   for (std::int64_t i = 0; i < blocks; ++i) {
     std::byte* block = block_at(call, b, kv_head, i);
     const float* scale = part<float>(block, plan.block.v_scale);

@@ -4,7 +4,7 @@
 
 #include "cpu/kernels/stages.hpp"
 #include "cpu/kernels/statistics.hpp"
-#include "laws/fold.hpp"
+#include "spec/fold.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -14,7 +14,7 @@ struct ValueRows {
   const Plan* plan;
   Sequence rows;
   std::int64_t b, kv_head, first, count;
-  laws::Groups groups;
+  spec::Groups groups;
   ValueVectors vectors;
   const std::int32_t* signs;
   const float* scales;  // of the head's codes, where the caller gave them
@@ -63,11 +63,11 @@ OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inver
   const Plan& plan = *values.plan;
   const Operand& v = plan.problem->v;
   const std::int64_t dim = plan.problem->value_dim;
-  const bool by_channel = laws::per_channel(values.groups.granularity);
+  const bool by_channel = spec::per_channel(values.groups.granularity);
   for (std::int64_t d = 0; d < plan.v_columns; ++d) scale[d] = 1;
   for (std::int64_t d = 0; d < plan.v_width; ++d) inverse[d] = 1;
   if (v.quantized) {
-    const std::int64_t group = laws::group_of_row(values.groups, values.first);
+    const std::int64_t group = spec::group_of_row(values.groups, values.first);
     const float* given = values.scales + (by_channel ? group * dim : group);
     for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0] * values.unit;
     return;
@@ -116,11 +116,11 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
           if (x[d] == -128) flags.minus_128_in_values = true;
     } else {
       prepare_value<S>(values, r0 + r, x);
-      laws::Scale of_token{1, 1};
+      spec::Scale of_token{1, 1};
       const RowRange range = row_range<S>(x, dim);
       note_range(flags, range);
       if (by_token) {
-        of_token = laws::scale_of(range.amax, plan.v_range, 0.0f);
+        of_token = spec::scale_of(range.amax, plan.v_range, 0.0f);
         scale = range.finite ? of_token.scale : __builtin_nanf("");
       }
       for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
@@ -128,7 +128,7 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
         S::store(x + d, number_in<S>(problem.recipe.values, S::load(x + d), factor, plan.v_range));
       }
     }
-    if (plan.fold) v_scale[r0 + r] = laws::scale_to_fold(scale);
+    if (plan.fold) v_scale[r0 + r] = spec::scale_to_fold(scale);
     if (by_token && !plan.fold)
       for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
         S::store(x + d, S::mul(S::load(x + d), S::set1(scale)));
@@ -169,7 +169,7 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
       if (r >= count || (by_token && !ranges[r].finite)) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
       if (r < count) note_range(flags, ranges[r]);
       if (r >= count || !by_token) continue;
-      const laws::Scale scale = laws::scale_of(ranges[r].amax, plan.v_range, 0.0f);
+      const spec::Scale scale = spec::scale_of(ranges[r].amax, plan.v_range, 0.0f);
       of_row[r] = scale.inverse;
       v_scale[first + r] = ranges[r].finite ? scale.scale : __builtin_nanf("");
     }
@@ -231,10 +231,10 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                          kv_head,
                          first,
                          left < plan.key_block ? left : plan.key_block,
-                         laws::groups_of(Role::v, problem.recipe),
+                         spec::groups_of(Role::v, problem.recipe),
                          value_vectors(call, head_at(call, b, kv_head)),
                          signs,
-                         laws::scales_at(problem.v, sequence.v_sides, kv_head),
+                         spec::scales_at(problem.v, sequence.v_sides, kv_head),
                          head_at(call, b, kv_head)->value_unit};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.minus_128_in_values = false;

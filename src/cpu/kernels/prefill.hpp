@@ -18,7 +18,7 @@ template <class S>
 OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
                         std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores, float* row_max) {
   for (int i = 0; i < rows; ++i) {
-    const laws::KeyRange seen = laws::visible_keys(problem.causal, problem.window_left, problem.window_right,
+    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     const auto begin = S::set1(static_cast<float>(seen.begin - first_key > -1 ? seen.begin - first_key : -1));
     const auto end = S::set1(static_cast<float>(seen.end - first_key < keys ? seen.end - first_key : keys));
@@ -55,7 +55,7 @@ OCTAVO_INLINE void modify(const TaskState& state, const Sequence& sequence, cons
   const Problem& problem = *plan.problem;
   alignas(64) float bias[kMaxKeyBlock];
   for (int i = 0; i < group.rows; ++i) {
-    const laws::KeyRange seen = laws::visible_keys(problem.causal, problem.window_left, problem.window_right,
+    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
     terms.common = group.common[i];
@@ -71,12 +71,12 @@ OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& seq
   for (int i = 0; i < kGroupRows; ++i) group.common[i] = group.owed[i] = 0;
   if (!state.call->plan->modifies_scores) return;
   for (int i = 0; i < group.rows; ++i) {
-    const laws::KeyRange seen = laws::visible_keys(problem.causal, problem.window_left, problem.window_right,
+    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
     group.common[i] = largest_mask_term<S>(problem, terms.mask_at, seen);
-    const std::int64_t diagonal = laws::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
-    group.owed[i] = laws::bounded(group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal));
+    const std::int64_t diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
+    group.owed[i] = spec::bounded(group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal));
   }
 }
 
@@ -203,10 +203,10 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const auto* weights_low = part<std::int32_t>(thread, plan.thread.weights_low);
   float* out = part<float>(thread, plan.thread.out);
   const auto seen_by = [&](std::int64_t from, std::int64_t to) __attribute__((always_inline)) {
-    return laws::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
+    return spec::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
                                       sequence.k_rows, from, to);
   };
-  const laws::KeyRange seen = seen_by(task.first, task.first + task.rows);
+  const spec::KeyRange seen = seen_by(task.first, task.first + task.rows);
   const std::int64_t first_block = seen.begin / key_block, last_block = (seen.end + key_block - 1) / key_block;
 
   RowGroup groups[kMaxQueryBlocks * kSlotGroups];

@@ -9,7 +9,7 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of an operand before smoothing. `unit`: a factor for V (laws/value_unit.hpp).
+// One row of an operand before smoothing. `unit`: a factor for V (spec/value_unit.hpp).
 template <class S>
 OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
                                  float* to, float unit = 1.0f) {
@@ -88,9 +88,9 @@ OCTAVO_INLINE void load_code_values(const Operand& x, std::int64_t at, std::int6
 }
 
 // Scale of a row of caller's codes, from those of its head; NaN for any that is not finite.
-OCTAVO_INLINE float caller_scale(const float* scales, const laws::Groups& groups, std::int64_t row) {
+OCTAVO_INLINE float caller_scale(const float* scales, const spec::Groups& groups, std::int64_t row) {
   if (scales == nullptr) return 1.0f;
-  const float scale = scales[laws::group_of_row(groups, row)];
+  const float scale = scales[spec::group_of_row(groups, row)];
   return octavo::is_finite(scale) ? scale : __builtin_nanf("");
 }
 

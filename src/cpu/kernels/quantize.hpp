@@ -1,10 +1,10 @@
-// The quantizer law (laws/scale.hpp) on dense padded rows, bit for bit.
+// The quantizer law (spec/scale.hpp) on dense padded rows, bit for bit.
 #pragma once
 
 #include "cpu/kernels/rows.hpp"
 #include "cpu/simd/policy.hpp"
-#include "laws/mean.hpp"
-#include "laws/scale.hpp"
+#include "spec/mean.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::cpu {
 namespace {

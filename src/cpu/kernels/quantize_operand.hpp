@@ -23,7 +23,7 @@ template <class S>
 void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
-  const UnitRows rows = rows_of_unit(plan, head, unit, laws::kMeanBlock);
+  const UnitRows rows = rows_of_unit(plan, head, unit, spec::kMeanBlock);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
   alignas(64) float row[kMaxPadded];
@@ -37,7 +37,7 @@ void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   if (problem.role != Role::q) return;
   float* mean = mean_of_unit(call, head, unit);
   for (std::int64_t d = 0; d < problem.dim; ++d)
-    mean[d] = laws::mean_of(sums[d], static_cast<std::int64_t>(sums[plan.width + d]));
+    mean[d] = spec::mean_of(sums[d], static_cast<std::int64_t>(sums[plan.width + d]));
 }
 
 // One row as it is quantized: floats, rotated, less the mean (dense and padded).
@@ -62,7 +62,7 @@ void range_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) 
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
   const UnitRows rows = rows_of_unit(plan, head, unit, plan.unit_rows);
-  const bool per_channel = laws::per_channel(plan.groups.granularity);
+  const bool per_channel = spec::per_channel(plan.groups.granularity);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
   alignas(64) float mean[kMaxPadded], row[kMaxPadded];
@@ -79,7 +79,7 @@ void range_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) 
     }
     for (std::int64_t d = 0; d < problem.dim; ++d) {
       const bool finite = !__builtin_signbit(ranges[d]) && octavo::is_finite(row[d]);
-      const float amax = laws::grow_amax(__builtin_fabsf(ranges[d]), row[d]);
+      const float amax = spec::grow_amax(__builtin_fabsf(ranges[d]), row[d]);
       ranges[d] = finite ? amax : -amax;
     }
   }
@@ -103,7 +103,7 @@ void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
   const UnitRows rows = rows_of_unit(plan, head, unit, plan.unit_rows);
-  const bool per_channel = laws::per_channel(plan.groups.granularity);
+  const bool per_channel = spec::per_channel(plan.groups.granularity);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
   alignas(64) float mean[kMaxPadded], row[kMaxPadded], factors[kMaxPadded];
@@ -113,7 +113,7 @@ void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   const float* inverses = inverses_of(call, head);
   for (std::int64_t r = rows.first; r < rows.last; ++r) {
     load_centred<S>(plan, rows, r, signs, mean, row);
-    const std::int64_t group = laws::group_of_row(plan.groups, r);
+    const std::int64_t group = spec::group_of_row(plan.groups, r);
     const float inverse = plan.groups.granularity == Granularity::none ? 1.0f : per_channel ? 1.0f : inverses[group];
     const float* column = nullptr;
     if (per_channel) column = inverses + group * plan.width;
@@ -128,8 +128,8 @@ void code_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
       }
     } else {
       for (std::int64_t d = 0; d < problem.dim; ++d)
-        codes[d] = static_cast<std::int8_t>(problem.codes.dtype == DType::e4m3 ? laws::e4m3_code(row[d], factors[d])
-                                                                               : laws::e5m2_code(row[d], factors[d]));
+        codes[d] = static_cast<std::int8_t>(problem.codes.dtype == DType::e4m3 ? spec::e4m3_code(row[d], factors[d])
+                                                                               : spec::e5m2_code(row[d], factors[d]));
     }
     store_codes(problem.codes, problem.codes.offset(rows.b, rows.h, r), problem.dim, codes);
   }

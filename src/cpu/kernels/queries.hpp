@@ -4,7 +4,7 @@
 #include "cpu/kernels/prepare.hpp"
 #include "cpu/kernels/row_scales.hpp"
 #include "cpu/kernels/stages.hpp"
-#include "laws/query_width.hpp"
+#include "spec/query_width.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -23,9 +23,9 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
   *high_sum = *low_sum = 0;
   alignas(64) std::int32_t codes[kMaxPadded];
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes)
-    S::store(codes + d, codes_of<S>(S::load(x + d), S::set1(inverse), S::set1(laws::kRangeWide)));
+    S::store(codes + d, codes_of<S>(S::load(x + d), S::set1(inverse), S::set1(spec::kRangeWide)));
   for (std::int64_t d = 0; d < padded(dim); ++d) {
-    const laws::WideCode wide = laws::split_wide(codes[d]);
+    const spec::WideCode wide = spec::split_wide(codes[d]);
     high[d] = static_cast<std::int8_t>(wide.high);
     low[d] = static_cast<std::int8_t>(wide.low);
     *high_sum += wide.high;
@@ -78,7 +78,7 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
                 [&](std::int64_t r) __attribute__((always_inline)) { return rows.row(from + r); });
   }
   for (std::int64_t d = 0; d < plan.k_width; ++d)
-    rows.mean[d] = laws::mean_of(rows.mean[d], static_cast<std::int64_t>(counts[d]));
+    rows.mean[d] = spec::mean_of(rows.mean[d], static_cast<std::int64_t>(counts[d]));
 }
 
 template <class S>
@@ -138,8 +138,8 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
   const Problem& problem = *plan.problem;
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
-  const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
-  RowScales scales(groups, wide ? laws::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
+  const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);
+  RowScales scales(groups, wide ? spec::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
   // A stretch of shared scales is never cut; rows with scales of their own go by as many as are ranged at once.
   const bool shared = scales.stretch() > 1;
@@ -188,10 +188,10 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
   const Problem& problem = *plan.problem;
   const Operand& q = problem.q;
   const std::int64_t dim = problem.head_dim;
-  const laws::SidePlace& place = sequence_at(call, rows.b)->q_sides;
-  const float *means = laws::means_at(q, place, rows.head), *scales = laws::scales_at(q, place, rows.head);
+  const spec::SidePlace& place = sequence_at(call, rows.b)->q_sides;
+  const float *means = spec::means_at(q, place, rows.head), *scales = spec::scales_at(q, place, rows.head);
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
-  const laws::Groups groups = laws::groups_of(Role::q, problem.recipe);
+  const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);
   if (means != nullptr) {
     const float* given = means + rows.block_first / kQueryBlock * dim;
     for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
@@ -221,7 +221,7 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
-  const bool wide = !problem.q.quantized && laws::query_is_wide(problem.recipe, sequence.q_rows);
+  const bool wide = !problem.q.quantized && spec::query_is_wide(problem.recipe, sequence.q_rows);
   const QuerySlot slot = query_slot(plan, thread, slot_index);
   const QueryRows rows{&plan,
                        sequence,

@@ -1,10 +1,10 @@
-// The rotation law (laws/rotation.hpp) on dense rows, a vector at a time, bit for bit: the butterflies inside a vector
+// The rotation law (spec/rotation.hpp) on dense rows, a vector at a time, bit for bit: the butterflies inside a vector
 // are the policy's word, those between vectors are additions.
 #pragma once
 
 #include "cpu/kernels/rows.hpp"
 #include "cpu/simd/policy.hpp"
-#include "laws/rotation.hpp"
+#include "spec/rotation.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -30,7 +30,7 @@ OCTAVO_INLINE void hadamard(typename S::f32 (&v)[kVectors], const std::int32_t* 
       v[i + h] = S::sub(a, b);
     }
   }
-  const auto factor = S::set1(laws::rotation_factor(kVectors * S::kLanes));
+  const auto factor = S::set1(spec::rotation_factor(kVectors * S::kLanes));
 #pragma GCC unroll 64
   for (int i = 0; i < kVectors; ++i) v[i] = S::mul(v[i], factor);
 }
@@ -56,7 +56,7 @@ template <class S>
 OCTAVO_INLINE void hadamard_other(float* x, const std::int32_t* signs, std::int64_t n) {
   for (std::int64_t c = 0; signs != nullptr && c < n; ++c)
     if (signs[c] != 0) x[c] = -x[c];
-  laws::hadamard(x, n);
+  spec::hadamard(x, n);
 }
 
 template <class S>
@@ -80,7 +80,7 @@ OCTAVO_INLINE void hadamard_block(float* x, const std::int32_t* signs, std::int6
 template <class S>
 OCTAVO_INLINE void hadamard_blocks(float* x, const std::int32_t* signs, std::int64_t dim) {
   for (std::int64_t begin = 0; begin < dim;) {
-    const std::int64_t n = laws::rotation_block(dim - begin);
+    const std::int64_t n = spec::rotation_block(dim - begin);
     hadamard_block<S>(x + begin, signs == nullptr ? nullptr : signs + begin, n);
     begin += n;
   }
@@ -89,7 +89,7 @@ OCTAVO_INLINE void hadamard_blocks(float* x, const std::int32_t* signs, std::int
 // Sign bits of the rotation for padded rows: signs[c] has the sign bit set where channel c changes its sign, and
 // nothing set in the padding, which whole vectors read too.
 OCTAVO_INLINE void rotation_signs(std::int32_t* signs, std::int64_t dim) {
-  for (std::int64_t c = 0; c < padded(dim); ++c) signs[c] = c < dim && laws::rotation_negates(c) ? INT32_MIN : 0;
+  for (std::int64_t c = 0; c < padded(dim); ++c) signs[c] = c < dim && spec::rotation_negates(c) ? INT32_MIN : 0;
 }
 
 // Rows and signs are padded to whole vectors (rows with zeros or anything: padding lanes keep their place).

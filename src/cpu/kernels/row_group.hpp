@@ -5,7 +5,7 @@
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/stages.hpp"
 #include "cpu/plan.hpp"
-#include "laws/visibility.hpp"
+#include "spec/visibility.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -22,8 +22,8 @@ struct RowGroup {
   float common[kGroupRows];  // what every term of the row's mask loses
   float owed[kGroupRows];    // what the row's scores lost by that and by ALiBi's peak
   std::int64_t keys;         // of the current key block that any of its rows sees, from the block's start
-  laws::KeyRange seen;       // by any of its rows
-  laws::KeyRange seen_by_all;
+  spec::KeyRange seen;       // by any of its rows
+  spec::KeyRange seen_by_all;
 };
 
 // Both ends of a row's range grow with the row: all rows see what lies between the last one's begin and the first one's
@@ -33,7 +33,7 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
   for (int i = 0; i < kGroupRows; ++i) group.m[i] = -__builtin_inff(), group.l[i] = 0;
   group.rows = rows;
   group.seen = seen_by(row, row + rows);
-  const laws::KeyRange top = seen_by(row, row + 1), bottom = seen_by(row + rows - 1, row + rows);
+  const spec::KeyRange top = seen_by(row, row + 1), bottom = seen_by(row + rows - 1, row + rows);
   group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 

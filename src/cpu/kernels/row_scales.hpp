@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cpu/kernels/quantize.hpp"
-#include "laws/granularity.hpp"
+#include "spec/granularity.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -14,7 +14,7 @@ struct RowScale {
 };
 
 OCTAVO_INLINE RowScale row_scale_of(RowRange range, float code_range) {
-  const laws::Scale scale = laws::scale_of(range.amax, code_range);
+  const spec::Scale scale = spec::scale_of(range.amax, code_range);
   return {range.finite ? scale.scale : __builtin_nanf(""), scale.inverse};
 }
 
@@ -26,7 +26,7 @@ OCTAVO_INLINE void grow_range(RowRange& range, RowRange by) {
 class RowScales {
  public:
   // `of_head`: the range of all rows, for one scale per tensor.
-  inline __attribute__((always_inline)) RowScales(const laws::Groups& groups, float code_range, RowRange of_head)
+  inline __attribute__((always_inline)) RowScales(const spec::Groups& groups, float code_range, RowRange of_head)
       : groups_(groups), code_range_(code_range), of_head_(row_scale_of(of_head, code_range)) {}
 
   // Rows of an aligned stretch that must all be ranged first; 1: none, a row's own range will do.
@@ -37,11 +37,11 @@ class RowScales {
                : 1;
   }
   inline __attribute__((always_inline)) void start_stretch(std::int64_t row) {
-    first_group_ = laws::group_of_row(groups_, row / groups_.width * groups_.width);
+    first_group_ = spec::group_of_row(groups_, row / groups_.width * groups_.width);
     for (RowRange& range : ranges_) range = {0.0f, true};
   }
   inline __attribute__((always_inline)) void add(std::int64_t row, RowRange range) {
-    grow_range(ranges_[laws::group_of_row(groups_, row) - first_group_], range);
+    grow_range(ranges_[spec::group_of_row(groups_, row) - first_group_], range);
   }
 
   // The scale of a row of the present stretch; `own` is the row's range.
@@ -54,14 +54,14 @@ class RowScales {
       case Granularity::token:
         return row_scale_of(own, code_range_);
       default:
-        return row_scale_of(ranges_[laws::group_of_row(groups_, row) - first_group_], code_range_);
+        return row_scale_of(ranges_[spec::group_of_row(groups_, row) - first_group_], code_range_);
     }
   }
 
  private:
   static constexpr int kMostGroups = 8;  // of a stretch: per thread, 32 rows of Q
 
-  laws::Groups groups_;
+  spec::Groups groups_;
   float code_range_;
   RowScale of_head_;
   std::int64_t first_group_ = 0;

@@ -81,8 +81,8 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence rows = sequence_at(call, b)->rows;
-  const std::int64_t first = i * laws::kMeanBlock;
-  const std::int64_t last = first + laws::kMeanBlock < rows.k_rows ? first + laws::kMeanBlock : rows.k_rows;
+  const std::int64_t first = i * spec::kMeanBlock;
+  const std::int64_t last = first + spec::kMeanBlock < rows.k_rows ? first + spec::kMeanBlock : rows.k_rows;
   alignas(64) float row[kMaxPadded];
   alignas(64) std::int32_t signs[kMaxPadded];
   const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const ColumnNeeds& needs,
@@ -119,7 +119,7 @@ OCTAVO_INLINE void join_statistics(const ColumnNeeds& needs, const ColumnStatist
 }
 
 OCTAVO_INLINE void means_of(const ColumnStatistics& c, std::int64_t dim, float* mean) {
-  for (std::int64_t d = 0; d < dim; ++d) mean[d] = laws::mean_of(c.sums[d], static_cast<std::int64_t>(c.counts[d]));
+  for (std::int64_t d = 0; d < dim; ++d) mean[d] = spec::mean_of(c.sums[d], static_cast<std::int64_t>(c.counts[d]));
 }
 
 OCTAVO_INLINE RowRange range_of_columns(const ColumnExtremes& c, std::int64_t dim, const float* mean) {
@@ -151,7 +151,7 @@ OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv
   float* mean = mean_of_keys(head);
   for (std::int64_t d = 0; d < padded(dim); ++d) mean[d] = 0;
   if (problem.k.quantized && problem.k.mean != nullptr) {
-    const float* given = laws::means_at(problem.k, sequence_at(call, b)->k_sides, kv_head);
+    const float* given = spec::means_at(problem.k, sequence_at(call, b)->k_sides, kv_head);
     for (std::int64_t d = 0; d < dim; ++d) mean[d] = given[d];
   }
   if (c == nullptr) return;
@@ -176,8 +176,8 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
     vectors.gain[d] = vectors.inverse[d] = vectors.owed[d] = 1;
   }
   if (v.quantized) {
-    const laws::SidePlace& place = sequence_at(call, b)->v_sides;
-    const float *mean = laws::means_at(v, place, kv_head), *scales = laws::scales_at(v, place, kv_head);
+    const spec::SidePlace& place = sequence_at(call, b)->v_sides;
+    const float *mean = spec::means_at(v, place, kv_head), *scales = spec::scales_at(v, place, kv_head);
     const float unit = head->value_unit;
     for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d] * unit;
     if (granularity == Granularity::tensor) head->out_scale = scales[0] * unit;
@@ -200,7 +200,7 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
     const RowRange range = range_of_columns(c->extremes, dim, vectors.mean);
     RowScale scale = row_scale_of(range, plan.v_range);
     if (problem.recipe.values == Format::f16) {
-      const float divisor = laws::f16_value_divisor(range.amax);
+      const float divisor = spec::f16_value_divisor(range.amax);
       scale = {divisor, 1.0f / divisor};
     }
     head->out_scale = scale.scale;

@@ -25,7 +25,7 @@ OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32
 // Codes of eight bits: round-half-even(R p).
 template <class S, SumOf kSum>
 struct IntegerWeights {
-  static constexpr const auto& kExp2 = laws::kExp2Quartic;
+  static constexpr const auto& kExp2 = spec::kExp2Quartic;
   OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
     typename S::s32 code[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) code[u] = S::round_to_s32(p[u]);
@@ -38,7 +38,7 @@ struct IntegerWeights {
 // Codes of sixteen bits in two planes, high bytes and low bytes.
 template <class S>
 struct WideIntegerWeights {
-  static constexpr const auto& kExp2 = laws::kExp2Quintic;
+  static constexpr const auto& kExp2 = spec::kExp2Quintic;
   OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
     typename S::s32 code[kWeightVectors], high[kWeightVectors], low[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) {
@@ -76,7 +76,7 @@ OCTAVO_INLINE void round_weights(WeightFormat format, typename S::f32 (&p)[kWeig
 
 template <class S>
 struct FloatWeights {
-  static constexpr const auto& kExp2 = laws::kExp2Quintic;
+  static constexpr const auto& kExp2 = spec::kExp2Quintic;
   OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
     typename S::f32 rounded[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) rounded[u] = p[u];

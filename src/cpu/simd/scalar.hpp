@@ -6,7 +6,7 @@
 
 #include "core/float_types.hpp"
 #include "cpu/simd/policy.hpp"
-#include "laws/scale.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -75,7 +75,7 @@ struct Scalar {
         a, b, c);
   }
   OCTAVO_INLINE s32 round_to_s32(f32 x) {
-    return map<s32>([](float v) { return static_cast<std::int32_t>(laws::round_half_even(v)); }, x);
+    return map<s32>([](float v) { return static_cast<std::int32_t>(spec::round_half_even(v)); }, x);
   }
   OCTAVO_INLINE f32 to_f32(s32 x) {
     return map<f32>([](std::int32_t v) { return static_cast<float>(v); }, x);

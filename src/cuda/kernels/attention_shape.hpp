@@ -55,7 +55,7 @@ struct AttentionShape {
 };
 
 // Kernels of one shape. plain: the hot one. modified: softcap, a mask or ALiBi stand between the products. wide: for
-// sequences of wide queries (laws/query_width.hpp), whatever the options; the other two leave those alone, and it
+// sequences of wide queries (spec/query_width.hpp), whatever the options; the other two leave those alone, and it
 // leaves others alone, so a packed batch that may hold both is launched with both.
 enum class AttentionVariant : std::uint8_t { plain, modified, wide };
 

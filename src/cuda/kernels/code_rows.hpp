@@ -17,7 +17,7 @@ struct RowScales {
 
 // Ranges of the block's groups, into shared memory.
 template <int slots, class Machine>
-OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const laws::Groups& groups,
+OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const spec::Groups& groups,
                                 const ScaleRule& rule, const BlockOfRows& at, const float* mean) {
   for (std::int64_t r = machine.warp() * kRowsAtOnce<slots>; r < kPackedRows; r += kCodeWarps * kRowsAtOnce<slots>) {
     Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
@@ -38,7 +38,7 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const l
   }
   machine.sync("ranges of rows");
   if (machine.warp() == 0) {
-    const std::int64_t first = laws::group_of_row(groups, at.row);
+    const std::int64_t first = spec::group_of_row(groups, at.row);
     const std::int64_t rows = at.rows - at.row < kPackedRows ? at.rows - at.row : kPackedRows;
     Registers<Machine, float, 1> none;
     machine.lanes(
@@ -47,13 +47,13 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const l
             float amax = 0;
             std::uint32_t odd = 0;
             for (std::int64_t r = 0; r < rows; ++r) {
-              if (laws::group_of_row(groups, at.row + r) - first != group) continue;
+              if (spec::group_of_row(groups, at.row + r) - first != group) continue;
               const auto word = static_cast<std::uint32_t>(r) * 4;
               const float of_row = machine.template shared<float>(kAmaxAt + word);
               amax = of_row > amax ? of_row : amax;
               odd |= machine.template shared<std::uint32_t>(kOddAt + word);
             }
-            const laws::Scale scale = scale_of_range(amax, odd, rule.range, rule.zero_scale_of_zero);
+            const spec::Scale scale = scale_of_range(amax, odd, rule.range, rule.zero_scale_of_zero);
             machine.store_shared(kInverseAt + static_cast<std::uint32_t>(group) * 4, scale.inverse);
             machine.store_shared(kScaleAt + static_cast<std::uint32_t>(group) * 4, scale.scale);
           }
@@ -66,12 +66,12 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const l
 // Calls emit(row, x, scales) for every step of rows of the warp; `row` counts in the block, and behind the sequence's
 // last row x is 0 less the mean. Scales per channel are not looked up: emit has the ranges.
 template <int slots, class Machine, class Emit>
-OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const laws::Groups& groups,
+OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const spec::Groups& groups,
                                   std::int64_t groups_per_head, const RangeArrays& ranges, const ScaleRule& rule,
                                   const BlockOfRows& at, const float* mean, Emit&& emit) {
   const bool local = groups_in_block(groups);
   if (local) range_groups<slots>(machine, steps, groups, rule, at, mean);
-  const std::int64_t first = laws::group_of_row(groups, at.row);
+  const std::int64_t first = spec::group_of_row(groups, at.row);
   const std::int64_t of_head = (at.b * steps.sequences.heads + at.head) * groups_per_head;
   for (std::int64_t r = machine.warp() * kRowsAtOnce<slots>; r < kPackedRows; r += kCodeWarps * kRowsAtOnce<slots>) {
     Registers<Machine, float, slots * kRowsAtOnce<slots>> x;
@@ -84,15 +84,15 @@ OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const
             std::uint32_t(&odd)[kRowsAtOnce<slots>]) {
           OCTAVO_UNROLL
           for (int i = 0; i < kRowsAtOnce<slots>; ++i) {
-            const std::int64_t group = laws::group_of_row(groups, at.row + r + i);
-            laws::Scale found{1, 1};
+            const std::int64_t group = spec::group_of_row(groups, at.row + r + i);
+            spec::Scale found{1, 1};
             if (local) {
               const auto word = static_cast<std::uint32_t>(group - first) * 4;
               found = {machine.template shared<float>(kScaleAt + word),
                        machine.template shared<float>(kInverseAt + word)};
             } else if (groups.granularity == Granularity::token || groups.granularity == Granularity::token_folded) {
               found = scale_of_range(scale[i], odd[i], rule.range, rule.zero_scale_of_zero);
-            } else if (groups.granularity != Granularity::none && !laws::per_channel(groups.granularity)) {
+            } else if (groups.granularity != Granularity::none && !spec::per_channel(groups.granularity)) {
               // A group behind the last row has no range.
               const bool exists = at.row + r + i < at.rows;
               const std::uint32_t amax = exists ? ranges.amax[of_head + group] : 0;

@@ -125,7 +125,7 @@ OCTAVO_DEVICE void correct_keys(Machine& machine, const CorrectionParams& p) {
           const std::int64_t slot = p.slots ? slot_of_key(static_cast<std::int32_t>(key)) : key;
           float scale = 1;
           if (k.codes && k.scales != nullptr && keys.row + key < keys.rows) {
-            scale = k.scales[scales_at + laws::group_of_row(p.groups, keys.row + key)];
+            scale = k.scales[scales_at + spec::group_of_row(p.groups, keys.row + key)];
           }
           const float addend = p.addend[keys.block * kPackedRows + slot];
           OCTAVO_UNROLL

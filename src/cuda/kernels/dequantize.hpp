@@ -19,7 +19,7 @@ OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) 
   const BlockOfRows at = own_block(machine, p.sequences);
   if (!at.live) return;
   const std::int64_t dim = p.x.dim, head = at.b * p.sequences.heads + at.head;
-  const bool by_channel = laws::per_channel(p.groups.granularity);
+  const bool by_channel = spec::per_channel(p.groups.granularity);
   for (std::int64_t r = machine.warp() * kRowsAtOnce<slots>; r < kPackedRows && at.row + r < at.rows;
        r += kCodeWarps * kRowsAtOnce<slots>) {
     const std::int64_t valid = at.rows - at.row - r;
@@ -32,10 +32,10 @@ OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) 
           OCTAVO_UNROLL
           for (int i = 0; i < kRowsAtOnce<slots>; ++i) {
             if (i >= valid) continue;
-            const std::int64_t row = at.row + r + i, group = laws::group_of_row(p.groups, row);
+            const std::int64_t row = at.row + r + i, group = spec::group_of_row(p.groups, row);
             const float* const mean = p.x.mean == nullptr ? nullptr
                                                           : p.x.mean + head * p.x.means_per_head +
-                                                                (p.mean_of_block ? row / laws::kQueryBlock * dim : 0);
+                                                                (p.mean_of_block ? row / spec::kQueryBlock * dim : 0);
             OCTAVO_UNROLL
             for (int s = 0; s < slots; ++s) {
               const int c = channel_of(lane, s);

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/quantize_rows.hpp"
-#include "laws/query_width.hpp"
+#include "spec/query_width.hpp"
 
 namespace octavo::cuda {
 
@@ -51,17 +51,17 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
   if (!at.live) return;
   const DeviceRows& source = p.steps.x;
   const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
-  const bool wide = p.wide && at.rows < laws::kWideQueryRows;
+  const bool wide = p.wide && at.rows < spec::kWideQueryRows;
   const bool bits16 = p.format != PackedFormat::s8;
   ScaleRule rule = p.rule;
-  if (wide) rule.range = laws::kRangeWide;
+  if (wide) rule.range = spec::kRangeWide;
   // The caller's codes are what they are; his mean still belongs to the row as it was.
   const float* const given_mean =
       source.codes && source.mean != nullptr
           ? source.mean + head * source.means_per_head + (p.steps.mean_of_block ? at.row / kPackedRows * dim : 0)
           : nullptr;
   const float* const mean = wide || source.codes ? nullptr : mean_of(p.steps, at);
-  laws::Groups groups = p.groups;
+  spec::Groups groups = p.groups;
   if (source.codes) groups.granularity = Granularity::none;  // their scales are read, not made
 
   const auto emit = [&](std::int64_t r, Registers<Machine, float, slots * kRowsAtOnce<slots>>& x,
@@ -74,7 +74,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
             c[i] = 0;
             if (!source.codes || source.scales == nullptr || at.row + r + i >= at.rows) continue;
             const float given =
-                source.scales[head * source.scales_per_head + laws::group_of_row(p.groups, at.row + r + i)];
+                source.scales[head * source.scales_per_head + spec::group_of_row(p.groups, at.row + r + i)];
             scale[i] = is_finite(given) ? given : f32_of_bits(0x7fc00000u);
           }
         },
@@ -116,11 +116,11 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
                 first = static_cast<std::int32_t>(a);
                 second = static_cast<std::int32_t>(b);
               } else {
-                first = laws::integer_code(a, inverse[i], rule.range);
-                second = laws::integer_code(b, inverse[i], rule.range);
+                first = spec::integer_code(a, inverse[i], rule.range);
+                second = spec::integer_code(b, inverse[i], rule.range);
               }
               if (wide) {
-                const laws::WideCode low = laws::split_wide(first), high = laws::split_wide(second);
+                const spec::WideCode low = spec::split_wide(first), high = spec::split_wide(second);
                 static_cast<std::uint16_t*>(p.codes_low)[to / 2] =
                     static_cast<std::uint16_t>((low.low & 255) | (high.low & 255) << 8);
                 first = low.high;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cuda/kernels/code_rows.hpp"
-#include "laws/fold.hpp"
+#include "spec/fold.hpp"
 
 namespace octavo::cuda {
 
@@ -69,7 +69,7 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
           for (int i = 0; i < slots; ++i) {
             const int c = channel_of(lane, i);
             if (c >= p.dim) continue;
-            laws::Scale scale = by_channel ? scale_of_range(a[i], o[i], p.rule.range, false)
+            spec::Scale scale = by_channel ? scale_of_range(a[i], o[i], p.rule.range, false)
                                            : scale_of_range(b[0], q[0], p.rule.range, false);
             if (source.codes && c < dim) {
               scale.scale =
@@ -108,16 +108,16 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
         OCTAVO_UNROLL
         for (int i = 0; i < kRowsAtOnce<slots>; ++i) {
           const bool exists = at.row + r + i < at.rows;
-          laws::Scale token{1, 1};
+          spec::Scale token{1, 1};
           if (by_token && source.codes) {
             const float given = exists ? unit * source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
-            token.scale = laws::scale_to_fold(given);
+            token.scale = spec::scale_to_fold(given);
           } else if (by_token) {
             token = scale_of_range(a[i], o[i], p.rule.range, true);
           } else if (p.granularity == Granularity::tensor && !source.codes && (!bits16 || p.divide)) {
             const float of_head = unit * f32_of_bits(p.ranges.amax[head]);
-            token = bits16 ? laws::Scale{1, 1.0f / laws::f16_value_divisor(of_head)}
-                           : laws::scale_of(of_head, p.rule.range);
+            token = bits16 ? spec::Scale{1, 1.0f / spec::f16_value_divisor(of_head)}
+                           : spec::scale_of(of_head, p.rule.range);
           }
           if (by_token && lane == i) {
             p.token_scale[at.block * kPackedRows + r + i] = exists ? token.scale : 0.0f;
@@ -141,10 +141,10 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
               if (of_block) {
                 inverse = machine.template shared<float>(inverse_at + static_cast<std::uint32_t>(c + e) * 4);
               } else if (p.granularity == Granularity::channel && !source.codes && c + e < dim) {
-                inverse = laws::scale_of(f32_of_bits(p.ranges.amax[head * dim + c + e]), p.rule.range).inverse;
+                inverse = spec::scale_of(f32_of_bits(p.ranges.amax[head * dim + c + e]), p.rule.range).inverse;
               }
               const std::int32_t code = source.codes ? static_cast<std::int32_t>(pair[e])
-                                                     : laws::integer_code(pair[e], inverse, p.rule.range);
+                                                     : spec::integer_code(pair[e], inverse, p.rule.range);
               w[s + e] |= (static_cast<std::uint32_t>(code) & 255u) << (8 * ((r + i) % 4));
             }
           }

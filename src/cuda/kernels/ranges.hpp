@@ -5,7 +5,7 @@
 
 #include "cuda/kernels/range_arrays.hpp"
 #include "cuda/kernels/rows.hpp"
-#include "laws/scale.hpp"
+#include "spec/scale.hpp"
 
 namespace octavo::cuda {
 
@@ -66,7 +66,7 @@ OCTAVO_DEVICE void grow_channel_ranges(Machine& machine, Registers<Machine, floa
           OCTAVO_UNROLL
           for (int i = 0; i < slots; ++i) {
             if (row >= valid) continue;
-            a[i] = laws::grow_amax(a[i], v[row * slots + i]);
+            a[i] = spec::grow_amax(a[i], v[row * slots + i]);
             if (!is_finite(v[row * slots + i])) o[i] = 1;
           }
         }
@@ -87,7 +87,7 @@ OCTAVO_DEVICE void row_ranges(Machine& machine, Registers<Machine, float, count>
           o[r] = 0;
           OCTAVO_UNROLL
           for (int s = 0; s < slots; ++s) {
-            a[r] = laws::grow_amax(a[r], v[r * slots + s]);
+            a[r] = spec::grow_amax(a[r], v[r * slots + s]);
             if (!is_finite(v[r * slots + s])) o[r] = 1;
           }
         }
@@ -116,8 +116,8 @@ OCTAVO_DEVICE void join_lanes(Machine& machine, Registers<Machine, float, 1>& am
 }
 
 // The scale of a range, NaN where something in it is not finite; the inverse is always a number.
-OCTAVO_DEVICE laws::Scale scale_of_range(float amax, std::uint32_t odd, float range, bool zero_scale_of_zero) {
-  laws::Scale scale = laws::scale_of(amax, range, zero_scale_of_zero ? 0.0f : 1.0f);
+OCTAVO_DEVICE spec::Scale scale_of_range(float amax, std::uint32_t odd, float range, bool zero_scale_of_zero) {
+  spec::Scale scale = spec::scale_of(amax, range, zero_scale_of_zero ? 0.0f : 1.0f);
   if (odd != 0) scale.scale = f32_of_bits(0x7fc00000u);
   return scale;
 }

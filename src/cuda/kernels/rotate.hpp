@@ -1,11 +1,11 @@
-// The rotation law (laws/rotation.hpp) on rows in registers, bit for bit: butterflies at distance 1 and from 64 on lie
+// The rotation law (spec/rotation.hpp) on rows in registers, bit for bit: butterflies at distance 1 and from 64 on lie
 // within a lane, those between are shuffles.
 // Blocks of the rotation are aligned powers of two, so a channel takes part in the step at distance h where the whole
 // aligned group of 2h channels around it exists: (c | (2h - 1)) < dim. No table of blocks is needed.
 #pragma once
 
 #include "cuda/kernels/rows.hpp"
-#include "laws/rotation.hpp"
+#include "spec/rotation.hpp"
 
 namespace octavo::cuda {
 
@@ -16,7 +16,7 @@ OCTAVO_INLINE constexpr bool has_butterfly(int channel, int h, std::int64_t dim)
 OCTAVO_INLINE constexpr float rotation_factor_of(int channel, std::int64_t dim) {
   int n = 1;
   while (has_butterfly(channel, n, dim)) n *= 2;
-  return laws::rotation_factor(n);
+  return spec::rotation_factor(n);
 }
 
 // H x / sqrt(n) of each row, in place.
@@ -77,7 +77,7 @@ OCTAVO_DEVICE void flip_signs(Machine& machine, Registers<Machine, float, slots 
       [&](int lane, float(&v)[slots * count]) {
         OCTAVO_UNROLL
         for (int i = 0; i < slots * count; ++i) {
-          if (laws::rotation_negates(channel_of(lane, i % slots))) v[i] = -v[i];
+          if (spec::rotation_negates(channel_of(lane, i % slots))) v[i] = -v[i];
         }
       },
       x);

@@ -3,14 +3,14 @@
 //   finish_means    [blocks][2][dim] -> [dim]                                     one block a head
 //   find_ranges     128 rows -> ranges of the groups they lie in                  one warp a block of rows
 //   finish_scales   ranges -> scales                                              any number of warps
-// The order of every f32 sum is the law's (laws/mean.hpp): rows ascending in a block, blocks ascending.
+// The order of every f32 sum is the law's (spec/mean.hpp): rows ascending in a block, blocks ascending.
 #pragma once
 
 #include "cuda/kernels/ranges.hpp"
 #include "cuda/kernels/rotate.hpp"
 #include "cuda/quantize_params.hpp"
-#include "laws/mean.hpp"
-#include "laws/value_unit.hpp"
+#include "spec/mean.hpp"
+#include "spec/value_unit.hpp"
 
 namespace octavo::cuda {
 
@@ -19,12 +19,12 @@ namespace octavo::cuda {
 template <int slots>
 constexpr int kRowsAtOnce = 8 / slots;
 
-static_assert(laws::kMeanBlock == kPackedRows && laws::kQueryBlock == kPackedRows,
+static_assert(spec::kMeanBlock == kPackedRows && spec::kQueryBlock == kPackedRows,
               "blocks of rows serve as the means' and the queries'");
 
 // What V of head `at`, counted over sequences, is multiplied by.
 OCTAVO_DEVICE float unit_of(const std::uint32_t* amax, std::int64_t at) {
-  return amax == nullptr ? 1.0f : laws::value_unit(f32_of_bits(amax[at]));
+  return amax == nullptr ? 1.0f : spec::value_unit(f32_of_bits(amax[at]));
 }
 
 // Rows row.. of the block, in V's unit, rotated where the steps say so.
@@ -92,7 +92,7 @@ OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {
             p.sums[(2 * at.block + 1) * dim + c] = n[i];
           }
           if (p.mean != nullptr)
-            p.mean[at.block * dim + c] = laws::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
+            p.mean[at.block * dim + c] = spec::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
         }
       },
       sum, count);
@@ -114,7 +114,7 @@ OCTAVO_DEVICE void finish_means(Machine& machine, const MeanParams& p) {
             sum = sum + p.sums[2 * i * p.dim + c];
             count += static_cast<std::int64_t>(p.sums[(2 * i + 1) * p.dim + c]);
           }
-          p.mean[(b * p.sequences.heads + head) * p.dim + c] = laws::mean_of(sum, count);
+          p.mean[(b * p.sequences.heads + head) * p.dim + c] = spec::mean_of(sum, count);
         }
       },
       none);
@@ -125,7 +125,7 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
   const BlockOfRows at = own_block(machine, p.steps.sequences);
   if (!at.live) return;
   const std::int64_t dim = p.steps.x.dim;
-  const bool by_channel = laws::per_channel(p.groups.granularity);
+  const bool by_channel = spec::per_channel(p.groups.granularity);
   const std::int64_t first_group = (at.b * p.steps.sequences.heads + at.head) * p.groups_per_head;
   const float* mean = mean_of(p.steps, at);
   Registers<Machine, float, slots> amax;
@@ -154,9 +154,9 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
     clear_ranges<slots>(machine, amax, odd);
   };
   clear_ranges<slots>(machine, amax, odd);
-  std::int64_t group = laws::group_of_row(p.groups, at.row);
+  std::int64_t group = spec::group_of_row(p.groups, at.row);
   for (std::int64_t r = 0; r < kPackedRows && at.row + r < at.rows; r += kRowsAtOnce<slots>) {
-    const std::int64_t own = laws::group_of_row(p.groups, at.row + r);  // key blocks hold whole steps of rows
+    const std::int64_t own = spec::group_of_row(p.groups, at.row + r);  // key blocks hold whole steps of rows
     if (own != group) {
       join(group);
       group = own;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/statistics.hpp"
-#include "laws/fold.hpp"
+#include "spec/fold.hpp"
 
 namespace octavo::cuda {
 
@@ -11,12 +11,12 @@ namespace octavo::cuda {
 template <class Machine>
 OCTAVO_DEVICE void range_scales(Machine& machine, const ScaleRangeParams& p) {
   const std::int64_t b = machine.block(1), head = b * p.sequences.heads + machine.block(0);
-  const std::int64_t count = laws::scales_per_head(p.groups, sequence_rows(p.sequences, b).rows, p.dim);
+  const std::int64_t count = spec::scales_per_head(p.groups, sequence_rows(p.sequences, b).rows, p.dim);
   const int warp = machine.warp(), threads = machine.warps() * kLanes;
   machine.lanes([&](int lane) {
     float largest = 0;
     for (std::int64_t i = warp * kLanes + lane; i < count; i += threads) {
-      largest = laws::grow_amax(largest, p.scales[head * p.scales_per_head + i]);
+      largest = spec::grow_amax(largest, p.scales[head * p.scales_per_head + i]);
     }
     constexpr float kMost = 0x1.fffffep127f;
     const float amax = largest * p.largest_code;
@@ -36,12 +36,12 @@ OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p) {
         for (std::int32_t c = lane; c < p.dim; c += kLanes) {
           float factor = 1;
           if (p.granularity == Granularity::token_folded) {
-            factor = laws::largest_scale_or_one(f32_of_bits(p.largest[head]));
+            factor = spec::largest_scale_or_one(f32_of_bits(p.largest[head]));
           } else if (p.scales != nullptr) {
             const bool by_channel = p.granularity == Granularity::channel;
             if (c < p.value_dim) factor = unit * p.scales[by_channel ? head * p.value_dim + c : head];
           } else if (p.divide) {
-            factor = laws::f16_value_divisor(unit * f32_of_bits(p.ranges.amax[head]));
+            factor = spec::f16_value_divisor(unit * f32_of_bits(p.ranges.amax[head]));
           } else if (p.ranges.amax != nullptr && c < p.value_dim) {
             const std::int64_t at = p.granularity == Granularity::channel ? head * p.value_dim + c : head;
             factor = scale_of_range(unit * f32_of_bits(p.ranges.amax[at]), p.ranges.odd[at], p.rule.range, false).scale;
@@ -55,18 +55,18 @@ OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p) {
       none);
 }
 
-// The fold (laws/fold.hpp): b = log2 s~ joins a key's addend or stands beside it, 1 / s~ leaves the row sum.
+// The fold (spec/fold.hpp): b = log2 s~ joins a key's addend or stands beside it, 1 / s~ leaves the row sum.
 template <class Machine>
 OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
   const BlockOfRows at = own_block(machine, p.sequences);
   if (!at.live) return;
-  const float largest = laws::largest_scale_or_one(f32_of_bits(p.largest[at.b * p.sequences.heads + at.head]));
+  const float largest = spec::largest_scale_or_one(f32_of_bits(p.largest[at.b * p.sequences.heads + at.head]));
   const int warp = machine.warp(), threads = machine.warps() * kLanes;
   Registers<Machine, float, 1> none;
   machine.lanes(
       [&](int lane, float(&)[1]) {
         for (std::int64_t r = warp * kLanes + lane; r < kPackedRows; r += threads) {
-          const float folded = laws::folded_scale(p.token_scale[at.block * kPackedRows + r], largest);
+          const float folded = spec::folded_scale(p.token_scale[at.block * kPackedRows + r], largest);
           const std::int64_t to = at.block * kPackedRows + (p.slots ? slot_of_key(static_cast<std::int32_t>(r)) : r);
           const float b = Machine::log2(folded);
           if (p.fold != nullptr) p.fold[to] = b;

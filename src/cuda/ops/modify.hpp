@@ -12,13 +12,13 @@
 #include "cuda/ops/score.hpp"
 #include "cuda/ops/task.hpp"
 #include "cuda/tile/machine.hpp"
-#include "laws/base2.hpp"
+#include "spec/base2.hpp"
 
 namespace octavo::cuda {
 
-using laws::kLn2;
-using laws::kLog2E;
-using laws::kMostF32;
+using spec::kLn2;
+using spec::kLog2E;
+using spec::kMostF32;
 
 // How an element of a tensor of the caller's is read: dtypes of one size share their code.
 enum class ElementKind { boolean, bits16, bits32_or_64 };
@@ -86,7 +86,7 @@ struct Alibi {
 template <class Machine>
 OCTAVO_DEVICE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, Keys32 seen) {
   if (p.alibi_slopes.data == nullptr) return {0, 0};
-  const float slope = laws::in_base_2(read_number<Machine>(
+  const float slope = spec::in_base_2(read_number<Machine>(
       p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] + task.head * p.alibi_slopes.strides[1]));
   return {slope, slope >= 0 ? seen.end - 1 : seen.begin};
 }
@@ -148,8 +148,8 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
           if (row >= task.q_rows) continue;
           constant[half] = constant_of_row(p, task, row);
           const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
-          const std::int64_t centre = laws::diagonal(p.causal, task.q_rows, task.k_rows, row);
-          owed[half] = laws::bounded(alibi.slope * kLn2 * static_cast<float>(alibi.peak - centre));
+          const std::int64_t centre = spec::diagonal(p.causal, task.q_rows, task.k_rows, row);
+          owed[half] = spec::bounded(alibi.slope * kLn2 * static_cast<float>(alibi.peak - centre));
         }
       },
       terms.common, terms.owed, terms.constant);
@@ -157,20 +157,20 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
   find_common_terms(machine, p, task, warp_row, terms.common);
   machine.lanes(
       [](int, float(&common)[2], float(&owed)[2]) {
-        for (int half = 0; half < 2; ++half) owed[half] = laws::bounded(owed[half] + common[half]);
+        for (int half = 0; half < 2; ++half) owed[half] = spec::bounded(owed[half] + common[half]);
       },
       terms.common, terms.owed);
 }
 
-// c tanh(s / c) on base-2 logits (laws/base2.hpp).
+// c tanh(s / c) on base-2 logits (spec/base2.hpp).
 template <class Machine>
 OCTAVO_DEVICE float soften(float logit, float constant, float inverse, float softcap) {
   const float t = __builtin_fmaf(logit, kLn2, constant) * inverse, t2 = t * t;
   const float power = Machine::exp2(t > 20.0f ? 40 * kLog2E : t * (2 * kLog2E));
   const float far = __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f);
-  const float series = __builtin_fmaf(__builtin_fmaf(laws::kTanh7, t2, laws::kTanh5), t2, laws::kTanh3);
+  const float series = __builtin_fmaf(__builtin_fmaf(spec::kTanh7, t2, spec::kTanh5), t2, spec::kTanh3);
   const float near = __builtin_fmaf(t * t2, series, t);
-  return (__builtin_fabsf(t) < laws::kTanhNear ? near : far) * softcap * kLog2E;
+  return (__builtin_fabsf(t) < spec::kTanhNear ? near : far) * softcap * kLog2E;
 }
 
 // f(half, key, score) for a lane's scores of one half; keys counted from the tile's first.

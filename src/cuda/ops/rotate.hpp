@@ -1,4 +1,4 @@
-// O rotated back over its channels: x = sign * (H y) / sqrt(n), block by block (laws/rotation.hpp). One block of all
+// O rotated back over its channels: x = sign * (H y) / sqrt(n), block by block (spec/rotation.hpp). One block of all
 // kDim channels is done in the registers of the second product: of channel 8 tile + 2 t + e a lane holds e and all
 // tiles itself, the two bits of t are its neighbours' in the quad. Other sizes are done on rows in shared memory.
 #pragma once
@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "cuda/tile/machine.hpp"
-#include "laws/rotation.hpp"
+#include "spec/rotation.hpp"
 
 namespace octavo::cuda {
 
@@ -43,12 +43,12 @@ OCTAVO_DEVICE void butterflies(Machine& machine, Registers<Machine, float, n>& o
 template <int kDim, class Machine>
 OCTAVO_DEVICE void rotate_back(Machine& machine, Registers<Machine, float, kDim / 2>& out) {
   butterflies<kDim / 2, 1>(machine, out);
-  const float factor = laws::rotation_factor(kDim);
+  const float factor = spec::rotation_factor(kDim);
   machine.lanes(
       [&](int lane, float(&o)[kDim / 2]) {
         OCTAVO_UNROLL
         for (int i = 0; i < kDim / 2; ++i) {
-          o[i] *= laws::rotation_negates(i / 4 * 8 + lane % 4 * 2 + i % 2) ? -factor : factor;
+          o[i] *= spec::rotation_negates(i / 4 * 8 + lane % 4 * 2 + i % 2) ? -factor : factor;
         }
       },
       out);
@@ -60,7 +60,7 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
   OCTAVO_ROLLED
   for (int begin = 0; begin < dim;) {
     // Powers of two throughout: shifts, for a division is some twenty instructions.
-    const int size = static_cast<int>(laws::rotation_block(dim - begin));
+    const int size = static_cast<int>(spec::rotation_block(dim - begin));
     int log_size = 0;
     while (1 << log_size < size) ++log_size;
     OCTAVO_ROLLED
@@ -82,7 +82,7 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
       }
       machine.sync_warp();
     }
-    const float factor = laws::rotation_factor(size);
+    const float factor = spec::rotation_factor(size);
     OCTAVO_ROLLED
     for (int first = 0; first < 8 * size; first += kLanes) {
       machine.lanes([&](int lane) {
@@ -91,7 +91,7 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
         const std::uint32_t at =
             rows + static_cast<std::uint32_t>(row) * row_bytes + 4 * static_cast<std::uint32_t>(channel);
         const auto x = machine.template shared<float>(at) * factor;
-        machine.store_shared(at, laws::rotation_negates(channel) ? -x : x);
+        machine.store_shared(at, spec::rotation_negates(channel) ? -x : x);
       });
     }
     begin += size;

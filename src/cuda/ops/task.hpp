@@ -6,8 +6,8 @@
 
 #include "cuda/attention_params.hpp"
 #include "cuda/tile/machine.hpp"
-#include "laws/query_width.hpp"
-#include "laws/visibility.hpp"
+#include "spec/query_width.hpp"
+#include "spec/visibility.hpp"
 
 namespace octavo::cuda {
 
@@ -85,7 +85,7 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   task.packed_row = q_block * kPackedRows + first_row;
   task.first_slot = static_cast<std::uint32_t>(
       (task.batch * p.k.grid.batch_stride + task.kv_head * p.k.grid.head_stride + first_k_block) * kPackedRows);
-  task.wide = p.q.codes_low != nullptr && q_rows < laws::kWideQueryRows;
+  task.wide = p.q.codes_low != nullptr && q_rows < spec::kWideQueryRows;
   task.addend_at = task.first_slot;
   if (p.correction.addend != nullptr && !task.wide) {
     const std::int64_t row =
@@ -101,8 +101,8 @@ OCTAVO_INLINE const float* addends_of(const AttentionKernelParams& p, bool wide)
 }
 
 OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
-  const laws::KeyRange seen =
-      laws::visible_keys(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, row);
+  const spec::KeyRange seen =
+      spec::visible_keys(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, row);
   return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
 }
 
@@ -110,8 +110,8 @@ OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const Attention
 OCTAVO_INLINE Keys32 keys_of_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
                                   std::int32_t rows) {
   const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
-  const laws::KeyRange seen =
-      laws::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first, last);
+  const spec::KeyRange seen =
+      spec::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first, last);
   return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
 }
 

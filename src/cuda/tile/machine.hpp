@@ -1,5 +1,6 @@
 // What kernels are written over. A Machine runs one warp: Ptx (tile/ptx.hpp) on the device, where each lane executes
-// the kernel; Emulated (emulation/machine.hpp) on the host, where one fiber stands for the 32 lanes. The words of both:
+// the kernel; Emulated (cuda_emulation/machine.hpp) on the host, where one fiber stands for the 32 lanes. The words of
+// both:
 //
 //   Registers<Machine, T, n>     n registers of every lane
 //

@@ -1,6 +1,6 @@
 // What kernels for Hopper (compute capability 9.0a) are written over beside the words of tile/machine.hpp: PtxSm90
-// (tile/ptx_sm90.hpp) and EmulatedSm90 (emulation/machine_sm90.hpp). Offsets are bytes of shared memory. Where a word
-// is one thread's, the warp's first lane says it after all its lanes have come.
+// (tile/ptx_sm90.hpp) and EmulatedSm90 (cuda_emulation/machine_sm90.hpp). Offsets are bytes of shared memory. Where a
+// word is one thread's, the warp's first lane says it after all its lanes have come.
 //
 //   mbarriers, 8 bytes each: a phase is complete when `count` arrivals and all announced bytes have come
 //

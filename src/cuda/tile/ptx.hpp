@@ -2,7 +2,7 @@
 #pragma once
 
 #if !defined(__CUDACC__)
-#error "tile/ptx.hpp is for nvcc; other compilers have emulation/machine.hpp"
+#error "tile/ptx.hpp is for nvcc; other compilers have cuda_emulation/machine.hpp"
 #endif
 
 #include <cuda_fp16.h>

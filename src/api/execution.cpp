@@ -1,0 +1,51 @@
+// The checks of an Execution, in words.
+#include "api/execution.hpp"
+
+#include "core/env.hpp"
+#include "core/text.hpp"
+
+namespace octavo {
+
+Status check_execution(const Execution& execution) {
+  if (execution.runner == nullptr) {
+    if (Status status = thread_count_status(); !status.ok()) return status;
+  }
+  if (const Status& status = environment().log_status; !status.ok()) return status;
+  if (execution.workspace == nullptr && execution.workspace_bytes != 0) {
+    return invalid_argument("workspace_bytes is ", execution.workspace_bytes, " and workspace is null");
+  }
+  return {};
+}
+
+Status check_stream(const Execution& execution, Device device) {
+  if (execution.stream == nullptr || device.type == DeviceType::cuda) return {};
+  return invalid_argument("stream is given; tensors on the CPU have none, it must be null");
+}
+
+ByteRange workspace_range(const Execution& execution) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(execution.workspace);
+  std::uintptr_t end = 0;
+  if (begin == 0 || __builtin_add_overflow(begin, execution.workspace_bytes, &end)) return {};
+  return {begin, end};
+}
+
+ScratchMemory::ScratchMemory(const Execution& execution, std::size_t bytes)
+    : own_(execution.workspace == nullptr ? bytes : 0) {
+  if (execution.workspace == nullptr) {
+    data_ = own_.data();
+    if (data_ == nullptr && bytes > 0) {
+      status_ = resource_exhausted(bytes, " bytes of scratch memory could not be allocated");
+    }
+    return;
+  }
+  if (execution.workspace_bytes < bytes) {
+    status_ = invalid_argument("workspace has ", execution.workspace_bytes, " bytes; this call needs ", bytes);
+  } else if (bytes > 0 && reinterpret_cast<std::uintptr_t>(execution.workspace) % AlignedBuffer::kAlignment != 0) {
+    status_ =
+        invalid_argument("workspace is not aligned; its address must be a multiple of ", AlignedBuffer::kAlignment);
+  } else {
+    data_ = static_cast<std::byte*>(execution.workspace);
+  }
+}
+
+}  // namespace octavo

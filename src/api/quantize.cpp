@@ -1,0 +1,239 @@
+// quantize(): checks, one allocation for codes, scales and mean, and the quantizer that fills them.
+#include "octavo/quantize.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "api/byte_ranges.hpp"
+#include "api/checks.hpp"
+#include "api/execution.hpp"
+#include "api/placement.hpp"
+#include "api/quantized_operand.hpp"
+#include "api/selection.hpp"
+#include "core/aligned_buffer.hpp"
+#include "core/guard.hpp"
+#include "core/log.hpp"
+#include "core/text.hpp"
+#include "cuda/workspace.hpp"
+#include "octavo/device.hpp"
+#include "reference/reference.hpp"
+#include "spec/side_arrays.hpp"
+
+namespace octavo {
+namespace {
+
+Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout, const TensorView& cu_seqlens,
+             Borders& borders, Axes& axes, ByteRanges& ranges) {
+  if (role != Role::q && role != Role::k && role != Role::v) {
+    return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
+  }
+  if (layout != Layout::nhd && layout != Layout::hnd) {
+    return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
+  }
+  if (Status status = check_recipe_once(recipe); !status.ok()) return status;
+  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (!x.given()) return invalid_argument("x is missing");
+  ByteRange touched;
+  if (Status status = check_view({"x"}, x, Pointers::needed, &touched); !status.ok()) return status;
+  ranges.reads({"x"}, touched);
+  if (cu_seqlens.given()) {
+    if (x.device.type == DeviceType::cuda) {
+      return unimplemented(
+          "x of packed sequences on a CUDA device is not supported; quantize the sequences one by one");
+    }
+    if (Status status = read_host_borders("cu_seqlens", cu_seqlens, -1, "[batch + 1]", touched, borders);
+        !status.ok()) {
+      return status;
+    }
+    ranges.reads({"cu_seqlens"}, touched);
+  }
+  if (Status status = check_float_dtype({"x"}, x); !status.ok()) return status;
+  if (Status status = check_operand_shape({"x"}, x, layout, borders.packed(), axes); !status.ok()) return status;
+  if (borders.packed()) {
+    if (Status status = check_borders(borders, axes.rows, "x"); !status.ok()) return status;
+  }
+  return ranges.check();
+}
+
+// Dense row-major; s4 rows begin on a byte, so their strides count an odd head_dim's padding nibble too.
+TensorView dense_view(DType dtype, const std::array<std::int64_t, 4>& shape, int rank) {
+  TensorView view;
+  view.dtype = dtype;
+  view.rank = rank;
+  view.shape = shape;
+  std::int64_t stride = 1;
+  for (int axis = rank; axis-- > 0;) {
+    const auto i = static_cast<std::size_t>(axis);
+    view.strides[i] = stride;
+    stride *= dtype == DType::s4 && axis == rank - 1 ? shape[i] + shape[i] % 2 : shape[i];
+  }
+  return view;
+}
+
+std::size_t bytes_of(const TensorView& view) {
+  if (!view.given()) return 0;
+  const std::int64_t elements = view.shape[0] * view.strides[0];
+  const auto bytes = static_cast<std::size_t>((elements * bits_of(view.dtype) + 7) / 8);
+  return (bytes + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment * AlignedBuffer::kAlignment;
+}
+
+TensorView side_view(const SideShape& side) { return dense_view(DType::f32, side.shape, side.rank); }
+
+// Codes, scales and mean of one tensor, freed together.
+Result<std::shared_ptr<void>> allocate(Device device, std::size_t bytes, const Execution& execution) {
+  if (device.type == DeviceType::cuda) {
+    const Result<bool> capturing = cuda::runtime()->is_capturing(device.index, execution.stream);
+    if (!capturing.ok()) return capturing.status();
+    if (*capturing) {
+      return Status(StatusCode::kFailedPrecondition,
+                    "the stream is being captured into a graph, and quantize() allocates its result; call it before");
+    }
+  }
+  const Result<DeviceMemory> memory = DeviceMemory::allocate(device, bytes);
+  if (!memory.ok()) return memory.status();
+  auto held = std::make_shared<DeviceMemory>(*memory);
+  void* const data = held->data();
+  return std::shared_ptr<void>(std::move(held), data);
+}
+
+// The same operand from row `rows` on.
+Operand moved_by(const Operand& operand, std::int64_t rows) {
+  Operand moved = operand;
+  // Codes of 4 bits: strides of rows are even.
+  moved.data = static_cast<std::byte*>(operand.data) + rows * operand.strides[2] * bits_of(operand.dtype) / 8;
+  return moved;
+}
+
+// Calls one(problem) for each sequence of a packed `all`, on its own: nothing of it depends on the others.
+template <class One>
+void for_each_sequence(const QuantizeProblem& all, const Borders& borders, One one) {
+  Operand sides;
+  sides.scales_per_sequence = all.heads * all.scales_per_head;
+  sides.means_per_sequence = all.heads * all.means_per_head;
+  spec::SideWalk walk(sides, spec::groups_of(all.role, all.recipe), all.dim, true);
+  for (std::int64_t b = 0; b < borders.batch; ++b) {
+    QuantizeProblem sequence = all;
+    sequence.rows = borders.rows(b);
+    if (all.rows > 0) {
+      sequence.x = moved_by(all.x, borders.at[b]);
+      sequence.codes = moved_by(all.codes, borders.at[b]);
+    }
+    if (all.scales != nullptr) sequence.scales = all.scales + walk.place().scales;
+    if (all.mean != nullptr) sequence.mean = all.mean + walk.place().means;
+    one(sequence);
+    walk.pass(sequence.rows);
+  }
+}
+
+// `problem`, of packed sequences all of them.
+Status fill(const QuantizeProblem& problem, const Borders& borders, const Execution& execution) {
+  const Result<Selection> selection = select_implementation(problem, execution.implementation);
+  if (!selection.ok()) return selection.status();
+  const auto for_each_part = [&](auto one) {
+    if (borders.packed()) return for_each_sequence(problem, borders, one);
+    one(problem);
+  };
+  if (selection->cuda != nullptr) {
+    const cuda::DeviceWorkspace scratch(execution, problem.device.index,
+                                        cuda::workspace_size(*selection->cuda, problem));
+    if (!scratch.status().ok()) return scratch.status();
+    const cuda::DeviceCall place{problem.device.index, execution.stream, scratch.data()};
+    if (Status status = cuda::quantize(*selection->cuda, problem, place); !status.ok()) return status;
+  } else if (selection->cpu != nullptr) {
+    FixedRunner runner(runner_of(execution));
+    std::size_t bytes = 0;
+    for_each_part([&](const QuantizeProblem& part) {
+      bytes = std::max(bytes, cpu::workspace_size(*selection->cpu, part, runner.threads()));
+    });
+    const ScratchMemory scratch(execution, bytes);
+    if (!scratch.status().ok()) return scratch.status();
+    for_each_part([&](const QuantizeProblem& part) { cpu::quantize(*selection->cpu, part, runner, scratch.data()); });
+  } else {
+    for_each_part([](const QuantizeProblem& part) { reference::quantize(part); });
+  }
+  note_served_by(*selection);
+  if (log_enabled(LogLevel::dispatch)) {
+    log_line(LogLevel::dispatch, text("quantize ", to_string(problem.role), " ", to_string(problem.recipe), " batch ",
+                                      problem.batch, " heads ", problem.heads, " rows ", problem.rows, " head_dim ",
+                                      problem.dim, " -> ", selection->name));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view to_string(Role role) noexcept { return role == Role::q ? "q" : role == Role::k ? "k" : "v"; }
+
+Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe, Layout layout,
+                                 const Execution& execution, const TensorView& cu_seqlens) noexcept {
+  QuantizedTensor result;
+  Status status = guarded([&]() -> Status {
+    if (Status bad = check_execution(execution); !bad.ok()) return bad;
+    const Placed tensors[] = {{{"x"}, &x}};
+    Device device;
+    if (Status bad = check_placement(tensors, device); !bad.ok()) return bad;
+    if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
+    Borders borders;
+    Axes axes;
+    ByteRanges ranges;
+    ranges.writes({"workspace"}, workspace_range(execution));
+    if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders, axes, ranges); !bad.ok()) return bad;
+    if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
+    const SideLayout sides = side_layout(recipe, role, axes, borders);
+
+    QuantizedView& view = result.view_;
+    view.role = role;
+    view.layout = layout;
+    view.rotated = spec::is_rotated(recipe, role);
+    view.recipe = recipe;
+    view.codes = dense_view(*code_dtype(recipe, role), x.shape, x.rank);
+    view.scales = side_view(sides.scales);
+    view.mean = side_view(sides.mean);
+    if (borders.packed()) view.cu_seqlens = dense_view(DType::s64, {borders.batch + 1}, 1);
+
+    const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
+    const std::size_t mean_bytes = bytes_of(view.mean);
+    const std::size_t bytes = code_bytes + scale_bytes + mean_bytes + bytes_of(view.cu_seqlens);
+    Result<std::shared_ptr<void>> memory = allocate(device, bytes, execution);
+    if (!memory.ok()) return memory.status();
+    if (bytes > 0) {
+      auto* const start = static_cast<std::byte*>(memory->get());
+      view.codes.data = start;
+      if (view.scales.given()) view.scales.data = start + code_bytes;
+      if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
+      if (view.cu_seqlens.given()) {
+        auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
+        for (std::int64_t b = 0; b <= borders.batch; ++b) entries[b] = borders.at[b];
+        view.cu_seqlens.data = entries;
+      }
+      // The nibble behind an odd head_dim belongs to nobody and is 0. (Kernels on a device write whole bytes.)
+      if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0 && device.type == DeviceType::cpu) {
+        std::memset(start, 0, code_bytes);
+      }
+    }
+    for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = device;
+    result.memory_ = *std::move(memory);
+
+    QuantizeProblem problem;
+    problem.device = device;
+    problem.batch = axes.batch;
+    problem.heads = axes.heads;
+    problem.rows = axes.rows;
+    problem.dim = axes.dim;
+    problem.x = operand_of(x, layout);
+    problem.codes = operand_of(view.codes, layout);
+    problem.scales = static_cast<float*>(view.scales.data);
+    problem.scales_per_head = sides.of_scales.head;
+    problem.mean = static_cast<float*>(view.mean.data);
+    problem.means_per_head = sides.of_mean.head;
+    problem.role = role;
+    problem.recipe = recipe;
+    if (axes.batch == 0) return {};
+    return fill(problem, borders, execution);
+  });
+  if (!status.ok()) return status;
+  return result;
+}
+
+}  // namespace octavo

@@ -1,0 +1,264 @@
+// What docs/quantization.md says of codes, scales and means that are handed over, as checks.
+#include "api/quantized_operand.hpp"
+
+#include <string>
+
+#include "core/text.hpp"
+#include "spec/side_arrays.hpp"
+
+namespace octavo {
+namespace {
+
+// Groups in slices of Recipe::q_group or k_group rows.
+bool is_sliced(Granularity granularity) noexcept {
+  return granularity == Granularity::warp || granularity == Granularity::thread;
+}
+
+// The first field that the codes of `role` depend on and in which two recipes differ; empty when they agree.
+std::string_view differing_field(const Recipe& a, const Recipe& b, Role role) noexcept {
+  switch (role) {
+    case Role::q:
+      if (a.scores != b.scores) return "scores";
+      if (a.q_scale != b.q_scale) return "q_scale";
+      if (is_sliced(a.q_scale) && a.q_group != b.q_group) return "q_group";
+      if (a.hadamard != b.hadamard) return "hadamard";
+      if (a.smooth_q != b.smooth_q) return "smooth_q";
+      return {};
+    case Role::k:
+      if (a.scores != b.scores) return "scores";
+      if (a.k_scale != b.k_scale) return "k_scale";
+      if (is_sliced(a.k_scale) && a.k_group != b.k_group) return "k_group";
+      if (a.hadamard != b.hadamard) return "hadamard";
+      if (a.smooth_k != b.smooth_k) return "smooth_k";
+      return {};
+    case Role::v:
+      if (a.values != b.values) return "values";
+      if (a.v_scale != b.v_scale) return "v_scale";
+      if (a.v_range != b.v_range) return "v_range";
+      if (a.hadamard_v != b.hadamard_v) return "hadamard_v";
+      if (a.smooth_v != b.smooth_v) return "smooth_v";
+      if (a.channel_gains != b.channel_gains) return "channel_gains";
+      // Only where key blocks are the groups of the scales do the codes know about them.
+      if ((a.v_scale == Granularity::block || a.v_scale == Granularity::block_channel) && a.key_block != b.key_block) {
+        return "key_block";
+      }
+      return {};
+  }
+  return {};
+}
+
+std::string field_words(const Recipe& recipe, std::string_view field) {
+  const Result<std::string> value = recipe_field(recipe, field);
+  return text(field, "=", value.ok() ? std::string_view(*value) : std::string_view("?"));
+}
+
+// The sequences of packed codes: the call's borders fit them, and are those that the codes were made with.
+Status check_packing(std::string_view name, const QuantizedView& view, const Borders& borders, const Axes& axes,
+                     QuantizedRanges& ranges) {
+  if (!borders.packed()) return {};
+  if (view.codes.device.type == DeviceType::cuda) {
+    return unimplemented(name, " of packed sequences on a CUDA device is not supported; hand them over as floats");
+  }
+  if (Status status = check_borders(borders, axes.rows, name); !status.ok()) return status;
+  if (!view.cu_seqlens.given()) return {};
+  Borders own;
+  const std::string own_name = text(name, ".cu_seqlens");
+  if (Status status = read_host_borders(own_name, view.cu_seqlens, borders.batch,
+                                        text("[batch + 1] like ", borders.name), ranges.cu_seqlens, own);
+      !status.ok()) {
+    return status;
+  }
+  for (std::int64_t b = 0; b <= borders.batch; ++b) {
+    if (own.at[b] != borders.at[b]) {
+      return invalid_argument(own_name, " has ", own.at[b], " at entry ", b, " and ", borders.name, " has ",
+                              borders.at[b], "; they must be equal");
+    }
+  }
+  return {};
+}
+
+// An f32 array beside the codes: shape, dtype, density.
+Status check_side(const Name& name, const TensorView& view, const SideShape& expected, Pointers pointers,
+                  ByteRange& range) {
+  if (Status status = check_view(name, view, pointers, &range); !status.ok()) return status;
+  if (view.dtype != DType::f32) return invalid_argument(name, " is ", to_string(view.dtype), "; it must be f32");
+  if (!has_shape(view, expected.shape, expected.rank)) {
+    return invalid_argument(name, " has shape ", shape_string(view), "; these codes and this recipe need ",
+                            shape_words(expected.shape, expected.rank));
+  }
+  if (!is_dense(view)) return invalid_argument(name, " must be dense in row-major order");
+  return {};
+}
+
+}  // namespace
+
+std::optional<DType> code_dtype(const Recipe& recipe, Role role) noexcept {
+  switch (spec::format_of(recipe, role)) {
+    case Format::s8:
+      return DType::s8;
+    case Format::s4:
+      return DType::s4;
+    case Format::e4m3:
+      return DType::e4m3;
+    case Format::e5m2:
+      return DType::e5m2;
+    default:
+      return std::nullopt;
+  }
+}
+
+Status check_quantizable(const Recipe& recipe, Role role) {
+  if (!code_dtype(recipe, role)) {
+    return unimplemented("recipe \"", to_string(recipe), "\" keeps ", to_string(role),
+                         " in floats; there are no codes to make or take");
+  }
+  if (role == Role::v && recipe.channel_gains) {
+    return unimplemented("recipe \"", to_string(recipe),
+                         "\" evens out v's channels with gains, which codes and scales do not carry; hand v over as "
+                         "floats, or set channel_gains=off");
+  }
+  return {};
+}
+
+std::int64_t SideShape::elements() const noexcept {
+  if (rank == 0) return 0;
+  std::int64_t count = 1;
+  for (int axis = 0; axis < rank; ++axis) count *= shape[static_cast<std::size_t>(axis)];
+  return count;
+}
+
+namespace {
+
+SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+  const spec::Groups groups = spec::groups_of(role, recipe);
+  const std::int64_t batch = borders.packed() ? borders.batch : axes.batch;
+  switch (groups.granularity) {
+    case Granularity::none:
+      return {};
+    case Granularity::tensor:
+      return {{batch, axes.heads}, 2};
+    case Granularity::channel:
+      return {{batch, axes.heads, axes.dim}, 3};
+    default:
+      break;
+  }
+  const bool by_channel = spec::per_channel(groups.granularity);
+  if (borders.packed()) {
+    const std::int64_t all =
+        sum_over_sequences(borders, [&](std::int64_t rows) { return spec::row_groups(groups, rows); });
+    return by_channel ? SideShape{{axes.heads, all, axes.dim}, 3} : SideShape{{axes.heads, all}, 2};
+  }
+  const std::int64_t row_groups = spec::row_groups(groups, axes.rows);
+  return by_channel ? SideShape{{batch, axes.heads, row_groups, axes.dim}, 4}
+                    : SideShape{{batch, axes.heads, row_groups}, 3};
+}
+
+SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+  if (!spec::is_smoothed(recipe, role)) return {};
+  if (role != Role::q) return {{borders.packed() ? borders.batch : axes.batch, axes.heads, axes.dim}, 3};
+  const auto blocks = [](std::int64_t rows) {
+    return spec::query_blocks(rows);
+  };  // always inline: not through a pointer
+  if (borders.packed()) return {{axes.heads, sum_over_sequences(borders, blocks), axes.dim}, 3};
+  return {{axes.batch, axes.heads, spec::query_blocks(axes.rows), axes.dim}, 4};
+}
+
+SideStrides strides_of(const SideShape& side, bool heads_lead) noexcept {
+  if (side.rank == 0) return {};
+  const std::int64_t heads = side.shape[heads_lead ? 0 : 1];
+  std::int64_t per_head = 1;
+  for (std::size_t axis = heads_lead ? 1 : 2; axis < static_cast<std::size_t>(side.rank); ++axis) {
+    per_head *= side.shape[axis];
+  }
+  return {per_head, heads_lead ? 0 : heads * per_head};
+}
+
+}  // namespace
+
+SideLayout side_layout(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+  SideLayout layout;
+  layout.scales = scales_shape(recipe, role, axes, borders);
+  layout.mean = mean_shape(recipe, role, axes, borders);
+  const bool by_rows = spec::grows_with_rows(spec::granularity_of(recipe, role));
+  layout.of_scales = strides_of(layout.scales, borders.packed() && by_rows);
+  layout.of_mean = strides_of(layout.mean, borders.packed() && role == Role::q);
+  return layout;
+}
+
+Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& recipe,
+                       const Borders& borders, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
+  if (view.role != role) {
+    return invalid_argument(name, " holds codes of ", to_string(view.role), "; codes of ", to_string(role),
+                            " belong there");
+  }
+  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (const std::string_view field = differing_field(view.recipe, recipe, role); !field.empty()) {
+    return invalid_argument(name, " was made with ", field_words(view.recipe, field), "; the call's recipe \"",
+                            to_string(recipe), "\" has ", field_words(recipe, field));
+  }
+  if (view.rotated != spec::is_rotated(recipe, role)) {
+    return invalid_argument(name, " is ", view.rotated ? "rotated" : "not rotated", "; the recipe has ",
+                            field_words(recipe, role == Role::v ? "hadamard_v" : "hadamard"));
+  }
+
+  const Name codes_name{name, ".codes"};
+  const TensorView& codes = view.codes;
+  if (Status status = check_view(codes_name, codes, pointers, &ranges.codes); !status.ok()) return status;
+  if (view.cu_seqlens.given() && !borders.packed()) {
+    return invalid_argument(name, ".cu_seqlens is given and the call's is not; codes of packed sequences need both");
+  }
+  const DType dtype = *code_dtype(recipe, role);
+  if (codes.dtype != dtype) {
+    return invalid_argument(codes_name, " is ", to_string(codes.dtype), "; recipe \"", to_string(recipe), "\" needs ",
+                            to_string(dtype));
+  }
+  Axes axes;
+  if (Status status = check_operand_shape(codes_name, codes, view.layout, borders.packed(), axes); !status.ok()) {
+    return status;
+  }
+  operand = operand_of(codes, view.layout);
+  if (dtype == DType::s4) {
+    // A row must begin on a byte, and the two nibbles of a byte are neighbours.
+    const bool odd = (axes.batch > 1 && operand.strides[0] % 2 != 0) ||
+                     (axes.heads > 1 && operand.strides[1] % 2 != 0) || (axes.rows > 1 && operand.strides[2] % 2 != 0);
+    if (odd || (axes.dim > 1 && operand.strides[3] != 1)) {
+      return invalid_argument(codes_name, " is s4: head_dim must have stride 1 and every other axis an even stride");
+    }
+  }
+
+  if (Status status = check_packing(name, view, borders, axes, ranges); !status.ok()) return status;
+  const auto [scales, mean, of_scales, of_mean] = side_layout(recipe, role, axes, borders);
+  if (scales.rank == 0) {
+    if (view.scales.given()) {
+      return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
+                              "\" has no scales for ", to_string(role));
+    }
+  } else if (Status status = check_side(Name{name, ".scales"}, view.scales, scales, pointers, ranges.scales);
+             !status.ok()) {
+    return status;
+  }
+  if (view.mean.given()) {
+    if (mean.rank == 0) {
+      return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(recipe),
+                              "\" subtracts nothing from ", to_string(role));
+    }
+    if (Status status = check_side(Name{name, ".mean"}, view.mean, mean, pointers, ranges.mean); !status.ok()) {
+      return status;
+    }
+  } else if (mean.rank != 0 && role != Role::k) {  // K: any fixed vector serves, zero too
+    return invalid_argument(name, ".mean is missing; recipe \"", to_string(recipe), "\" smooths ", to_string(role),
+                            " and needs ", shape_words(mean.shape, mean.rank));
+  }
+
+  operand.quantized = true;
+  operand.rotated = view.rotated;
+  operand.scales = static_cast<const float*>(place_of(view.scales));
+  operand.scales_per_head = of_scales.head;
+  operand.scales_per_sequence = of_scales.sequence;
+  operand.mean = static_cast<const float*>(place_of(view.mean));
+  operand.means_per_head = of_mean.head;
+  operand.means_per_sequence = of_mean.sequence;
+  return {};
+}
+
+}  // namespace octavo

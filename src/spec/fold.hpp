@@ -1,0 +1,36 @@
+// The fold: V's per-token scale s_j absorbed into the weights. s~_j = max(s_j / s_max, 2^-60), b_j = log2 s~_j is added
+// to the base-2 score, 1 / s~_j takes it out of the row sum, and s_max comes back at the end.
+#pragma once
+
+#include "core/float_types.hpp"
+#include "core/inline.hpp"
+
+namespace octavo::spec {
+
+constexpr double kFoldFloor = 0x1p-60;
+
+// A token's scale as the fold takes it. A logarithm has no room for a sign or an infinity: with either, whoever sees
+// the token becomes NaN.
+template <class T>
+OCTAVO_INLINE constexpr T scale_to_fold(T scale) {
+  return scale >= T(0) && scale - scale == T(0) ? scale : static_cast<T>(f32_of_bits(0x7fc00000u));
+}
+
+// s~ of a token; a NaN scale stays NaN. T is float or double; s_max > 0.
+template <class T>
+OCTAVO_INLINE constexpr T folded_scale(T scale, T largest) {
+  const T relative = scale / largest;
+  return relative < static_cast<T>(kFoldFloor) ? static_cast<T>(kFoldFloor) : relative;
+}
+
+// s_max: the largest scale of the sequence and KV head, NaN left out; 1 where all are zero.
+template <class T>
+OCTAVO_INLINE constexpr T grow_largest_scale(T largest, T scale) {
+  return scale > largest ? scale : largest;
+}
+template <class T>
+OCTAVO_INLINE constexpr T largest_scale_or_one(T largest) {
+  return largest > T(0) ? largest : T(1);
+}
+
+}  // namespace octavo::spec
