@@ -28,10 +28,6 @@ inline constexpr std::int64_t kMaxQueryBlocks = 4;
 // The longest key block kernels take: the recipes' range of integer products ends there (255 * 127 * 512 < 2^24).
 inline constexpr std::int64_t kMaxKeyBlock = 512;
 
-// How far (base 2) a block's maximum may rise above the running reference before O and l are rescaled. 2^8 keeps f32
-// sums far from overflow, and rescaling becomes rare enough for its test to be predicted.
-inline constexpr float kStaleLogits = 8.0f;
-
 // Keys whose products with the means are summed side by side in the correction: enough chains to hide FMA's latency.
 inline constexpr std::int64_t kCorrectionKeys = 4;
 

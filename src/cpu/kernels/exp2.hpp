@@ -55,5 +55,22 @@ OCTAVO_INLINE typename S::f32 log2(typename S::f32 x) {
   return S::select(S::equal(x, x), S::fma(p, t, S::to_f32(exponent)), x);
 }
 
+// The operations of spec/online_softmax.hpp, one row a lane.
+template <class S>
+struct SoftmaxOps : S {
+  OCTAVO_INLINE typename S::f32 exp2(typename S::f32 x) { return exp2_quintic<S>(x); }
+};
+
+// Those of spec/epilogue.hpp, for one row.
+template <class S>
+struct EpilogueOps {
+  OCTAVO_INLINE float exp2(float x) { return __builtin_exp2f(x); }
+  OCTAVO_INLINE float log2(float x) {
+    alignas(64) float lanes[S::kLanes];
+    S::store(lanes, cpu::log2<S>(S::set1(x)));
+    return lanes[0];
+  }
+};
+
 }  // namespace
 }  // namespace octavo::cpu

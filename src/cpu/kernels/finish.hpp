@@ -7,20 +7,10 @@
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/kernels/row_group.hpp"
 #include "cpu/kernels/statistics.hpp"
+#include "spec/epilogue.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-// The sink, one more logit without a value: m and l take it in. Returns what O must be multiplied by.
-// In double: beside a mask of -1e9 an f32 maximum would lose the sink.
-OCTAVO_INLINE float add_sink(double sink, double& m, float& l) {
-  if (sink == -__builtin_inf()) return 1;
-  const double next = sink > m ? sink : m;
-  const float kept = __builtin_exp2f(static_cast<float>(m - next));
-  l = l * kept + __builtin_exp2f(static_cast<float>(sink - next));
-  m = next;
-  return kept;
-}
 
 // One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
 // nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
@@ -61,15 +51,13 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   for (int i = 0; i < group.rows; ++i) {
-    double m = group.m[i];
-    float l = group.l[i];
-    const bool sees = m != -__builtin_inf() || l != l;
+    const float m = group.m[i], l = group.l[i];
     // Softcap's tanh has used the row constant up.
     const float constant = problem.softcap > 0 ? 0.0f : constants[i];
-    const double seen_max = m;
-    const float kept =
-        sees ? add_sink((static_cast<double>(sink) - constant) * std::numbers::log2e - group.owed[i], m, l) : 0.0f;
-    const auto factor = S::set1(sees ? info->out_scale * kept / l : 0.0f);
+    const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.owed[i];
+    const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
+    const bool sees = end.sees;
+    const auto factor = S::set1(sees ? info->out_scale * end.factor / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
     const bool plain = sees && !plan.owes_columns && !plan.smooth_v && info->value_unit == 1;
@@ -83,16 +71,13 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
         });
     // The sink's share of the weight has no value, and so no mean.
     if (!stored)
-      finish_row<S>(plan, values, sums, sees, factor, S::set1(kept * group.l[i] / l), info->value_unit, signs, at);
+      finish_row<S>(plan, values, sums, sees, factor, S::set1(sees ? spec::share_of_values(end, l) : 0.0f),
+                    info->value_unit, signs, at);
     if (problem.lse == nullptr) continue;
-    alignas(64) float logarithm[S::kLanes];
-    S::store(logarithm, log2<S>(S::set1(l)));
-    // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink.
-    const double base = m != seen_max ? static_cast<double>(sink)
-                                      : (m + static_cast<double>(group.owed[i])) * std::numbers::ln2 + constant;
+    const double max_lse = (static_cast<double>(m) + static_cast<double>(group.owed[i])) * std::numbers::ln2 + constant;
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
-        sees ? static_cast<float>(base + logarithm[0] * std::numbers::ln2) : sink;
+        spec::lse_of_row<EpilogueOps<S>>(end, sink, max_lse);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "cpu/kernels/exp2.hpp"
 #include "cpu/kernels/read_number.hpp"
 #include "cpu/plan.hpp"
+#include "spec/alibi.hpp"
 #include "spec/base2.hpp"
 #include "spec/visibility.hpp"
 
@@ -29,7 +30,7 @@ OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::i
   if (problem.alibi_slopes.data != nullptr) {
     const Broadcast& slopes = problem.alibi_slopes;
     bias.slope = spec::in_base_2(read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]));
-    bias.peak = bias.slope >= 0 ? seen.end - 1 : seen.begin;
+    bias.peak = spec::alibi_peak(bias.slope, seen.begin, seen.end);
   }
   return bias;
 }

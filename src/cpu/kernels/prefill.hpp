@@ -76,7 +76,7 @@ OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& seq
     const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
     group.common[i] = largest_mask_term<S>(problem, terms.mask_at, seen);
     const std::int64_t diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
-    group.owed[i] = spec::bounded(group.common[i] + terms.slope * static_cast<float>(terms.peak - diagonal));
+    group.owed[i] = spec::bounded(group.common[i] + spec::alibi_at_peak(terms.slope, terms.peak, diagonal));
   }
 }
 
@@ -131,7 +131,7 @@ OCTAVO_INLINE void settle_scores(const TaskState& state, std::byte* block, std::
       row_max[i] = fold_row<S>(scores + i * plan.key_block, part<float>(block, plan.block.fold), keys, row_max[i]);
     }
   }
-  advance<S>(plan, row_max, offset, group, shift);
+  online_softmax_update<S>(plan, row_max, offset, group, shift);
 }
 
 // Scores and weights of the task's row groups against a key block. Where the stages overlap, a group's
