@@ -1,4 +1,4 @@
-// Field by field from C to C++ and back.
+// C structs to C++ ones, field by field, and back.
 #include "capi/convert.hpp"
 
 #include <atomic>
@@ -8,18 +8,30 @@
 namespace octavo::capi {
 namespace {
 
-struct RecipeFields {
-  Status status;
+constexpr Format last(Format) { return Format::e5m2; }
+constexpr Granularity last(Granularity) { return Granularity::block_channel; }
+constexpr WeightFormat last(WeightFormat) { return WeightFormat::e5m2; }
+constexpr MaximumReference last(MaximumReference) { return MaximumReference::block; }
+constexpr RowSum last(RowSum) { return RowSum::codes; }
+constexpr Accumulator last(Accumulator) { return Accumulator::sm80; }
 
-  template <class Enum>
-  void read(const ArgumentName& name, std::int32_t value, Enum last, Enum& to) {
-    if (status.ok()) status = read_enumerator(name, value, last, to);
-  }
-  void read(const ArgumentName& name, std::int32_t value, bool& to) {
-    if (status.ok()) status = check_enumerator(name, value, 1);
-    to = value != 0;
-  }
-};
+// A recipe's field; numbers are checked where the recipe is.
+template <class Enum>
+Status read_field(std::string_view name, std::int32_t value, Enum& to) {
+  return read_enumerator({"recipe.", name}, value, last(Enum{}), to);
+}
+Status read_field(std::string_view name, std::int32_t value, bool& to) {
+  to = value != 0;
+  return check_enumerator({"recipe.", name}, value, 1);
+}
+Status read_field(std::string_view, std::int32_t value, std::int32_t& to) {
+  to = value;
+  return {};
+}
+Status read_field(std::string_view, double value, double& to) {
+  to = value;
+  return {};
+}
 
 }  // namespace
 
@@ -47,7 +59,7 @@ Status read_tensor(const octavo_tensor_t* from, const ArgumentName& name, Tensor
     return invalid_argument(name, " has the unknown dtype ", tensor.dtype, "; allowed are 0 to ", int{OCTAVO_BOOL});
   }
   if (tensor.device_type != OCTAVO_CPU && tensor.device_type != OCTAVO_CUDA) {
-    return invalid_argument(name, " lies on the unknown device type ", tensor.device_type, "; allowed are ",
+    return invalid_argument(name, " is on the unknown device type ", tensor.device_type, "; allowed are ",
                             int{OCTAVO_CPU}, " (CPU) and ", int{OCTAVO_CUDA}, " (CUDA)");
   }
   to.data = tensor.data;
@@ -79,54 +91,19 @@ Status read_recipe(const octavo_recipe_t* from, Recipe& to) {
   if (from == nullptr) return {};
   octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
   if (Status status = read_struct(from, "recipe", "octavo_recipe_t", recipe); !status.ok()) return status;
-  RecipeFields fields;
-  fields.read("recipe.scores", recipe.scores, Format::e5m2, to.scores);
-  fields.read("recipe.q_scale", recipe.q_scale, Granularity::block_channel, to.q_scale);
-  fields.read("recipe.k_scale", recipe.k_scale, Granularity::block_channel, to.k_scale);
-  fields.read("recipe.hadamard", recipe.hadamard, to.hadamard);
-  fields.read("recipe.smooth_q", recipe.smooth_q, to.smooth_q);
-  fields.read("recipe.smooth_k", recipe.smooth_k, to.smooth_k);
-  fields.read("recipe.smooth_v", recipe.smooth_v, to.smooth_v);
-  fields.read("recipe.p", recipe.p, WeightFormat::e5m2, to.p);
-  to.p_range = recipe.p_range;
-  fields.read("recipe.p_reference", recipe.p_reference, MaximumReference::block, to.p_reference);
-  fields.read("recipe.row_sum", recipe.row_sum, RowSum::codes, to.row_sum);
-  fields.read("recipe.values", recipe.values, Format::e5m2, to.values);
-  fields.read("recipe.v_scale", recipe.v_scale, Granularity::block_channel, to.v_scale);
-  fields.read("recipe.hadamard_v", recipe.hadamard_v, to.hadamard_v);
-  fields.read("recipe.channel_gains", recipe.channel_gains, to.channel_gains);
-  to.key_block = recipe.key_block;
-  fields.read("recipe.accumulator", recipe.accumulator, Accumulator::sm80, to.accumulator);
-  fields.read("recipe.two_level", recipe.two_level, to.two_level);
-  to.v_range = recipe.v_range;
-  to.q_group = recipe.q_group;
-  to.k_group = recipe.k_group;
-  return fields.status;
+#define OCTAVO_RECIPE_FIELD(name, numbers) \
+  if (Status status = read_field(#name, recipe.name, to.name); !status.ok()) return status;
+#include "recipes/recipe_fields.inc"
+#undef OCTAVO_RECIPE_FIELD
+  return {};
 }
 
 octavo_recipe_t recipe_of(const Recipe& recipe) noexcept {
-  return {.struct_size = sizeof(octavo_recipe_t),
-          .scores = static_cast<std::int32_t>(recipe.scores),
-          .q_scale = static_cast<std::int32_t>(recipe.q_scale),
-          .k_scale = static_cast<std::int32_t>(recipe.k_scale),
-          .hadamard = recipe.hadamard,
-          .smooth_q = recipe.smooth_q,
-          .smooth_k = recipe.smooth_k,
-          .smooth_v = recipe.smooth_v,
-          .p = static_cast<std::int32_t>(recipe.p),
-          .p_range = recipe.p_range,
-          .p_reference = static_cast<std::int32_t>(recipe.p_reference),
-          .row_sum = static_cast<std::int32_t>(recipe.row_sum),
-          .values = static_cast<std::int32_t>(recipe.values),
-          .v_scale = static_cast<std::int32_t>(recipe.v_scale),
-          .hadamard_v = recipe.hadamard_v,
-          .channel_gains = recipe.channel_gains,
-          .key_block = recipe.key_block,
-          .accumulator = static_cast<std::int32_t>(recipe.accumulator),
-          .two_level = recipe.two_level,
-          .v_range = recipe.v_range,
-          .q_group = recipe.q_group,
-          .k_group = recipe.k_group};
+  octavo_recipe_t to = OCTAVO_RECIPE_INIT;
+#define OCTAVO_RECIPE_FIELD(name, numbers) to.name = static_cast<decltype(to.name)>(recipe.name);
+#include "recipes/recipe_fields.inc"
+#undef OCTAVO_RECIPE_FIELD
+  return to;
 }
 
 Status write_recipe(const Recipe& recipe, octavo_recipe_t* to) {

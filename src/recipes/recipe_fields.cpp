@@ -104,7 +104,7 @@ struct Text<double> {
 };
 
 template <auto member>
-constexpr Field field(std::string_view name, const char* numbers = nullptr) {
+constexpr Field field(std::string_view name, const char* numbers) {
   using Value = std::remove_cvref_t<decltype(Recipe{}.*member)>;
   Field result{name, [](const Recipe& recipe) { return Text<Value>::write(recipe.*member); },
                [](Recipe& recipe, std::string_view text) { return Text<Value>::read(text, recipe.*member); }, nullptr,
@@ -114,27 +114,9 @@ constexpr Field field(std::string_view name, const char* numbers = nullptr) {
 }
 
 constexpr Field kFields[] = {
-    field<&Recipe::scores>("scores"),
-    field<&Recipe::q_scale>("q_scale"),
-    field<&Recipe::k_scale>("k_scale"),
-    field<&Recipe::q_group>("q_group", "16, 32, 64"),
-    field<&Recipe::k_group>("k_group", "64, 128"),
-    field<&Recipe::hadamard>("hadamard"),
-    field<&Recipe::smooth_q>("smooth_q"),
-    field<&Recipe::smooth_k>("smooth_k"),
-    field<&Recipe::smooth_v>("smooth_v"),
-    field<&Recipe::hadamard_v>("hadamard_v"),
-    field<&Recipe::channel_gains>("channel_gains"),
-    field<&Recipe::p>("p"),
-    field<&Recipe::p_range>("p_range", "a whole number from 1 to what p can hold, at most 65535"),
-    field<&Recipe::p_reference>("p_reference"),
-    field<&Recipe::row_sum>("row_sum"),
-    field<&Recipe::values>("values"),
-    field<&Recipe::v_scale>("v_scale"),
-    field<&Recipe::v_range>("v_range", "0, or a number from 1 to the largest code of values, at most 57344"),
-    field<&Recipe::key_block>("key_block", "a multiple of 16 in 16..4096"),
-    field<&Recipe::accumulator>("accumulator"),
-    field<&Recipe::two_level>("two_level"),
+#define OCTAVO_RECIPE_FIELD(name, numbers) field<&Recipe::name>(#name, numbers),
+#include "recipes/recipe_fields.inc"
+#undef OCTAVO_RECIPE_FIELD
 };
 
 }  // namespace
