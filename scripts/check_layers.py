@@ -24,7 +24,7 @@ LAYERS = {
     "src/cpu": {PUBLIC, "core", "spec", "recipes"},
     "src/cuda": {PUBLIC, "core", "spec", "recipes"},
     "src/api": {PUBLIC, "core", "spec", "recipes", "reference", "cpu", "cuda"},
-    "src/capi": {PUBLIC, "core"},
+    "src/capi": {PUBLIC, "core", "recipes"},
     "testing/cuda_emulation": {PUBLIC, "core", "spec", "cuda"},
     "tools/io": {PUBLIC},
     "tools/octavo": {PUBLIC, "io"},
@@ -35,6 +35,11 @@ LAYERS = {
     # Programs of other libraries, and what a card does by itself: nothing of ours.
     "bench/peers": set(),
     "bench/cuda": set(),
+}
+# Folders inside a back end, lowest first: a file includes headers of its own folder and of lower ones.
+INNER_ORDER = {
+    "src/cpu": ("simd", "operands", "attention"),
+    "src/cuda": ("tile", "operands", "attention", "host", "targets"),
 }
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}
@@ -62,6 +67,15 @@ def folder_of(header):
     return header.split("/")[0] if "/" in header else ""
 
 
+def check_inner(path, layer, header):
+    """A header of a higher folder of the same back end."""
+    order = INNER_ORDER.get(layer, ())
+    own, other = path[len(layer) + 1 :].split("/")[0], header.partition("/")[2].split("/")[0]
+    if header.startswith(layer.removeprefix("src/") + "/") and own in order and other in order[order.index(own) + 1 :]:
+        return f"includes {header}; inside {layer} the order is {' < '.join(order)}"
+    return None
+
+
 def check_include(path, layer, bracket, header):
     if ".." in header.split("/"):
         return f"includes {header}: no path upwards; start at src or include"
@@ -73,6 +87,8 @@ def check_include(path, layer, bracket, header):
     own = layer.rsplit("/", 1)[-1]
     if (bracket == "<" and folder != PUBLIC) or (path, header) in EXCEPTIONS:
         return None
+    if problem := check_inner(path, layer, header):
+        return problem
     if folder in LAYERS[layer] or (folder == own and layer.startswith(("src/", "testing/", "tools/io"))):
         return None
     if folder == "" and (ROOT / path).parent.joinpath(header).is_file():

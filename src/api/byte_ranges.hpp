@@ -4,7 +4,7 @@
 #include <array>
 #include <cstddef>
 
-#include "api/views.hpp"
+#include "api/tensor_checks.hpp"
 #include "core/text.hpp"
 
 namespace octavo {

@@ -1,4 +1,4 @@
-// Shapes, dtypes and places of q, k, v, out and lse, batched [B, rows, H, D] or packed [total, H, D].
+// Checks of the shapes and dtypes of q, k, v, out and lse, batched [B, rows, H, D] or varlen [total, H, D].
 #include <string>
 
 #include "api/checks.hpp"
@@ -8,10 +8,10 @@
 namespace octavo {
 namespace {
 
-struct Packing {
-  bool packed = false;
-  Borders q, k;
-  int rank() const { return packed ? 3 : 4; }
+struct Varlen {
+  bool given = false;
+  CuSeqlens q, k;
+  int rank() const { return given ? 3 : 4; }
 };
 
 struct Read {
@@ -22,15 +22,15 @@ struct Read {
 };
 
 // One of q, k, v, as floats or as codes.
-Status check_input(const Read& input, const AttentionInputs& inputs, const Recipe& recipe, const Packing& packing,
+Status check_input(const Read& input, const AttentionInputs& inputs, const Recipe& recipe, const Varlen& varlen,
                    Pointers pointers, Operand& operand, Axes& axes, ByteRanges& ranges) {
   if (input.codes != nullptr) {
     if (input.floats.given()) {
       return invalid_argument(input.name, " and ", input.quantized_name, " are both given; only one of them may be");
     }
     QuantizedRanges touched;
-    const Borders& borders = input.role == Role::q ? packing.q : packing.k;
-    if (Status status = check_quantized(input.quantized_name, *input.codes, input.role, recipe, borders, pointers,
+    const CuSeqlens& sequences = input.role == Role::q ? varlen.q : varlen.k;
+    if (Status status = check_quantized(input.quantized_name, *input.codes, input.role, recipe, sequences, pointers,
                                         operand, touched);
         !status.ok()) {
       return status;
@@ -49,7 +49,7 @@ Status check_input(const Read& input, const AttentionInputs& inputs, const Recip
   ByteRange touched;
   if (Status status = check_view({input.name}, input.floats, pointers, &touched); !status.ok()) return status;
   if (Status status = check_float_dtype({input.name}, input.floats); !status.ok()) return status;
-  if (Status status = check_operand_shape({input.name}, input.floats, inputs.layout, packing.packed, axes);
+  if (Status status = check_operand_shape({input.name}, input.floats, inputs.layout, varlen.given, axes);
       !status.ok()) {
     return status;
   }
@@ -91,23 +91,23 @@ Status check_agreement(const AttentionInputs& inputs, const Axes& q, const Axes&
   return {};
 }
 
-// cu_seqlens_q and cu_seqlens_k, before they are compared with rows.
-Status read_packing(const AttentionInputs& inputs, Pointers pointers, Packing& packing, ByteRanges& ranges) {
-  packing.packed = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
-  if (!packing.packed) return {};
+// cu_seqlens_q and cu_seqlens_k; their values are compared with the rows later.
+Status read_varlen(const AttentionInputs& inputs, Pointers pointers, Varlen& varlen, ByteRanges& ranges) {
+  varlen.given = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
+  if (!varlen.given) return {};
   if (!(inputs.cu_seqlens_q.given() && inputs.cu_seqlens_k.given())) {
     return invalid_argument("only ", inputs.cu_seqlens_q.given() ? "cu_seqlens_q" : "cu_seqlens_k",
-                            " is given; packed sequences need cu_seqlens_q and cu_seqlens_k");
+                            " is given; varlen sequences need cu_seqlens_q and cu_seqlens_k");
   }
   ByteRange touched;
   if (Status status =
-          read_borders("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", pointers, touched, packing.q);
+          read_cu_seqlens("cu_seqlens_q", inputs.cu_seqlens_q, -1, "[batch + 1]", pointers, touched, varlen.q);
       !status.ok()) {
     return status;
   }
   ranges.reads({"cu_seqlens_q"}, touched);
-  if (Status status = read_borders("cu_seqlens_k", inputs.cu_seqlens_k, packing.q.batch,
-                                   "[batch + 1] like cu_seqlens_q", pointers, touched, packing.k);
+  if (Status status = read_cu_seqlens("cu_seqlens_k", inputs.cu_seqlens_k, varlen.q.batch,
+                                      "[batch + 1] like cu_seqlens_q", pointers, touched, varlen.k);
       !status.ok()) {
     return status;
   }
@@ -115,20 +115,19 @@ Status read_packing(const AttentionInputs& inputs, Pointers pointers, Packing& p
   return {};
 }
 
-Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t value_dim, const Packing& packing,
+Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t value_dim, const Varlen& varlen,
                      Pointers pointers, Problem& problem, ByteRanges& ranges) {
   const TensorView& out = inputs.out;
   if (!out.given()) return invalid_argument("out is missing");
   ByteRange touched;
   if (Status status = check_view({"out"}, out, pointers, &touched); !status.ok()) return status;
   const std::array<std::int64_t, 4> shape =
-      shape_of({q.batch, q.heads, q.rows, value_dim}, inputs.layout, packing.rank());
-  if (!has_shape(out, shape, packing.rank())) {
-    return invalid_argument("out has shape ", shape_string(out), "; the result has ",
-                            shape_words(shape, packing.rank()));
+      shape_of({q.batch, q.heads, q.rows, value_dim}, inputs.layout, varlen.rank());
+  if (!has_shape(out, shape, varlen.rank())) {
+    return invalid_argument("out has shape ", shape_string(out), "; the result has ", shape_text(shape, varlen.rank()));
   }
   if (Status status = check_float_dtype({"out"}, out); !status.ok()) return status;
-  if (!elements_are_apart(out)) {
+  if (!elements_are_distinct(out)) {
     return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
   }
   problem.out = operand_of(out, inputs.layout);
@@ -137,20 +136,20 @@ Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t 
   const TensorView& lse = inputs.lse;
   if (!lse.given()) return {};
   if (Status status = check_view({"lse"}, lse, pointers, &touched); !status.ok()) return status;
-  const std::array<std::int64_t, 4> lse_shape = packing.packed ? std::array<std::int64_t, 4>{q.heads, q.rows}
-                                                               : std::array<std::int64_t, 4>{q.batch, q.heads, q.rows};
-  const int lse_rank = packing.packed ? 2 : 3;
+  const std::array<std::int64_t, 4> lse_shape = varlen.given ? std::array<std::int64_t, 4>{q.heads, q.rows}
+                                                             : std::array<std::int64_t, 4>{q.batch, q.heads, q.rows};
+  const int lse_rank = varlen.given ? 2 : 3;
   if (!has_shape(lse, lse_shape, lse_rank)) {
-    return invalid_argument("lse has shape ", shape_string(lse), "; it must be ", shape_words(lse_shape, lse_rank),
-                            packing.packed ? ", [heads, total]" : ", [batch, heads, seqlen_q]");
+    return invalid_argument("lse has shape ", shape_string(lse), "; it must be ", shape_text(lse_shape, lse_rank),
+                            varlen.given ? ", [heads, total]" : ", [batch, heads, seqlen_q]");
   }
   if (lse.dtype != DType::f32) return invalid_argument("lse is ", to_string(lse.dtype), "; it must be f32");
-  if (!elements_are_apart(lse)) {
+  if (!elements_are_distinct(lse)) {
     return invalid_argument("lse has strides that let elements share memory; its axes must not overlap");
   }
-  problem.lse = static_cast<float*>(place_of(lse));
-  problem.lse_strides = packing.packed ? std::array<std::int64_t, 3>{0, lse.strides[0], lse.strides[1]}
-                                       : std::array<std::int64_t, 3>{lse.strides[0], lse.strides[1], lse.strides[2]};
+  problem.lse = static_cast<float*>(data_or_placeholder(lse));
+  problem.lse_strides = varlen.given ? Strides<3>{0, lse.strides[0], lse.strides[1]}
+                                     : Strides<3>{lse.strides[0], lse.strides[1], lse.strides[2]};
   ranges.writes({"lse"}, touched);
   return {};
 }
@@ -158,7 +157,7 @@ Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t 
 }  // namespace
 
 Status check_integers(std::string_view name, const TensorView& view, std::int64_t entries,
-                      std::string_view entries_words, Pointers pointers, ByteRange& range, IntegerArray& integers) {
+                      std::string_view expected_shape, Pointers pointers, ByteRange& range, IntegerArray& integers) {
   // On the CPU their values are part of the problem, so the memory is needed even where only sizes are asked for.
   if (view.device.type != DeviceType::cuda) pointers = Pointers::needed;
   if (Status status = check_view({name}, view, pointers, &range); !status.ok()) return status;
@@ -166,15 +165,15 @@ Status check_integers(std::string_view name, const TensorView& view, std::int64_
     return invalid_argument(name, " is ", to_string(view.dtype), "; allowed are s32 and s64");
   }
   if (view.rank != 1 || (entries >= 0 && view.shape[0] != entries)) {
-    return invalid_argument(name, " has shape ", shape_string(view), "; it must be ", entries_words);
+    return invalid_argument(name, " has shape ", shape_string(view), "; it must be ", expected_shape);
   }
-  integers = {place_of(view), view.dtype, view.strides[0]};
+  integers = {data_or_placeholder(view), view.dtype, view.strides[0]};
   return {};
 }
 
 Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  Packing packing;
-  if (Status status = read_packing(inputs, pointers, packing, ranges); !status.ok()) return status;
+  Varlen varlen;
+  if (Status status = read_varlen(inputs, pointers, varlen, ranges); !status.ok()) return status;
   if (inputs.layout != Layout::nhd && inputs.layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(inputs.layout),
                             "; allowed are NHD and HND");
@@ -187,14 +186,13 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
   Operand* const operands[] = {&problem.q, &problem.k, &problem.v};
   Axes* const axes[] = {&q, &k, &v};
   for (std::size_t i = 0; i < 3; ++i) {
-    if (Status status =
-            check_input(reads[i], inputs, problem.recipe, packing, pointers, *operands[i], *axes[i], ranges);
+    if (Status status = check_input(reads[i], inputs, problem.recipe, varlen, pointers, *operands[i], *axes[i], ranges);
         !status.ok()) {
       return status;
     }
   }
   if (Status status = check_agreement(inputs, q, k, v); !status.ok()) return status;
-  if (Status status = check_outputs(inputs, q, v.dim, packing, pointers, problem, ranges); !status.ok()) return status;
+  if (Status status = check_outputs(inputs, q, v.dim, varlen, pointers, problem, ranges); !status.ok()) return status;
 
   problem.batch = q.batch;
   problem.q_heads = q.heads;
@@ -203,14 +201,14 @@ Status check_operands(const AttentionInputs& inputs, Pointers pointers, Problem&
   problem.k_rows = k.rows;
   problem.head_dim = q.dim;
   problem.value_dim = v.dim;
-  if (!packing.packed) return {};
+  if (!varlen.given) return {};
 
-  problem.batch = packing.q.batch;
-  problem.cu_seqlens_q = packing.q.at;
-  problem.cu_seqlens_k = packing.k.at;
+  problem.batch = varlen.q.batch;
+  problem.cu_seqlens_q = varlen.q.at;
+  problem.cu_seqlens_k = varlen.k.at;
   if (problem.device.type == DeviceType::cuda) return {};  // the host does not read them: kernels clamp what they find
-  if (Status status = check_borders(packing.q, q.rows, "q"); !status.ok()) return status;
-  return check_borders(packing.k, k.rows, "k");
+  if (Status status = check_cu_seqlens(varlen.q, q.rows, "q"); !status.ok()) return status;
+  return check_cu_seqlens(varlen.k, k.rows, "k");
 }
 
 }  // namespace octavo

@@ -1,11 +1,11 @@
-// What may be asked beside Q, K and V: the numbers of AttentionParams, lengths, masks, slopes and sinks.
+// Checks of everything beside Q, K and V: the numbers of AttentionParams, lengths, masks, slopes and sinks.
 #include <algorithm>
 #include <array>
 #include <cfloat>
 #include <cmath>
 
 #include "api/checks.hpp"
-#include "api/placement.hpp"
+#include "api/device_check.hpp"
 #include "core/text.hpp"
 
 namespace octavo {
@@ -39,7 +39,7 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
     return invalid_argument("window is (", params.window_left, ", ", params.window_right,
                             "); allowed are -1 (unlimited) and values from 0 on");
   }
-  // A window as wide as all rows together limits nothing: saying so spares everybody sums that overflow.
+  // A window as wide as all rows together limits nothing; -1 avoids sums that overflow.
   const std::int64_t unlimited = problem.q_rows + problem.k_rows;
   problem.window_left = params.window_left >= unlimited ? -1 : params.window_left;
   problem.window_right = params.window_right >= unlimited ? -1 : params.window_right;
@@ -50,7 +50,7 @@ Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& 
   if (!inputs.kv_lens.given()) return {};
   if (problem.packed()) {
     return invalid_argument(
-        "kv_lens and cu_seqlens are both given; packed sequences have their lengths in cu_seqlens_k");
+        "kv_lens and cu_seqlens are both given; varlen sequences have their lengths in cu_seqlens_k");
   }
   ByteRange touched;
   if (Status status =
@@ -58,7 +58,7 @@ Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& 
       !status.ok()) {
     return status;
   }
-  // On a device the host does not read them: kernels clamp what they find to 0..N.
+  // On a device the host does not read them: kernels clamp the values to 0..N.
   for (std::int64_t b = 0; b < problem.batch && problem.device.type == DeviceType::cpu; ++b) {
     if (problem.kv_lens[b] < 0 || problem.kv_lens[b] > problem.k_rows) {
       return invalid_argument("kv_lens[", b, "] is ", problem.kv_lens[b], "; allowed are 0 to ", problem.k_rows,
@@ -69,7 +69,7 @@ Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& 
   return {};
 }
 
-// The axes that a mask is broadcast to. Packed sequences share one mask that is as large as the longest of them.
+// The axes that a mask is broadcast to. Varlen sequences share one mask that is as large as the longest of them.
 std::array<std::int64_t, 4> mask_target(const Problem& problem) {
   std::int64_t rows = problem.q_rows, keys = problem.k_rows;
   if (problem.packed() && problem.device.type == DeviceType::cpu) {
@@ -96,7 +96,7 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
         "; allowed are bool (true = may attend) and the float dtypes f32, f16, bf16 and f64 (added)");
   }
   const std::array<std::int64_t, 4> target = mask_target(problem);
-  Broadcast broadcast{place_of(mask), mask.dtype, {}};
+  Broadcast broadcast{data_or_placeholder(mask), mask.dtype, {}};
   for (int axis = 0; axis < mask.rank; ++axis) {
     const auto from = static_cast<std::size_t>(axis), to = static_cast<std::size_t>(axis + 4 - mask.rank);
     if (mask.shape[from] == 1) continue;  // broadcast: stride 0
@@ -104,7 +104,7 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
       (to == 2 ? problem.mask_rows : problem.mask_keys) = mask.shape[from];
     } else if (mask.shape[from] != target[to]) {
       return invalid_argument(
-          "mask has shape ", shape_string(mask), "; it must broadcast from the right to ", shape_words(target, 4),
+          "mask has shape ", shape_string(mask), "; it must broadcast from the right to ", shape_text(target, 4),
           problem.packed() ? ", [batch, heads, longest of q, longest of k]" : ", [batch, heads, seqlen_q, seqlen_k]");
     }
     broadcast.strides[to] = mask.strides[from];
@@ -122,9 +122,9 @@ Status check_alibi_slopes(const TensorView& slopes, Pointers pointers, Problem& 
     return invalid_argument("alibi_slopes is ", to_string(slopes.dtype), "; allowed are f32, f16, bf16 and f64");
   }
   if (has_shape(slopes, {problem.q_heads}, 1)) {
-    problem.alibi_slopes = {place_of(slopes), slopes.dtype, {0, slopes.strides[0], 0, 0}};
+    problem.alibi_slopes = {data_or_placeholder(slopes), slopes.dtype, {0, slopes.strides[0], 0, 0}};
   } else if (has_shape(slopes, {problem.batch, problem.q_heads}, 2)) {
-    problem.alibi_slopes = {place_of(slopes), slopes.dtype, {slopes.strides[0], slopes.strides[1], 0, 0}};
+    problem.alibi_slopes = {data_or_placeholder(slopes), slopes.dtype, {slopes.strides[0], slopes.strides[1], 0, 0}};
   } else {
     return invalid_argument("alibi_slopes has shape ", shape_string(slopes), "; allowed are [", problem.q_heads,
                             "] and [", problem.batch, ", ", problem.q_heads, "] (heads of q)");
@@ -144,12 +144,12 @@ Status check_sinks(const TensorView& sinks, Pointers pointers, Problem& problem,
     return invalid_argument("sinks has shape ", shape_string(sinks), "; it must be [", problem.q_heads,
                             "] (heads of q)");
   }
-  problem.sinks = {place_of(sinks), sinks.dtype, {0, sinks.strides[0], 0, 0}};
+  problem.sinks = {data_or_placeholder(sinks), sinks.dtype, {0, sinks.strides[0], 0, 0}};
   ranges.reads({"sinks"}, touched);
   return {};
 }
 
-std::array<Placed, 20> tensors_of(const AttentionInputs& inputs) {
+std::array<NamedTensor, 20> tensors_of(const AttentionInputs& inputs) {
   const auto part = [](const QuantizedView* quantized, const TensorView QuantizedView::* which) {
     return quantized != nullptr ? &(quantized->*which) : nullptr;
   };
@@ -188,11 +188,11 @@ Status check_options(const AttentionInputs& inputs, const AttentionParams& param
 }
 
 Status check_recipe_once(const Recipe& recipe) {
-  // Comparing is some nanoseconds; checking spells every field out, and calls repeat the recipe.
-  thread_local Recipe last_sound;
-  if (recipe == last_sound) return {};
+  // Comparing takes nanoseconds; checking builds text for every field, and calls repeat the recipe.
+  thread_local Recipe last_valid;
+  if (recipe == last_valid) return {};
   Status status = check_recipe(recipe);
-  if (status.ok()) last_sound = recipe;
+  if (status.ok()) last_valid = recipe;
   return status;
 }
 
@@ -200,8 +200,8 @@ Status check_attention(const AttentionInputs& inputs, const AttentionParams& par
                        Problem& problem, ByteRanges& ranges) {
   if (Status status = check_recipe_once(params.recipe); !status.ok()) return status;
   problem.recipe = params.recipe;
-  const std::array<Placed, 20> tensors = tensors_of(inputs);
-  if (Status status = check_placement(tensors, problem.device); !status.ok()) return status;
+  const std::array<NamedTensor, 20> tensors = tensors_of(inputs);
+  if (Status status = check_devices(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_operands(inputs, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_options(inputs, params, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_pointers(tensors, problem.device); !status.ok()) return status;

@@ -6,7 +6,7 @@
 #include "core/aligned_buffer.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
-#include "cuda/cuda.hpp"
+#include "cuda/host/cuda.hpp"
 
 namespace octavo {
 namespace {

@@ -1,58 +1,19 @@
-// merge_state(): LSE = max + log1p(exp(min - max)), O = O_a e^(LSE_a - LSE) + O_b e^(LSE_b - LSE), row by row. Weights
-// are computed in double and applied in f32; both products are added once, so a and b may change places.
+// merge_state(): its checks, and the implementation that runs it.
 #include "octavo/merge.hpp"
 
-#include <cmath>
-#include <limits>
-
+#include "api/device_check.hpp"
 #include "api/execution.hpp"
-#include "api/placement.hpp"
 #include "api/selection.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
-#include "cuda/workspace.hpp"
 
 namespace octavo {
 namespace {
 
 using Part = MergeProblem::Part;
 
-double lse_at(const Part& part, std::int64_t b, std::int64_t h, std::int64_t row) {
-  return part.lse[b * part.lse_strides[0] + h * part.lse_strides[1] + row * part.lse_strides[2]];
-}
-
 Part part_of(const TensorView& o, const TensorView& lse, Layout layout) {
   return {operand_of(o, layout), static_cast<float*>(lse.data), {lse.strides[0], lse.strides[1], lse.strides[2]}};
-}
-
-constexpr double kNothing = -std::numeric_limits<double>::infinity();
-
-double joined_lse(double a, double b) {
-  if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<double>::quiet_NaN();
-  const double high = a > b ? a : b, low = a > b ? b : a;
-  return low == kNothing ? high : high + std::log1p(std::exp(low - high));
-}
-
-void merge_head(const MergeProblem& merge, std::int64_t b, std::int64_t h) {
-  const std::int64_t step_a = merge.a.o.strides[3], step_b = merge.b.o.strides[3], step = merge.out.o.strides[3];
-  for (std::int64_t row = 0; row < merge.rows; ++row) {
-    const double lse_a = lse_at(merge.a, b, h, row), lse_b = lse_at(merge.b, b, h, row);
-    const double lse = joined_lse(lse_a, lse_b);
-    // A part that saw no key has no say, whatever stands in its O.
-    const bool use_a = lse_a != kNothing, use_b = lse_b != kNothing;
-    const float weight_a = use_a ? static_cast<float>(std::exp(lse_a - lse)) : 0.0f;
-    const float weight_b = use_b ? static_cast<float>(std::exp(lse_b - lse)) : 0.0f;
-    const float* o_a = static_cast<const float*>(merge.a.o.data) + merge.a.o.offset(b, h, row);
-    const float* o_b = static_cast<const float*>(merge.b.o.data) + merge.b.o.offset(b, h, row);
-    float* out = static_cast<float*>(merge.out.o.data) + merge.out.o.offset(b, h, row);
-    for (std::int64_t c = 0; c < merge.dim; ++c) {
-      const float from_a = use_a ? weight_a * o_a[c * step_a] : 0.0f;
-      const float from_b = use_b ? weight_b * o_b[c * step_b] : 0.0f;
-      out[c * step] = from_a + from_b;
-    }
-    merge.out.lse[b * merge.out.lse_strides[0] + h * merge.out.lse_strides[1] + row * merge.out.lse_strides[2]] =
-        static_cast<float>(lse);
-  }
 }
 
 struct Given {
@@ -70,19 +31,11 @@ bool same_memory(const TensorView& a, const TensorView& b) {
 }
 
 // `out` may be the very tensor `input`, element for element; any other overlap would be read after it is written.
-Status check_apart(const Given& out, const Given& input, bool may_be_same) {
+Status check_overlap(const Given& out, const Given& input, bool may_be_same) {
   if (!out.range.overlaps(input.range)) return {};
   if (may_be_same && same_memory(out.view, input.view)) return {};
   return invalid_argument(out.name, " overlaps ", input.name,
                           may_be_same ? " without being the same view of it" : "; outputs need memory of their own");
-}
-
-Status run_on_device(const MergeProblem& merge, const Execution& execution) {
-  const Result<Selection> selection = select_on_device(merge, execution.implementation);
-  if (!selection.ok()) return selection.status();
-  const cuda::DeviceWorkspace none(execution, merge.device.index, 0);  // looks the stream over
-  if (!none.status().ok()) return none.status();
-  return cuda::merge(*selection->cuda, merge, {merge.device.index, execution.stream, nullptr});
 }
 
 Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
@@ -90,10 +43,10 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
   if (layout != Layout::nhd && layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
   }
-  const Placed tensors[] = {{{"o_a"}, &o_a},     {{"o_b"}, &o_b},     {{"out"}, &out},
-                            {{"lse_a"}, &lse_a}, {{"lse_b"}, &lse_b}, {{"lse"}, &lse}};
+  const NamedTensor tensors[] = {{{"o_a"}, &o_a},     {{"o_b"}, &o_b},     {{"out"}, &out},
+                                 {{"lse_a"}, &lse_a}, {{"lse_b"}, &lse_b}, {{"lse"}, &lse}};
   MergeProblem merge;
-  if (Status status = check_placement(tensors, merge.device); !status.ok()) return status;
+  if (Status status = check_devices(tensors, merge.device); !status.ok()) return status;
   if (Status status = check_stream(execution, merge.device); !status.ok()) return status;
   Given outputs[] = {{"o_a", o_a}, {"o_b", o_b}, {"out", out}};
   Given logs[] = {{"lse_a", lse_a}, {"lse_b", lse_b}, {"lse", lse}};
@@ -110,7 +63,7 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
     }
   }
   if (o_a.rank != 4) {
-    return invalid_argument("o_a has shape ", shape_string(o_a), "; 4 axes are needed, ", axes_words(layout, 4));
+    return invalid_argument("o_a has shape ", shape_string(o_a), "; 4 axes are needed, ", axes_text(layout, 4));
   }
   const Axes axes = axes_of(o_a, layout);
   const std::array<std::int64_t, 4> lse_shape{axes.batch, axes.heads, axes.rows};
@@ -121,18 +74,18 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
   for (const Given& given : logs) {
     if (has_shape(given.view, lse_shape, 3)) continue;
     return invalid_argument(given.name, " has shape ", shape_string(given.view), "; it must be ",
-                            shape_words(lse_shape, 3), ", [batch, heads, rows] of o_a");
+                            shape_text(lse_shape, 3), ", [batch, heads, rows] of o_a");
   }
   for (const Given* given : {&outputs[2], &logs[2]}) {
-    if (elements_are_apart(given->view)) continue;
+    if (elements_are_distinct(given->view)) continue;
     return invalid_argument(given->name, " has strides that let elements share memory; its axes must not overlap");
   }
   for (int i = 0; i < 3; ++i) {
-    if (Status status = check_apart(outputs[2], logs[i], false); !status.ok()) return status;
+    if (Status status = check_overlap(outputs[2], logs[i], false); !status.ok()) return status;
     if (i == 2) break;
-    if (Status status = check_apart(logs[2], outputs[i], false); !status.ok()) return status;
-    if (Status status = check_apart(outputs[2], outputs[i], true); !status.ok()) return status;
-    if (Status status = check_apart(logs[2], logs[i], true); !status.ok()) return status;
+    if (Status status = check_overlap(logs[2], outputs[i], false); !status.ok()) return status;
+    if (Status status = check_overlap(outputs[2], outputs[i], true); !status.ok()) return status;
+    if (Status status = check_overlap(logs[2], logs[i], true); !status.ok()) return status;
   }
 
   if (Status status = check_pointers(tensors, merge.device); !status.ok()) return status;
@@ -144,11 +97,9 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
   merge.a = part_of(o_a, lse_a, layout);
   merge.b = part_of(o_b, lse_b, layout);
   merge.out = part_of(out, lse, layout);
-  if (merge.device.type == DeviceType::cuda) return run_on_device(merge, execution);
-  for (std::int64_t b = 0; b < axes.batch; ++b) {
-    for (std::int64_t h = 0; h < axes.heads; ++h) merge_head(merge, b, h);
-  }
-  return {};
+  const Result<const Implementation*> selected = select_implementation(merge, execution.implementation);
+  if (!selected.ok()) return selected.status();
+  return (*selected)->backend().merge(**selected, merge, execution);
 }
 
 }  // namespace

@@ -1,30 +1,28 @@
 // quantize(): checks, one allocation for codes, scales and mean, and the quantizer that fills them.
 #include "octavo/quantize.hpp"
 
-#include <algorithm>
 #include <cstring>
 #include <memory>
 
 #include "api/byte_ranges.hpp"
 #include "api/checks.hpp"
+#include "api/device_check.hpp"
 #include "api/execution.hpp"
-#include "api/placement.hpp"
 #include "api/quantized_operand.hpp"
 #include "api/selection.hpp"
 #include "core/aligned_buffer.hpp"
 #include "core/guard.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
-#include "cuda/workspace.hpp"
+#include "cuda/host/cuda.hpp"
 #include "octavo/device.hpp"
-#include "reference/reference.hpp"
 #include "spec/side_arrays.hpp"
 
 namespace octavo {
 namespace {
 
 Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout, const TensorView& cu_seqlens,
-             Borders& borders, Axes& axes, ByteRanges& ranges) {
+             CuSeqlens& sequences, Axes& axes, ByteRanges& ranges) {
   if (role != Role::q && role != Role::k && role != Role::v) {
     return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
   }
@@ -40,18 +38,18 @@ Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout
   if (cu_seqlens.given()) {
     if (x.device.type == DeviceType::cuda) {
       return unimplemented(
-          "x of packed sequences on a CUDA device is not supported; quantize the sequences one by one");
+          "x of varlen sequences on a CUDA device is not supported; quantize the sequences one by one");
     }
-    if (Status status = read_host_borders("cu_seqlens", cu_seqlens, -1, "[batch + 1]", touched, borders);
+    if (Status status = read_host_cu_seqlens("cu_seqlens", cu_seqlens, -1, "[batch + 1]", touched, sequences);
         !status.ok()) {
       return status;
     }
     ranges.reads({"cu_seqlens"}, touched);
   }
   if (Status status = check_float_dtype({"x"}, x); !status.ok()) return status;
-  if (Status status = check_operand_shape({"x"}, x, layout, borders.packed(), axes); !status.ok()) return status;
-  if (borders.packed()) {
-    if (Status status = check_borders(borders, axes.rows, "x"); !status.ok()) return status;
+  if (Status status = check_operand_shape({"x"}, x, layout, sequences.varlen(), axes); !status.ok()) return status;
+  if (sequences.varlen()) {
+    if (Status status = check_cu_seqlens(sequences, axes.rows, "x"); !status.ok()) return status;
   }
   return ranges.check();
 }
@@ -78,7 +76,7 @@ std::size_t bytes_of(const TensorView& view) {
   return (bytes + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment * AlignedBuffer::kAlignment;
 }
 
-TensorView side_view(const SideShape& side) { return dense_view(DType::f32, side.shape, side.rank); }
+TensorView scale_view(const ScaleShape& side) { return dense_view(DType::f32, side.shape, side.rank); }
 
 // Codes, scales and mean of one tensor, freed together.
 Result<std::shared_ptr<void>> allocate(Device device, std::size_t bytes, const Execution& execution) {
@@ -105,58 +103,43 @@ Operand moved_by(const Operand& operand, std::int64_t rows) {
   return moved;
 }
 
-// Calls one(problem) for each sequence of a packed `all`, on its own: nothing of it depends on the others.
+// Calls one(problem) for each sequence of a varlen `all`; sequences do not depend on each other.
 template <class One>
-void for_each_sequence(const QuantizeProblem& all, const Borders& borders, One one) {
+Status for_each_sequence(const QuantizeProblem& all, const CuSeqlens& sequences, One one) {
   Operand sides;
   sides.scales_per_sequence = all.heads * all.scales_per_head;
   sides.means_per_sequence = all.heads * all.means_per_head;
   spec::SideWalk walk(sides, spec::groups_of(all.role, all.recipe), all.dim, true);
-  for (std::int64_t b = 0; b < borders.batch; ++b) {
+  for (std::int64_t b = 0; b < sequences.batch; ++b) {
     QuantizeProblem sequence = all;
-    sequence.rows = borders.rows(b);
+    sequence.rows = sequences.rows(b);
     if (all.rows > 0) {
-      sequence.x = moved_by(all.x, borders.at[b]);
-      sequence.codes = moved_by(all.codes, borders.at[b]);
+      sequence.x = moved_by(all.x, sequences.at[b]);
+      sequence.codes = moved_by(all.codes, sequences.at[b]);
     }
     if (all.scales != nullptr) sequence.scales = all.scales + walk.place().scales;
     if (all.mean != nullptr) sequence.mean = all.mean + walk.place().means;
-    one(sequence);
+    if (Status status = one(sequence); !status.ok()) return status;
     walk.pass(sequence.rows);
   }
+  return {};
 }
 
-// `problem`, of packed sequences all of them.
-Status fill(const QuantizeProblem& problem, const Borders& borders, const Execution& execution) {
-  const Result<Selection> selection = select_implementation(problem, execution.implementation);
-  if (!selection.ok()) return selection.status();
-  const auto for_each_part = [&](auto one) {
-    if (borders.packed()) return for_each_sequence(problem, borders, one);
-    one(problem);
+// Runs `problem`: at once, or a varlen batch sequence by sequence.
+Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Execution& execution) {
+  const Result<const Implementation*> selected = select_implementation(problem, execution.implementation);
+  if (!selected.ok()) return selected.status();
+  const Implementation& implementation = **selected;
+  const auto run = [&](const QuantizeProblem& part) {
+    return implementation.backend().quantize(implementation, part, execution);
   };
-  if (selection->cuda != nullptr) {
-    const cuda::DeviceWorkspace scratch(execution, problem.device.index,
-                                        cuda::workspace_size(*selection->cuda, problem));
-    if (!scratch.status().ok()) return scratch.status();
-    const cuda::DeviceCall place{problem.device.index, execution.stream, scratch.data()};
-    if (Status status = cuda::quantize(*selection->cuda, problem, place); !status.ok()) return status;
-  } else if (selection->cpu != nullptr) {
-    FixedRunner runner(runner_of(execution));
-    std::size_t bytes = 0;
-    for_each_part([&](const QuantizeProblem& part) {
-      bytes = std::max(bytes, cpu::workspace_size(*selection->cpu, part, runner.threads()));
-    });
-    const ScratchMemory scratch(execution, bytes);
-    if (!scratch.status().ok()) return scratch.status();
-    for_each_part([&](const QuantizeProblem& part) { cpu::quantize(*selection->cpu, part, runner, scratch.data()); });
-  } else {
-    for_each_part([](const QuantizeProblem& part) { reference::quantize(part); });
-  }
-  note_served_by(*selection);
+  Status status = sequences.varlen() ? for_each_sequence(problem, sequences, run) : run(problem);
+  if (!status.ok()) return status;
+  note_served_by(implementation);
   if (log_enabled(LogLevel::dispatch)) {
     log_line(LogLevel::dispatch, text("quantize ", to_string(problem.role), " ", to_string(problem.recipe), " batch ",
                                       problem.batch, " heads ", problem.heads, " rows ", problem.rows, " head_dim ",
-                                      problem.dim, " -> ", selection->name));
+                                      problem.dim, " -> ", implementation.name));
   }
   return {};
 }
@@ -170,17 +153,17 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
   QuantizedTensor result;
   Status status = guarded([&]() -> Status {
     if (Status bad = check_execution(execution); !bad.ok()) return bad;
-    const Placed tensors[] = {{{"x"}, &x}};
+    const NamedTensor tensors[] = {{{"x"}, &x}};
     Device device;
-    if (Status bad = check_placement(tensors, device); !bad.ok()) return bad;
+    if (Status bad = check_devices(tensors, device); !bad.ok()) return bad;
     if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
-    Borders borders;
+    CuSeqlens sequences;
     Axes axes;
     ByteRanges ranges;
     ranges.writes({"workspace"}, workspace_range(execution));
-    if (Status bad = check(x, role, recipe, layout, cu_seqlens, borders, axes, ranges); !bad.ok()) return bad;
+    if (Status bad = check(x, role, recipe, layout, cu_seqlens, sequences, axes, ranges); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
-    const SideLayout sides = side_layout(recipe, role, axes, borders);
+    const ScaleLayout sides = scale_layout(recipe, role, axes, sequences);
 
     QuantizedView& view = result.view_;
     view.role = role;
@@ -188,9 +171,9 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     view.rotated = spec::is_rotated(recipe, role);
     view.recipe = recipe;
     view.codes = dense_view(*code_dtype(recipe, role), x.shape, x.rank);
-    view.scales = side_view(sides.scales);
-    view.mean = side_view(sides.mean);
-    if (borders.packed()) view.cu_seqlens = dense_view(DType::s64, {borders.batch + 1}, 1);
+    view.scales = scale_view(sides.scales);
+    view.mean = scale_view(sides.mean);
+    if (sequences.varlen()) view.cu_seqlens = dense_view(DType::s64, {sequences.batch + 1}, 1);
 
     const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
     const std::size_t mean_bytes = bytes_of(view.mean);
@@ -204,10 +187,10 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
       if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
       if (view.cu_seqlens.given()) {
         auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
-        for (std::int64_t b = 0; b <= borders.batch; ++b) entries[b] = borders.at[b];
+        for (std::int64_t b = 0; b <= sequences.batch; ++b) entries[b] = sequences.at[b];
         view.cu_seqlens.data = entries;
       }
-      // The nibble behind an odd head_dim belongs to nobody and is 0. (Kernels on a device write whole bytes.)
+      // The padding nibble behind an odd head_dim is 0. (Kernels on a device write whole bytes.)
       if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0 && device.type == DeviceType::cpu) {
         std::memset(start, 0, code_bytes);
       }
@@ -230,7 +213,7 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     problem.role = role;
     problem.recipe = recipe;
     if (axes.batch == 0) return {};
-    return fill(problem, borders, execution);
+    return fill(problem, sequences, execution);
   });
   if (!status.ok()) return status;
   return result;

@@ -1,4 +1,4 @@
-// What docs/quantization.md says of codes, scales and means that are handed over, as checks.
+// Checks of codes, scales and means against docs/quantization.md.
 #include "api/quantized_operand.hpp"
 
 #include <string>
@@ -47,44 +47,44 @@ std::string_view differing_field(const Recipe& a, const Recipe& b, Role role) no
   return {};
 }
 
-std::string field_words(const Recipe& recipe, std::string_view field) {
+std::string field_text(const Recipe& recipe, std::string_view field) {
   const Result<std::string> value = recipe_field(recipe, field);
   return text(field, "=", value.ok() ? std::string_view(*value) : std::string_view("?"));
 }
 
-// The sequences of packed codes: the call's borders fit them, and are those that the codes were made with.
-Status check_packing(std::string_view name, const QuantizedView& view, const Borders& borders, const Axes& axes,
-                     QuantizedRanges& ranges) {
-  if (!borders.packed()) return {};
+// The call's sequences fit varlen codes and equal those that the codes were made with.
+Status check_varlen(std::string_view name, const QuantizedView& view, const CuSeqlens& sequences, const Axes& axes,
+                    QuantizedRanges& ranges) {
+  if (!sequences.varlen()) return {};
   if (view.codes.device.type == DeviceType::cuda) {
-    return unimplemented(name, " of packed sequences on a CUDA device is not supported; hand them over as floats");
+    return unimplemented(name, " of varlen sequences on a CUDA device is not supported; pass them as floats");
   }
-  if (Status status = check_borders(borders, axes.rows, name); !status.ok()) return status;
+  if (Status status = check_cu_seqlens(sequences, axes.rows, name); !status.ok()) return status;
   if (!view.cu_seqlens.given()) return {};
-  Borders own;
+  CuSeqlens own;
   const std::string own_name = text(name, ".cu_seqlens");
-  if (Status status = read_host_borders(own_name, view.cu_seqlens, borders.batch,
-                                        text("[batch + 1] like ", borders.name), ranges.cu_seqlens, own);
+  if (Status status = read_host_cu_seqlens(own_name, view.cu_seqlens, sequences.batch,
+                                           text("[batch + 1] like ", sequences.name), ranges.cu_seqlens, own);
       !status.ok()) {
     return status;
   }
-  for (std::int64_t b = 0; b <= borders.batch; ++b) {
-    if (own.at[b] != borders.at[b]) {
-      return invalid_argument(own_name, " has ", own.at[b], " at entry ", b, " and ", borders.name, " has ",
-                              borders.at[b], "; they must be equal");
+  for (std::int64_t b = 0; b <= sequences.batch; ++b) {
+    if (own.at[b] != sequences.at[b]) {
+      return invalid_argument(own_name, " has ", own.at[b], " at entry ", b, " and ", sequences.name, " has ",
+                              sequences.at[b], "; they must be equal");
     }
   }
   return {};
 }
 
 // An f32 array beside the codes: shape, dtype, density.
-Status check_side(const Name& name, const TensorView& view, const SideShape& expected, Pointers pointers,
-                  ByteRange& range) {
+Status check_scales(const Name& name, const TensorView& view, const ScaleShape& expected, Pointers pointers,
+                    ByteRange& range) {
   if (Status status = check_view(name, view, pointers, &range); !status.ok()) return status;
   if (view.dtype != DType::f32) return invalid_argument(name, " is ", to_string(view.dtype), "; it must be f32");
   if (!has_shape(view, expected.shape, expected.rank)) {
     return invalid_argument(name, " has shape ", shape_string(view), "; these codes and this recipe need ",
-                            shape_words(expected.shape, expected.rank));
+                            shape_text(expected.shape, expected.rank));
   }
   if (!is_dense(view)) return invalid_argument(name, " must be dense in row-major order");
   return {};
@@ -114,13 +114,13 @@ Status check_quantizable(const Recipe& recipe, Role role) {
   }
   if (role == Role::v && recipe.channel_gains) {
     return unimplemented("recipe \"", to_string(recipe),
-                         "\" evens out v's channels with gains, which codes and scales do not carry; hand v over as "
+                         "\" scales v's channels by gains, which codes and scales do not carry; pass v as "
                          "floats, or set channel_gains=off");
   }
   return {};
 }
 
-std::int64_t SideShape::elements() const noexcept {
+std::int64_t ScaleShape::elements() const noexcept {
   if (rank == 0) return 0;
   std::int64_t count = 1;
   for (int axis = 0; axis < rank; ++axis) count *= shape[static_cast<std::size_t>(axis)];
@@ -129,9 +129,9 @@ std::int64_t SideShape::elements() const noexcept {
 
 namespace {
 
-SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+ScaleShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const CuSeqlens& sequences) noexcept {
   const spec::Groups groups = spec::groups_of(role, recipe);
-  const std::int64_t batch = borders.packed() ? borders.batch : axes.batch;
+  const std::int64_t batch = sequences.varlen() ? sequences.batch : axes.batch;
   switch (groups.granularity) {
     case Granularity::none:
       return {};
@@ -143,27 +143,27 @@ SideShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const 
       break;
   }
   const bool by_channel = spec::per_channel(groups.granularity);
-  if (borders.packed()) {
+  if (sequences.varlen()) {
     const std::int64_t all =
-        sum_over_sequences(borders, [&](std::int64_t rows) { return spec::row_groups(groups, rows); });
-    return by_channel ? SideShape{{axes.heads, all, axes.dim}, 3} : SideShape{{axes.heads, all}, 2};
+        sum_over_sequences(sequences, [&](std::int64_t rows) { return spec::row_groups(groups, rows); });
+    return by_channel ? ScaleShape{{axes.heads, all, axes.dim}, 3} : ScaleShape{{axes.heads, all}, 2};
   }
   const std::int64_t row_groups = spec::row_groups(groups, axes.rows);
-  return by_channel ? SideShape{{batch, axes.heads, row_groups, axes.dim}, 4}
-                    : SideShape{{batch, axes.heads, row_groups}, 3};
+  return by_channel ? ScaleShape{{batch, axes.heads, row_groups, axes.dim}, 4}
+                    : ScaleShape{{batch, axes.heads, row_groups}, 3};
 }
 
-SideShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
+ScaleShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const CuSeqlens& sequences) noexcept {
   if (!spec::is_smoothed(recipe, role)) return {};
-  if (role != Role::q) return {{borders.packed() ? borders.batch : axes.batch, axes.heads, axes.dim}, 3};
+  if (role != Role::q) return {{sequences.varlen() ? sequences.batch : axes.batch, axes.heads, axes.dim}, 3};
   const auto blocks = [](std::int64_t rows) {
     return spec::query_blocks(rows);
   };  // always inline: not through a pointer
-  if (borders.packed()) return {{axes.heads, sum_over_sequences(borders, blocks), axes.dim}, 3};
+  if (sequences.varlen()) return {{axes.heads, sum_over_sequences(sequences, blocks), axes.dim}, 3};
   return {{axes.batch, axes.heads, spec::query_blocks(axes.rows), axes.dim}, 4};
 }
 
-SideStrides strides_of(const SideShape& side, bool heads_lead) noexcept {
+ScaleStrides strides_of(const ScaleShape& side, bool heads_lead) noexcept {
   if (side.rank == 0) return {};
   const std::int64_t heads = side.shape[heads_lead ? 0 : 1];
   std::int64_t per_head = 1;
@@ -175,37 +175,36 @@ SideStrides strides_of(const SideShape& side, bool heads_lead) noexcept {
 
 }  // namespace
 
-SideLayout side_layout(const Recipe& recipe, Role role, const Axes& axes, const Borders& borders) noexcept {
-  SideLayout layout;
-  layout.scales = scales_shape(recipe, role, axes, borders);
-  layout.mean = mean_shape(recipe, role, axes, borders);
+ScaleLayout scale_layout(const Recipe& recipe, Role role, const Axes& axes, const CuSeqlens& sequences) noexcept {
+  ScaleLayout layout;
+  layout.scales = scales_shape(recipe, role, axes, sequences);
+  layout.mean = mean_shape(recipe, role, axes, sequences);
   const bool by_rows = spec::grows_with_rows(spec::granularity_of(recipe, role));
-  layout.of_scales = strides_of(layout.scales, borders.packed() && by_rows);
-  layout.of_mean = strides_of(layout.mean, borders.packed() && role == Role::q);
+  layout.of_scales = strides_of(layout.scales, sequences.varlen() && by_rows);
+  layout.of_mean = strides_of(layout.mean, sequences.varlen() && role == Role::q);
   return layout;
 }
 
 Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& recipe,
-                       const Borders& borders, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
+                       const CuSeqlens& sequences, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
   if (view.role != role) {
-    return invalid_argument(name, " holds codes of ", to_string(view.role), "; codes of ", to_string(role),
-                            " belong there");
+    return invalid_argument(name, " has codes of ", to_string(view.role), "; it must have codes of ", to_string(role));
   }
   if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
   if (const std::string_view field = differing_field(view.recipe, recipe, role); !field.empty()) {
-    return invalid_argument(name, " was made with ", field_words(view.recipe, field), "; the call's recipe \"",
-                            to_string(recipe), "\" has ", field_words(recipe, field));
+    return invalid_argument(name, " was made with ", field_text(view.recipe, field), "; the call's recipe \"",
+                            to_string(recipe), "\" has ", field_text(recipe, field));
   }
   if (view.rotated != spec::is_rotated(recipe, role)) {
     return invalid_argument(name, " is ", view.rotated ? "rotated" : "not rotated", "; the recipe has ",
-                            field_words(recipe, role == Role::v ? "hadamard_v" : "hadamard"));
+                            field_text(recipe, role == Role::v ? "hadamard_v" : "hadamard"));
   }
 
   const Name codes_name{name, ".codes"};
   const TensorView& codes = view.codes;
   if (Status status = check_view(codes_name, codes, pointers, &ranges.codes); !status.ok()) return status;
-  if (view.cu_seqlens.given() && !borders.packed()) {
-    return invalid_argument(name, ".cu_seqlens is given and the call's is not; codes of packed sequences need both");
+  if (view.cu_seqlens.given() && !sequences.varlen()) {
+    return invalid_argument(name, ".cu_seqlens is given and the call's is not; codes of varlen sequences need both");
   }
   const DType dtype = *code_dtype(recipe, role);
   if (codes.dtype != dtype) {
@@ -213,7 +212,7 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
                             to_string(dtype));
   }
   Axes axes;
-  if (Status status = check_operand_shape(codes_name, codes, view.layout, borders.packed(), axes); !status.ok()) {
+  if (Status status = check_operand_shape(codes_name, codes, view.layout, sequences.varlen(), axes); !status.ok()) {
     return status;
   }
   operand = operand_of(codes, view.layout);
@@ -226,14 +225,14 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
     }
   }
 
-  if (Status status = check_packing(name, view, borders, axes, ranges); !status.ok()) return status;
-  const auto [scales, mean, of_scales, of_mean] = side_layout(recipe, role, axes, borders);
+  if (Status status = check_varlen(name, view, sequences, axes, ranges); !status.ok()) return status;
+  const auto [scales, mean, of_scales, of_mean] = scale_layout(recipe, role, axes, sequences);
   if (scales.rank == 0) {
     if (view.scales.given()) {
       return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
                               "\" has no scales for ", to_string(role));
     }
-  } else if (Status status = check_side(Name{name, ".scales"}, view.scales, scales, pointers, ranges.scales);
+  } else if (Status status = check_scales(Name{name, ".scales"}, view.scales, scales, pointers, ranges.scales);
              !status.ok()) {
     return status;
   }
@@ -242,20 +241,20 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
       return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(recipe),
                               "\" subtracts nothing from ", to_string(role));
     }
-    if (Status status = check_side(Name{name, ".mean"}, view.mean, mean, pointers, ranges.mean); !status.ok()) {
+    if (Status status = check_scales(Name{name, ".mean"}, view.mean, mean, pointers, ranges.mean); !status.ok()) {
       return status;
     }
   } else if (mean.rank != 0 && role != Role::k) {  // K: any fixed vector serves, zero too
     return invalid_argument(name, ".mean is missing; recipe \"", to_string(recipe), "\" smooths ", to_string(role),
-                            " and needs ", shape_words(mean.shape, mean.rank));
+                            " and needs ", shape_text(mean.shape, mean.rank));
   }
 
   operand.quantized = true;
   operand.rotated = view.rotated;
-  operand.scales = static_cast<const float*>(place_of(view.scales));
+  operand.scales = static_cast<const float*>(data_or_placeholder(view.scales));
   operand.scales_per_head = of_scales.head;
   operand.scales_per_sequence = of_scales.sequence;
-  operand.mean = static_cast<const float*>(place_of(view.mean));
+  operand.mean = static_cast<const float*>(data_or_placeholder(view.mean));
   operand.means_per_head = of_mean.head;
   operand.means_per_sequence = of_mean.sequence;
   return {};

@@ -1,34 +1,20 @@
-// Which implementation serves a call: the one asked for, the one forced, or the best that can.
+// Which implementation runs a call: the one asked for, the one forced, or the best that can.
 #pragma once
 
 #include <string_view>
 
-#include "core/problem.hpp"
-#include "cpu/cpu.hpp"
-#include "cuda/cuda.hpp"
-#include "octavo/status.hpp"
+#include "core/backend.hpp"
 
 namespace octavo {
 
-struct Selection {
-  const cpu::Implementation* cpu = nullptr;
-  const cuda::Implementation* cuda = nullptr;  // both null: the reference
-  std::string_view name;
-};
-
-// `asked` is Execution::implementation; empty leaves the choice to the forced one, else to the machine. The automatic
-// choice never falls back to the reference: it is many thousand times slower, and nobody asked for it. Where the
-// tensors lie decides who may be chosen; a name from the other side is refused.
-Result<Selection> select_implementation(const Problem& problem, std::string_view asked);
-
-// Quantizers give the same bits everywhere, so here the reference stands in where this build has nothing faster.
-Result<Selection> select_implementation(const QuantizeProblem& problem, std::string_view asked);
-
-// Dequantizing and merging have one way on the CPU, which no name chooses: only device tensors are asked about.
-Result<Selection> select_on_device(const DequantizeProblem& problem, std::string_view asked);
-Result<Selection> select_on_device(const MergeProblem& problem, std::string_view asked);
+// `asked` is Execution::implementation; empty: the forced one, else the automatic choice among the candidates of the
+// back ends of the tensors' device. An implementation of another device is refused.
+Result<const Implementation*> select_implementation(const Problem& problem, std::string_view asked);
+Result<const Implementation*> select_implementation(const QuantizeProblem& problem, std::string_view asked);
+Result<const Implementation*> select_implementation(const DequantizeProblem& problem, std::string_view asked);
+Result<const Implementation*> select_implementation(const MergeProblem& problem, std::string_view asked);
 
 // What last_implementation() says on this thread from now on.
-void note_served_by(const Selection& selection) noexcept;
+void note_served_by(const Implementation& implementation) noexcept;
 
 }  // namespace octavo

@@ -1,5 +1,4 @@
-// A trace passes attention()'s checks and is refused with its sentences; the memory of all its scores is taken only
-// then.
+// A trace passes attention()'s checks, with its error messages, before memory for all scores is allocated.
 #include "api/trace.hpp"
 
 #include "api/checks.hpp"

@@ -1,5 +1,5 @@
-// A call on the oracle that keeps what lies between its operands and its result. Not part of the public interface: the
-// Python package hands it on as octavo.reference.trace.
+// A call on the oracle that keeps its intermediate values. Not part of the public interface: the
+// Python package offers it as octavo.reference.trace.
 #pragma once
 
 #include "octavo/attention.hpp"

@@ -1,5 +1,4 @@
-// C's structs as the C++ interface has them: sizes, null pointers and enumerations are checked here, everything else
-// where the C++ call checks it.
+// C structs to C++ ones: sizes, null pointers and enumerations are checked here, everything else by the C++ call.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +41,8 @@ Status write_recipe(const Recipe& recipe, octavo_recipe_t* to);
 // `from` is given.
 Status read_quantized_view(const octavo_quantized_view_t* from, std::string_view name, QuantizedView& to);
 
-// The program's callback as a runner. It may run tasks twice, out of range or not at all: the numbers it passes back
-// only say "one more", and what it left out is done in the end by the caller's thread.
+// The program's callback as a runner. It may call back too often, with wrong numbers or not at all: each call runs the
+// next task, whatever its number, and the caller's thread runs the tasks that are left.
 class CallbackRunner final : public ParallelRunner {
  public:
   explicit CallbackRunner(const octavo_runner_t& runner) noexcept : runner_(runner) {}

@@ -14,7 +14,8 @@ namespace {
 
 using Devices = std::vector<DeviceInfo>;
 
-// Never destroyed: its strings are handed out for good. A driver that has no device now is asked again later.
+// Never destroyed: its strings stay valid for the life of the process. A driver that has no device now is asked again
+// later.
 Result<const Devices*> device_list() {
   static std::atomic<const Devices*> known{nullptr};
   if (const Devices* list = known.load(std::memory_order_acquire); list != nullptr) return list;

@@ -1,4 +1,4 @@
-// The calling thread's last sentence. Memory may be what the call failed for, so there is a sentence without any.
+// The calling thread's last error message. A call may fail for lack of memory, so one message needs none.
 #include "capi/error.hpp"
 
 #include <string>
@@ -6,7 +6,7 @@
 namespace octavo::capi {
 namespace {
 
-thread_local std::string last_sentence;
+thread_local std::string last_message;
 thread_local const char* last_error = "";
 
 static_assert(static_cast<int>(StatusCode::kOk) == OCTAVO_OK);
@@ -25,10 +25,10 @@ octavo_status_t answer(const Status& status) noexcept {
     return OCTAVO_OK;
   }
   try {
-    last_sentence = status.message();
-    last_error = last_sentence.c_str();
+    last_message = status.message();
+    last_error = last_message.c_str();
   } catch (...) {
-    last_error = "out of memory, the error's sentence included";
+    last_error = "out of memory, also for the error message";
   }
   return static_cast<octavo_status_t>(status.code());
 }

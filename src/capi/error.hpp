@@ -1,4 +1,4 @@
-// How a C call ends: the code goes back, the sentence waits in octavo_last_error(), and no exception passes.
+// How a C call ends: it returns the code, octavo_last_error() has the message, and no exception leaves.
 #pragma once
 
 #include <utility>
@@ -8,7 +8,7 @@
 
 namespace octavo::capi {
 
-// Remembers the sentence for the calling thread and returns the code.
+// Stores the message for the calling thread and returns the code.
 octavo_status_t answer(const Status& status) noexcept;
 
 // body() -> Status

@@ -1,4 +1,4 @@
-// What a C program asks of the library as a whole: implementations, threads, processor, version, names of dtypes.
+// C functions about the library as a whole: implementations, threads, processor, version, names of dtypes.
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,7 +21,7 @@ struct Names {
   std::string name, description, reason;
 };
 
-// Never destroyed: their strings are handed out for good.
+// Never destroyed: their strings stay valid for the life of the process.
 const std::vector<Names>& names() {
   static const auto* const kNames = [] {
     std::vector<Names> list;
@@ -34,7 +34,7 @@ const std::vector<Names>& names() {
 }
 
 // The name of an implementation as C has it. Names are literals of the tables, which end with a zero; names() would
-// wake the driver of CUDA devices.
+// initialise the CUDA driver.
 const char* literal(std::string_view name) noexcept { return name.empty() ? "" : name.data(); }
 
 const char* entry(std::size_t index, std::string Names::* member) noexcept {

@@ -42,7 +42,7 @@ struct Preset {
   std::string name, summary;
 };
 
-// Never destroyed: their strings are handed out for good.
+// Never destroyed: their strings stay valid for the life of the process.
 const std::vector<Preset>& presets() {
   static const auto* const kPresets = [] {
     std::vector<Preset> list;

@@ -6,18 +6,21 @@
 #include <span>
 #include <string>
 
+#include "core/backend.hpp"
 #include "core/problem.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/status.hpp"
 
 namespace octavo::cpu {
 
+// This back end in the front door's table.
+const Backend& backend() noexcept;
+
 struct Implementation;  // one instruction set: its name, what it needs, its kernels
 
 // In the order of choice; every one that was compiled in, whether or not this machine can run it.
 std::span<const Implementation* const> implementations() noexcept;
 const char* name(const Implementation&) noexcept;
-const char* description(const Implementation&) noexcept;
 // Empty when this machine can run it, else what is missing ("avx512_vnni is missing").
 std::string missing(const Implementation&);
 // Of one that this machine can run: asks the operating system for what only a process that wants it gets, once and for
@@ -35,5 +38,8 @@ void attention(const Implementation&, const Problem&, ParallelRunner&, std::byte
 
 std::size_t workspace_size(const Implementation&, const QuantizeProblem&, int threads) noexcept;
 void quantize(const Implementation&, const QuantizeProblem&, ParallelRunner&, std::byte* workspace) noexcept;
+
+void dequantize(const Implementation&, const DequantizeProblem&, ParallelRunner&) noexcept;
+void merge(const Implementation&, const MergeProblem&, ParallelRunner&) noexcept;
 
 }  // namespace octavo::cpu

@@ -14,7 +14,7 @@ namespace octavo::cpu {
 namespace {
 
 #define OCTAVO_CPU_IMPLEMENTATION(name, table, features, description) \
-  constexpr Implementation k_##name{#name, description, features, &table};
+  constexpr Implementation k_##name{{#name, description, &backend}, features, &table};
 #include "cpu/implementations.inc"
 #undef OCTAVO_CPU_IMPLEMENTATION
 
@@ -33,7 +33,6 @@ Status unimplemented(const Implementation& implementation, std::string what) {
 
 std::span<const Implementation* const> implementations() noexcept { return kAll; }
 const char* name(const Implementation& implementation) noexcept { return implementation.name; }
-const char* description(const Implementation& implementation) noexcept { return implementation.description; }
 
 std::string missing(const Implementation& implementation) {
   const std::uint32_t lacking = implementation.features & ~features();

@@ -8,9 +8,7 @@
 
 namespace octavo::cpu {
 
-struct Implementation {
-  const char* name;
-  const char* description;
+struct Implementation : octavo::Implementation {
   std::uint32_t features;  // bits of Feature it needs
   const KernelTable* kernels;
 };

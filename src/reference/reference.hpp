@@ -2,6 +2,7 @@
 // The steps themselves are declared in the headers beside this one and can be called alone.
 #pragma once
 
+#include "core/backend.hpp"
 #include "core/problem.hpp"
 #include "octavo/status.hpp"
 
@@ -14,5 +15,10 @@ Status supports(const Problem&);
 // May throw std::bad_alloc. With a trace (made for this problem) the steps in between are kept in it.
 void attention(const Problem&, Trace* trace = nullptr);
 void quantize(const QuantizeProblem&);
+void dequantize(const DequantizeProblem&);
+void merge(const MergeProblem&);
+
+// This back end in the front door's table.
+const Backend& backend() noexcept;
 
 }  // namespace octavo::reference

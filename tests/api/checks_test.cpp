@@ -137,7 +137,7 @@ TEST(ChecksTest, HeadDimensions) {
 TEST(ChecksTest, Devices) {
   Call call;
   call.inputs.v.device = {DeviceType::cuda, 3};
-  expect_refused(call, StatusCode::kUnavailable, {"v lies on CUDA device 3", "CPU only"});
+  expect_refused(call, StatusCode::kUnavailable, {"v is on CUDA device 3", "CPU only"});
   Call unknown;
   unknown.inputs.out.device.type = static_cast<DeviceType>(7);
   expect_invalid(unknown, {"out", "unknown device type 7"});

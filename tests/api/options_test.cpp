@@ -157,8 +157,8 @@ TEST(PackedTest, Borders) {
     expect_invalid(call, words);
   };
   refused({1, 2, 5}, {"cu_seqlens_q begins with 1", "0"});
-  refused({0, 6, 5}, {"cu_seqlens_q falls from 6 to 5", "entry 2"});
-  refused({0, -1, 5}, {"cu_seqlens_q falls from 0 to -1", "entry 1"});
+  refused({0, 6, 5}, {"cu_seqlens_q decreases from 6 to 5", "entry 2"});
+  refused({0, -1, 5}, {"cu_seqlens_q decreases from 0 to -1", "entry 1"});
   refused({0, 2, 4}, {"cu_seqlens_q ends with 4", "q has 5 rows"});
   PackedCall keys;
   keys.borders_k[2] = 8;

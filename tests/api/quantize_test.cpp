@@ -241,7 +241,7 @@ TEST(QuantizeTest, BordersThatDoNotFitAreRefused) {
   const auto expect_words = [](const std::string& message, const char* words) {
     EXPECT_NE(message.find(words), std::string::npos) << message;
   };
-  expect_words(refusal(packed, {falling.data(), DType::s64, {4}}), "cu_seqlens falls from 9 to 6");
+  expect_words(refusal(packed, {falling.data(), DType::s64, {4}}), "cu_seqlens decreases from 9 to 6");
   expect_words(refusal(packed, {falling.data(), DType::s64, {1}}), "cu_seqlens ends with 0; x has 14 rows");
   expect_words(refusal(packed, {none.data(), DType::s64, {0}}), "cu_seqlens has no entries");
   expect_words(refusal(packed, {x.data(), DType::f32, {4}}), "cu_seqlens is f32");

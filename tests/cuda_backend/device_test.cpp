@@ -58,7 +58,7 @@ TEST_F(CudaDeviceTest, RunsOnTheStreamAndGivesMemoryBack) {
 
 TEST_F(CudaDeviceTest, MixedTensors) {
   inputs_.k = host_;
-  expect_refused(StatusCode::kInvalidArgument, {"k lies on the CPU and q on CUDA device 0", "one device"});
+  expect_refused(StatusCode::kInvalidArgument, {"k is on the CPU and q on CUDA device 0", "one device"});
 }
 
 TEST_F(CudaDeviceTest, EveryTensorCounts) {
@@ -79,29 +79,29 @@ TEST_F(CudaDeviceTest, EveryTensorCounts) {
   for (const auto& [member, view] : optional) {
     const TensorView before = inputs_.*member;
     inputs_.*member = view;
-    expect_refused(StatusCode::kInvalidArgument, {"lies on the CPU and", "CUDA device 0"});
+    expect_refused(StatusCode::kInvalidArgument, {"is on the CPU and", "CUDA device 0"});
     inputs_.*member = before;
   }
 }
 
 TEST_F(CudaDeviceTest, DevicesThatDoNotExist) {
   inputs_.q.device.index = 1;
-  expect_refused(StatusCode::kInvalidArgument, {"q lies on CUDA device 1", "sees 1 device, number 0"});
+  expect_refused(StatusCode::kInvalidArgument, {"q is on CUDA device 1", "sees 1 device, number 0"});
   inputs_.q.device.index = -1;
-  expect_refused(StatusCode::kInvalidArgument, {"q lies on CUDA device -1"});
+  expect_refused(StatusCode::kInvalidArgument, {"q is on CUDA device -1"});
 }
 
 TEST_F(CudaDeviceTest, TwoDevices) {
   runtime_.cards.push_back(runtime_.cards[0]);
   inputs_.v.device.index = 1;
-  expect_refused(StatusCode::kInvalidArgument, {"v lies on CUDA device 1 and q on CUDA device 0"});
+  expect_refused(StatusCode::kInvalidArgument, {"v is on CUDA device 1 and q on CUDA device 0"});
   inputs_.q.device.index = inputs_.k.device.index = inputs_.out.device.index = 1;
-  expect_refused(StatusCode::kInvalidArgument, {"q is said to lie on CUDA device 1", "device 0's"});
+  expect_refused(StatusCode::kInvalidArgument, {"q is declared to be on CUDA device 1", "device 0's"});
 }
 
 TEST_F(CudaDeviceTest, PointersToTheHost) {
   inputs_.v.data = x_.data();
-  expect_refused(StatusCode::kInvalidArgument, {"v is said to lie on CUDA device 0", "host's memory"});
+  expect_refused(StatusCode::kInvalidArgument, {"v is declared to be on CUDA device 0", "host's memory"});
   // Where the device reads the host's memory, there is nothing wrong with it.
   runtime_.cards[0].pageable_memory = true;
   EXPECT_TRUE(run().ok());
@@ -109,7 +109,7 @@ TEST_F(CudaDeviceTest, PointersToTheHost) {
 
 TEST_F(CudaDeviceTest, NoDriver) {
   runtime_.no_devices = Status(StatusCode::kUnavailable, "no NVIDIA driver is installed");
-  expect_refused(StatusCode::kUnavailable, {"q lies on CUDA device 0", "no NVIDIA driver is installed"});
+  expect_refused(StatusCode::kUnavailable, {"q is on CUDA device 0", "no NVIDIA driver is installed"});
   EXPECT_EQ(devices().status().message(), "no NVIDIA driver is installed");
   for (const ImplementationInfo& info : implementations()) {
     if (info.name != "sm80") continue;
@@ -142,7 +142,7 @@ TEST_F(CudaDeviceTest, Names) {
   host.out = {out.data(), DType::f32, {1, kRows, kHeads, kDim}};
   const Status status = attention(host, {}, on_cpu);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  EXPECT_NE(status.message().find("\"sm80\" computes on CUDA devices; the tensors lie on the CPU"), std::string::npos);
+  EXPECT_NE(status.message().find("\"sm80\" computes on CUDA devices; the tensors are on the CPU"), std::string::npos);
 }
 
 TEST_F(CudaDeviceTest, OutOfMemory) {
@@ -188,7 +188,7 @@ TEST_F(CudaDeviceTest, Workspaces) {
   void* start = host.data();
   std::size_t space = host.size();
   execution_.workspace = std::align(256, *bytes, start, space);
-  expect_refused(StatusCode::kInvalidArgument, {"workspace is said to lie on CUDA device 0", "host's memory"});
+  expect_refused(StatusCode::kInvalidArgument, {"workspace is declared to be on CUDA device 0", "host's memory"});
   execution_.workspace = inputs_.q.data;
   expect_refused(StatusCode::kInvalidArgument, {"overlaps"});
   execution_.workspace = at(0);
@@ -255,7 +255,7 @@ TEST_F(CudaDeviceTest, PackedMasksOverRows) {
   }
   inputs_.cu_seqlens_q = inputs_.cu_seqlens_k = twins_.to_device(TensorView(borders.data(), DType::s64, {3}));
   inputs_.mask = twins_.to_device(TensorView(mask, DType::boolean, {25}));
-  expect_refused(StatusCode::kUnimplemented, {"a mask over the rows or keys of packed sequences", "kv_lens"});
+  expect_refused(StatusCode::kUnimplemented, {"a mask over the rows or keys of varlen sequences", "kv_lens"});
 }
 
 TEST_F(CudaDeviceTest, SizesWithoutMemory) {

@@ -1,4 +1,4 @@
-#include "cuda/kernels/attention_sm80.hpp"
+#include "cuda/attention/prefill_sm80.hpp"
 #include "cuda_emulation/machine.hpp"
 #include "emulated_kernels.hpp"
 
@@ -25,7 +25,7 @@ const EmulatedKernel& emulated_attention_kernel(int index) {
   static const EmulatedKernel kTable[] = {
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) \
   entry<AttentionShape<dim, PackedFormat::scores, PackedFormat::values>, AttentionVariant::variant>(#name),
-#include "cuda/attention_kernels.inc"
+#include "cuda/host/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
   };
   return kTable[index];

@@ -1,12 +1,12 @@
 #include "emulated_kernels.hpp"
 
-#include "cuda/kernel_id.hpp"
-#include "cuda/kernels/correction.hpp"
-#include "cuda/kernels/dequantize.hpp"
-#include "cuda/kernels/merge.hpp"
-#include "cuda/kernels/pack_rows.hpp"
-#include "cuda/kernels/pack_values.hpp"
-#include "cuda/kernels/value_factors.hpp"
+#include "cuda/attention/merge.hpp"
+#include "cuda/attention/smooth_q_bias.hpp"
+#include "cuda/host/kernel_id.hpp"
+#include "cuda/operands/dequantize.hpp"
+#include "cuda/operands/pack_qk.hpp"
+#include "cuda/operands/pack_v.hpp"
+#include "cuda/operands/v_factors.hpp"
 #include "cuda_emulation/machine.hpp"
 
 namespace octavo::test {
@@ -29,7 +29,7 @@ const EmulatedKernel& emulated_kernel(int id) {
       {#name "_128", sizeof(parameters), &run<parameters, &name<4, Emulated>>}, \
       {#name "_256", sizeof(parameters), &run<parameters, &name<8, Emulated>>},
 #define OCTAVO_CUDA_KERNEL(name, parameters) {#name, sizeof(parameters), &run<parameters, &name<Emulated>>},
-#include "cuda/quantize_kernels.inc"
+#include "cuda/host/operand_kernels.inc"
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };

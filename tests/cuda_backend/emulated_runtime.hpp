@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/runtime.hpp"
+#include "cuda/host/runtime.hpp"
 #include "cuda_emulation/block.hpp"
 
 namespace octavo::test {

@@ -9,7 +9,7 @@
 #include <random>
 
 #include "card.hpp"
-#include "cuda/runtime.hpp"
+#include "cuda/host/runtime.hpp"
 #include "device_twin.hpp"
 #include "octavo/device.hpp"
 #include "scenario.hpp"

@@ -11,12 +11,12 @@ bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& o
       });
     };
     if (packed.modifies()) {
-      launch.template operator()<cuda::AttentionVariant::modified>();
+      launch.template operator()<cuda::AttentionVariant::score_mod>();
     } else {
       launch.template operator()<cuda::AttentionVariant::plain>();
     }
     if constexpr (Shape::kIntegerScores) {
-      if (params.q.codes_low != nullptr) launch.template operator()<cuda::AttentionVariant::wide>();
+      if (params.q.codes_low != nullptr) launch.template operator()<cuda::AttentionVariant::q16>();
     }
   });
 }

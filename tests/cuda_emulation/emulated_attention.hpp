@@ -1,7 +1,7 @@
 // The mma.sync attention kernel on the emulated machine, or on one with a planted bug.
 #pragma once
 
-#include "cuda/kernels/attention_sm80.hpp"
+#include "cuda/attention/prefill_sm80.hpp"
 #include "cuda_emulation/machine.hpp"
 #include "packed_problem.hpp"
 

@@ -259,7 +259,7 @@ TEST(Machine, ShufflesVotesAndBytes) {
           },
           to);
     }
-    max_over_quads<Emulated, 2>(machine, from);
+    max_over<4>(machine, from);
     machine.lanes(
         [](int lane, float(&x)[2]) {
           EXPECT_EQ(x[0], lane / 4 * 4 + 3);

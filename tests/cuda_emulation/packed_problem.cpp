@@ -35,16 +35,6 @@ PackedFormat format_of(Format format, DType input) {
   }
 }
 
-cuda::DeviceTensor device_tensor(const Broadcast& from) {
-  cuda::DeviceTensor to{from.data, from.dtype, {}};
-  std::copy(from.strides.begin(), from.strides.end(), to.strides);
-  return to;
-}
-
-cuda::DeviceIntegers device_integers(const IntegerArray& from) {
-  return {from.data, from.stride, from.dtype == DType::s64};
-}
-
 bool scales_by_block(Granularity granularity) {
   return granularity == Granularity::block || granularity == Granularity::block_channel;
 }
@@ -76,32 +66,28 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   smooth_q_ = r.smooth_q;
 
   auto& to = params_;
-  to.sequences = p.batch;
-  to.q_heads = p.q_heads, to.kv_heads = p.kv_heads;
-  to.q_rows = p.q_rows, to.k_rows = p.k_rows;
+  to.queries = {p.batch, p.q_heads, p.q_rows, {}, p.cu_seqlens_q, {}};
+  to.keys = {p.batch, p.kv_heads, p.k_rows, p.kv_lens, p.cu_seqlens_k, {}};
+  for (cuda::DeviceSequences* each : {&to.queries, &to.keys}) {
+    each->grid = p.packed() ? cuda::grid_of_varlen(p.batch, each->rows) : cuda::grid_of_batch(each->heads, each->rows);
+  }
   to.value_dim = p.value_dim;
-  to.kv_lens = device_integers(p.kv_lens);
-  to.cu_seqlens_q = device_integers(p.cu_seqlens_q);
-  to.cu_seqlens_k = device_integers(p.cu_seqlens_k);
   to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
   to.softmax_scale = static_cast<float>(p.softmax_scale);
   to.logit_scale = static_cast<float>(p.softmax_scale * std::numbers::log2e);
   to.softcap = static_cast<float>(p.softcap);
-  to.mask = device_tensor(p.mask), to.alibi_slopes = device_tensor(p.alibi_slopes), to.sinks = device_tensor(p.sinks);
+  to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
   to.p_range = static_cast<float>(r.p_range);
   to.running_maximum = r.p_reference == MaximumReference::running;
   to.sum_codes = r.row_sum == RowSum::codes;
   to.rotate_output = r.hadamard_v;
-  to.out = {p.out.data, p.out.dtype, {p.out.strides[0], p.out.strides[1], p.out.strides[2], p.out.strides[3]}};
+  to.out = p.out;
   to.lse = p.lse;
-  std::copy(p.lse_strides.begin(), p.lse_strides.end(), to.lse_strides);
+  to.lse_strides = p.lse_strides;
 
-  to.q.grid = p.packed() ? cuda::grid_of_packed(p.batch, p.q_rows) : cuda::grid_of_batch(p.q_heads, p.q_rows);
-  to.k.grid = p.packed() ? cuda::grid_of_packed(p.batch, p.k_rows) : cuda::grid_of_batch(p.kv_heads, p.k_rows);
-  to.v.grid = to.k.grid;
-  to.chunk = {0, to.q.grid.head_stride, 0, p.q_heads, 0, p.packed() ? 1 : p.batch};
-  const std::int64_t q_blocks = to.chunk.batches * p.q_heads * to.q.grid.head_stride;
-  const std::int64_t k_blocks = to.chunk.batches * p.kv_heads * to.k.grid.head_stride;
+  to.chunk = {0, to.queries.grid.head_stride, 0, p.q_heads, 0, p.packed() ? 1 : p.batch};
+  const std::int64_t q_blocks = to.chunk.batches * p.q_heads * to.queries.grid.head_stride;
+  const std::int64_t k_blocks = to.chunk.batches * p.kv_heads * to.keys.grid.head_stride;
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
 
   // What nobody writes shall be found if it is read: codes of 0x7f and vectors of NaN.
@@ -116,8 +102,8 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   column_scale.assign(scales_by_block(r.v_scale) ? size(k_blocks * dim_) : 0, kNan);
   output_factor.assign(size(p.batch * p.kv_heads * dim_), 0.0f);
   output_addend.assign(r.smooth_v ? output_factor.size() : 0, 0.0f);
-  to.correction.keys = to.k.grid.head_stride * kPackedRows;
-  correction.assign(smooth_q_ ? size(q_blocks * to.correction.keys) : 0, kNan);
+  to.smooth_q_bias.keys = to.keys.grid.head_stride * kPackedRows;
+  correction.assign(smooth_q_ ? size(q_blocks * to.smooth_q_bias.keys) : 0, kNan);
 
   for (std::int64_t b = 0; b < p.batch; ++b) {
     for (std::int64_t h = 0; h < p.kv_heads; ++h) pack_keys_and_values(b, h);
@@ -128,7 +114,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.q.codes = q_codes.data();
   to.q.codes_low = integers && r.smooth_q && r.q_scale == Granularity::token ? q_low.data() : nullptr;
   to.q.factor = q_factor.data();
-  to.q.constant = r.smooth_k ? q_constant.data() : nullptr;
+  to.q.smooth_k_logit_offset = r.smooth_k ? q_constant.data() : nullptr;
   to.k.codes = k_codes.data();
   to.k.factor = integers ? k_factor.data() : nullptr;
   to.k.addend = k_addend.data();
@@ -138,16 +124,16 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.v.column_scale = column_scale.empty() ? nullptr : column_scale.data();
   to.v.output_factor = output_factor.data();
   to.v.output_addend = output_addend.empty() ? nullptr : output_addend.data();
-  to.correction.addend = correction.empty() ? nullptr : correction.data();
+  to.smooth_q_bias.addend = correction.empty() ? nullptr : correction.data();
 }
 
 std::int64_t PackedProblem::first_q_block(std::int64_t b, std::int64_t head) const {
-  const std::int64_t within = problem_.packed() ? cuda::first_packed_block(problem_.sequence(b).q_begin, b) : 0;
-  return b * params_.q.grid.batch_stride + head * params_.q.grid.head_stride + within;
+  const std::int64_t within = problem_.packed() ? cuda::first_varlen_block(problem_.sequence(b).q_begin, b) : 0;
+  return b * params_.queries.grid.batch_stride + head * params_.queries.grid.head_stride + within;
 }
 std::int64_t PackedProblem::first_k_block(std::int64_t b, std::int64_t head) const {
-  const std::int64_t within = problem_.packed() ? cuda::first_packed_block(problem_.sequence(b).k_begin, b) : 0;
-  return b * params_.k.grid.batch_stride + head * params_.k.grid.head_stride + within;
+  const std::int64_t within = problem_.packed() ? cuda::first_varlen_block(problem_.sequence(b).k_begin, b) : 0;
+  return b * params_.keys.grid.batch_stride + head * params_.keys.grid.head_stride + within;
 }
 
 void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat format, std::int64_t at, float value) {
@@ -244,7 +230,7 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
       const auto in_block = static_cast<std::int32_t>(key % kPackedRows);
       const std::int64_t slot = key / kPackedRows * kPackedRows + (permuted ? cuda::slot_of_key(in_block) : in_block);
       const double owed = key < sequence.k_rows ? delta[static_cast<std::size_t>(key)] * std::numbers::log2e : 0.0;
-      correction[static_cast<std::size_t>(row * params_.correction.keys + slot)] =
+      correction[static_cast<std::size_t>(row * params_.smooth_q_bias.keys + slot)] =
           k_addend[static_cast<std::size_t>(k_first + slot)] + static_cast<float>(owed);
     }
   }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/problem.hpp"
-#include "cuda/attention_params.hpp"
+#include "cuda/attention/params.hpp"
 
 namespace octavo::test {
 

@@ -1,8 +1,7 @@
 // Slots against the reason for them: where scores fall in a lane's registers and where weights are wanted.
-#include "cuda/packed.hpp"
-
 #include <gtest/gtest.h>
 
+#include "cuda/operands/packed_block.hpp"
 #include "cuda/tile/fragments.hpp"
 
 namespace octavo::cuda {
@@ -49,12 +48,12 @@ TEST(Packed, BlocksOfPackedSequencesDoNotOverlap) {
     for (std::int64_t second = 0; second < 300; ++second) {
       std::int64_t begin = 0, b = 0, free = 0;
       for (std::int64_t rows : {first, second, std::int64_t{1}, std::int64_t{0}, first}) {
-        const std::int64_t block = first_packed_block(begin, b);
+        const std::int64_t block = first_varlen_block(begin, b);
         ASSERT_GE(block, free);
         free = block + packed_blocks(rows);
         begin += rows, ++b;
       }
-      ASSERT_LE(free, grid_of_packed(b, begin).head_stride);
+      ASSERT_LE(free, grid_of_varlen(b, begin).head_stride);
     }
   }
 }

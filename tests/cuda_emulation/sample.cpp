@@ -143,9 +143,9 @@ void DrawnProblem::draw_mask() {
   std::normal_distribution<float> normal;
   const std::int64_t m = p.q_rows, n = p.k_rows, h = p.q_heads;
   DType dtype = DType::f32;
-  std::array<std::int64_t, 4> strides{h * m * n, m * n, n, 1};
+  Strides<4> strides{h * m * n, m * n, n, 1};
   std::int64_t count = p.batch * h * m * n;
-  const auto shape = [&](DType its, std::array<std::int64_t, 4> steps, std::int64_t elements) {
+  const auto shape = [&](DType its, Strides<4> steps, std::int64_t elements) {
     dtype = its, strides = steps, count = elements;
   };
   if (kind == SampleMask::bool_full) shape(DType::boolean, strides, count);

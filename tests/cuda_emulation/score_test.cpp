@@ -1,12 +1,11 @@
 // Integer scores to the bit: with factors of 1 and nothing added, what leaves the first product is the dot product of
 // the codes, for every slot, at every padded size, in one plane and in two.
-#include "cuda/ops/score.hpp"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "cuda/ops/load.hpp"
+#include "cuda/attention/load_tiles.hpp"
+#include "cuda/attention/qk.hpp"
 #include "emulated_attention.hpp"
 #include "sample.hpp"
 
@@ -35,7 +34,7 @@ void expect_exact_scores() {
   int compared = 0;
   cuda::emulation::launch({{1, 1, 1}, Shape::kWarps, Shape::kBytes}, {}, [&](Emulated& machine) {
     const cuda::AttentionTask task = cuda::find_task(machine, packed.params(), Shape::kRows);
-    ASSERT_EQ(task.wide, wide);
+    ASSERT_EQ(task.q16, wide);
     cuda::load_queries<Shape, wide>(machine, packed.params(), task);
     cuda::load_keys<Shape>(machine, packed.params(), task, 0, 0);
     machine.commit_copies();
@@ -47,10 +46,10 @@ void expect_exact_scores() {
     machine.lanes([](int, float(&x)[2]) { x[0] = x[1] = 1; }, ones);
     if constexpr (wide) {
       if (machine.warp() != 0) return;
-      cuda::score_wide_tile<Shape>(machine, packed.params(), cuda::kLowQueryAt<Shape>, 0, ones, scores);
+      cuda::qk_tile_q16<Shape>(machine, packed.params(), cuda::kLowQueryAt<Shape>, 0, ones, scores);
     } else {
       cuda::load_query<Shape>(machine, q);
-      cuda::score_tile<Shape>(machine, packed.params(), q, 0, ones, scores);
+      cuda::qk_tile<Shape>(machine, packed.params(), q, 0, ones, scores);
     }
     cuda::for_each<Shape::kKeys / 8>(machine, scores, [&](int row, int slot, float score) {
       row += 16 * machine.warp();

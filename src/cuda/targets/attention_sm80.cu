@@ -1,12 +1,12 @@
-// The device's entries of cuda/attention_kernels.inc.
-#include "cuda/kernel_table.hpp"
-#include "cuda/kernels/attention_sm80.hpp"
+// The device's entries of host/attention_kernels.inc.
+#include "cuda/attention/prefill_sm80.hpp"
+#include "cuda/host/kernel_table.hpp"
 #include "cuda/tile/ptx.hpp"
 
 namespace octavo::cuda {
 namespace {
 
-// One block to a multiprocessor is enough: left to itself, the compiler spills some kernels to make it two.
+// One block per multiprocessor: for two the compiler would spill registers in some kernels.
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant)                   \
   using shape_of_##name = AttentionShape<dim, PackedFormat::scores, PackedFormat::values>; \
   __global__ void __launch_bounds__(attention_launch<shape_of_##name>().threads, 1)        \
@@ -14,7 +14,7 @@ namespace {
     Ptx machine;                                                                           \
     attend<Ptx, shape_of_##name, AttentionVariant::variant>(machine, p);                   \
   }
-#include "cuda/attention_kernels.inc"
+#include "cuda/host/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
 
 }  // namespace
@@ -22,7 +22,7 @@ namespace {
 const DeviceKernel& attention_kernel(int index) {
   static const DeviceKernel kTable[] = {
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) {#name, reinterpret_cast<const void*>(&name)},
-#include "cuda/attention_kernels.inc"
+#include "cuda/host/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
   };
   return kTable[index];

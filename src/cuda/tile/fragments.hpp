@@ -1,10 +1,10 @@
 // Which element of a matrix each register of each lane holds, for the products of one warp: (lane, register, index
-// within the register) -> (row, column). PTX ISA, "Matrix fragments for mma.m16n8k16 / k32 / k64" and ldmatrix. All of
-// them are one picture: with lane = 4g + t and e elements to a 32-bit register (2 of 16 bits, 4 of 8, 8 of 4) a warp
+// within the register) -> (row, column). PTX ISA, "Matrix fragments for mma.m16n8k16 / k32 / k64" and ldmatrix. All
+// have one pattern. With lane = 4g + t and e elements in a 32-bit register (2 of 16 bits, 4 of 8, 8 of 4), a warp
 // multiplies
-//   A [16, 8e]   four registers:  row g or g + 8 (odd registers), columns e t .. e t + e - 1, from the third on 4e
-//   later B [8e, 8]    two registers:   column g, rows as the columns of A C [16, 8]    four of 32 bits: row g or g + 8
-//   (from the third on), columns 2t, 2t + 1
+//   A [16, 8e]   four registers: row g or g + 8 (odd registers), columns e t .. e t + e - 1, from the third on 4e later
+//   B [8e, 8]    two registers: column g, rows as the columns of A
+//   C [16, 8]    four registers: row g or g + 8 (from the third on), columns 2t, 2t + 1
 #pragma once
 
 #include <cstdint>
@@ -34,10 +34,10 @@ OCTAVO_INLINE constexpr Place place_in_c(int lane, int reg) {
 
 // ldmatrix: register r of a lane holds two 16-bit elements of matrix r of 8 x 8; transposed: of its transpose.
 OCTAVO_INLINE constexpr Place place_in_ldmatrix(int lane, int i) { return {lane / 4, lane % 4 * 2 + i}; }
-// Whose address is that of row `row` of matrix `matrix`.
+// The lane that supplies the address of row `row` of matrix `matrix`.
 OCTAVO_INLINE constexpr int lane_of_matrix_row(int matrix, int row) { return 8 * matrix + row; }
 
-// The products there are, by their operands.
+// The products, by their operands.
 enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3, e5m2 };
 
 OCTAVO_INLINE constexpr int elements_of_register(Mma kind) {

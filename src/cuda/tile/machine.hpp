@@ -1,6 +1,6 @@
-// What kernels are written over. A Machine runs one warp: Ptx (tile/ptx.hpp) on the device, where each lane executes
-// the kernel; Emulated (cuda_emulation/machine.hpp) on the host, where one fiber stands for the 32 lanes. The words of
-// both:
+// The interface that kernels are written over. A Machine runs one warp: Ptx (tile/ptx.hpp) on the device, where each
+// lane executes the kernel; Emulated (cuda_emulation/machine.hpp) on the host, where one fiber runs the 32 lanes. The
+// primitives of both:
 //
 //   Registers<Machine, T, n>     n registers of every lane
 //
@@ -12,7 +12,7 @@
 //
 //   shared<T>(offset)            an element of shared memory, counted in bytes; inside lanes()
 //   store_shared(offset, x)      likewise
-//   sync_warp()                  what a lane has stored in shared memory is there for the warp's others
+//   sync_warp()                  stores to shared memory become visible to the warp's other lanes
 //
 //   ldmatrix<trans>(to, first, offset_of_lane)    four matrices of 8 x 8 16-bit elements into to[first .. first + 3]
 //
@@ -21,7 +21,7 @@
 //   wait_copies<n>()             all groups of this warp's but the latest n are complete
 //
 //   sync(name)                   of all warps of the block
-//   sync(name, id, warps)        named barriers, id 1 to 15; a name says in a report where a warp waits
+//   sync(name, id, warps)        named barriers, id 1 to 15; reports name the barrier a warp waits at
 //   arrive(name, id, warps)
 //
 //   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp
@@ -52,8 +52,8 @@ struct CopyItem {
   CopyWhat what;
 };
 
-// What a warp's object holds: the lane's own registers on the device, those of all lanes in emulation, where what
-// nobody has written is no plausible number: 0xfbfbfbfb.
+// The registers of the lane on the device, of all lanes in emulation, where unwritten registers hold an implausible
+// number, 0xfbfbfbfb.
 template <class T, int n, int held>
 struct RegisterFile {
   T r[held][n];
@@ -80,32 +80,28 @@ OCTAVO_DEVICE void for_each(Machine& machine, Registers<Machine, T, 4 * tiles>& 
       c);
 }
 
-// The same value in every lane of each quad, which shares its rows: the largest, or the sum.
-template <class Machine, int n>
-OCTAVO_DEVICE void max_over_quads(Machine& machine, Registers<Machine, float, n>& x) {
-  for (int mask = 1; mask <= 2; mask *= 2) {
-    Registers<Machine, float, n> other;
+// Reduces x over each group of neighbouring lanes (4: a quad, which shares its rows); every lane gets the result.
+template <int group, class Machine, class T, int n, class Join>
+OCTAVO_DEVICE void reduce_over(Machine& machine, Registers<Machine, T, n>& x, Join&& join) {
+  OCTAVO_UNROLL
+  for (int mask = 1; mask < group; mask *= 2) {
+    Registers<Machine, T, n> other;
     machine.shuffle_xor(other, x, mask);
     machine.lanes(
-        [](int, float(&a)[n], float(&b)[n]) {
+        [&](int, T(&a)[n], T(&b)[n]) {
           OCTAVO_UNROLL
-          for (int i = 0; i < n; ++i) a[i] = a[i] > b[i] ? a[i] : b[i];
+          for (int i = 0; i < n; ++i) a[i] = join(a[i], b[i]);
         },
         x, other);
   }
 }
-template <class Machine, int n>
-OCTAVO_DEVICE void sum_over_quads(Machine& machine, Registers<Machine, float, n>& x) {
-  for (int mask = 1; mask <= 2; mask *= 2) {
-    Registers<Machine, float, n> other;
-    machine.shuffle_xor(other, x, mask);
-    machine.lanes(
-        [](int, float(&a)[n], float(&b)[n]) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < n; ++i) a[i] += b[i];
-        },
-        x, other);
-  }
+template <int group, class Machine, int n>
+OCTAVO_DEVICE void max_over(Machine& machine, Registers<Machine, float, n>& x) {
+  reduce_over<group>(machine, x, [](float a, float b) { return a > b ? a : b; });
+}
+template <int group, class Machine, int n>
+OCTAVO_DEVICE void sum_over(Machine& machine, Registers<Machine, float, n>& x) {
+  reduce_over<group>(machine, x, [](float a, float b) { return a + b; });
 }
 
 }  // namespace octavo::cuda

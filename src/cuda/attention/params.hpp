@@ -1,0 +1,91 @@
+// Parameters of the attention kernels: packed operands, the caller's options, where results go. Plain data, copied to the
+// device with the launch; every pointer leads to device memory.
+#pragma once
+
+#include <cstdint>
+
+#include "core/problem.hpp"
+#include "cuda/operands/packed_block.hpp"
+#include "cuda/operands/params.hpp"
+#include "cuda/operands/rows.hpp"
+
+namespace octavo::cuda {
+
+// Which query blocks one launch works on; it bounds the memory that is kept per query block. In a varlen batch blocks
+// are counted over all sequences (first_varlen_block) and there is one batch entry.
+struct Chunk {
+  std::int64_t first_block = 0, blocks = 0;
+  std::int64_t first_head = 0, heads = 0;
+  std::int64_t first_batch = 0, batches = 0;
+};
+
+// smooth_q's bias joined with the keys' addend, f32 [batches][heads][blocks][keys], slots, for one chunk:
+//   addend[j] + logit_scale * mean_q . K'_j     (K' rotated, smoothed, not rounded; NaN and -infinity of the addend
+//   stay)
+// `keys` is 128 * the most blocks of a sequence (varlen: of the total). Sequences of 16-bit Q have none and use the
+// keys' own addend.
+struct SmoothQBias {
+  float* addend = nullptr;  // null: Q was not smoothed
+  std::int64_t keys = 0;
+};
+
+struct AttentionKernelParams {
+  PackedQuery q;
+  PackedKeys k;
+  PackedValues v;
+  SmoothQBias smooth_q_bias;
+  DeviceSequences queries, keys;
+  Chunk chunk;
+  std::int64_t value_dim = 0;  // channels of the output
+
+  Causal causal = Causal::none;
+  std::int64_t window_left = -1, window_right = -1;
+  float softmax_scale = 1, logit_scale = 1;  // the latter times log2 e
+  float softcap = 0;
+  Broadcast mask, alibi_slopes, sinks;
+
+  float p_range = 255;           // R of integer weights
+  bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
+  bool sum_codes = false;        // the row sum adds the codes
+  bool rotate_output = false;    // V was rotated
+
+  Operand out;
+  float* lse = nullptr;    // null: not wanted
+  Strides<3> lse_strides;  // b (varlen: 0), hq, row
+};
+
+// smooth_q's means in the basis of the caller's K: rotated back, with their dot product with K's mean.
+struct UnrotateMeansParams {
+  DeviceSequences queries;
+  std::int64_t dim = 0;
+  bool rotate = false;
+  const float* mean = nullptr;      // [query blocks][dim], or by head where the caller made it
+  std::int64_t means_per_head = 0;  // of the caller's
+  const float* key_mean = nullptr;
+  std::int64_t heads_per_kv_head = 1;
+  float* unrotated = nullptr;      // [query blocks][dim]
+  float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean
+};
+
+struct SmoothQBiasParams {
+  RowSteps keys;  // K; only x and sequences count
+  spec::Groups groups;
+  DeviceSequences queries;
+  const float* unrotated_means = nullptr;
+  const float* dot_key_mean = nullptr;
+  const float* addend = nullptr;  // [key blocks][128]
+  bool permuted = true;           // keys are stored in slots
+  std::int64_t heads_per_kv_head = 1;
+  float logit_scale = 1;
+  Chunk chunk;
+  SmoothQBias bias;
+};
+
+// The bias kernel's product: means that a thread sums side by side, and channels of a slice in shared memory, where a
+// key's row is one 32-bit element longer so that the lanes of a warp read different banks.
+inline constexpr int kMeansAtOnce = 16;
+inline constexpr std::uint32_t kSliceChannels = 32, kKeyRow = kSliceChannels + 1;
+inline constexpr std::uint32_t kMeansAt = kPackedRows * kKeyRow * 4;
+inline constexpr std::uint32_t kSmoothQBiasSharedBytes = kMeansAt + kMeansAtOnce * kSliceChannels * 4;
+
+}  // namespace octavo::cuda

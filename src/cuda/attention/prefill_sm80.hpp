@@ -1,0 +1,227 @@
+// Attention by mma.sync (compute capability 8.0 and later), FlashAttention's online softmax over packed operands:
+//   for each tile of keys:   T = score_mod(Q K^T),   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
+// A block takes 64 or 128 query rows of a head, a warp 16 of them with all keys of a tile. Tiles are
+// copied by cp.async during the work on the one before. Between the products no data moves: a lane's scores become the
+// weights it needs (packed_block.hpp).
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/attention/epilogue.hpp"
+#include "cuda/attention/load_tiles.hpp"
+#include "cuda/attention/mask.hpp"
+#include "cuda/attention/params.hpp"
+#include "cuda/attention/pv.hpp"
+#include "cuda/attention/qk.hpp"
+#include "cuda/attention/score_mod.hpp"
+#include "cuda/attention/softmax.hpp"
+#include "cuda/attention/task.hpp"
+#include "cuda/attention/tile_shape.hpp"
+#include "cuda/tile/machine.hpp"
+
+namespace octavo::cuda {
+
+// Keys that some and that all of a warp's rows see, and the lengths that a row's own range needs.
+struct alignas(16) WarpRanges {
+  Keys32 some, all;
+  std::int32_t q_rows, k_rows, first_row, unused;
+};
+
+// The state of a warp's rows during the loop over the keys.
+template <class Machine, class Shape, AttentionVariant variant>
+struct AttentionWarp {
+  static constexpr bool score_mod = variant != AttentionVariant::plain, q16 = variant == AttentionVariant::q16;
+  using Scores = Registers<Machine, float, Shape::kKeys / 2>;
+  using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
+
+  const AttentionKernelParams& p;
+  const AttentionTask& task;
+  std::int32_t first_row;  // of the warp, in the sequence
+  WarpRanges kept_ranges;  // unless they are in shared memory
+  Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
+  Registers<Machine, float, 2> query_factor;
+  RowTerms<Machine> terms;
+  RowState<Machine> state;
+  Registers<Machine, float, kOutputRegisters<Shape>> out;
+  TileStep<Machine> step;
+  Weights weights;
+
+  OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
+      : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
+    kept_ranges = {keys_of_rows(p, task, first_row, 16),
+                   keys_of_all_rows(p, task, first_row, 16),
+                   task.q_rows,
+                   task.k_rows,
+                   first_row,
+                   0};
+    if constexpr (Shape::kRangesInShared) {
+      machine.store_shared(ranges_at(machine), kept_ranges);
+      machine.sync_warp();
+    }
+    const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
+    machine.lanes(
+        [&](int lane, float(&factor)[2]) {
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(0, lane, half);
+            factor[half] = first_row + row < task.q_rows ? factors[row] : 0.0f;
+          }
+        },
+        query_factor);
+    if constexpr (score_mod) find_row_terms(machine, p, task, first_row, terms);
+    start_rows(machine, state);
+    clear<Machine, float, kOutputRegisters<Shape>>(machine, out);
+  }
+
+  OCTAVO_DEVICE static std::uint32_t ranges_at(Machine& machine) {
+    return Shape::kRangesAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kRangeBytes;
+  }
+  OCTAVO_DEVICE WarpRanges ranges(Machine& machine) const {
+    if constexpr (Shape::kRangesInShared) return machine.template shared<WarpRanges>(ranges_at(machine));
+    return kept_ranges;
+  }
+
+  OCTAVO_DEVICE bool sees_tile(Machine& machine, std::int32_t key) const {
+    const Keys32 seen = ranges(machine).some;
+    return seen.begin < key + Shape::kKeys && seen.end > key;
+  }
+  OCTAVO_DEVICE void mask(Machine& machine, std::int32_t key, Scores& scores) {
+    const WarpRanges seen = ranges(machine);
+    if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || seen.all.end >= seen.k_rows)) return;
+    AttentionTask lengths;
+    lengths.q_rows = seen.q_rows, lengths.k_rows = seen.k_rows;
+    mask_keys<Shape>(machine, p, lengths, seen.first_row, key, scores);
+  }
+
+  OCTAVO_DEVICE void qk(Machine& machine, std::uint32_t stage, Scores& scores) {
+    if constexpr (q16) {
+      qk_tile_q16<Shape>(machine, p, kLowQueryAt<Shape>, stage, query_factor, scores);
+    } else {
+      qk_tile<Shape>(machine, p, q, stage, query_factor, scores);
+    }
+  }
+
+  // From the tile's scores to weights; updates the running state.
+  OCTAVO_DEVICE void softmax(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
+    Registers<Machine, float, 2> maxima, offset, sums;
+    clear<Machine, float, 2>(machine, offset);
+    if constexpr (score_mod) {
+      apply_score_mod<Shape>(machine, p, task, first_row, key, terms, scores);
+    } else {
+      mask(machine, key, scores);
+    }
+    row_maxima(machine, scores, maxima);
+    if constexpr (Shape::kIntegerValues) {
+      if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
+      online_softmax_update(machine, state, maxima, offset, p.running_maximum, Machine::log2(p.p_range), step);
+      integer_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, p.k.inverse != nullptr, stage, weights,
+                             sums);
+    } else {
+      online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
+      half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
+    }
+    add_row_sums(machine, state, sums, step);
+    rescale_output<Shape>(machine, step, out);
+  }
+
+  OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
+    if constexpr (Shape::kIntegerValues) {
+      pv_integer<Shape>(machine, weights, step, p.v.column_scale != nullptr, stage, out);
+    } else {
+      pv_half<Shape>(machine, weights, stage, out);
+    }
+  }
+
+  // The task is computed again: kept in registers through the loop, it would displace scores and O.
+  OCTAVO_DEVICE void epilogue(Machine& machine) {
+    if constexpr (!score_mod) clear<Machine, float, 2>(machine, terms.lse_offset);
+    const AttentionTask again = find_task(machine, p, Shape::kRows);
+    store_epilogue<Shape>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms.lse_offset, out);
+  }
+};
+
+// Tiles use the stages in turn.
+template <class Shape>
+OCTAVO_INLINE constexpr std::uint32_t stage_of_tile(std::int32_t key) {
+  return static_cast<std::uint32_t>(key / Shape::kKeys) % Shape::kStages;
+}
+
+// Two stages per operand: the next tile is copied during the work on this one.
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, std::int32_t end) {
+  const std::uint32_t stage = stage_of_tile<Shape>(key);
+  if (key < end) {
+    load_keys<Shape>(machine, warp.p, warp.task, key, stage);
+    load_values<Shape>(machine, warp.p, warp.task, key, stage);
+  }
+  machine.commit_copies();
+  machine.template wait_copies<1>();
+  machine.sync("the tile has come");
+}
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
+  if (first >= end) return;
+  load_ahead<Shape>(machine, warp, first + Shape::kKeys, end);
+  if constexpr (!Warp::q16) load_query<Shape>(machine, warp.q);
+  OCTAVO_ROLLED
+  for (std::int32_t key = first; key < end; key += Shape::kKeys) {
+    const std::uint32_t stage = stage_of_tile<Shape>(key);
+    if (warp.sees_tile(machine, key)) {
+      typename Warp::Scores scores;
+      warp.qk(machine, stage, scores);
+      warp.softmax(machine, key, stage, scores);
+      warp.pv(machine, stage);
+    }
+    machine.sync("the tile is done with");
+    load_ahead<Shape>(machine, warp, key + 2 * Shape::kKeys, end);
+  }
+}
+
+// One stage per operand: the next keys are copied during PV, the next values during QK. The vectors of the fold and of
+// V are needed after QK, so they are copied with V.
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
+  OCTAVO_ROLLED
+  for (std::int32_t key = first; key < end; key += Shape::kKeys) {
+    const bool sees = warp.sees_tile(machine, key);
+    machine.template wait_copies<1>();
+    machine.sync("the keys have come");
+    typename Warp::Scores scores;
+    if (sees) warp.qk(machine, 0, scores);
+    machine.template wait_copies<0>();
+    machine.sync("the keys are done with, the values have come");
+    if (key + Shape::kKeys < end) load_keys<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    machine.commit_copies();
+    if (sees) {
+      warp.softmax(machine, key, 0, scores);
+      warp.pv(machine, 0);
+    }
+    machine.sync("the values are done with");
+    if (key + Shape::kKeys < end) load_values<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    machine.commit_copies();
+  }
+}
+
+template <class Machine, class Shape, AttentionVariant variant>
+OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
+  const AttentionTask task = find_task(machine, p, Shape::kRows);
+  if (!task.present || task.q16 != (variant == AttentionVariant::q16)) return;
+  const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);
+  const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
+  if (first < seen.end) {
+    load_queries<Shape, variant == AttentionVariant::q16>(machine, p, task);
+    load_keys<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
+    if constexpr (Shape::kStages == 1) machine.commit_copies();
+    load_values<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
+    machine.commit_copies();
+  }
+  AttentionWarp<Machine, Shape, variant> warp(machine, p, task);
+  if constexpr (Shape::kStages == 1) {
+    walk_one_stage<Shape>(machine, warp, first, seen.end);
+  } else {
+    walk_two_stages<Shape>(machine, warp, first, seen.end);
+  }
+  machine.template wait_copies<0>();
+  warp.epilogue(machine);
+}
+
+}  // namespace octavo::cuda

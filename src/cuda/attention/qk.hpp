@@ -1,0 +1,182 @@
+// First product of one warp: 16 rows of Q against a tile of keys.
+//   T = (Q . K) * query_factor * key_factor + key_addend,   [16, kKeys] f32, base 2, columns in the order of slots
+// Integer sums are exact. 16-bit Q is two planes of codes: Q . K = 256 (high . K) + (low . K), joined in f32.
+#pragma once
+
+#include <cstdint>
+
+#include "core/float_types.hpp"
+#include "cuda/attention/task.hpp"
+#include "cuda/tile/machine.hpp"
+#include "cuda/tile/shared_tile.hpp"
+
+namespace octavo::cuda {
+
+struct alignas(8) FloatPair {
+  float x, y;
+};
+
+template <class Shape>
+constexpr Mma kQkProduct = Shape::kScores == PackedFormat::s8    ? Mma::s8s8
+                           : Shape::kScores == PackedFormat::f16 ? Mma::f16
+                                                                 : Mma::bf16;
+
+// Two steps of a product are 64 bytes of a row: 8 registers of A, and one ldmatrix for 8 rows of B.
+constexpr std::uint32_t kPairBytes = 64, kPairChunks = 4;
+template <class Shape>
+constexpr int kQueryPairs = static_cast<int>(Shape::kRowBytes / kPairBytes);
+template <class Shape>
+constexpr int kQueryRegisters = Shape::kQueryInRegisters ? 8 * kQueryPairs<Shape> : 8;
+
+// A [16, 64 bytes] of the warp's rows at chunk `chunk` of the tile at `tile` into q[first .. first + 7].
+template <std::uint32_t kRowBytes, int n, class Machine>
+OCTAVO_DEVICE void load_a(Machine& machine, Registers<Machine, std::uint32_t, n>& q, int first, std::uint32_t tile,
+                          std::uint32_t chunk) {
+  const auto row = static_cast<std::uint32_t>(16 * machine.warp());
+  OCTAVO_UNROLL
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    machine.template ldmatrix<false>(q, first + 4 * static_cast<int>(half), [&](int lane) {
+      const auto l = static_cast<std::uint32_t>(lane);
+      return tile + SharedTile<kRowBytes>::at(row + l % 16, chunk + 2 * half + l / 16);
+    });
+  }
+}
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void load_query(Machine& machine, Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q) {
+  if constexpr (Shape::kQueryInRegisters) {
+    OCTAVO_UNROLL
+    for (int pair = 0; pair < kQueryPairs<Shape>; ++pair) {
+      load_a<Shape::kRowBytes>(machine, q, 8 * pair, Shape::kQueryAt, kPairChunks * static_cast<std::uint32_t>(pair));
+    }
+  }
+}
+
+template <class Machine, class T, int n>
+OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
+  machine.lanes(
+      [](int, T(&r)[n]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < n; ++i) r[i] = 0;
+      },
+      x);
+}
+
+// Integer sums start at the bits of 1.5 * 2^23 and stay within +-2^22 (codes of at most 128, 256 channels or 128 keys):
+// read as a float they are 1.5 * 2^23 + sum, and one subtraction converts them exactly; the conversion instruction
+// shares a slow unit with the exponential.
+template <class Sum>
+constexpr Sum kSumStart = 0;
+template <>
+constexpr std::int32_t kSumStart<std::int32_t> = 0x4b400000;
+OCTAVO_INLINE float float_of_sum(float sum) { return sum; }
+OCTAVO_INLINE float float_of_sum(std::int32_t sum) {
+  return f32_of_bits(static_cast<std::uint32_t>(sum)) - 12582912.0f;
+}
+
+// Q . K for 16 slots from `slot`; K's tile is at `keys`. `in_registers`: Q is in q; else its tile is at `queries`.
+template <class Shape, bool in_registers, class Machine, int n>
+OCTAVO_DEVICE void multiply_16_keys(Machine& machine, Registers<Machine, std::uint32_t, n>& q, std::uint32_t queries,
+                                    std::uint32_t keys, int slot,
+                                    Registers<Machine, MmaSum<kQkProduct<Shape>>, 8>& acc) {
+  constexpr Mma kProduct = kQkProduct<Shape>;
+  OCTAVO_UNROLL
+  for (int pair = 0; pair < kQueryPairs<Shape>; ++pair) {
+    const std::uint32_t chunk = kPairChunks * static_cast<std::uint32_t>(pair);
+    if constexpr (!in_registers) load_a<Shape::kRowBytes>(machine, q, 0, queries, chunk);
+    const int a = in_registers ? 8 * pair : 0;
+    OCTAVO_UNROLL
+    for (int tile = 0; tile < 2; ++tile) {
+      Registers<Machine, std::uint32_t, 4> b;
+      machine.template ldmatrix<false>(b, 0, [&](int lane) {
+        const auto l = static_cast<std::uint32_t>(lane);
+        return keys +
+               SharedTile<Shape::kRowBytes>::at(static_cast<std::uint32_t>(slot + 8 * tile) + l % 8, chunk + l / 8);
+      });
+      if (pair == 0) {
+        machine.template first_mma<kProduct>(acc, 4 * tile, q, a, b, 0, kSumStart<MmaSum<kProduct>>);
+      } else {
+        machine.template mma<kProduct>(acc, 4 * tile, q, a, b, 0);
+      }
+      machine.template mma<kProduct>(acc, 4 * tile, q, a + 4, b, 2);
+    }
+  }
+}
+
+template <class Machine, class Sum>
+OCTAVO_DEVICE void to_floats(Machine& machine, Registers<Machine, Sum, 8>& acc, Registers<Machine, float, 8>& sums) {
+  machine.lanes(
+      [](int, Sum(&from)[8], float(&to)[8]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < 8; ++i) to[i] = float_of_sum(from[i]);
+      },
+      acc, sums);
+}
+
+// Sums of 16 slots to scores.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>& sums, int slot, std::uint32_t stage,
+                                 float logit_scale, Registers<Machine, float, 2>& query_factor,
+                                 Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const std::uint32_t vector = stage * Shape::kVectorBytes;
+  machine.lanes(
+      [&](int lane, float(&sum)[8], float(&row)[2], float(&to)[Shape::kKeys / 2]) {
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < 2; ++tile) {
+          const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
+          FloatPair factor{logit_scale, logit_scale};
+          if constexpr (Shape::kIntegerScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
+          const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const float f = i % 2 == 0 ? factor.x : factor.y, a = i % 2 == 0 ? addend.x : addend.y;
+            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(sum[4 * tile + i] * f, row[i / 2], a);
+          }
+        }
+      },
+      sums, query_factor, scores);
+}
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void qk_tile(Machine& machine, const AttentionKernelParams& p,
+                           Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q, std::uint32_t stage,
+                           Registers<Machine, float, 2>& query_factor,
+                           Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  using Sum = MmaSum<kQkProduct<Shape>>;
+  const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
+  OCTAVO_UNROLL
+  for (int slot = 0; slot < Shape::kKeys; slot += 16) {
+    Registers<Machine, Sum, 8> acc;
+    Registers<Machine, float, 8> sums;
+    multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    to_floats(machine, acc, sums);
+    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
+  }
+}
+
+// The same for 16-bit Q, its low plane at `low`.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void qk_tile_q16(Machine& machine, const AttentionKernelParams& p, std::uint32_t low, std::uint32_t stage,
+                               Registers<Machine, float, 2>& query_factor,
+                               Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
+  Registers<Machine, std::uint32_t, 8> q;
+  OCTAVO_UNROLL
+  for (int slot = 0; slot < Shape::kKeys; slot += 16) {
+    Registers<Machine, std::int32_t, 8> acc;
+    Registers<Machine, float, 8> sums, lower;
+    multiply_16_keys<Shape, false>(machine, q, low, keys, slot, acc);
+    to_floats(machine, acc, lower);
+    multiply_16_keys<Shape, false>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    to_floats(machine, acc, sums);
+    machine.lanes(
+        [](int, float(&a)[8], float(&b)[8]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) a[i] = __builtin_fmaf(a[i], 256.0f, b[i]);
+        },
+        sums, lower);
+    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
+  }
+}
+
+}  // namespace octavo::cuda

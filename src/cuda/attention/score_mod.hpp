@@ -1,0 +1,274 @@
+// Score modifications between QK and softmax: softcap, additive masks, ALiBi, boolean masks.
+//   s = scale q.k (+ what smooth_k took off);  s = c tanh(s / c);  s += mask + slope (j - diagonal)
+// A term that all keys of a row share cancels in softmax: the mask's largest finite term is subtracted first, and ALiBi
+// is counted from the key where it is largest, so that neither costs the scores digits; both are added back in the LSE
+// and where the row is compared with a sink.
+#pragma once
+
+#include <cstdint>
+
+#include "core/float_types.hpp"
+#include "cuda/attention/mask.hpp"
+#include "cuda/attention/qk.hpp"
+#include "cuda/attention/task.hpp"
+#include "cuda/tile/machine.hpp"
+#include "spec/alibi.hpp"
+#include "spec/base2.hpp"
+
+namespace octavo::cuda {
+
+using spec::kLn2;
+using spec::kLog2E;
+using spec::kMostF32;
+
+// How an element of a tensor of the caller's is read: dtypes of one size share their code.
+enum class ElementKind { boolean, bits16, bits32_or_64 };
+
+// f.template operator()<kind>() for the dtype's.
+template <class F>
+OCTAVO_DEVICE void with_element_kind(DType dtype, F&& f) {
+  if (dtype == DType::boolean) {
+    f.template operator()<ElementKind::boolean>();
+  } else if (dtype == DType::f16 || dtype == DType::bf16) {
+    f.template operator()<ElementKind::bits16>();
+  } else {
+    f.template operator()<ElementKind::bits32_or_64>();
+  }
+}
+
+// An element as f32; what is finite stays finite. A bool: 0 where it is true, else -infinity.
+template <ElementKind kind, class Machine>
+OCTAVO_DEVICE float read_element(const Broadcast& x, std::int64_t at) {
+  if constexpr (kind == ElementKind::boolean) {
+    return static_cast<const std::uint8_t*>(x.data)[at] != 0 ? 0.0f : -__builtin_inff();
+  } else if constexpr (kind == ElementKind::bits16) {
+    const std::uint16_t bits = static_cast<const std::uint16_t*>(x.data)[at];
+    return x.dtype == DType::bf16 ? bf16_to_f32(bits) : Machine::from_f16(bits);
+  } else {
+    if (x.dtype == DType::f32) return static_cast<const float*>(x.data)[at];
+    const double value = static_cast<const double*>(x.data)[at];
+    const auto y = static_cast<float>(value);
+    const bool overflowed = __builtin_fabsf(y) == __builtin_inff() && __builtin_fabs(value) != __builtin_inf();
+    return overflowed ? (y < 0 ? -kMostF32 : kMostF32) : y;
+  }
+}
+
+template <class Machine>
+OCTAVO_DEVICE float read_number(const Broadcast& x, std::int64_t at) {
+  float value = 0;
+  with_element_kind(x.dtype, [&]<ElementKind kind>() { value = read_element<kind, Machine>(x, at); });
+  return value;
+}
+
+// A mask's element, natural units; a finite number stays finite in base 2.
+template <ElementKind kind, class Machine>
+OCTAVO_DEVICE float read_mask(const Broadcast& mask, std::int64_t at) {
+  constexpr float kLeast = -kMostF32 * kLn2;
+  const float value = read_element<kind, Machine>(mask, at);
+  return value < kLeast && value != -__builtin_inff() ? kLeast : value;
+}
+
+// The terms of a lane's two rows.
+template <class Machine>
+struct RowTerms {
+  Registers<Machine, float, 2> row_max;       // the mask's largest finite term, natural units
+  Registers<Machine, float, 2> lse_offset;    // subtracted from the scores, natural units: `row_max` and ALiBi's peak
+  Registers<Machine, float, 2> logit_offset;  // logit_offset_of_row
+};
+
+OCTAVO_INLINE bool has_mask_row_max(const AttentionKernelParams& p) {
+  return p.mask.data != nullptr && p.mask.dtype != DType::boolean;
+}
+
+struct Alibi {
+  float slope;        // base 2
+  std::int32_t peak;  // key where the term is largest
+};
+template <class Machine>
+OCTAVO_DEVICE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, Keys32 seen) {
+  if (p.alibi_slopes.data == nullptr) return {0, 0};
+  const float slope = spec::in_base_2(read_number<Machine>(
+      p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] + task.head * p.alibi_slopes.strides[1]));
+  return {slope, spec::alibi_peak(slope, seen.begin, seen.end)};
+}
+
+OCTAVO_INLINE std::int64_t mask_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  return task.batch * p.mask.strides[0] + task.head * p.mask.strides[1] + row * p.mask.strides[2];
+}
+
+// What smooth_k subtracted from all scores of a row, natural units.
+OCTAVO_INLINE float logit_offset_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  if (p.q.smooth_k_logit_offset == nullptr || row >= task.q_rows) return 0;
+  return p.q.smooth_k_logit_offset[task.packed_row + (row - task.first_row)];
+}
+
+// The mask's largest finite term of each of the warp's rows: all lanes read one row together.
+template <class Machine>
+OCTAVO_DEVICE void find_mask_row_max(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                                     std::int32_t warp_row, Registers<Machine, float, 2>& row_max) {
+  OCTAVO_ROLLED
+  for (int r = 0; r < 16; ++r) {
+    const std::int32_t row = warp_row + r;
+    if (row >= task.q_rows) return;
+    const Keys32 seen = keys_of_row(p, task, row);
+    const std::int64_t at = mask_row(p, task, row);
+    Registers<Machine, float, 1> best;
+    machine.lanes(
+        [&](int lane, float(&b)[1]) {
+          b[0] = -__builtin_inff();
+          with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
+            for (std::int32_t key = seen.begin + lane; key < seen.end; key += kLanes) {
+              const float x = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
+              if (is_finite(x) && x > b[0]) b[0] = x;
+            }
+          });
+        },
+        best);
+    max_over<kLanes>(machine, best);
+    machine.lanes(
+        [&](int lane, float(&b)[1], float(&c)[2]) {
+          for (int half = 0; half < 2; ++half) {
+            if (lane / 4 + 8 * half == r) c[half] = b[0] == -__builtin_inff() ? 0.0f : b[0];
+          }
+        },
+        best, row_max);
+  }
+}
+
+template <class Machine>
+OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                                  std::int32_t warp_row, RowTerms<Machine>& terms) {
+  machine.lanes(
+      [&](int lane, float(&row_max)[2], float(&lse_offset)[2], float(&logit_offset)[2]) {
+        for (int half = 0; half < 2; ++half) {
+          const std::int32_t row = row_of_lane(warp_row, lane, half);
+          row_max[half] = lse_offset[half] = logit_offset[half] = 0;
+          if (row >= task.q_rows) continue;
+          logit_offset[half] = logit_offset_of_row(p, task, row);
+          const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
+          const std::int64_t centre = spec::diagonal(p.causal, task.q_rows, task.k_rows, row);
+          lse_offset[half] = spec::bounded(spec::alibi_at_peak(alibi.slope * kLn2, alibi.peak, centre));
+        }
+      },
+      terms.row_max, terms.lse_offset, terms.logit_offset);
+  if (!has_mask_row_max(p)) return;
+  find_mask_row_max(machine, p, task, warp_row, terms.row_max);
+  machine.lanes(
+      [](int, float(&row_max)[2], float(&lse_offset)[2]) {
+        for (int half = 0; half < 2; ++half) lse_offset[half] = spec::bounded(lse_offset[half] + row_max[half]);
+      },
+      terms.row_max, terms.lse_offset);
+}
+
+// c tanh(s / c) on base-2 logits (spec/base2.hpp).
+template <class Machine>
+OCTAVO_DEVICE float apply_softcap(float logit, float offset, float inverse, float softcap) {
+  const float t = __builtin_fmaf(logit, kLn2, offset) * inverse, t2 = t * t;
+  const float power = Machine::exp2(t > 20.0f ? 40 * kLog2E : t * (2 * kLog2E));
+  const float far = __builtin_fmaf(-2.0f, Machine::reciprocal(power + 1.0f), 1.0f);
+  const float series = __builtin_fmaf(__builtin_fmaf(spec::kTanh7, t2, spec::kTanh5), t2, spec::kTanh3);
+  const float near = __builtin_fmaf(t * t2, series, t);
+  return (__builtin_fabsf(t) < spec::kTanhNear ? near : far) * softcap * kLog2E;
+}
+
+// f(half, key, score) for a lane's scores of one half; keys counted from the tile's first.
+template <class Shape, class F>
+OCTAVO_DEVICE void for_each_key(int lane, int half, float (&s)[Shape::kKeys / 2], F&& f) {
+  OCTAVO_UNROLL
+  for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const int i = 4 * tile + 2 * half + j;
+      f(key_of_element<Shape>(lane, i), s[i]);
+    }
+  }
+}
+
+// One pass over the scores for each option, so that each is a short piece of straight code.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                            std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
+                            Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2], float(&row_max)[2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(warp_row, lane, half);
+            const Keys32 seen = row < task.q_rows ? keys_of_row(p, task, row) : Keys32{};
+            const std::int32_t begin = seen.begin - first_key, end = seen.end - first_key;
+            const std::int64_t at = mask_row(p, task, row) + std::int64_t{first_key} * p.mask.strides[3];
+            for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
+              if (key < begin || key >= end) return;  // the mask may not have it
+              const float term = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
+              // A masked score is -infinity even where the product is NaN.
+              x = term == -__builtin_inff() ? term : __builtin_fmaf(term - row_max[half], kLog2E, x);
+            });
+          }
+        },
+        scores, terms.row_max);
+  });
+}
+
+// Modifies scores in place, and masks by position afterwards: softcap would make -infinity finite.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                                   std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
+                                   Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  if (p.softcap > 0) {
+    const float inverse = 1.0f / p.softcap;
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2], float(&logit_offset)[2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            for_each_key<Shape>(lane, half, s, [&](int, float& x) {
+              x = apply_softcap<Machine>(x, logit_offset[half], inverse, p.softcap);
+            });
+          }
+        },
+        scores, terms.logit_offset);
+  }
+  if (p.alibi_slopes.data != nullptr) {
+    machine.lanes(
+        [&](int lane, float(&s)[Shape::kKeys / 2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row_of_lane(warp_row, lane, half)));
+            const auto from_peak = static_cast<float>(first_key - alibi.peak);
+            for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
+              x = __builtin_fmaf(alibi.slope, from_peak + static_cast<float>(key), x);
+            });
+          }
+        },
+        scores);
+  }
+  if (p.mask.data != nullptr) add_mask<Shape>(machine, p, task, warp_row, first_key, terms, scores);
+  mask_keys<Shape>(machine, p, task, warp_row, first_key, scores);
+}
+
+// T = (s - r) + b with r the row's maximum of s, so that b keeps its digits beside a large score. `offset` is r,
+// `maxima` are of T afterwards.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void fold_scores(Machine& machine, std::uint32_t stage,
+                               Registers<Machine, float, Shape::kKeys / 2>& scores,
+                               Registers<Machine, float, 2>& maxima, Registers<Machine, float, 2>& offset) {
+  machine.lanes(
+      [&](int lane, float(&s)[Shape::kKeys / 2], float(&r)[2], float(&score_offset)[2]) {
+        for (int half = 0; half < 2; ++half) score_offset[half] = r[half] == -__builtin_inff() ? 0.0f : r[half];
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          const auto b = machine.template shared<FloatPair>(Shape::kFoldAt + stage * Shape::kVectorBytes +
+                                                            4 * static_cast<std::uint32_t>(8 * tile + lane % 4 * 2));
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            float& x = s[4 * tile + i];
+            if (x != -__builtin_inff())
+              x = x - score_offset[i / 2] + (i % 2 == 0 ? b.x : b.y);  // a masked token may have no b
+          }
+        }
+      },
+      scores, maxima, offset);
+  row_maxima(machine, scores, maxima);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,178 @@
+// The online softmax (spec/online_softmax.hpp) of a warp's 16 rows, two to a lane (g and g + 8; the four lanes of a
+// quad hold the same rows): m is the running maximum (base 2), l this lane's part of the row sum. Then the weights.
+#pragma once
+
+#include <cstdint>
+
+#include "core/float_types.hpp"
+#include "cuda/attention/qk.hpp"
+#include "cuda/tile/machine.hpp"
+#include "cuda/tile/scalar_ops.hpp"
+#include "spec/online_softmax.hpp"
+
+namespace octavo::cuda {
+
+template <class Machine>
+struct RowState {
+  Registers<Machine, float, 2> m, l;
+};
+
+template <class Machine>
+struct TileStep {
+  Registers<Machine, float, 2> shift;  // a weight is R 2^(T - shift); no T exceeds it
+  Registers<Machine, float, 2> alpha, beta;
+  Registers<Machine, std::uint32_t, 1> rescale;  // some alpha of the lane is not 1
+};
+
+template <class Machine>
+OCTAVO_DEVICE void start_rows(Machine& machine, RowState<Machine>& state) {
+  machine.lanes(
+      [](int, float(&m)[2], float(&l)[2]) {
+        for (int i = 0; i < 2; ++i) m[i] = -__builtin_inff(), l[i] = 0;
+      },
+      state.m, state.l);
+}
+
+// The largest of each row of C [16, 8 tiles], in all lanes that share it.
+template <int n, class Machine>
+OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& scores,
+                              Registers<Machine, float, 2>& maxima) {
+  machine.lanes(
+      [](int, float(&s)[n], float(&max)[2]) {
+        max[0] = max[1] = -__builtin_inff();
+        OCTAVO_UNROLL
+        for (int i = 0; i < n; ++i) {
+          float& best = max[i / 2 % 2];
+          best = __builtin_fmaxf(best, s[i]);  // skips NaN, which reaches the row sum instead
+        }
+      },
+      scores, maxima);
+  max_over<4>(machine, maxima);
+}
+
+// `maxima` are of T - offset.
+template <class Machine>
+OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& state,
+                                         Registers<Machine, float, 2>& maxima, Registers<Machine, float, 2>& offset,
+                                         bool running, float log2_range, TileStep<Machine>& step) {
+  machine.lanes(
+      [&](int, float(&m)[2], float(&row_max)[2], float(&score_offset)[2], float(&shift)[2], float(&alpha)[2],
+          float(&beta)[2], std::uint32_t(&rescale)[1]) {
+        rescale[0] = 0;
+        OCTAVO_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          const auto next =
+              spec::online_softmax_update<ScalarOps<Machine>>(m[i], row_max[i], score_offset[i], running, log2_range);
+          shift[i] = next.shift, alpha[i] = next.alpha, beta[i] = next.beta;
+          if (next.alpha != 1.0f) rescale[0] = 1;
+          m[i] = next.m;
+        }
+      },
+      state.m, maxima, offset, step.shift, step.alpha, step.beta, step.rescale);
+}
+
+template <class Machine>
+OCTAVO_DEVICE void add_row_sums(Machine& machine, RowState<Machine>& state, Registers<Machine, float, 2>& sums,
+                                TileStep<Machine>& step) {
+  machine.lanes(
+      [](int, float(&l)[2], float(&sum)[2], float(&alpha)[2], float(&beta)[2]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          l[i] = spec::online_softmax_sum<ScalarOps<Machine>>(l[i], sum[i], alpha[i], beta[i]);
+        }
+      },
+      state.l, sums, step.alpha, step.beta);
+}
+
+// Weights R p, p = 2^(T - shift), as operand A of the second product: the scores of a lane are the keys that its
+// registers of A need (packed_block.hpp), so each register is packed from four (8 bits) or two (16 bits) of the lane's
+// own.
+template <class Shape>
+constexpr int kWeightRegisters = Shape::kKeys / (Shape::kIntegerValues ? 8 : 4);
+
+// 1.5 * 2^23: added to a number below 2^22 it leaves the number, rounded half to even, in the low bits.
+constexpr float kRounding = 12582912.0f;
+
+// Which score of tile `tile` element `i` of row half `half` is: C's registers.
+OCTAVO_INLINE constexpr int score_index(int tile, int half, int i) { return 4 * tile + 2 * half + i; }
+
+// u8 codes of R p. The row sum adds the weights or the codes, each times `inverse` (of its slot) with the fold. p is
+// multiplied by R when it is rounded: log2 R inside the exponent would lose digits beside a large score, and codes
+// could exceed R.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                   TileStep<Machine>& step, float range, bool sum_codes, bool inverses,
+                                   std::uint32_t stage,
+                                   Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                   Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int lane, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
+          FloatPair count[2] = {{1, 1}, {1, 1}};
+          if (inverses) {
+            OCTAVO_UNROLL
+            for (int u = 0; u < 2; ++u) {
+              count[u] =
+                  machine.template shared<FloatPair>(Shape::kInverseAt + stage * Shape::kVectorBytes +
+                                                     4 * static_cast<std::uint32_t>(8 * (tile + u) + lane % 4 * 2));
+            }
+          }
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            std::uint32_t code[4];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 4; ++j) {
+              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
+              const float rounded = __builtin_fmaf(p, range, kRounding);
+              code[j] = bits_of_f32(rounded);
+              // An integer cannot be NaN; the row sum is, through p or the rounded p.
+              const float counted = sum_codes ? rounded - kRounding : p;
+              sum[half] = __builtin_fmaf(counted, j % 2 == 0 ? count[j / 2].x : count[j / 2].y, sum[half]);
+            }
+            packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
+          }
+        }
+        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+      },
+      scores, step.shift, weights, sums);
+}
+
+// 16-bit weights, R = 1; the row sum adds them before or after rounding.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void half_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                TileStep<Machine>& step, bool sum_codes,
+                                Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            float p[2];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 2; ++j) p[j] = Machine::exp2(s[score_index(tile, half, j)] - shift[half]);
+            std::uint32_t& to = packed[2 * tile + half];
+            if constexpr (Shape::kValues == PackedFormat::f16) {
+              to = Machine::pack_f16(p[0], p[1]);
+              if (sum_codes) {
+                p[0] = Machine::from_f16(static_cast<std::uint16_t>(to));
+                p[1] = Machine::from_f16(static_cast<std::uint16_t>(to >> 16));
+              }
+            } else {
+              to = Machine::pack_bf16(p[0], p[1]);
+              if (sum_codes) p[0] = f32_of_bits(to << 16), p[1] = f32_of_bits(to & 0xffff0000u);
+            }
+            sum[half] += p[0] + p[1];
+          }
+        }
+      },
+      scores, step.shift, weights, sums);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,94 @@
+// Which rows of which head of which sequence a block works on, and where their operands are. Lengths are in device
+// memory; whatever their values, no access goes outside the tensors.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/attention/params.hpp"
+#include "cuda/tile/machine.hpp"
+#include "spec/query_width.hpp"
+#include "spec/visibility.hpp"
+
+namespace octavo::cuda {
+
+// Rows and keys of a sequence, and slots of the packed K, are counted in 32 bits (a slot takes at least 64 bytes of
+// device memory), offsets in tensors in 64.
+struct AttentionTask {
+  bool present = false;
+  std::int32_t head = 0, kv_head = 0;
+  std::int64_t batch = 0;
+  std::int32_t q_rows = 0, k_rows = 0;
+  std::int32_t first_row = 0;    // of the block, in the sequence
+  std::int64_t q_begin = 0;      // row of the output where the sequence begins
+  std::int64_t packed_row = 0;   // first_row in the packed Q
+  std::uint32_t first_slot = 0;  // of the sequence in the packed K
+  std::uint32_t addend_at = 0;   // of the sequence's keys in the array of addends_of()
+  bool q16 = false;              // Q has two planes of codes
+};
+
+struct Keys32 {
+  std::int32_t begin = 0, end = 0;
+};
+
+// Blocks of the grid: x tiles of `rows` query rows, the last first, since with a causal mask those see most keys; y
+// heads, z batch.
+template <class Machine>
+OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKernelParams& p, int rows) {
+  AttentionTask task;
+  const std::int64_t tile = machine.blocks(0) - 1 - machine.block(0), tiles = kPackedRows / rows;
+  const std::int64_t block = p.chunk.first_block + tile / tiles;
+  task.head = static_cast<std::int32_t>(p.chunk.first_head + machine.block(1));
+  task.batch = p.chunk.first_batch + machine.block(2);
+  // In 32 bits: grids hold no more heads, and a 64-bit division is a hundred instructions.
+  task.kv_head = task.head / (static_cast<std::int32_t>(p.queries.heads) / static_cast<std::int32_t>(p.keys.heads));
+  if (p.queries.varlen()) task.batch = sequence_of_block(p.queries, block);
+  const SequenceRows q = sequence_rows(p.queries, task.batch), k = sequence_rows(p.keys, task.batch);
+  const std::int64_t first_block = p.queries.varlen() ? first_varlen_block(q.begin, task.batch) : 0;
+  const std::int64_t first_row = (block - first_block) * kPackedRows + tile % tiles * rows;
+  task.present = first_row >= 0 && first_row < q.rows;  // negative: cu_seqlens are not valid
+  task.q_begin = q.begin;
+  task.q_rows = static_cast<std::int32_t>(q.rows), task.k_rows = static_cast<std::int32_t>(k.rows);
+  task.first_row = static_cast<std::int32_t>(first_row);
+
+  task.packed_row = first_block_of(p.queries, task.batch, task.head, q.begin) * kPackedRows + first_row;
+  task.first_slot = static_cast<std::uint32_t>(first_block_of(p.keys, task.batch, task.kv_head, k.begin) * kPackedRows);
+  task.q16 = p.q.codes_low != nullptr && q.rows < spec::kWideQueryRows;
+  task.addend_at = task.first_slot;
+  if (p.smooth_q_bias.addend != nullptr && !task.q16) {
+    const std::int64_t row =
+        (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
+    task.addend_at = static_cast<std::uint32_t>(row * p.smooth_q_bias.keys);
+  }
+  return task;
+}
+
+// The keys' own addends, or those with smooth_q's bias, which the size of a chunk keeps below 2^32 elements.
+OCTAVO_INLINE const float* addends_of(const AttentionKernelParams& p, bool q16) {
+  return p.smooth_q_bias.addend != nullptr && !q16 ? p.smooth_q_bias.addend : p.k.addend;
+}
+
+OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  const spec::KeyRange seen =
+      spec::visible_keys(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, row);
+  return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
+}
+
+// Keys that some of `rows` rows from `first` on see; rows behind the sequence's end see none.
+OCTAVO_INLINE Keys32 keys_of_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
+                                  std::int32_t rows) {
+  const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
+  const spec::KeyRange seen =
+      spec::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first, last);
+  return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
+}
+
+// Keys that all of them see: both ends of a row's range grow with the row.
+OCTAVO_INLINE Keys32 keys_of_all_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
+                                      std::int32_t rows) {
+  const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
+  if (first >= last) return {};
+  const Keys32 top = keys_of_row(p, task, first), bottom = keys_of_row(p, task, last - 1);
+  return {bottom.begin, bottom.end == 0 ? 0 : top.end};
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,90 @@
+// Tile sizes of the mma.sync attention kernels and where each tile lies in shared memory. Every GPU from
+// compute capability 8.0 on allows a block 99 KiB (8.6, 8.9 and 12.0 no more).
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/operands/packed_block.hpp"
+
+namespace octavo::cuda {
+
+constexpr std::uint32_t kMostSharedBytes = 99u << 10;
+
+// kDim: channels of Q, K and V, padded. A warp owns 16 rows, their scores and their O: [16, kDim] f32 are kDim / 2
+// registers, [16, kKeys] another kKeys / 2.
+template <int dim, PackedFormat score_format, PackedFormat value_format>
+struct AttentionShape {
+  static constexpr int kDim = dim;
+  static constexpr PackedFormat kScores = score_format, kValues = value_format;
+  static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
+
+  // Codes relative to a block's own maximum need the recipe's whole key block; 16-bit weights round relatively, and
+  // half of it leaves room for operands of two bytes.
+  static constexpr int kKeys = kIntegerValues ? 128 : 64;
+  static constexpr std::uint32_t kRowBytes = static_cast<std::uint32_t>(kDim * packed_bytes(kScores));
+  static constexpr std::uint32_t kValueRows = kIntegerValues ? kDim : kKeys;
+  static constexpr std::uint32_t kValueRowBytes = kIntegerValues ? kKeys : 2 * kDim;
+
+  // Two stages of K and V where they fit; else the next K is copied during PV, and the next V during QK.
+  static constexpr int kStages = kDim == 256 ? 1 : 2;
+  static constexpr int kWarps = kDim == 256 && !kIntegerScores ? 4 : 8;
+  static constexpr int kRows = 16 * kWarps;
+  // Q stays in registers where O leaves room for it.
+  static constexpr bool kQueryInRegisters = kDim <= 128;
+
+  static constexpr std::uint32_t kQueryBytes = kRows * kRowBytes;
+  static constexpr std::uint32_t kKeyBytes = kKeys * kRowBytes;
+  static constexpr std::uint32_t kValueBytes = kValueRows * kValueRowBytes;
+  static constexpr std::uint32_t kVectorBytes = 4 * kKeys;
+
+  // Byte offsets; stage s of a part is s times its size further.
+  static constexpr std::uint32_t kQueryAt = 0;
+  static constexpr std::uint32_t kKeysAt = kQueryAt + kQueryBytes;
+  static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * kKeyBytes;
+  static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * kValueBytes;
+  static constexpr std::uint32_t kAddendAt = kFactorAt + (kIntegerScores ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
+  static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kRangesAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
+  // Each warp's key ranges, where there is room: in registers they would displace scores.
+  static constexpr std::uint32_t kRangeBytes = 32;
+  static constexpr bool kRangesInShared = kRangesAt + kWarps * kRangeBytes <= kMostSharedBytes;
+  static constexpr std::uint32_t kBytes = kRangesAt + (kRangesInShared ? kWarps * kRangeBytes : 0);
+  static_assert(kBytes <= kMostSharedBytes);
+};
+
+// Kernels of one shape. plain: the hot one. score_mod: softcap, a mask or ALiBi come between the products. q16: for
+// sequences of 16-bit Q (spec/query_width.hpp), whatever the options; each skips the sequences of the other kind, so a
+// varlen batch that may hold both is launched with both.
+enum class AttentionVariant : std::uint8_t { plain, score_mod, q16 };
+
+// The thread block of a launch, which works on `rows` query rows.
+struct AttentionLaunch {
+  int threads = 0, rows = 0;
+  std::uint32_t shared_bytes = 0;
+};
+template <class Shape>
+constexpr AttentionLaunch attention_launch() {
+  return {32 * Shape::kWarps, Shape::kRows, Shape::kBytes};
+}
+
+// The kernels there are: f.template operator()<Shape>() of the one for these operands; false: there is none.
+template <int dim, class F>
+bool with_attention_shape_of(PackedFormat scores, PackedFormat values, F&& f) {
+  using enum PackedFormat;
+  if (scores == s8 && values == s8) return f.template operator()<AttentionShape<dim, s8, s8>>(), true;
+  if (scores == s8 && values == f16) return f.template operator()<AttentionShape<dim, s8, f16>>(), true;
+  if (scores == f16 && values == f16) return f.template operator()<AttentionShape<dim, f16, f16>>(), true;
+  if (scores == bf16 && values == bf16) return f.template operator()<AttentionShape<dim, bf16, bf16>>(), true;
+  return false;
+}
+template <class F>
+bool with_attention_shape(std::int32_t dim, PackedFormat scores, PackedFormat values, F&& f) {
+  return dim == 64    ? with_attention_shape_of<64>(scores, values, f)
+         : dim == 128 ? with_attention_shape_of<128>(scores, values, f)
+         : dim == 256 ? with_attention_shape_of<256>(scores, values, f)
+                      : false;
+}
+
+}  // namespace octavo::cuda

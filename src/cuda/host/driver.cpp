@@ -1,0 +1,326 @@
+// The launches of an attention call on a device:
+//   sums -> means of K and V | ranges of whole tensors | K, V and Q packed | the fold's vectors |
+//   for each chunk of query blocks: smooth_q's bias, attention
+// Grids are sized by the tensors' extents; kernels find their sequence.
+#include <algorithm>
+#include <numbers>
+
+#include "cuda/attention/tile_shape.hpp"
+#include "cuda/host/implementation.hpp"
+#include "cuda/host/launch.hpp"
+#include "cuda/host/plan.hpp"
+#include "cuda/host/workspace.hpp"
+#include "cuda/operands/tile_config.hpp"
+#include "spec/format.hpp"
+#include "spec/query_width.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+// Fills the scratch arrays in the order of their dependencies, then attends.
+class AttentionDriver {
+ public:
+  AttentionDriver(const AttentionPlan& plan, const DeviceCall& call)
+      : plan_(plan), problem_(plan.problem), scratch_(lay_out(plan, call.workspace)), launches_(call) {
+    queries_.x = operand_rows(problem_.q, problem_.head_dim);
+    keys_.x = operand_rows(problem_.k, problem_.head_dim);
+    values_.x = operand_rows(problem_.v, problem_.value_dim);
+    queries_.sequences = plan.queries;
+    keys_.sequences = values_.sequences = plan.keys;
+    queries_.rotate = keys_.rotate = plan.steps.rotate_qk;
+    values_.rotate = plan.steps.rotate_v;
+    // The caller's codes are rotated already.
+    if (problem_.q.quantized) queries_.rotate = false;
+    if (problem_.k.quantized) keys_.rotate = false;
+    if (problem_.v.quantized) values_.rotate = false;
+    logit_scale_ = static_cast<float>(problem_.softmax_scale * std::numbers::log2e);
+  }
+
+  Status run() {
+    launches_.clear(scratch_.zeroed, static_cast<std::size_t>(scratch_.zeroed_count) * sizeof(std::uint32_t));
+    find_v_prescale();
+    find_means();
+    find_ranges();
+    pack_keys();
+    pack_values();
+    pack_queries();
+    unrotate_means();
+    attend();
+    return launches_.status();
+  }
+
+ private:
+  // The largest magnitude of V as given, which decides whether V is prescaled.
+  void find_v_prescale() {
+    if (scratch_.v_plain.amax == nullptr) return;
+    if (problem_.v.quantized) {
+      ScaleRangeParams params;
+      params.sequences = plan_.keys;
+      params.groups = spec::groups_of(Role::v, plan_.recipe);
+      params.dim = problem_.value_dim;
+      params.scales_per_head = problem_.v.scales_per_head;
+      params.scales = problem_.v.scales;
+      params.largest_code = spec::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
+      params.amax = scratch_.v_plain.amax;
+      launches_.add(KernelId::range_scales, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
+      return;
+    }
+    RangeParams params;
+    params.steps.x = values_.x;
+    params.steps.sequences = values_.sequences;
+    params.groups = spec::Groups{Granularity::tensor, Role::v, 1};
+    params.ranges = scratch_.v_plain;
+    launches_.add(row_kernel(KernelId::find_ranges_64, values_.x.dim), {grid_of(values_.sequences)}, params);
+    values_.prescale_amax = scratch_.v_plain.amax;
+  }
+
+  void find_means() {
+    const auto whole = [&](RowSteps& steps, std::int64_t heads, std::int64_t dim, float* sums, float* mean) {
+      if (sums != nullptr) {
+        SumParams sum;
+        sum.steps = steps;
+        sum.sums = sums;
+        launches_.add(row_kernel(KernelId::sum_channels_64, dim), {grid_of(plan_.keys)}, sum);
+      }
+      if (mean == nullptr) return;
+      const MeanParams params{plan_.keys, dim, sums, mean};
+      launches_.add(KernelId::finish_means, {{heads, problem_.batch, 1}, kCodeWarps}, params);
+      steps.mean = mean;
+    };
+    whole(keys_, problem_.kv_heads, problem_.head_dim, scratch_.k_sums, scratch_.k_mean);
+    whole(values_, problem_.kv_heads, problem_.value_dim, scratch_.v_sums, scratch_.v_mean);
+    queries_.mean_of_block = true;
+    if (scratch_.q_mean == nullptr) return;
+    SumParams sum;
+    sum.steps = queries_;
+    sum.mean = scratch_.q_mean;
+    launches_.add(row_kernel(KernelId::sum_channels_64, problem_.head_dim), {grid_of(plan_.queries)}, sum);
+    queries_.mean = scratch_.q_mean;
+  }
+
+  void find_ranges() {
+    const auto of = [&](const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) {
+      if (ranges.amax == nullptr || (role == Role::v && plan_.plain_v_ranges)) return;
+      RangeParams params;
+      params.steps = steps;
+      params.groups = spec::Groups{granularity, role, 1};
+      params.ranges = ranges;
+      launches_.add(row_kernel(KernelId::find_ranges_64, steps.x.dim), {grid_of(steps.sequences)}, params);
+    };
+    of(queries_, Role::q, Granularity::tensor, scratch_.q_range);
+    of(keys_, Role::k, Granularity::tensor, scratch_.k_range);
+    of(values_, Role::v, plan_.v_granularity == Granularity::channel ? Granularity::channel : Granularity::tensor,
+       scratch_.v_range);
+  }
+
+  PackParams pack_params(const RowSteps& steps, Role role, const RangeArrays& ranges) const {
+    PackParams params;
+    params.steps = steps;
+    params.groups = spec::groups_of(role, plan_.recipe);
+    params.ranges = ranges;
+    params.rule = scale_rule(plan_.recipe, role);
+    params.format = plan_.qk_format;
+    params.dim = plan_.dim;
+    return params;
+  }
+
+  void pack_keys() {
+    PackParams params = pack_params(keys_, Role::k, scratch_.k_range);
+    params.codes = scratch_.k.codes;
+    params.factor = scratch_.k.factor;
+    params.factor_scale = logit_scale_;
+    params.addend = scratch_.k.addend;
+    params.permuted = plan_.permuted_keys();
+    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.keys), kCodeWarps, kCodeSharedBytes},
+                  params);
+  }
+
+  void pack_values() {
+    PackValuesParams params;
+    params.steps = values_;
+    params.granularity = plan_.divides_v ? Granularity::tensor : plan_.v_granularity;
+    params.ranges = scratch_.v_range;
+    params.rule = scale_rule(plan_.recipe, Role::v);
+    params.format = plan_.v_format;
+    params.divide = plan_.divides_v;
+    if (problem_.v.quantized || plan_.plain_v_ranges) params.prescale_amax = scratch_.v_plain.amax;
+    params.dim = plan_.dim;
+    params.codes = scratch_.v.codes;
+    params.column_scale = scratch_.v.column_scale;
+    params.token_scale = scratch_.v_token_scale;
+    params.largest = scratch_.largest_v_scale;
+    launches_.add(row_kernel(KernelId::pack_values_64, plan_.dim),
+                  {grid_of(plan_.keys), kCodeWarps, pack_values_shared_bytes(static_cast<std::uint32_t>(plan_.dim))},
+                  params);
+
+    ValueFactorParams factors;
+    factors.heads = problem_.kv_heads;
+    factors.value_dim = problem_.value_dim;
+    factors.dim = plan_.dim;
+    factors.granularity = plan_.v_granularity;
+    factors.divide = plan_.divides_v;
+    factors.ranges = scratch_.v_range;
+    factors.rule = params.rule;
+    const bool whole = plan_.v_granularity == Granularity::tensor || plan_.v_granularity == Granularity::channel;
+    if (problem_.v.quantized && whole) factors.scales = problem_.v.scales;
+    factors.prescale_amax = params.prescale_amax;
+    factors.value_amax = scratch_.v_plain.amax;
+    factors.largest = scratch_.largest_v_scale;
+    factors.mean = problem_.v.quantized ? problem_.v.mean : scratch_.v_mean;
+    factors.output_factor = scratch_.v.output_factor;
+    factors.output_addend = scratch_.v.output_addend;
+    factors.output_rescale = scratch_.v.output_rescale;
+    launches_.add(KernelId::value_factors, {{problem_.kv_heads, problem_.batch, 1}}, factors);
+
+    if (!plan_.steps.fold) return;
+    FoldParams fold;
+    fold.sequences = plan_.keys;
+    fold.token_scale = scratch_.v_token_scale;
+    fold.largest = scratch_.largest_v_scale;
+    fold.addend = scratch_.k.addend;
+    fold.inverse = scratch_.k.inverse;
+    fold.fold = scratch_.k.fold;
+    fold.permuted = plan_.permuted_keys();
+    launches_.add(KernelId::fold_scales, {grid_of(plan_.keys)}, fold);
+  }
+
+  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : scratch_.k_mean; }
+
+  void pack_queries() {
+    PackParams params = pack_params(queries_, Role::q, scratch_.q_range);
+    params.codes = scratch_.q.codes;
+    params.factor = scratch_.q.factor;
+    params.codes_low = scratch_.q.codes_low;
+    params.q16 = plan_.q16;
+    params.logit_offset = key_mean() != nullptr ? scratch_.q.smooth_k_logit_offset : nullptr;
+    params.key_mean = key_mean();
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.softmax_scale = static_cast<float>(problem_.softmax_scale);
+    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.queries), kCodeWarps, kCodeSharedBytes},
+                  params);
+  }
+
+  void unrotate_means() {
+    if (!plan_.smooth_q_bias) return;
+    UnrotateMeansParams params;
+    params.queries = plan_.queries;
+    params.dim = problem_.head_dim;
+    // Codes of K stand for rotated, smoothed rows: there the mean stays as it is.
+    params.rotate = plan_.steps.rotate_qk && !problem_.k.quantized;
+    params.mean = problem_.q.quantized ? problem_.q.mean : scratch_.q_mean;
+    params.means_per_head = problem_.q.quantized ? problem_.q.means_per_head : 0;
+    params.key_mean = problem_.k.quantized ? nullptr : scratch_.k_mean;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.unrotated = scratch_.unrotated_q_means;
+    params.dot_key_mean = scratch_.dot_key_mean;
+    launches_.add(row_kernel(KernelId::unrotate_means_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
+  }
+
+  void add_smooth_q_bias(const Chunk& chunk) {
+    SmoothQBiasParams params;
+    params.keys = keys_;
+    params.groups = spec::groups_of(Role::k, plan_.recipe);
+    params.queries = plan_.queries;
+    params.unrotated_means = scratch_.unrotated_q_means;
+    params.dot_key_mean = scratch_.dot_key_mean;
+    params.addend = scratch_.k.addend;
+    params.permuted = plan_.permuted_keys();
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.logit_scale = logit_scale_;
+    params.chunk = chunk;
+    params.bias = scratch_.smooth_q_bias;
+    launches_.add(KernelId::add_smooth_q_bias,
+                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps, kSmoothQBiasSharedBytes}, params);
+  }
+
+  AttentionKernelParams attention_params() const {
+    const Problem& p = problem_;
+    AttentionKernelParams to;
+    to.q = scratch_.q, to.k = scratch_.k, to.v = scratch_.v;
+    if (key_mean() == nullptr) to.q.smooth_k_logit_offset = nullptr;
+    to.smooth_q_bias = scratch_.smooth_q_bias;
+    to.queries = plan_.queries, to.keys = plan_.keys;
+    to.value_dim = p.value_dim;
+    to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
+    to.softmax_scale = static_cast<float>(p.softmax_scale);
+    to.logit_scale = logit_scale_;
+    to.softcap = static_cast<float>(p.softcap);
+    to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
+    to.p_range = static_cast<float>(plan_.recipe.p_range);
+    to.running_maximum = plan_.steps.running_maximum;
+    to.sum_codes = plan_.steps.sum_codes;
+    to.rotate_output = plan_.steps.rotate_v;
+    to.out = p.out;
+    to.lse = p.lse;
+    to.lse_strides = p.lse_strides;
+    return to;
+  }
+
+  void attend() {
+    AttentionKernelParams params = attention_params();
+    const Chunk& step = plan_.chunk;
+    for (std::int64_t b = 0; b < plan_.batches(); b += step.batches) {
+      for (std::int64_t h = 0; h < problem_.q_heads; h += step.heads) {
+        for (std::int64_t block = 0; block < plan_.query_blocks(); block += step.blocks) {
+          params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
+                          h,     std::min(step.heads, problem_.q_heads - h),
+                          b,     std::min(step.batches, plan_.batches() - b)};
+          if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
+          attend(params);
+        }
+      }
+    }
+  }
+
+  // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
+  void attend(const AttentionKernelParams& params) {
+    const bool short_queries = problem_.q_rows < spec::kWideQueryRows;
+    if (plan_.q16 && (problem_.packed() || short_queries)) attend(params, AttentionVariant::q16);
+    if (plan_.q16 && !problem_.packed() && short_queries) return;
+    attend(params, plan_.steps.score_mod ? AttentionVariant::score_mod : AttentionVariant::plain);
+  }
+
+  void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
+    const Chunk& chunk = params.chunk;
+    const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
+      launches_.add(kernel,
+                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
+                     shape.threads / 32,
+                     shape.shared_bytes},
+                    params);
+    };
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \
+  if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::its_scores &&                              \
+      plan_.v_format == PackedFormat::its_values && wanted == AttentionVariant::variant) {                  \
+    start(KernelId::name,                                                                                   \
+          attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>()); \
+  }
+#include "cuda/host/attention_kernels.inc"
+#undef OCTAVO_CUDA_ATTENTION_KERNEL
+  }
+
+  const AttentionPlan& plan_;
+  const Problem& problem_;
+  const AttentionScratch scratch_;
+  Launches launches_;
+  RowSteps queries_, keys_, values_;
+  float logit_scale_ = 1;
+};
+
+}  // namespace
+
+std::size_t workspace_size(const Problem& problem, const DeviceProperties& device) {
+  return problem.batch == 0 || problem.q_rows == 0 ? 0 : AttentionPlan(problem, device).bytes;
+}
+
+Status attention(const Problem& problem, const DeviceProperties& device, const Execution& execution,
+                 CallReport& report) {
+  if (problem.batch == 0 || problem.q_rows == 0) return DeviceWorkspace(execution, problem.device.index, 0).status();
+  const AttentionPlan plan(problem, device);
+  const DeviceWorkspace scratch(execution, problem.device.index, plan.bytes);
+  if (!scratch.status().ok()) return scratch.status();
+  report.workspace_bytes = plan.bytes;
+  return AttentionDriver(plan, {problem.device.index, execution.stream, scratch.data()}).run();
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,30 @@
+// Identifiers of the kernels in the tables; the host side launches kernels by them.
+#pragma once
+
+#include <cstdint>
+
+namespace octavo::cuda {
+
+enum class KernelId : int {
+#define OCTAVO_CUDA_ROW_KERNEL(name, parameters) name##_64, name##_128, name##_256,
+#define OCTAVO_CUDA_KERNEL(name, parameters) name,
+#include "cuda/host/operand_kernels.inc"
+#undef OCTAVO_CUDA_ROW_KERNEL
+#undef OCTAVO_CUDA_KERNEL
+  quantizers,  // how many
+  before_attention = quantizers - 1,
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) name,
+#include "cuda/host/attention_kernels.inc"
+#undef OCTAVO_CUDA_ATTENTION_KERNEL
+  all,
+};
+
+constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
+constexpr int kKernels = static_cast<int>(KernelId::all);
+
+// The entry of a row kernel for rows of `dim` channels; `base` is that for 64.
+constexpr KernelId row_kernel(KernelId base, std::int64_t dim) {
+  return static_cast<KernelId>(static_cast<int>(base) + (dim <= 64 ? 0 : dim <= 128 ? 1 : 2));
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,22 @@
+// The compiled kernels that the CUDA runtime launches.
+#pragma once
+
+#include "cuda/host/kernel_id.hpp"
+
+namespace octavo::cuda {
+
+struct DeviceKernel {
+  const char* name;
+  const void* entry;  // a __global__ function with one parameter
+};
+
+// Each from the start of its own table; the targets define them.
+const DeviceKernel& quantize_kernel(int index);
+const DeviceKernel& attention_kernel(int index);
+
+inline const DeviceKernel& device_kernel(KernelId id) {
+  const int index = static_cast<int>(id);
+  return index < kQuantizeKernels ? quantize_kernel(index) : attention_kernel(index - kQuantizeKernels);
+}
+
+}  // namespace octavo::cuda

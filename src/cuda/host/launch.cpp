@@ -1,0 +1,34 @@
+// Checks before a launch: whether an operand's rows can be read two channels at a time, and whether batch and heads fit
+// the grid axes whose limit is 65535.
+#include "cuda/host/launch.hpp"
+
+#include "core/text.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+constexpr std::int64_t kMostBlocks = 65535;
+
+// Whether two neighbouring channels of every row are one aligned load.
+bool has_pairs(const Operand& x, std::int64_t dim) {
+  const bool floats = x.dtype == DType::f32 || x.dtype == DType::f16 || x.dtype == DType::bf16;
+  if (!floats || dim % 2 != 0 || x.strides[3] != 1) return false;
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    if (x.strides[axis] % 2 != 0) return false;
+  }
+  return reinterpret_cast<std::uintptr_t>(x.data) % (x.dtype == DType::f32 ? 8 : 4) == 0;
+}
+
+}  // namespace
+
+OperandRows operand_rows(const Operand& x, std::int64_t dim) {
+  return {x, dim, has_pairs(x, dim)};
+}
+
+Status check_grid(const char* implementation, std::int64_t batch, std::int64_t heads) {
+  if (batch <= kMostBlocks && heads <= kMostBlocks) return {};
+  return unimplemented("implementation \"", implementation, "\" does not support batch ", batch, " with ", heads,
+                       " heads; it supports up to ", kMostBlocks, " of each");
+}
+
+}  // namespace octavo::cuda

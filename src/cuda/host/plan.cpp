@@ -1,0 +1,135 @@
+// How a problem becomes a plan: which steps the recipe needs, how many query blocks fit into the memory for smooth_q's
+// bias at once, and the layout of scratch memory.
+#include "cuda/host/plan.hpp"
+
+#include <algorithm>
+
+#include "spec/format.hpp"
+#include "spec/query_width.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+// Scratch memory for smooth_q's bias: bounds what one launch works on. 128 MiB hold 64 query blocks of 32 heads against
+// 16384 keys, two thousand thread blocks, several times what a GPU runs at once.
+constexpr std::size_t kBiasBytes = std::size_t{128} << 20;
+// At most this part of a small GPU's memory.
+constexpr std::size_t kBiasShare = 64;
+
+// Formats of the packed operands; a recipe that supports() accepts has one.
+PackedFormat packed_format(Format format, DType input) {
+  if (spec::is_integer(format)) return PackedFormat::s8;
+  if (format == Format::f16) return PackedFormat::f16;
+  return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
+}
+
+// `cu_seqlens` and `lens` are null where not given.
+DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_t rows, const IntegerArray& lens,
+                             const IntegerArray& cu_seqlens) {
+  DeviceSequences to{count, heads, rows, lens, cu_seqlens, {}};
+  to.grid = to.varlen() ? grid_of_varlen(count, rows) : grid_of_batch(heads, rows);
+  return to;
+}
+
+}  // namespace
+
+AttentionPlan::AttentionPlan(const Problem& its, const DeviceProperties& device) : problem(its), recipe(its.recipe) {
+  dim = packed_dim(problem.head_dim, problem.value_dim);
+  qk_format = packed_format(recipe.scores, problem.q.dtype);
+  v_format = packed_format(recipe.values, problem.v.dtype);
+  queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
+  keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
+  choose_steps();
+  choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
+  bytes = lay_out(*this, nullptr).bytes;
+}
+
+void AttentionPlan::choose_steps() {
+  steps = spec::steps_of(problem);
+  smooth_q_bias = spec::has_smooth_q_bias(problem, spec::kWideQueryRows);
+  q16 = spec::takes_q16(problem, 1);
+  divides_v = recipe.values == Format::f16;
+  v_granularity = spec::is_integer(recipe.values) ? recipe.v_scale : Granularity::none;
+  // f16 cannot be that large; codes without scales cannot either.
+  if (problem.v.dtype == DType::f16 || (problem.v.quantized && problem.v.scales == nullptr)) steps.v_prescale = false;
+  plain_v_ranges = steps.v_prescale && steps.v_needs.extremes && v_granularity != Granularity::channel &&
+                   !steps.rotate_v && !steps.smooth_v;
+}
+
+// As many query blocks as there is memory for their bias: of all heads, else of some.
+void AttentionPlan::choose_chunk(std::size_t bias_bytes) {
+  chunk.batches = batches();
+  chunk.heads = problem.q_heads;
+  chunk.blocks = query_blocks();
+  if (!smooth_q_bias) return;
+  const auto row_bytes = static_cast<std::size_t>(std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4);
+  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(bias_bytes / row_bytes, 1));
+  chunk.batches = std::min(chunk.batches, rows);
+  chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
+  chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
+}
+
+AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
+  const Problem& problem = plan.problem;
+  const std::int64_t q_heads = problem.batch * problem.q_heads, kv_heads = problem.batch * problem.kv_heads;
+  const std::int64_t q_blocks = plan.batches() * problem.q_heads * plan.query_blocks();
+  const std::int64_t k_blocks = plan.batches() * problem.kv_heads * plan.key_blocks();
+  const std::int64_t head_dim = problem.head_dim, value_dim = problem.value_dim, dim = plan.dim;
+  const std::int64_t v_count = plan.v_granularity == Granularity::channel ? kv_heads * value_dim : kv_heads;
+  Parts parts(memory);
+  AttentionScratch to;
+
+  const std::int64_t of_q = plan.steps.q_range ? q_heads : 0, of_k = plan.steps.k_needs.extremes ? kv_heads : 0;
+  const std::int64_t of_v = plan.steps.v_needs.extremes ? v_count : 0, of_fold = plan.steps.fold ? kv_heads : 0;
+  const std::int64_t plain = plan.steps.v_prescale && !plan.plain_v_ranges ? kv_heads : 0;
+  to.zeroed_count = 2 * (of_q + of_k + of_v + plain) + of_fold;
+  to.zeroed = parts.take<std::uint32_t>(to.zeroed_count);
+  std::uint32_t* next = to.zeroed;
+  const auto take = [&](std::int64_t count) {
+    std::uint32_t* const part = next;
+    if (next != nullptr) next += count;
+    return count > 0 ? part : nullptr;
+  };
+  to.q_range = {take(of_q), take(of_q)};
+  to.k_range = {take(of_k), take(of_k)};
+  to.v_range = {take(of_v), take(of_v)};
+  to.v_plain = plan.plain_v_ranges ? to.v_range : RangeArrays{take(plain), take(plain)};
+  to.largest_v_scale = take(of_fold);
+
+  const auto floats = [&](bool wanted, std::int64_t count) { return parts.take<float>(wanted ? count : 0); };
+  const auto bytes = [&](bool wanted, std::int64_t count) { return parts.take<std::uint8_t>(wanted ? count : 0); };
+  const bool own_k_mean = plan.steps.k_needs.sums, own_v_mean = plan.steps.v_needs.sums;
+  to.k_sums = floats(own_k_mean, k_blocks * 2 * head_dim);
+  to.v_sums = floats(own_v_mean, k_blocks * 2 * value_dim);
+  to.k_mean = floats(own_k_mean, kv_heads * head_dim);
+  to.v_mean = floats(own_v_mean, kv_heads * value_dim);
+  to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
+
+  const std::int64_t q_rows = q_blocks * kPackedRows, k_rows = k_blocks * kPackedRows;
+  to.q.codes = bytes(true, q_rows * dim * packed_bytes(plan.qk_format));
+  to.q.codes_low = bytes(plan.q16, q_rows * dim);
+  to.k.codes = bytes(true, k_rows * dim * packed_bytes(plan.qk_format));
+  to.v.codes = bytes(true, k_rows * dim * packed_bytes(plan.v_format));
+  to.q.factor = floats(true, q_rows);
+  to.q.smooth_k_logit_offset = floats(plan.steps.smooth_k_logit_offset, q_rows);
+  to.k.factor = floats(plan.qk_format == PackedFormat::s8, k_rows);
+  to.k.addend = floats(true, k_rows);
+  to.k.inverse = floats(plan.steps.fold, k_rows);
+  to.k.fold = floats(plan.steps.fold && plan.steps.score_mod, k_rows);
+  to.v_token_scale = floats(plan.steps.fold, k_rows);
+  to.v.column_scale = floats(
+      plan.v_granularity == Granularity::block || plan.v_granularity == Granularity::block_channel, k_blocks * dim);
+  to.v.output_factor = floats(true, kv_heads * dim);
+  to.v.output_rescale = floats(plan.steps.v_prescale, kv_heads);
+  to.v.output_addend = floats(plan.steps.smooth_v, kv_heads * dim);
+  to.unrotated_q_means = floats(plan.smooth_q_bias, q_blocks * head_dim);
+  to.dot_key_mean = floats(plan.smooth_q_bias, q_blocks);
+  to.smooth_q_bias.keys = plan.key_blocks() * kPackedRows;
+  const Chunk& chunk = plan.chunk;
+  to.smooth_q_bias.addend = floats(plan.smooth_q_bias, chunk.batches * chunk.heads * chunk.blocks *
+                                                           std::max<std::int64_t>(to.smooth_q_bias.keys, kPackedRows));
+  to.bytes = parts.bytes();
+  return to;
+}
+
+}  // namespace octavo::cuda

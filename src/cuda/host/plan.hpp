@@ -1,0 +1,56 @@
+// The decisions of an attention call on a device: forms of the operands, which steps run, and how scratch memory is
+// laid out. Lengths are in device memory, so extents come from the tensors'.
+#pragma once
+
+#include "cuda/attention/params.hpp"
+#include "cuda/host/launch.hpp"
+#include "spec/call_steps.hpp"
+
+namespace octavo::cuda {
+
+// Made once a call; scratch memory is found by its `bytes`, then laid out.
+struct AttentionPlan {
+  AttentionPlan(const Problem& its, const DeviceProperties& device);
+
+  const Problem& problem;
+  const Recipe& recipe;
+  std::int32_t dim = 0;
+  PackedFormat qk_format{}, v_format{};
+  spec::CallSteps steps;
+  bool smooth_q_bias = false, q16 = false;  // of some sequence
+  bool plain_v_ranges = false;              // V's ranges are those of its rows as they are; its prescale uses them, too
+  bool divides_v = false;                   // by a number that brings V into f16's range
+  Granularity v_granularity = Granularity::none;  // none: the values as they are
+  DeviceSequences queries, keys;
+  Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
+  std::size_t bytes = 0;  // of scratch memory
+
+  bool permuted_keys() const { return v_format == PackedFormat::s8; }
+  std::int64_t query_blocks() const { return grid_of(queries)[0]; }
+  std::int64_t key_blocks() const { return grid_of(keys)[0]; }
+  std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }
+
+ private:
+  void choose_steps();
+  void choose_chunk(std::size_t bias_bytes);
+};
+
+// The parts of a call's scratch memory. What must start at zero comes first.
+struct AttentionScratch {
+  std::uint32_t* zeroed = nullptr;
+  std::int64_t zeroed_count = 0;
+  RangeArrays q_range, k_range, v_range, v_plain;  // the last: of V as it is, for its prescale
+  std::uint32_t* largest_v_scale = nullptr;
+  float *k_sums = nullptr, *v_sums = nullptr, *k_mean = nullptr, *v_mean = nullptr, *q_mean = nullptr;
+  PackedQuery q;
+  PackedKeys k;
+  PackedValues v;
+  float* v_token_scale = nullptr;
+  float *unrotated_q_means = nullptr, *dot_key_mean = nullptr;
+  SmoothQBias smooth_q_bias;
+  std::size_t bytes = 0;
+};
+// Without memory only the sizes count.
+AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory);
+
+}  // namespace octavo::cuda

@@ -1,0 +1,171 @@
+// The launches of quantize(), dequantize() and merge_state() on a device, and quantize()'s scratch memory:
+//   sums of channels -> mean | ranges of groups larger than a block -> their scales | codes, and all other scales
+#include "core/text.hpp"
+#include "cuda/host/implementation.hpp"
+#include "cuda/host/launch.hpp"
+#include "cuda/host/workspace.hpp"
+#include "cuda/operands/params.hpp"
+#include "cuda/operands/tile_config.hpp"
+#include "spec/operand.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+Status refuse_dim(const Implementation& implementation, std::int64_t dim) {
+  if (dim <= kMostChannels) return {};
+  return unimplemented("implementation \"", implementation.name, "\" does not support head_dim ", dim,
+                       "; on CUDA 1 to ", kMostChannels, " are supported");
+}
+
+DeviceSequences equal_sequences(std::int64_t batch, std::int64_t heads, std::int64_t rows) {
+  DeviceSequences sequences;
+  sequences.count = batch;
+  sequences.heads = heads;
+  sequences.rows = rows;
+  sequences.grid = grid_of_batch(heads, rows);
+  return sequences;
+}
+
+// Whether find_ranges must run before the codes are made.
+bool needs_ranges(const spec::Groups& groups) {
+  switch (groups.granularity) {
+    case Granularity::none:
+    case Granularity::token:
+    case Granularity::token_folded:
+      return false;
+    default:
+      return !groups_in_block(groups);
+  }
+}
+
+struct QuantizePlan {
+  spec::Groups groups;
+  ScaleRule rule;
+  bool rotate = false;
+  std::int64_t groups_per_head = 0, range_count = 0;
+  std::int64_t sum_count = 0;
+  std::size_t bytes = 0;  // of scratch memory
+};
+
+struct QuantizeScratch {
+  float* sums = nullptr;
+  RangeArrays ranges;
+  std::size_t bytes = 0;
+};
+
+QuantizeScratch lay_out(const QuantizePlan& plan, std::byte* memory) {
+  Parts parts(memory);
+  QuantizeScratch to;
+  // Amax and flags side by side: one command clears both.
+  to.ranges.amax = parts.take<std::uint32_t>(2 * plan.range_count);
+  to.ranges.nonfinite = to.ranges.amax != nullptr ? to.ranges.amax + plan.range_count : nullptr;
+  to.sums = parts.take<float>(plan.sum_count);
+  to.bytes = parts.bytes();
+  return to;
+}
+
+QuantizePlan make_plan(const QuantizeProblem& problem) {
+  const Recipe& recipe = problem.recipe;
+  QuantizePlan plan;
+  plan.groups = spec::groups_of(problem.role, recipe);
+  plan.rule = scale_rule(recipe, problem.role);
+  plan.rotate = spec::is_rotated(recipe, problem.role);
+  plan.groups_per_head = spec::row_groups(plan.groups, problem.rows);
+  const std::int64_t heads = problem.batch * problem.heads, blocks = heads * packed_blocks(problem.rows);
+  if (needs_ranges(plan.groups)) {
+    plan.range_count = heads * spec::scales_per_head(plan.groups, problem.rows, problem.dim);
+  }
+  if (problem.mean != nullptr && problem.role != Role::q) plan.sum_count = blocks * 2 * problem.dim;
+  plan.bytes = lay_out(plan, nullptr).bytes;
+  return plan;
+}
+
+}  // namespace
+
+ScaleRule scale_rule(const Recipe& recipe, Role role) {
+  return {spec::code_range(recipe, role), spec::zero_scale_of_zero(recipe, role)};
+}
+
+Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
+  if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+Status quantize(const QuantizeProblem& problem, const Execution& execution) {
+  const QuantizePlan plan = make_plan(problem);
+  const DeviceWorkspace memory(execution, problem.device.index, plan.bytes);
+  if (!memory.status().ok()) return memory.status();
+  const DeviceCall call{problem.device.index, execution.stream, memory.data()};
+  const QuantizeScratch scratch = lay_out(plan, memory.data());
+  RowSteps steps;
+  steps.x = operand_rows(problem.x, problem.dim);
+  steps.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
+  steps.rotate = plan.rotate;
+  const std::array<std::int64_t, 3> blocks = grid_of(steps.sequences);
+  Launches launches(call);
+  if (problem.mean != nullptr) {
+    SumParams sum;
+    sum.steps = steps;
+    (problem.role == Role::q ? sum.mean : sum.sums) = problem.role == Role::q ? problem.mean : scratch.sums;
+    launches.add(row_kernel(KernelId::sum_channels_64, problem.dim), {blocks}, sum);
+    if (problem.role != Role::q) {
+      const MeanParams mean{steps.sequences, problem.dim, scratch.sums, problem.mean};
+      launches.add(KernelId::finish_means, {{problem.heads, problem.batch, 1}, kCodeWarps}, mean);
+    }
+    steps.mean = problem.mean;
+    steps.mean_of_block = problem.role == Role::q;
+  }
+  if (plan.range_count > 0) {
+    launches.clear(scratch.ranges.amax, 2 * sizeof(std::uint32_t) * static_cast<std::size_t>(plan.range_count));
+    const RangeParams ranges{steps, plan.groups, plan.groups_per_head, scratch.ranges};
+    launches.add(row_kernel(KernelId::find_ranges_64, problem.dim), {blocks}, ranges);
+    const ScaleParams scales{scratch.ranges, plan.range_count, plan.rule, problem.scales};
+    launches.add(KernelId::finish_scales, {{(plan.range_count + 127) / 128, 1, 1}, kCodeWarps}, scales);
+  }
+  QuantizeParams params;
+  params.steps = steps;
+  params.groups = plan.groups;
+  params.groups_per_head = plan.groups_per_head;
+  params.ranges = scratch.ranges;
+  params.rule = plan.rule;
+  params.codes = problem.codes.data;
+  params.dtype = problem.codes.dtype;
+  params.strides = problem.codes.strides;
+  params.scales = plan.range_count > 0 ? nullptr : problem.scales;
+  launches.add(row_kernel(KernelId::quantize_rows_64, problem.dim), {blocks, kCodeWarps, kCodeSharedBytes}, params);
+  return launches.status();
+}
+
+Status supports(const Implementation& implementation, const DequantizeProblem& problem) {
+  if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+Status dequantize(const DequantizeProblem& problem, const Execution& execution) {
+  const DeviceWorkspace none(execution, problem.device.index, 0);  // checks the stream
+  if (!none.status().ok()) return none.status();
+  const Recipe& recipe = problem.recipe;
+  DequantizeParams params;
+  params.x = operand_rows(problem.codes, problem.dim);
+  params.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
+  params.groups = spec::groups_of(problem.role, recipe);
+  params.mean_of_block = problem.role == Role::q;
+  params.rotated = problem.codes.rotated;
+  params.out = problem.out;
+  return launch({problem.device.index, execution.stream}, row_kernel(KernelId::dequantize_rows_64, problem.dim),
+                {grid_of(params.sequences), kCodeWarps}, params);
+}
+
+Status supports(const Implementation& implementation, const MergeProblem& problem) {
+  return check_grid(implementation.name, problem.batch, problem.heads);
+}
+
+Status merge(const MergeProblem& problem, const Execution& execution) {
+  const DeviceWorkspace none(execution, problem.device.index, 0);  // checks the stream
+  if (!none.status().ok()) return none.status();
+  const std::int64_t blocks = (problem.rows + kCodeWarps - 1) / kCodeWarps;
+  return launch({problem.device.index, execution.stream}, KernelId::merge_rows,
+                {{blocks, problem.heads, problem.batch}, kCodeWarps}, problem);
+}
+
+}  // namespace octavo::cuda

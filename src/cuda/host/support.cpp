@@ -1,0 +1,66 @@
+// Which calls the attention kernels support. All others are refused here; the message names what is supported.
+#include <algorithm>
+#include <string>
+
+#include "core/text.hpp"
+#include "cuda/host/implementation.hpp"
+#include "cuda/host/launch.hpp"
+#include "cuda/operands/packed_block.hpp"
+#include "cuda/operands/tile_config.hpp"
+#include "spec/format.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+// What the recipe needs and the mma.sync kernels lack; empty: nothing.
+std::string missing_in_recipe(const Problem& problem) {
+  const Recipe& r = problem.recipe;
+  const bool integer_scores = spec::is_integer(r.scores), integer_values = spec::is_integer(r.values);
+  if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
+  if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
+  if (r.channel_gains) return "channel_gains";
+  if (integer_scores && integer_values) {
+    if (r.p != WeightFormat::u8 && r.p != WeightFormat::s8) return "two-byte weights; it supports p=u8 and s8";
+    if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
+    return {};
+  }
+  if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
+    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 weights and "
+           "values, "
+           "and unquantized 16-bit inputs";
+  }
+  if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
+  if (r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input) {
+    if (problem.q.dtype == DType::f32) return "f32 operands without quantization; it supports f16 and bf16 there";
+    if (r.hadamard || r.smooth_q || r.smooth_k || r.hadamard_v || r.smooth_v) {
+      return "rotation and smoothing of operands that are not quantized";
+    }
+    return {};
+  }
+  return "scores or values of FP8; it supports s8, s4, and unquantized f16 and bf16 inputs";
+}
+
+}  // namespace
+
+Status supports(const Implementation& implementation, const Problem& problem) {
+  const auto refuse = [&](const std::string& what) {
+    return unimplemented("implementation \"", implementation.name, "\" does not support ", what, " (recipe ",
+                         to_string(problem.recipe), ")");
+  };
+  for (std::int64_t dim : {problem.head_dim, problem.value_dim}) {
+    if (dim > kMostChannels) return refuse(text("head_dim ", dim, "; on CUDA 1 to ", kMostChannels, " are supported"));
+  }
+  constexpr std::int64_t kMostRows = std::int64_t{1} << 30;
+  for (std::int64_t rows : {problem.q_rows, problem.k_rows}) {
+    if (rows > kMostRows) return refuse(text(rows, " rows; it supports up to ", kMostRows));
+  }
+  if (problem.packed() && (problem.mask_rows > 0 || problem.mask_keys > 0)) {
+    return refuse(
+        "a mask over the rows or keys of varlen sequences, whose lengths are on the device; pass the sequences as a "
+        "batch with kv_lens");
+  }
+  if (const std::string missing = missing_in_recipe(problem); !missing.empty()) return refuse(missing);
+  return check_grid(implementation.name, problem.batch, std::max(problem.q_heads, problem.kv_heads));
+}
+
+}  // namespace octavo::cuda

@@ -1,6 +1,0 @@
-// A build without CUDA: there is no runtime, and every device tensor is refused in words.
-#include "cuda/runtime.hpp"
-
-namespace octavo::cuda {
-Runtime* built_in_runtime() noexcept { return nullptr; }
-}  // namespace octavo::cuda

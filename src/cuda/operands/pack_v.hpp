@@ -1,0 +1,213 @@
+// Packs V (packed_block.hpp): 128 keys of a head. Codes of 8 bits are transposed in shared
+// memory, V [128, Dv] -> [dim][128], with zeros behind the last key and the last channel; 16-bit values keep their
+// order. Scales are per token (the fold), per block (of all its channels, or of each), or were found before.
+// Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] | inverse f32 [dim].
+#pragma once
+
+#include "cuda/operands/row_scales.hpp"
+#include "spec/fold.hpp"
+
+namespace octavo::cuda {
+
+// Scales per block: [dim] inverses in shared memory, and the column scales of the product.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p, const BlockOfRows& at,
+                                     const float* mean, std::uint32_t amax_at, std::uint32_t nonfinite_at,
+                                     std::uint32_t inverse_at) {
+  const std::int64_t dim = p.steps.x.dim, head = at.b * p.steps.sequences.heads + at.head;
+  const OperandRows& source = p.steps.x;
+  Registers<Machine, float, per_lane> amax;
+  Registers<Machine, std::uint32_t, per_lane> nonfinite;
+  clear_ranges<per_lane>(machine, amax, nonfinite);
+  for (std::int64_t r = machine.warp() * kRowsAtOnce<per_lane>;
+       !source.quantized && r < kPackedRows && at.row + r < at.rows; r += kCodeWarps * kRowsAtOnce<per_lane>) {
+    Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
+    load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
+    subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, dim);
+    grow_channel_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x, at.rows - at.row - r);
+  }
+  const int warp = machine.warp();
+  machine.lanes(
+      [&](int lane, float(&a)[per_lane], std::uint32_t(&o)[per_lane]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < per_lane; ++i) {
+          const auto word = static_cast<std::uint32_t>(warp * p.dim + channel_of(lane, i)) * 4;
+          if (channel_of(lane, i) >= p.dim) continue;
+          machine.store_shared(amax_at + word, a[i]);
+          machine.store_shared(nonfinite_at + word, o[i]);
+        }
+      },
+      amax, nonfinite);
+  machine.sync("ranges of channels");
+  if (warp == 0) {
+    // Joins the ranges of the warps per channel; over all channels where they share a scale.
+    machine.lanes(
+        [&](int lane, float(&a)[per_lane], std::uint32_t(&o)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            a[i] = 0;
+            o[i] = 0;
+            if (channel_of(lane, i) >= p.dim) continue;
+            for (int w = 0; w < kCodeWarps; ++w) {
+              const auto word = static_cast<std::uint32_t>(w * p.dim + channel_of(lane, i)) * 4;
+              const float of_warp = machine.template shared<float>(amax_at + word);
+              a[i] = of_warp > a[i] ? of_warp : a[i];
+              o[i] |= machine.template shared<std::uint32_t>(nonfinite_at + word);
+            }
+          }
+        },
+        amax, nonfinite);
+    Registers<Machine, float, 1> of_block;
+    Registers<Machine, std::uint32_t, 1> nonfinite_block;
+    join_lanes<per_lane>(machine, of_block, nonfinite_block, amax, nonfinite);
+    const bool by_channel = p.granularity == Granularity::block_channel;
+    const std::int64_t block = at.row / kPackedRows;
+    const float prescale = v_prescale(p.prescale_amax, head);
+    machine.lanes(
+        [&](int lane, float(&a)[per_lane], std::uint32_t(&o)[per_lane], float(&b)[1], std::uint32_t(&q)[1]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            const int c = channel_of(lane, i);
+            if (c >= p.dim) continue;
+            spec::Scale scale = by_channel ? scale_of_range(a[i], o[i], p.rule.range, false)
+                                           : scale_of_range(b[0], q[0], p.rule.range, false);
+            if (source.quantized && c < dim) {
+              scale.scale =
+                  prescale * source.scales[head * source.scales_per_head + (by_channel ? block * dim + c : block)];
+            }
+            p.column_scale[at.block * p.dim + c] = c < dim ? scale.scale : 1.0f;
+            machine.store_shared(inverse_at + static_cast<std::uint32_t>(c) * 4, scale.inverse);
+          }
+        },
+        amax, nonfinite, of_block, nonfinite_block);
+  }
+  machine.sync("scales of channels");
+}
+
+// Rows r .. r + kRowsAtOnce - 1 of the block: 16-bit values go to memory, codes of 8 bits into `words`, by key
+// modulo 4.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, const BlockOfRows& at,
+                                   const float* mean, std::int64_t r, std::uint32_t inverse_at,
+                                   Registers<Machine, std::uint32_t, per_lane>& words) {
+  const OperandRows& source = p.steps.x;
+  const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
+  const bool bits16 = p.format != PackedFormat::s8;
+  const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
+  const bool by_token = p.granularity == Granularity::token_folded;
+  const float prescale = v_prescale(p.prescale_amax, head);
+  Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
+  Registers<Machine, float, kRowsAtOnce<per_lane>> amax;
+  Registers<Machine, std::uint32_t, kRowsAtOnce<per_lane>> nonfinite;
+  load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
+  subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, dim);
+  row_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x);
+  machine.lanes(
+      [&](int lane, float(&v)[per_lane * kRowsAtOnce<per_lane>], float(&a)[kRowsAtOnce<per_lane>],
+          std::uint32_t(&o)[kRowsAtOnce<per_lane>], std::uint32_t(&w)[per_lane]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
+          const bool exists = at.row + r + i < at.rows;
+          spec::Scale token{1, 1};
+          if (by_token && source.quantized) {
+            const float given =
+                exists ? prescale * source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
+            token.scale = spec::scale_to_fold(given);
+          } else if (by_token) {
+            token = scale_of_range(a[i], o[i], p.rule.range, true);
+          } else if (p.granularity == Granularity::tensor && !source.quantized && (!bits16 || p.divide)) {
+            const float of_head = prescale * f32_of_bits(p.ranges.amax[head]);
+            token = bits16 ? spec::Scale{1, 1.0f / spec::f16_value_divisor(of_head)}
+                           : spec::scale_of(of_head, p.rule.range);
+          }
+          if (by_token && lane == i) {
+            p.token_scale[at.block * kPackedRows + r + i] = exists ? token.scale : 0.0f;
+            if (exists && token.scale > 0) grow(p.largest + head, bits_of_f32(token.scale));
+          }
+          OCTAVO_UNROLL
+          for (int s = 0; s < per_lane; s += 2) {
+            const int c = channel_of(lane, s);
+            if (c >= p.dim) continue;
+            const float pair[2] = {exists ? v[i * per_lane + s] : 0.0f, exists ? v[i * per_lane + s + 1] : 0.0f};
+            if (bits16) {
+              const std::int64_t to = (at.block * kPackedRows + r + i) * p.dim + c;
+              const float first = pair[0] * token.inverse, second = pair[1] * token.inverse;
+              static_cast<std::uint32_t*>(p.codes)[to / 2] =
+                  p.format == PackedFormat::f16 ? Machine::pack_f16(first, second) : Machine::pack_bf16(first, second);
+              continue;
+            }
+            OCTAVO_UNROLL
+            for (int e = 0; e < 2; ++e) {
+              float inverse = token.inverse;
+              if (of_block) {
+                inverse = machine.template shared<float>(inverse_at + static_cast<std::uint32_t>(c + e) * 4);
+              } else if (p.granularity == Granularity::channel && !source.quantized && c + e < dim) {
+                inverse = spec::scale_of(f32_of_bits(p.ranges.amax[head * dim + c + e]), p.rule.range).inverse;
+              }
+              const std::int32_t code = source.quantized ? static_cast<std::int32_t>(pair[e])
+                                                         : spec::integer_code(pair[e], inverse, p.rule.range);
+              w[s + e] |= (static_cast<std::uint32_t>(code) & 255u) << (8 * ((r + i) % 4));
+            }
+          }
+        }
+      },
+      x, amax, nonfinite, words);
+}
+
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
+  const BlockOfRows at = own_block(machine, p.steps.sequences);
+  if (!at.live) return;
+  const OperandRows& source = p.steps.x;
+  const float* const mean = source.quantized ? nullptr : mean_of(p.steps, at);
+  const bool bits16 = p.format != PackedFormat::s8;
+  const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
+  const auto packed_dim = static_cast<std::uint32_t>(p.dim);
+  const std::uint32_t amax_at = packed_dim * kTransposedRow, nonfinite_at = amax_at + kCodeWarps * packed_dim * 4;
+  const std::uint32_t inverse_at = nonfinite_at + kCodeWarps * packed_dim * 4;
+  if (of_block) scale_value_block<per_lane>(machine, p, at, mean, amax_at, nonfinite_at, inverse_at);
+
+  // Four keys at a time: their codes of one channel are 32 bits of the transposed tile.
+  for (std::int64_t first = machine.warp() * 4; first < kPackedRows; first += kCodeWarps * 4) {
+    Registers<Machine, std::uint32_t, per_lane> words;
+    machine.lanes(
+        [](int, std::uint32_t(&w)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) w[i] = 0;
+        },
+        words);
+    OCTAVO_ROLLED
+    for (std::int64_t r = first; r < first + 4; r += kRowsAtOnce<per_lane>) {
+      pack_value_rows<per_lane>(machine, p, at, mean, r, inverse_at, words);
+    }
+    if (bits16) continue;
+    machine.lanes(
+        [&](int lane, std::uint32_t(&w)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            const int c = channel_of(lane, i);
+            if (c < p.dim) {
+              machine.store_shared(static_cast<std::uint32_t>(c) * kTransposedRow + static_cast<std::uint32_t>(first),
+                                   w[i]);
+            }
+          }
+        },
+        words);
+  }
+  if (bits16) return;
+  machine.sync("codes of V");
+  // [dim][128], four keys in 32 bits.
+  auto* const words = static_cast<std::uint32_t*>(p.codes) + at.block * p.dim * (kPackedRows / 4);
+  const int warp = machine.warp();
+  Registers<Machine, float, 1> none;
+  machine.lanes(
+      [&](int lane, float(&)[1]) {
+        for (int c = warp; c < p.dim; c += kCodeWarps) {
+          words[c * (kPackedRows / 4) + lane] = machine.template shared<std::uint32_t>(
+              static_cast<std::uint32_t>(c) * kTransposedRow + static_cast<std::uint32_t>(lane) * 4);
+        }
+      },
+      none);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,166 @@
+// Parameters of the operand kernels; plain data, copied to the device with the launch.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/operands/range_arrays.hpp"
+#include "cuda/operands/rows.hpp"
+#include "octavo/quantize.hpp"
+#include "spec/granularity.hpp"
+
+namespace octavo::cuda {
+
+// The transform of a row before it is scaled.
+struct RowSteps {
+  OperandRows x;
+  DeviceSequences sequences;
+  bool rotate = false;
+  const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
+  bool mean_of_block = false;
+  // V: bits of the largest magnitude of [sequence, head], which decides the prescale of its rows
+  // (spec/value_unit.hpp); null: 1.
+  const std::uint32_t* prescale_amax = nullptr;
+};
+OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
+  if (steps.mean == nullptr) return nullptr;
+  return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
+}
+
+// Codes of the caller's -> the largest magnitude that their scales allow, bits of f32 [sequence, head].
+struct ScaleRangeParams {
+  DeviceSequences sequences;
+  spec::Groups groups;
+  std::int64_t dim = 0, scales_per_head = 0;
+  const float* scales = nullptr;
+  float largest_code = 128;
+  std::uint32_t* amax = nullptr;  // zero at first
+};
+
+// Channel sums of blocks of 128 rows, f32 [blocks][2][dim]: sums and counts of the finite values.
+struct SumParams {
+  RowSteps steps;  // its mean is ignored
+  float* sums = nullptr;
+  float* mean = nullptr;  // or the mean of every block, f32 [blocks][dim]
+};
+
+// The means over all rows of (sequence, head) from the sums.
+struct MeanParams {
+  DeviceSequences sequences;
+  std::int64_t dim = 0;
+  const float* sums = nullptr;
+  float* mean = nullptr;  // [sequence, head][dim]
+};
+
+// Ranges of groups larger than a block of rows: tensor, channel, block_channel.
+struct RangeParams {
+  RowSteps steps;
+  spec::Groups groups;
+  std::int64_t groups_per_head = 1;  // row groups
+  RangeArrays ranges;                // [sequence, head][groups][dim where each channel has its own]
+};
+
+// How a range is turned into a scale.
+struct ScaleRule {
+  float range = 127;
+  bool zero_scale_of_zero = false;
+};
+
+struct ScaleParams {
+  RangeArrays ranges;
+  std::int64_t count = 0;
+  ScaleRule rule;
+  float* scales = nullptr;
+};
+
+// Rows -> codes in natural order, with the scales that no other kernel has made.
+struct QuantizeParams {
+  RowSteps steps;
+  spec::Groups groups;
+  std::int64_t groups_per_head = 1;
+  RangeArrays ranges;  // of RangeParams, where it has them
+  ScaleRule rule;
+  void* codes = nullptr;
+  DType dtype = DType::s8;  // s8, s4, e4m3, e5m2
+  Strides<4> strides;       // b, head, row, channel (1); s4 in nibbles
+  float* scales = nullptr;  // [b, head][groups]; null: none, or made from the ranges
+};
+
+// Rows of Q or K -> blocks as packed_block.hpp defines them.
+struct PackParams {
+  RowSteps steps;
+  spec::Groups groups;
+  RangeArrays ranges;
+  ScaleRule rule;
+  PackedFormat format = PackedFormat::s8;
+  std::int32_t dim = 128;  // channels of a packed row
+  void* codes = nullptr;
+  float* factor = nullptr;  // scale * factor_scale; null: not wanted
+  float factor_scale = 1;
+
+  float* addend = nullptr;  // K: 0, -infinity, NaN; its rows are stored in slots where `permuted` says so
+  bool permuted = false;
+
+  void* codes_low = nullptr;        // Q: low bytes of 16-bit codes
+  bool q16 = false;                 // short sequences have 16-bit codes
+  float* logit_offset = nullptr;    // softmax_scale * q . mean of K
+  const float* key_mean = nullptr;  // [sequence, KV head][dim]
+  std::int64_t heads_per_kv_head = 1;
+  float softmax_scale = 1;
+};
+
+// Rows of V -> blocks.
+struct PackValuesParams {
+  RowSteps steps;
+  Granularity granularity = Granularity::tensor;
+  RangeArrays ranges;  // tensor, channel; 16-bit values: of the tensor, for their divisor
+  ScaleRule rule;
+  PackedFormat format = PackedFormat::s8;
+  bool divide = false;  // 16-bit values that are not the caller's own
+  // As in RowSteps, for scales of the caller's and for ranges of V without its prescale; null: 1.
+  const std::uint32_t* prescale_amax = nullptr;
+  std::int32_t dim = 128;
+  void* codes = nullptr;
+  float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
+  float* token_scale = nullptr;      // [key_blocks][128]: raw scales of folded tokens
+  std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max, NaN left out; zero at first
+};
+
+// Factors and addends of the output that hold for all keys of (sequence, KV head).
+struct ValueFactorParams {
+  std::int64_t heads = 0, value_dim = 0;
+  std::int32_t dim = 128;
+  Granularity granularity = Granularity::tensor;
+  bool divide = false;
+  RangeArrays ranges;
+  ScaleRule rule;
+  const float* scales = nullptr;                 // the caller's, tensor or channel
+  const std::uint32_t* prescale_amax = nullptr;  // as in PackValuesParams
+  const std::uint32_t* value_amax = nullptr;     // of the prescale that output_rescale undoes; null: 1
+  const std::uint32_t* largest = nullptr;
+  const float* mean = nullptr;  // [sequence, head][value_dim]
+  float* output_factor = nullptr;
+  float* output_addend = nullptr;   // null: none
+  float* output_rescale = nullptr;  // null: 1
+};
+
+// The fold's vectors from raw scales, in slots.
+struct FoldParams {
+  DeviceSequences sequences;
+  const float* token_scale = nullptr;
+  const std::uint32_t* largest = nullptr;
+  float* addend = nullptr;  // b is added
+  float* inverse = nullptr;
+  float* fold = nullptr;  // or b goes here
+  bool permuted = true;
+};
+
+// Codes -> floats.
+struct DequantizeParams {
+  OperandRows x;
+  DeviceSequences sequences;
+  spec::Groups groups;
+  bool mean_of_block = false, rotated = false;
+  Operand out;
+};
+
+}  // namespace octavo::cuda

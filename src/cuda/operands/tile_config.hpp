@@ -1,0 +1,36 @@
+// Tuned numbers of the operand kernels, each with its reason. None has been measured on a GPU yet.
+#pragma once
+
+#include <cstdint>
+
+#include "core/inline.hpp"
+#include "cuda/operands/packed_block.hpp"
+#include "octavo/recipe.hpp"
+#include "spec/granularity.hpp"
+
+namespace octavo::cuda {
+
+// Warps of a block of 128 rows: 32 rows each, and 16 blocks fill a multiprocessor's 64 warps.
+inline constexpr int kCodeWarps = 4;
+
+// Groups that lie inside a block of 128 rows, at the most: per thread, with slices of 16 rows of Q.
+inline constexpr int kMostGroups = 64;
+
+// Row ranges and group scales of a block of rows: f32 [128], u32 [128], f32 [64], f32 [64].
+inline constexpr std::uint32_t kAmaxAt = 0, kNonfiniteAt = 512, kInverseAt = 1024, kScaleAt = 1280,
+                               kCodeSharedBytes = 1536;
+
+// V is transposed in rows of 128 keys and 4 bytes, which keep neighbouring channels in different banks.
+inline constexpr std::uint32_t kTransposedRow = kPackedRows + 4;
+OCTAVO_INLINE constexpr std::uint32_t pack_values_shared_bytes(std::uint32_t dim) {
+  return dim * kTransposedRow + (2 * kCodeWarps + 1) * dim * 4;
+}
+
+// Whether every group lies inside one block of 128 rows.
+OCTAVO_INLINE constexpr bool groups_in_block(const spec::Groups& groups) {
+  return groups.role != Role::v &&
+         (groups.granularity == Granularity::block || groups.granularity == Granularity::warp ||
+          groups.granularity == Granularity::thread);
+}
+
+}  // namespace octavo::cuda
