@@ -35,7 +35,7 @@ void quantize_role(benchmark::State& state, const cpu::Implementation& implement
   std::vector<std::int8_t> codes(static_cast<std::size_t>(kRows * head_dim));
   // Room for the finest scales and for one mean a query block.
   std::vector<float> scales(static_cast<std::size_t>(kRows * head_dim)), means(scales.size());
-  const std::array<std::int64_t, 4> strides{kRows * head_dim, kRows * head_dim, head_dim, 1};
+  const Strides<4> strides{kRows * head_dim, kRows * head_dim, head_dim, 1};
   QuantizeProblem problem;
   problem.batch = problem.heads = 1;
   problem.rows = kRows;

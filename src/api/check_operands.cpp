@@ -149,8 +149,8 @@ Status check_outputs(const AttentionInputs& inputs, const Axes& q, std::int64_t 
     return invalid_argument("lse has strides that let elements share memory; its axes must not overlap");
   }
   problem.lse = static_cast<float*>(place_of(lse));
-  problem.lse_strides = packing.packed ? std::array<std::int64_t, 3>{0, lse.strides[0], lse.strides[1]}
-                                       : std::array<std::int64_t, 3>{lse.strides[0], lse.strides[1], lse.strides[2]};
+  problem.lse_strides = packing.packed ? Strides<3>{0, lse.strides[0], lse.strides[1]}
+                                       : Strides<3>{lse.strides[0], lse.strides[1], lse.strides[2]};
   ranges.writes({"lse"}, touched);
   return {};
 }

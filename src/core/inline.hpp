@@ -2,8 +2,11 @@
 // must not emit weak symbols: the linker could hand such a copy to code that runs on lesser machines.
 #pragma once
 
+// OCTAVO_INLINE: functions, and static members. OCTAVO_MEMBER: other members. Both run on the host and on a device.
 #if defined(__CUDACC__)
 #define OCTAVO_INLINE static __host__ __device__ __forceinline__
+#define OCTAVO_MEMBER __host__ __device__ __forceinline__
 #else
 #define OCTAVO_INLINE static inline __attribute__((always_inline))
+#define OCTAVO_MEMBER inline __attribute__((always_inline))
 #endif

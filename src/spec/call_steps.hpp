@@ -1,0 +1,79 @@
+// What a recipe asks of one call, in the terms of the kernels: both plans read it. The oracle reads the recipe itself.
+#pragma once
+
+#include "core/inline.hpp"
+#include "core/problem.hpp"
+#include "spec/operand.hpp"
+#include "spec/query_width.hpp"
+#include "spec/value_unit.hpp"
+
+namespace octavo::spec {
+
+// What must be known of an operand's channels over all rows of a head before its rows can be quantized.
+struct ChannelNeeds {
+  bool sums = false;      // for their means
+  bool extremes = false;  // for scales that rows share
+  OCTAVO_MEMBER constexpr bool any() const { return sums || extremes; }
+};
+
+struct CallSteps {
+  bool rotate_qk = false, rotate_v = false;
+  bool smooth_q = false, smooth_k = false, smooth_v = false;
+  bool fold = false;              // the scales of V's tokens join the scores
+  bool channel_gains = false;     // V's channels are divided by gains
+  bool v_epilogue_scale = false;  // channels of O have a factor of their own in the epilogue
+  bool v_block_scales = false;    // V has scales that change with the key block
+  bool v_prescale = false;        // V near f32's end is multiplied by a power of two (spec/value_unit.hpp)
+  bool score_mod = false;         // softcap, mask or ALiBi: the fold's b is added after them
+  bool running_maximum = false;   // codes of P are relative to the running maximum, else to the key block's own
+  bool sum_codes = false;         // the row sum adds codes of P
+  // The LSE, softcap or a sink needs softmax_scale * q . mean of K, which smooth_k took from every score of a row.
+  bool smooth_k_logit_offset = false;
+  bool q_range = false;  // one scale serves all rows of Q, whose range must be known first
+  ChannelNeeds k_needs, v_needs;
+};
+
+OCTAVO_INLINE constexpr CallSteps steps_of(const Problem& problem) {
+  const Recipe& recipe = problem.recipe;
+  CallSteps steps;
+  steps.rotate_qk = recipe.hadamard;
+  steps.rotate_v = recipe.hadamard_v;
+  steps.smooth_q = recipe.smooth_q;
+  steps.smooth_k = recipe.smooth_k;
+  steps.smooth_v = recipe.smooth_v;
+  steps.fold = recipe.v_scale == Granularity::token_folded;
+  steps.channel_gains = recipe.channel_gains && !problem.v.quantized;
+  steps.v_epilogue_scale = recipe.v_scale == Granularity::channel || steps.channel_gains;
+  steps.v_block_scales = recipe.v_scale == Granularity::block || recipe.v_scale == Granularity::block_channel;
+  steps.v_prescale = takes_value_unit(recipe);
+  steps.score_mod = problem.modifies_scores();
+  steps.running_maximum = recipe.p_reference == MaximumReference::running;
+  steps.sum_codes = recipe.row_sum == RowSum::codes;
+  steps.smooth_k_logit_offset =
+      recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
+  steps.q_range = recipe.q_scale == Granularity::tensor && !problem.q.quantized;
+  if (!problem.k.quantized) {
+    steps.k_needs.sums = recipe.smooth_k;
+    steps.k_needs.extremes = recipe.k_scale == Granularity::tensor;
+  }
+  if (!problem.v.quantized) {
+    steps.v_needs.sums = recipe.smooth_v;
+    steps.v_needs.extremes = recipe.values == Format::f16 || recipe.v_scale == Granularity::tensor ||
+                             recipe.v_scale == Granularity::channel || steps.channel_gains;
+  }
+  return steps;
+}
+
+// Whether Q of a sequence with that many query rows is taken in 16 bits.
+OCTAVO_INLINE constexpr bool takes_q16(const Problem& problem, std::int64_t q_rows) {
+  return !problem.q.quantized && query_is_wide(problem.recipe, q_rows);
+}
+
+// Whether the scores of such a sequence get the products of K with Q's means back. A quantized Q without means lost
+// nothing.
+OCTAVO_INLINE constexpr bool has_smooth_q_bias(const Problem& problem, std::int64_t q_rows) {
+  if (problem.q.quantized) return problem.q.mean != nullptr;
+  return problem.recipe.smooth_q && !query_is_wide(problem.recipe, q_rows);
+}
+
+}  // namespace octavo::spec
