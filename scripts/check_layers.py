@@ -36,6 +36,9 @@ LAYERS = {
     "bench/peers": set(),
     "bench/cuda": set(),
 }
+# Folders inside a back end, lowest first: a file includes headers of its own folder and of lower ones. Files beside
+# them, and the targets, stand above all of these.
+INNER_ORDER = {"src/cpu": ("simd", "operands", "attention")}
 # The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}
 # Folders that quoted includes start at.
@@ -62,6 +65,21 @@ def folder_of(header):
     return header.split("/")[0] if "/" in header else ""
 
 
+def inner_rank(layer, path):
+    """Position in INNER_ORDER of a file of a back end; files beside the folders come after the last of them."""
+    order = INNER_ORDER[layer]
+    folder = path.removeprefix(layer + "/").split("/")[0]
+    return order.index(folder) if folder in order else len(order)
+
+
+def check_inner(path, layer, header):
+    if layer not in INNER_ORDER or not f"src/{header}".startswith(layer + "/"):
+        return None
+    if inner_rank(layer, f"src/{header}") <= inner_rank(layer, path):
+        return None
+    return f"includes {header}; inside {layer} the order is {' < '.join(INNER_ORDER[layer])} < driver"
+
+
 def check_include(path, layer, bracket, header):
     if ".." in header.split("/"):
         return f"includes {header}: no path upwards; start at src or include"
@@ -73,6 +91,8 @@ def check_include(path, layer, bracket, header):
     own = layer.rsplit("/", 1)[-1]
     if (bracket == "<" and folder != PUBLIC) or (path, header) in EXCEPTIONS:
         return None
+    if problem := check_inner(path, layer, header):
+        return problem
     if folder in LAYERS[layer] or (folder == own and layer.startswith(("src/", "testing/", "tools/io"))):
         return None
     if folder == "" and (ROOT / path).parent.joinpath(header).is_file():

@@ -62,10 +62,11 @@ Status run(const AttentionInputs& inputs, const AttentionParams& params, const E
   FixedRunner runner(runner_of(execution));
   std::size_t bytes = 0;
   if (selection->cpu != nullptr) {
-    if (!empty) bytes = cpu::workspace_size(*selection->cpu, problem, runner.threads());
+    const cpu::PlannedAttention call(*selection->cpu, problem, runner.threads());
+    if (!empty) bytes = call.workspace_bytes();
     ScratchMemory scratch(execution, bytes);
     if (!scratch.status().ok()) return scratch.status();
-    if (!empty) cpu::attention(*selection->cpu, problem, runner, scratch.data());
+    if (!empty) call.run(runner, scratch.data());
   } else if (!empty) {
     reference::attention(problem);
   }
@@ -90,7 +91,8 @@ Result<std::size_t> measure(const AttentionInputs& inputs, const AttentionParams
     return cuda::workspace_size(*selection->cuda, problem, *device);
   }
   if (selection->cpu == nullptr || problem.batch == 0 || problem.q_rows == 0) return std::size_t{0};
-  return cpu::workspace_size(*selection->cpu, problem, FixedRunner(runner_of(execution)).threads());
+  const int threads = FixedRunner(runner_of(execution)).threads();
+  return cpu::PlannedAttention(*selection->cpu, problem, threads).workspace_bytes();
 }
 
 }  // namespace

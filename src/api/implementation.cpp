@@ -177,6 +177,8 @@ Result<Selection> select_on_device(const MergeProblem& problem, std::string_view
   return select_for_device(problem, asked);
 }
 
+const cpu::Implementation& cpu_implementation() { return *best_here().cpu; }
+
 void note_served_by(const Selection& selection) noexcept { last_served = selection.name; }
 
 std::vector<ImplementationInfo> implementations() {

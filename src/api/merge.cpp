@@ -1,9 +1,5 @@
-// merge_state(): LSE = max + log1p(exp(min - max)), O = O_a e^(LSE_a - LSE) + O_b e^(LSE_b - LSE), row by row. Weights
-// are computed in double and applied in f32; both products are added once, so a and b may change places.
+// merge_state(): its checks.
 #include "octavo/merge.hpp"
-
-#include <cmath>
-#include <limits>
 
 #include "api/execution.hpp"
 #include "api/placement.hpp"
@@ -17,42 +13,8 @@ namespace {
 
 using Part = MergeProblem::Part;
 
-double lse_at(const Part& part, std::int64_t b, std::int64_t h, std::int64_t row) {
-  return part.lse[b * part.lse_strides[0] + h * part.lse_strides[1] + row * part.lse_strides[2]];
-}
-
 Part part_of(const TensorView& o, const TensorView& lse, Layout layout) {
   return {operand_of(o, layout), static_cast<float*>(lse.data), {lse.strides[0], lse.strides[1], lse.strides[2]}};
-}
-
-constexpr double kNothing = -std::numeric_limits<double>::infinity();
-
-double joined_lse(double a, double b) {
-  if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<double>::quiet_NaN();
-  const double high = a > b ? a : b, low = a > b ? b : a;
-  return low == kNothing ? high : high + std::log1p(std::exp(low - high));
-}
-
-void merge_head(const MergeProblem& merge, std::int64_t b, std::int64_t h) {
-  const std::int64_t step_a = merge.a.o.strides[3], step_b = merge.b.o.strides[3], step = merge.out.o.strides[3];
-  for (std::int64_t row = 0; row < merge.rows; ++row) {
-    const double lse_a = lse_at(merge.a, b, h, row), lse_b = lse_at(merge.b, b, h, row);
-    const double lse = joined_lse(lse_a, lse_b);
-    // A part that saw no key has no say, whatever stands in its O.
-    const bool use_a = lse_a != kNothing, use_b = lse_b != kNothing;
-    const float weight_a = use_a ? static_cast<float>(std::exp(lse_a - lse)) : 0.0f;
-    const float weight_b = use_b ? static_cast<float>(std::exp(lse_b - lse)) : 0.0f;
-    const float* o_a = static_cast<const float*>(merge.a.o.data) + merge.a.o.offset(b, h, row);
-    const float* o_b = static_cast<const float*>(merge.b.o.data) + merge.b.o.offset(b, h, row);
-    float* out = static_cast<float*>(merge.out.o.data) + merge.out.o.offset(b, h, row);
-    for (std::int64_t c = 0; c < merge.dim; ++c) {
-      const float from_a = use_a ? weight_a * o_a[c * step_a] : 0.0f;
-      const float from_b = use_b ? weight_b * o_b[c * step_b] : 0.0f;
-      out[c * step] = from_a + from_b;
-    }
-    merge.out.lse[b * merge.out.lse_strides[0] + h * merge.out.lse_strides[1] + row * merge.out.lse_strides[2]] =
-        static_cast<float>(lse);
-  }
 }
 
 struct Given {
@@ -145,9 +107,7 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
   merge.b = part_of(o_b, lse_b, layout);
   merge.out = part_of(out, lse, layout);
   if (merge.device.type == DeviceType::cuda) return run_on_device(merge, execution);
-  for (std::int64_t b = 0; b < axes.batch; ++b) {
-    for (std::int64_t h = 0; h < axes.heads; ++h) merge_head(merge, b, h);
-  }
+  cpu::merge(cpu_implementation(), merge, runner_of(execution));
   return {};
 }
 

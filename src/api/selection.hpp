@@ -28,6 +28,9 @@ Result<Selection> select_implementation(const QuantizeProblem& problem, std::str
 Result<Selection> select_on_device(const DequantizeProblem& problem, std::string_view asked);
 Result<Selection> select_on_device(const MergeProblem& problem, std::string_view asked);
 
+// The best on the CPU that this machine can run, for what every one of them does alike.
+const cpu::Implementation& cpu_implementation();
+
 // What last_implementation() says on this thread from now on.
 void note_served_by(const Selection& selection) noexcept;
 

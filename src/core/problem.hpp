@@ -76,6 +76,8 @@ struct DequantizeProblem {
   Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
   Operand codes, out;
+  IntegerArray cu_seqlens;     // on the host; null: `batch` equal sequences
+  std::int64_t sequences = 0;  // of cu_seqlens
   Role role = Role::q;
   Recipe recipe;
 };

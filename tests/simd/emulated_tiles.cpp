@@ -2,7 +2,7 @@
 #include "emulated_tiles.hpp"
 
 #include "cpu/features.hpp"
-#include "cpu/kernels/table.hpp"
+#include "cpu/targets/make_table.hpp"
 #include "make_words.hpp"
 
 namespace octavo::cpu {
