@@ -36,7 +36,8 @@ LAYERS = {
     "bench/peers": set(),
     "bench/cuda": set(),
 }
-# Folders inside a back end, lowest first: a file includes headers of its own folder and of lower ones.
+# Folders inside a back end, lowest first: a file includes headers of its own folder and of lower ones. Files beside
+# them, and the targets, stand above all of these.
 INNER_ORDER = {
     "src/cpu": ("simd", "operands", "attention"),
     "src/cuda": ("tile", "operands", "attention", "host", "targets"),
@@ -67,13 +68,19 @@ def folder_of(header):
     return header.split("/")[0] if "/" in header else ""
 
 
+def inner_rank(layer, path):
+    """Position in INNER_ORDER of a file of a back end; files beside the folders come after the last of them."""
+    order = INNER_ORDER[layer]
+    folder = path.removeprefix(layer + "/").split("/")[0]
+    return order.index(folder) if folder in order else len(order)
+
+
 def check_inner(path, layer, header):
-    """A header of a higher folder of the same back end."""
-    order = INNER_ORDER.get(layer, ())
-    own, other = path[len(layer) + 1 :].split("/")[0], header.partition("/")[2].split("/")[0]
-    if header.startswith(layer.removeprefix("src/") + "/") and own in order and other in order[order.index(own) + 1 :]:
-        return f"includes {header}; inside {layer} the order is {' < '.join(order)}"
-    return None
+    if layer not in INNER_ORDER or not f"src/{header}".startswith(layer + "/"):
+        return None
+    if inner_rank(layer, f"src/{header}") <= inner_rank(layer, path):
+        return None
+    return f"includes {header}; inside {layer} the order is {' < '.join(INNER_ORDER[layer])} < driver"
 
 
 def check_include(path, layer, bracket, header):

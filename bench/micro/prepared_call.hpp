@@ -9,6 +9,7 @@
 
 #include "core/aligned_buffer.hpp"
 #include "cpu/implementation.hpp"
+#include "cpu/plan.hpp"
 
 namespace octavo::bench {
 

@@ -116,7 +116,7 @@ class StageRun {
             .sum_steps = plan_.sum_keys / plan_.v_depth,
             .minus_128 = false,
             .columns = plan_.v_columns,
-            .column_scale = plan_.block_scales ? cpu::part<float>(block_, plan_.block.column_scale) : nullptr,
+            .column_scale = plan_.v_block_scales ? cpu::part<float>(block_, plan_.block.column_scale) : nullptr,
             .rescale = false,
             .alpha = kOnes,
             .beta = kOnes,

@@ -55,7 +55,7 @@ class CpuBackend final : public Backend {
   Result<std::size_t> workspace_size(const octavo::Implementation& which, const Problem& problem,
                                      const Execution& execution) const override {
     if (is_empty(problem)) return std::size_t{0};
-    return cpu::workspace_size(own(which), problem, FixedRunner(runner_of(execution)).threads());
+    return PlannedAttention(own(which), problem, FixedRunner(runner_of(execution)).threads()).workspace_bytes();
   }
 
   Status attention(const octavo::Implementation& which, const Problem& problem, const Execution& execution,
@@ -63,9 +63,10 @@ class CpuBackend final : public Backend {
     FixedRunner runner(runner_of(execution));
     report.threads = runner.threads();
     if (is_empty(problem)) return {};
-    report.workspace_bytes = cpu::workspace_size(own(which), problem, report.threads);
+    const PlannedAttention call(own(which), problem, report.threads);
+    report.workspace_bytes = call.workspace_bytes();
     const ScratchMemory scratch(execution, report.workspace_bytes);
-    if (scratch.status().ok()) cpu::attention(own(which), problem, runner, scratch.data());
+    if (scratch.status().ok()) call.run(runner, scratch.data());
     return scratch.status();
   }
 

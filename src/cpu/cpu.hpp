@@ -8,6 +8,7 @@
 
 #include "core/backend.hpp"
 #include "core/problem.hpp"
+#include "cpu/operands/call_plan.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/status.hpp"
 
@@ -31,9 +32,20 @@ std::string processor_features();
 // Ok, or unimplemented with what this implementation supports.
 Status supports(const Implementation&, const Problem&);
 
-// Scratch bytes that attention() needs with a runner of `threads` threads.
+// A call of a problem that supports() accepts, planned once for a runner of `threads` threads.
+class PlannedAttention {
+ public:
+  PlannedAttention(const Implementation& implementation, const Problem& problem, int threads) noexcept;
+  std::size_t workspace_bytes() const noexcept { return plan_.bytes; }
+  // `workspace` holds workspace_bytes(), 64-byte aligned. The runner has the number of threads that was planned for.
+  void run(ParallelRunner& runner, std::byte* workspace) const noexcept;
+
+ private:
+  const Implementation& implementation_;
+  Plan plan_;
+};
+// The two steps of it by themselves.
 std::size_t workspace_size(const Implementation&, const Problem&, int threads) noexcept;
-// Runs a problem that supports() accepts. `workspace` holds at least workspace_size() bytes, 64-byte aligned.
 void attention(const Implementation&, const Problem&, ParallelRunner&, std::byte* workspace) noexcept;
 
 std::size_t workspace_size(const Implementation&, const QuantizeProblem&, int threads) noexcept;

@@ -6,8 +6,8 @@
 
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
+#include "cpu/plan.hpp"
 #include "spec/mean.hpp"
-#include "spec/query_width.hpp"
 #include "spec/task_order.hpp"
 
 namespace octavo::cpu {
@@ -116,7 +116,7 @@ class CallDriver {
   }
 
   void range_queries() {
-    if (!plan_.q_statistics) return;
+    if (!plan_.q_range) return;
     for_each_task(runner_, workers_, plan_.total_query_ranges, [&](std::int64_t worker, std::int64_t task) {
       const Place place = find(task, &SequenceInfo::first_query_range, &SequenceInfo::query_ranges);
       kernels_.range_queries(call_, place.b, place.head, place.i, thread_scratch(worker));
@@ -135,7 +135,7 @@ class CallDriver {
       attention.first = stretch * plan_.rows_per_task;
       attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
       if (attention.rows <= 0) return;
-      const bool wide = !problem.q.quantized && spec::query_is_wide(problem.recipe, rows.q_rows);
+      const bool wide = spec::takes_q16(problem, rows.q_rows);
       const TileScope tiles(kernels_, plan_);
       kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
     });
@@ -166,15 +166,21 @@ class CallDriver {
 
 }  // namespace
 
+PlannedAttention::PlannedAttention(const Implementation& implementation, const Problem& problem, int threads) noexcept
+    : implementation_(implementation),
+      plan_(make_plan(problem, implementation.kernels->traits, std::max(threads, 1))) {}
+
+void PlannedAttention::run(ParallelRunner& runner, std::byte* workspace) const noexcept {
+  CallDriver(plan_, *implementation_.kernels, runner, std::max(runner.threads(), 1), workspace).run();
+}
+
 std::size_t workspace_size(const Implementation& implementation, const Problem& problem, int threads) noexcept {
-  return make_plan(problem, implementation.kernels->traits, std::max(threads, 1)).bytes;
+  return PlannedAttention(implementation, problem, threads).workspace_bytes();
 }
 
 void attention(const Implementation& implementation, const Problem& problem, ParallelRunner& runner,
                std::byte* workspace) noexcept {
-  const int workers = std::max(runner.threads(), 1);
-  const Plan plan = make_plan(problem, implementation.kernels->traits, workers);
-  CallDriver(plan, *implementation.kernels, runner, workers, workspace).run();
+  PlannedAttention(implementation, problem, runner.threads()).run(runner, workspace);
 }
 
 }  // namespace octavo::cpu

@@ -1,9 +1,9 @@
 // What one instruction set hands to the driver: its traits and its kernels, as plain function pointers.
 #pragma once
 
-#include "cpu/kernels/stages.hpp"
-#include "cpu/plan.hpp"
-#include "cpu/quantize_plan.hpp"
+#include "cpu/attention/stages.hpp"
+#include "cpu/operands/quantize_plan.hpp"
+#include "cpu/operands/scratch.hpp"
 
 namespace octavo::cpu {
 
@@ -27,6 +27,10 @@ struct KernelTable {
   void (*sum_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*range_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*code_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
+
+  void (*dequantize_head)(const DequantizeProblem&, std::int64_t b, std::int64_t head, const spec::SidePlace& place,
+                          std::int64_t begin, std::int64_t rows);
+  void (*merge_rows)(const MergeProblem&, std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t last);
 };
 
 // Registers of tiles as long as a thread needs them, for integer products: left open, they would be state of the

@@ -6,9 +6,8 @@
 #include <cmath>
 #include <numbers>
 
-#include "cpu/tile_config.hpp"
+#include "cpu/operands/scratch.hpp"
 #include "spec/mean.hpp"
-#include "spec/operand.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -55,38 +54,6 @@ void choose_forms(Plan& plan) {
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 
-void choose_steps(Plan& plan) {
-  const Problem& problem = *plan.problem;
-  const Recipe& recipe = problem.recipe;
-  const Granularity v_scale = recipe.v_scale;
-  plan.p_range = static_cast<float>(recipe.p_range);
-  plan.log2_p_range = std::log2(plan.p_range);
-  plan.running_maximum = recipe.p_reference == MaximumReference::running;
-  plan.sum_codes = recipe.row_sum == RowSum::codes;
-  plan.fold = v_scale == Granularity::token_folded;
-  plan.rotate_qk = recipe.hadamard;
-  plan.rotate_v = recipe.hadamard_v;
-  plan.smooth_q = recipe.smooth_q;
-  plan.smooth_k = recipe.smooth_k;
-  plan.smooth_v = recipe.smooth_v;
-  plan.has_gains = recipe.channel_gains && !problem.v.quantized;
-  plan.owes_columns = v_scale == Granularity::channel || plan.has_gains;
-  plan.block_scales = v_scale == Granularity::block || v_scale == Granularity::block_channel;
-  plan.owes_constant =
-      recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
-  plan.modifies_scores = problem.modifies_scores();
-  if (!problem.k.quantized) {
-    plan.k_needs.sums = recipe.smooth_k;
-    plan.k_needs.extremes = recipe.k_scale == Granularity::tensor;
-  }
-  if (!problem.v.quantized) {
-    plan.v_needs.sums = recipe.smooth_v;
-    plan.v_needs.extremes = recipe.values == Format::f16 || v_scale == Granularity::tensor ||
-                            v_scale == Granularity::channel || plan.has_gains;
-  }
-  plan.q_statistics = recipe.q_scale == Granularity::tensor && !problem.q.quantized;
-}
-
 // Rows of one task. Few rows, so that every thread has work; many, so that the correction's pass over K is shared.
 void split_tasks(Plan& plan, std::int64_t longest_queries, int threads) {
   const Problem& problem = *plan.problem;
@@ -107,10 +74,12 @@ void split_tasks(Plan& plan, std::int64_t longest_queries, int threads) {
 
 Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) {
   Plan plan;
+  static_cast<spec::CallSteps&>(plan) = spec::steps_of(problem);
   plan.problem = &problem;
   plan.policy = policy;
+  plan.p_range = static_cast<float>(problem.recipe.p_range);
+  plan.log2_p_range = std::log2(plan.p_range);
   choose_forms(plan);
-  choose_steps(plan);
   plan.softmax_scale = static_cast<float>(problem.softmax_scale);
   plan.logit_scale = static_cast<float>(problem.softmax_scale * std::numbers::log2e);
   plan.key_block = problem.recipe.key_block;
@@ -143,10 +112,10 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.block.key_factor = block.take(plan.key_block * 4);
   plan.block.key_addend = block.take(plan.key_block * 4);
   plan.block.inverse = block.take(plan.key_block * 4);
-  plan.block.fold = block.take(plan.modifies_scores ? plan.key_block * 4 : 0);
+  plan.block.fold = block.take(plan.score_mod ? plan.key_block * 4 : 0);
   plan.block.v_scale = block.take(plan.key_block * 4);
   plan.block.v_start = block.take(plan.v_columns * 4);
-  plan.block.column_scale = block.take(plan.block_scales ? plan.v_columns * 4 : 0);
+  plan.block.column_scale = block.take(plan.v_block_scales ? plan.v_columns * 4 : 0);
   plan.block.flags = block.take(static_cast<std::int64_t>(sizeof(BlockFlags)));
   plan.block.bytes = block.end;
 
@@ -174,7 +143,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.heads_at = all.take(problem.batch * problem.kv_heads * static_cast<std::int64_t>(plan.head_bytes));
   plan.partials_at = all.take(plan.total_partials * static_cast<std::int64_t>(plan.partial_bytes));
   plan.query_ranges_at =
-      all.take(plan.q_statistics ? plan.total_query_ranges * static_cast<std::int64_t>(sizeof(QueryRange)) : 0);
+      all.take(plan.q_range ? plan.total_query_ranges * static_cast<std::int64_t>(sizeof(QueryRange)) : 0);
   plan.blocks_at = all.take(plan.total_blocks * static_cast<std::int64_t>(plan.block.bytes));
   plan.threads_at = all.take(threads * static_cast<std::int64_t>(plan.thread.bytes));
   plan.bytes = all.end;

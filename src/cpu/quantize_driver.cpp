@@ -1,11 +1,11 @@
-// quantize() on the CPU, knowing no instruction set: three phases over units of rows (cpu/quantize_plan.hpp).
+// quantize() on the CPU, knowing no instruction set: three phases over units of rows (operands/quantize_plan.hpp).
 #include <algorithm>
 #include <cmath>
 
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
-#include "cpu/quantize_plan.hpp"
-#include "cpu/tile_config.hpp"
+#include "cpu/operands/quantize_plan.hpp"
+#include "cpu/operands/tile_config.hpp"
 #include "spec/mean.hpp"
 #include "spec/operand.hpp"
 
@@ -87,8 +87,6 @@ void finish_scales(const QuantizeCall& call, std::int64_t head) {
   }
 }
 
-}  // namespace
-
 QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const Recipe& recipe = problem.recipe;
   QuantizePlan plan;
@@ -115,6 +113,8 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   plan.inverses_at = take(heads * spec::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
   return plan;
 }
+
+}  // namespace
 
 std::size_t workspace_size(const Implementation&, const QuantizeProblem& problem, int) noexcept {
   return make_quantize_plan(problem).bytes;

@@ -1,8 +1,8 @@
 // The table of one policy's words, for the one translation unit that has its flags.
 #pragma once
 
-#include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/float8.hpp"
+#include "cpu/operands/float8.hpp"
+#include "cpu/simd/exp2.hpp"
 #include "words.hpp"
 
 namespace octavo::cpu {

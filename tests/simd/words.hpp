@@ -54,7 +54,7 @@ struct SimdWords {
   // c += a b with c in this tile, a in the next and b in the one after it, modulo eight.
   using TileProduct = void (*)(const void* a, const void* b, void* c);
   TileProduct tile_keys[kTiles], tile_values[kTiles];
-  // made of words: cpu/kernels/exp2.hpp, cpu/kernels/float8.hpp
+  // made of words: cpu/simd/exp2.hpp, cpu/operands/float8.hpp
   Unary exp2_quartic, exp2_quintic, log2;
   Unary round_e4m3, round_e5m2, round_e4m3_in_range, round_e5m2_in_range;
 };

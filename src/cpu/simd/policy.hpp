@@ -32,7 +32,7 @@
 // then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
 // start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
 // kTakesEveryCode: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
-// kHasTiles: integer products of whole row groups go through tiles (kernels/tile_products.hpp); dot_key and dot_value
+// kHasTiles: integer products of whole row groups go through tiles (attention/tile_products.hpp); dot_key and dot_value
 // are not used then.
 // kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile.
 #pragma once

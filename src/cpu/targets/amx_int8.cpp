@@ -1,7 +1,7 @@
 // AMX with AVX-512, VNNI and BF16: this file's flags are those instructions', and nothing but its table leaves it.
 #include "cpu/simd/amx_int8.hpp"
 
-#include "cpu/kernels/table.hpp"
+#include "cpu/targets/make_table.hpp"
 
 namespace octavo::cpu {
 extern const KernelTable kAmxInt8Table;

@@ -1,7 +1,7 @@
 // AVX2 with AVX-VNNI: this file's flags are those instructions', and nothing but its table leaves it.
 #include "cpu/simd/avx2_vnni.hpp"
 
-#include "cpu/kernels/table.hpp"
+#include "cpu/targets/make_table.hpp"
 
 namespace octavo::cpu {
 extern const KernelTable kAvx2VnniTable;

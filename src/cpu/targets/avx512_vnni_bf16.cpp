@@ -1,6 +1,6 @@
 // AVX-512 with VNNI and BF16: this file's flags are those instructions', and nothing but its table leaves it.
-#include "cpu/kernels/table.hpp"
 #include "cpu/simd/avx512_vnni.hpp"
+#include "cpu/targets/make_table.hpp"
 
 namespace octavo::cpu {
 extern const KernelTable kAvx512VnniBf16Table;

@@ -4,9 +4,9 @@
 // that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
 #pragma once
 
-#include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/read_number.hpp"
-#include "cpu/plan.hpp"
+#include "cpu/operands/read_number.hpp"
+#include "cpu/operands/scratch.hpp"
+#include "cpu/simd/exp2.hpp"
 #include "spec/alibi.hpp"
 #include "spec/base2.hpp"
 #include "spec/visibility.hpp"

@@ -1,9 +1,9 @@
 // A packed key block from K's and V's rows, and what it still lacks until every token's scale is known: the fold.
 #pragma once
 
-#include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/pack_keys.hpp"
-#include "cpu/kernels/pack_values.hpp"
+#include "cpu/operands/pack_k.hpp"
+#include "cpu/operands/pack_v.hpp"
+#include "cpu/simd/exp2.hpp"
 #include "spec/fold.hpp"
 
 namespace octavo::cpu {
@@ -38,7 +38,7 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
     for (std::int64_t r = 0; r < plan.key_block; r += S::kLanes) {
       const auto folded = S::max(floor, S::div(S::load(scale + r), unit));  // a NaN scale stays NaN
       const auto b_j = log2<S>(folded);
-      if (plan.modifies_scores)
+      if (plan.score_mod)
         S::store(part<float>(block, plan.block.fold) + r, b_j);
       else
         S::store(addend + r, S::add(S::load(addend + r), b_j));

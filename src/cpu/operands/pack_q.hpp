@@ -1,10 +1,8 @@
 // Q on its way into the first product: one query block's rows become words and row factors.
 #pragma once
 
-#include "cpu/kernels/prepare.hpp"
-#include "cpu/kernels/row_scales.hpp"
-#include "cpu/kernels/stages.hpp"
-#include "spec/query_width.hpp"
+#include "cpu/operands/load_transform.hpp"
+#include "cpu/operands/row_scales.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -111,7 +109,7 @@ void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int
 
 OCTAVO_INLINE RowRange range_of_head(const Call& call, std::int64_t b, std::int64_t head) {
   RowRange range{0.0f, true};
-  for (std::int64_t i = 0; call.plan->q_statistics && i < sequence_at(call, b)->query_ranges; ++i) {
+  for (std::int64_t i = 0; call.plan->q_range && i < sequence_at(call, b)->query_ranges; ++i) {
     const QueryRange& block = *query_range_at(call, b, head, i);
     grow_range(range, {block.amax, block.finite});
   }
@@ -151,7 +149,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
   const std::int64_t end = after < block_last ? after : block_last;
   load_queries<S>(rows, rows.smooth ? rows.block_first : begin, rows.smooth ? block_last : end);
 
-  for (std::int64_t r = first; r < last && plan.owes_constant; ++r)
+  for (std::int64_t r = first; r < last && plan.smooth_k_logit_offset; ++r)
     slot.vectors->constant[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
   for (std::int64_t from = begin; from < last; from += stretch) {
     const std::int64_t stop = from + stretch < end ? from + stretch : end;
@@ -203,7 +201,7 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
     const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
     slot.vectors->factor[i] = finite ? scale : __builtin_nanf("");
     slot.vectors->start[i] = -S::kKeyBias * sum;
-    if (!plan.owes_constant) continue;
+    if (!plan.smooth_k_logit_offset) continue;
     float* x = rows.row(first + i);  // the row as it was before K's mean was taken off
     load_code_values<S>(q, at, dim, x);
     for (std::int64_t d = 0; d < plan.k_width; d += S::kLanes)
@@ -221,7 +219,7 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
-  const bool wide = !problem.q.quantized && spec::query_is_wide(problem.recipe, sequence.q_rows);
+  const bool wide = spec::takes_q16(problem, sequence.q_rows);
   const QuerySlot slot = query_slot(plan, thread, slot_index);
   const QueryRows rows{&plan,
                        sequence,

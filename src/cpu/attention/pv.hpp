@@ -1,8 +1,8 @@
 // Third stage: O = alpha * O + beta * (P V). Integer products of one key block are exact; they become floats once.
 #pragma once
 
-#include "cpu/kernels/dot_tile.hpp"
-#include "cpu/kernels/stages.hpp"
+#include "cpu/attention/dot_tile.hpp"
+#include "cpu/attention/stages.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -3,8 +3,8 @@
 // Centring is monotone, rounding included: the range of x - mean follows from a channel's extremes, to the bit.
 #pragma once
 
-#include "cpu/kernels/prepare.hpp"
-#include "cpu/kernels/row_scales.hpp"
+#include "cpu/operands/load_transform.hpp"
+#include "cpu/operands/row_scales.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -41,7 +41,7 @@ OCTAVO_INLINE RowRange column_range(const ColumnExtremes& c, std::int64_t d, flo
 
 // One operand's channels over the rows that row(r) hands out (dense, padded).
 template <class S, class Row>
-OCTAVO_INLINE void column_statistics(const ColumnNeeds& needs, const ColumnStatistics& to, std::int64_t rows,
+OCTAVO_INLINE void column_statistics(const spec::ChannelNeeds& needs, const ColumnStatistics& to, std::int64_t rows,
                                      std::int64_t dim, const Row& row) {
   if (needs.extremes) clear_extremes<S>(to.extremes, padded(dim));
   const auto seen = [&](std::int64_t r) __attribute__((always_inline)) {
@@ -85,7 +85,7 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   const std::int64_t last = first + spec::kMeanBlock < rows.k_rows ? first + spec::kMeanBlock : rows.k_rows;
   alignas(64) float row[kMaxPadded];
   alignas(64) std::int32_t signs[kMaxPadded];
-  const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const ColumnNeeds& needs,
+  const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const spec::ChannelNeeds& needs,
                           const ColumnStatistics& to) __attribute__((always_inline)) {
     if (rotate) rotation_signs(signs, dim);
     const std::int64_t at = x.offset(b, kv_head, rows.k_begin + first);
@@ -105,8 +105,8 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
 
 // Joins the stretches' statistics into those of stretch 0, and makes the mean.
 template <class S>
-OCTAVO_INLINE void join_statistics(const ColumnNeeds& needs, const ColumnStatistics& to, const ColumnStatistics& from,
-                                   std::int64_t width) {
+OCTAVO_INLINE void join_statistics(const spec::ChannelNeeds& needs, const ColumnStatistics& to,
+                                   const ColumnStatistics& from, std::int64_t width) {
   for (std::int64_t d = 0; needs.sums && d < width; d += S::kLanes) {
     S::store(to.sums + d, S::add(S::load(to.sums + d), S::load(from.sums + d)));
     S::store(to.counts + d, S::add(S::load(to.counts + d), S::load(from.counts + d)));
@@ -187,7 +187,7 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   if (c == nullptr) return;
   if (plan.v_needs.sums) means_of(*c, dim, vectors.mean);
   if (!plan.v_needs.extremes) return;
-  if (plan.has_gains) {
+  if (plan.channel_gains) {
     find_gains(c->extremes, dim, vectors.gain);
     for (std::int64_t d = 0; d < dim; ++d) vectors.owed[d] = vectors.gain[d];
   } else if (granularity == Granularity::channel) {

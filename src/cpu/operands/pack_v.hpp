@@ -2,8 +2,7 @@
 //   V rows -> strips of words [key_block / v_depth][kStrip], v_depth consecutive keys of a column in one word
 #pragma once
 
-#include "cpu/kernels/stages.hpp"
-#include "cpu/kernels/statistics.hpp"
+#include "cpu/operands/channel_stats.hpp"
 #include "spec/fold.hpp"
 
 namespace octavo::cpu {
@@ -23,7 +22,7 @@ struct ValueRows {
   std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
 };
 
-// What the block's largest value is, so that V near f32's end is found (kernels/huge_values.hpp).
+// What the block's largest value is, so that V near f32's end is found (v_prescale.hpp).
 OCTAVO_INLINE void note_range(BlockFlags& flags, RowRange range) {
   if (range.amax > flags.value_amax) flags.value_amax = range.amax;
   flags.finite_values = flags.finite_values && range.finite;
@@ -35,7 +34,7 @@ OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float*
   const Plan& plan = *values.plan;
   load_prepared<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr, to,
                    values.unit);
-  for (std::int64_t d = 0; plan.has_gains && d < plan.v_width; d += S::kLanes)
+  for (std::int64_t d = 0; plan.channel_gains && d < plan.v_width; d += S::kLanes)
     S::store(to + d, S::div(S::load(to + d), S::load(values.vectors.gain + d)));
   for (std::int64_t d = 0; plan.smooth_v && d < plan.v_width; d += S::kLanes)
     S::store(to + d, S::sub(S::load(to + d), S::load(values.vectors.mean + d)));
@@ -48,7 +47,7 @@ OCTAVO_INLINE void prepare_values(const ValueRows& values, std::int64_t first, s
   const Plan& plan = *values.plan;
   const Operand& v = plan.problem->v;
   const std::int64_t dim = plan.problem->value_dim;
-  if (plan.has_gains) {
+  if (plan.channel_gains) {
     for (std::int64_t r = 0; r < count; ++r) prepare_value<S>(values, first + r, rows + r * plan.v_width);
     return centre_rows<S>(rows, count, plan.v_width, dim, nullptr, ranges);
   }
@@ -242,7 +241,7 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   flags.value_amax = 0;
   alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];
   const float* inverse = values.vectors.inverse;
-  if (plan.block_scales) {
+  if (plan.v_block_scales) {
     scale_block<S>(values, numbers, of_block, part<float>(block, plan.block.column_scale));
     inverse = of_block;
   }

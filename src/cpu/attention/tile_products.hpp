@@ -5,8 +5,8 @@
 // to a multiple of 64 channels, and P's codes of keys that do not exist are zeros.
 #pragma once
 
-#include "cpu/kernels/score.hpp"
-#include "cpu/kernels/value.hpp"
+#include "cpu/attention/pv.hpp"
+#include "cpu/attention/qk.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <numbers>
 
-#include "cpu/kernels/prepare.hpp"
-#include "cpu/kernels/read_number.hpp"
-#include "cpu/kernels/row_group.hpp"
-#include "cpu/kernels/statistics.hpp"
+#include "cpu/attention/row_group.hpp"
+#include "cpu/operands/channel_stats.hpp"
+#include "cpu/operands/load_transform.hpp"
+#include "cpu/operands/read_number.hpp"
 #include "spec/epilogue.hpp"
 
 namespace octavo::cpu {
@@ -22,7 +22,7 @@ OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, cons
   alignas(64) float x[kMaxPadded];
   for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
     S::store(x + d, sees ? S::mul(S::load(sums + d), factor) : S::set1(0.0f));
-  for (std::int64_t d = 0; plan.owes_columns && sees && d < plan.v_columns; d += S::kLanes)
+  for (std::int64_t d = 0; plan.v_epilogue_scale && sees && d < plan.v_columns; d += S::kLanes)
     S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
   for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
     S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
@@ -60,7 +60,7 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
     const auto factor = S::set1(sees ? info->out_scale * end.factor / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
-    const bool plain = sees && !plan.owes_columns && !plan.smooth_v && info->value_unit == 1;
+    const bool plain = sees && !plan.v_epilogue_scale && !plan.smooth_v && info->value_unit == 1;
     const bool stored =
         plain &&
         with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {

@@ -1,10 +1,10 @@
 // Rows of Q, K and V as the recipe sees them: floats, rotated where it says so, or the codes that the caller made.
 #pragma once
 
-#include "cpu/kernels/float8.hpp"
-#include "cpu/kernels/quantize.hpp"
-#include "cpu/kernels/register_rows.hpp"
-#include "cpu/plan.hpp"
+#include "cpu/operands/float8.hpp"
+#include "cpu/operands/quantize.hpp"
+#include "cpu/operands/register_rows.hpp"
+#include "cpu/operands/scratch.hpp"
 
 namespace octavo::cpu {
 namespace {

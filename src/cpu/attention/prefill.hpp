@@ -5,35 +5,13 @@
 // With codes relative to the running maximum (INT-FlashAttention, algorithm 1) t is m' and beta 1 / R.
 #pragma once
 
-#include "cpu/kernels/correction.hpp"
-#include "cpu/kernels/finish.hpp"
-#include "cpu/kernels/modify.hpp"
+#include "cpu/attention/epilogue.hpp"
+#include "cpu/attention/mask.hpp"
+#include "cpu/attention/score_mod.hpp"
+#include "cpu/attention/smooth_q_bias.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-// Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's
-// edge.
-template <class S>
-OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
-                        std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores, float* row_max) {
-  for (int i = 0; i < rows; ++i) {
-    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
-                                                   sequence.q_rows, sequence.k_rows, row + i);
-    const auto begin = S::set1(static_cast<float>(seen.begin - first_key > -1 ? seen.begin - first_key : -1));
-    const auto end = S::set1(static_cast<float>(seen.end - first_key < keys ? seen.end - first_key : keys));
-    auto best = S::set1(-__builtin_inff());
-    for (std::int64_t j = 0; j < keys; j += S::kLanes) {
-      const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(j)));
-      auto x = S::load(scores + i * ld + j);
-      x = S::select(S::less(index, end), S::select(S::less(index, begin), S::set1(-__builtin_inff()), x),
-                    S::set1(-__builtin_inff()));
-      S::store(scores + i * ld + j, x);
-      best = S::max(x, best);
-    }
-    row_max[i] = S::reduce_max(best);
-  }
-}
 
 OCTAVO_INLINE std::int64_t in_key_steps(std::int64_t keys) { return (keys + kKeyStep - 1) / kKeyStep * kKeyStep; }
 
@@ -69,7 +47,7 @@ OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& seq
                                      std::int64_t row) {
   const Problem& problem = *state.call->plan->problem;
   for (int i = 0; i < kGroupRows; ++i) group.common[i] = group.owed[i] = 0;
-  if (!state.call->plan->modifies_scores) return;
+  if (!state.call->plan->score_mod) return;
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
@@ -118,14 +96,14 @@ OCTAVO_INLINE void settle_scores(const TaskState& state, std::byte* block, std::
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
   const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
   const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[g / kSlotGroups];
-  if (plan.modifies_scores)
+  if (plan.score_mod)
     modify<S>(state, sequence, group, first_row, first_key, keys, queries.constant + g % kSlotGroups * kGroupRows,
               scores);
-  if (plan.modifies_scores || group.seen_by_all.begin > first_key ||
+  if (plan.score_mod || group.seen_by_all.begin > first_key ||
       (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
     hide<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores, row_max);
   alignas(64) float offset[kGroupRows] = {};
-  if (plan.modifies_scores && plan.fold) {
+  if (plan.score_mod && plan.fold) {
     for (int i = 0; i < group.rows; ++i) {
       offset[i] = row_max[i] == -__builtin_inff() ? 0.0f : row_max[i];
       row_max[i] = fold_row<S>(scores + i * plan.key_block, part<float>(block, plan.block.fold), keys, row_max[i]);
@@ -198,7 +176,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const Sequence sequence = sequence_at(call, task.batch)->rows;
   const std::int64_t key_block = plan.key_block, weights_ld = key_block / plan.v_depth;
   const TaskState state{
-      &call, &stages, &task, thread, problem.kv_head(task.head), owes_correction(plan, sequence.q_rows)};
+      &call, &stages, &task, thread, problem.kv_head(task.head), spec::has_smooth_q_bias(problem, sequence.q_rows)};
   const auto* weights = part<std::int32_t>(thread, plan.thread.weights);
   const auto* weights_low = part<std::int32_t>(thread, plan.thread.weights_low);
   float* out = part<float>(thread, plan.thread.out);
@@ -246,7 +224,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
                     .sum_steps = plan.sum_keys / plan.v_depth,
                     .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_values,
                     .columns = plan.v_columns,
-                    .column_scale = plan.block_scales ? part<float>(block, plan.block.column_scale) : nullptr,
+                    .column_scale = plan.v_block_scales ? part<float>(block, plan.block.column_scale) : nullptr,
                     .rescale = group.rescale,
                     .alpha = group.alpha,
                     .beta = group.beta,

@@ -31,8 +31,6 @@ struct QuantizeCall {
   std::byte* scratch;
 };
 
-QuantizePlan make_quantize_plan(const QuantizeProblem& problem);
-
 // Counters of the head: what is to go in phase 1, in phase 2.
 OCTAVO_INLINE std::int64_t* pending_of(const QuantizeCall& call, std::int64_t head) {
   return reinterpret_cast<std::int64_t*>(call.scratch + call.plan->pending_at) + 2 * head;

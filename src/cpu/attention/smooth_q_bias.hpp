@@ -1,17 +1,10 @@
 // What smoothing took off Q and owes to every key of a query block: Delta_S, in place of the keys' own addend.
 #pragma once
 
-#include "cpu/kernels/queries.hpp"
+#include "cpu/operands/pack_q.hpp"
 
 namespace octavo::cpu {
 namespace {
-
-// Whether a sequence's keys get smooth_q's correction. A quantized Q without means has nothing to give back.
-OCTAVO_INLINE bool owes_correction(const Plan& plan, std::int64_t q_rows) {
-  const Operand& q = plan.problem->q;
-  if (q.quantized) return q.mean != nullptr;
-  return plan.smooth_q && !spec::query_is_wide(plan.problem->recipe, q_rows);
-}
 
 // Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
 //   correction[slot][j] = key_addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k

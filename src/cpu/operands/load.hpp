@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "core/problem.hpp"
+#include "cpu/operands/tile_config.hpp"
 #include "cpu/simd/policy.hpp"
-#include "cpu/tile_config.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -2,7 +2,7 @@
 // within aligned stretches of Groups::width rows; a stretch is ranged row by row before any of its rows becomes codes.
 #pragma once
 
-#include "cpu/kernels/quantize.hpp"
+#include "cpu/operands/quantize.hpp"
 #include "spec/granularity.hpp"
 
 namespace octavo::cpu {

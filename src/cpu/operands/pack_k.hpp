@@ -3,8 +3,8 @@
 //   K rows -> strips of words [k_steps][kStrip], key_factor and key_addend f32 [key_block]
 #pragma once
 
-#include "cpu/kernels/prepare.hpp"
-#include "cpu/kernels/row_scales.hpp"
+#include "cpu/operands/load_transform.hpp"
+#include "cpu/operands/row_scales.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -9,15 +9,10 @@
 #include <cstdint>
 
 #include "core/inline.hpp"
-#include "cpu/tile_config.hpp"
+#include "cpu/operands/packed_block.hpp"
 #include "octavo/recipe.hpp"
 
 namespace octavo::cpu {
-
-// Columns of the strip that starts at column `strip` of a packed V's `columns`.
-OCTAVO_INLINE std::int64_t strip_width(std::int64_t columns, std::int64_t strip) {
-  return columns - strip < kStrip ? columns - strip : kStrip;
-}
 
 struct ScoreStage {
   const std::int32_t* q;      // [rows][steps] words; two-plane scores: the high plane

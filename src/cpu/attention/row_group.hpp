@@ -2,9 +2,9 @@
 // the present block, and which keys the rows see. The law is in prefill.hpp.
 #pragma once
 
-#include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/stages.hpp"
-#include "cpu/plan.hpp"
+#include "cpu/attention/stages.hpp"
+#include "cpu/operands/scratch.hpp"
+#include "cpu/simd/exp2.hpp"
 #include "spec/online_softmax.hpp"
 #include "spec/visibility.hpp"
 

@@ -3,8 +3,8 @@
 // correction, the fold's log2 of the value scale, and -infinity for keys that do not exist.
 #pragma once
 
-#include "cpu/kernels/dot_tile.hpp"
-#include "cpu/kernels/stages.hpp"
+#include "cpu/attention/dot_tile.hpp"
+#include "cpu/attention/stages.hpp"
 
 namespace octavo::cpu {
 namespace {

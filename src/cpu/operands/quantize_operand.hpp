@@ -1,8 +1,8 @@
-// The kernels of quantize(): a unit of rows in each of its phases (cpu/quantize_plan.hpp).
+// The kernels of quantize(): a unit of rows in each of its phases (quantize_plan.hpp).
 #pragma once
 
-#include "cpu/kernels/prepare.hpp"
-#include "cpu/quantize_plan.hpp"
+#include "cpu/operands/load_transform.hpp"
+#include "cpu/operands/quantize_plan.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -1,15 +1,17 @@
 // All kernels of one policy, gathered: the only names a target hands out.
 #pragma once
 
+#include "cpu/attention/merge.hpp"
+#include "cpu/attention/prefill.hpp"
+#include "cpu/attention/pv.hpp"
+#include "cpu/attention/qk.hpp"
+#include "cpu/attention/softmax.hpp"
+#include "cpu/attention/tile_products.hpp"
 #include "cpu/kernel_table.hpp"
-#include "cpu/kernels/huge_values.hpp"
-#include "cpu/kernels/pack.hpp"
-#include "cpu/kernels/prefill.hpp"
-#include "cpu/kernels/quantize_operand.hpp"
-#include "cpu/kernels/score.hpp"
-#include "cpu/kernels/tile_products.hpp"
-#include "cpu/kernels/value.hpp"
-#include "cpu/kernels/weight.hpp"
+#include "cpu/operands/dequantize.hpp"
+#include "cpu/operands/pack_block.hpp"
+#include "cpu/operands/quantize_operand.hpp"
+#include "cpu/operands/v_prescale.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -98,7 +100,9 @@ constexpr KernelTable make_table() {
           .attend = attend<S>,
           .sum_unit = sum_unit<S>,
           .range_unit = range_unit<S>,
-          .code_unit = code_unit<S>};
+          .code_unit = code_unit<S>,
+          .dequantize_head = dequantize_head<S>,
+          .merge_rows = merge_rows<S>};
 }
 
 }  // namespace

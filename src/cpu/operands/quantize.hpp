@@ -1,7 +1,7 @@
 // The quantizer law (spec/scale.hpp) on dense padded rows, bit for bit.
 #pragma once
 
-#include "cpu/kernels/rows.hpp"
+#include "cpu/operands/load.hpp"
 #include "cpu/simd/policy.hpp"
 #include "spec/mean.hpp"
 #include "spec/scale.hpp"

@@ -2,7 +2,7 @@
 // are the policy's word, those between vectors are additions.
 #pragma once
 
-#include "cpu/kernels/rows.hpp"
+#include "cpu/operands/load.hpp"
 #include "cpu/simd/policy.hpp"
 #include "spec/rotation.hpp"
 

@@ -6,8 +6,8 @@
 
 #include <type_traits>
 
+#include "cpu/operands/tile_config.hpp"
 #include "cpu/simd/policy.hpp"
-#include "cpu/tile_config.hpp"
 
 namespace octavo::cpu {
 namespace {

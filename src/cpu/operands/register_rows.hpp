@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "cpu/kernels/rotate.hpp"
+#include "cpu/operands/rotate.hpp"
 
 namespace octavo::cpu {
 namespace {

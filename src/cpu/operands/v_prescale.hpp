@@ -1,7 +1,7 @@
 // V near f32's end (spec/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
 #pragma once
 
-#include "cpu/kernels/statistics.hpp"
+#include "cpu/operands/channel_stats.hpp"
 #include "spec/value_unit.hpp"
 
 namespace octavo::cpu {
@@ -38,7 +38,7 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
 // Whether V is worth a closer look: large after rotation and smoothing, or not finite, as large values become there.
 // What gains and the caller's scales take in, blocks do not know.
 OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv_head) {
-  if (call.plan->problem->v.quantized || call.plan->has_gains) return true;
+  if (call.plan->problem->v.quantized || call.plan->channel_gains) return true;
   for (std::int64_t i = 0; i < sequence_at(call, b)->blocks; ++i) {
     const auto& flags = *part<BlockFlags>(block_at(call, b, kv_head, i), call.plan->block.flags);
     if (!flags.finite_values || flags.value_amax >= spec::kLargestPlainValue) return true;
@@ -50,7 +50,7 @@ template <class S>
 bool take_unit(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   HeadInfo* head = head_at(call, b, kv_head);
-  if (!spec::takes_value_unit(plan.problem->recipe) || !may_be_huge(call, b, kv_head)) return false;
+  if (!plan.v_prescale || !may_be_huge(call, b, kv_head)) return false;
   head->value_unit = spec::value_unit(largest_value<S>(call, b, kv_head));
   return head->value_unit != 1;
 }

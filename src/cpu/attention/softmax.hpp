@@ -3,10 +3,10 @@
 // codes would exceed R.
 #pragma once
 
-#include "cpu/kernels/exp2.hpp"
-#include "cpu/kernels/float8.hpp"
-#include "cpu/kernels/score.hpp"
-#include "cpu/kernels/stages.hpp"
+#include "cpu/attention/qk.hpp"
+#include "cpu/attention/stages.hpp"
+#include "cpu/operands/float8.hpp"
+#include "cpu/simd/exp2.hpp"
 
 namespace octavo::cpu {
 namespace {

@@ -1,0 +1,111 @@
+// The scratch memory of a call: what lies there, and accessors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/operands/call_plan.hpp"
+#include "spec/side_arrays.hpp"
+
+namespace octavo::cpu {
+
+// A sequence of the batch and where its packed blocks start.
+struct SequenceInfo {
+  Sequence rows;
+  std::int64_t first_block = 0;    // of KV head 0; heads follow, `blocks` each
+  std::int64_t blocks = 0;         // key blocks of a head
+  std::int64_t first_partial = 0;  // likewise of the 128-row statistics
+  std::int64_t partials = 0;
+  std::int64_t first_query_range = 0;  // of query head 0, likewise
+  std::int64_t query_ranges = 0;
+  spec::SidePlace q_sides, k_sides, v_sides;  // of the caller's codes
+};
+
+// One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),
+// value_vectors().
+struct alignas(64) HeadInfo {
+  std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
+  float out_scale = 1;                                    // what O / l is multiplied by
+  float value_unit = 1;                                   // what V is multiplied by (spec/value_unit.hpp)
+  float k_amax = 0;                                       // range of K under one scale per tensor
+  bool k_finite = true;
+};
+
+// What each channel of V loses before it becomes codes, x -> (x / gain - mean) * inverse, and what O is owed at the
+// end: O * owed + mean. f32 [padded Dv] each.
+struct ValueVectors {
+  float *mean, *gain, *inverse, *owed;
+};
+
+// Statistics of an operand's channels over 128 rows, f32 [padded D] each; which of them a call needs.
+struct ColumnExtremes {
+  float *low, *high;  // of the finite values
+  float* odd;         // NaN where a value is not finite, else 0
+};
+struct ColumnStatistics {
+  float *sums, *counts;  // of the finite values
+  ColumnExtremes extremes;
+};
+// Range of 128 rows of Q under one scale per tensor.
+struct QueryRange {
+  float amax = 0;
+  bool finite = true;
+};
+
+// What the stages read of one query block, besides its words.
+struct QueryVectors {
+  float factor[kQueryBlock];            // scale of the row; NaN poisons it
+  float constant[kQueryBlock];          // softmax_scale * q . mean of K: owed to the LSE
+  std::int32_t start[kQueryBlock];      // where integer scores start: -key bias * sum of codes
+  std::int32_t start_low[kQueryBlock];  // likewise of the low plane of a 16-bit query
+};
+
+// A plan and its scratch memory, with the accessors kernels use.
+struct Call {
+  const Plan* plan;
+  std::byte* scratch;
+};
+
+OCTAVO_INLINE SequenceInfo* sequence_at(const Call& call, std::int64_t b) {
+  return reinterpret_cast<SequenceInfo*>(call.scratch + call.plan->sequences_at) + b;
+}
+OCTAVO_INLINE HeadInfo* head_at(const Call& call, std::int64_t b, std::int64_t kv_head) {
+  const std::int64_t index = b * call.plan->problem->kv_heads + kv_head;
+  return reinterpret_cast<HeadInfo*>(call.scratch + call.plan->heads_at +
+                                     static_cast<std::size_t>(index) * call.plan->head_bytes);
+}
+OCTAVO_INLINE float* mean_of_keys(HeadInfo* head) { return reinterpret_cast<float*>(head + 1); }
+OCTAVO_INLINE ValueVectors value_vectors(const Call& call, HeadInfo* head) {
+  const std::int64_t width = call.plan->v_width;
+  float* first = mean_of_keys(head) + call.plan->k_width;
+  return {first, first + width, first + 2 * width, first + 3 * width};
+}
+inline constexpr std::int64_t kStatistics = 5;  // vectors of ColumnStatistics
+OCTAVO_INLINE ColumnStatistics statistics_in(float* first, std::int64_t width) {
+  return {first, first + width, {first + 2 * width, first + 3 * width, first + 4 * width}};
+}
+// Of stretch i of 128 rows.
+OCTAVO_INLINE float* partial_at(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  const std::int64_t index = sequence.first_partial + kv_head * sequence.partials + i;
+  return reinterpret_cast<float*>(call.scratch + call.plan->partials_at +
+                                  static_cast<std::size_t>(index) * call.plan->partial_bytes);
+}
+OCTAVO_INLINE ColumnStatistics statistics_of_k(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  return statistics_in(partial_at(call, b, kv_head, i), call.plan->k_width);
+}
+OCTAVO_INLINE ColumnStatistics statistics_of_v(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  const std::int64_t of_k = call.plan->k_needs.any() ? kStatistics * call.plan->k_width : 0;
+  return statistics_in(partial_at(call, b, kv_head, i) + of_k, call.plan->v_width);
+}
+OCTAVO_INLINE QueryRange* query_range_at(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i) {
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  return reinterpret_cast<QueryRange*>(call.scratch + call.plan->query_ranges_at) + sequence.first_query_range +
+         head * sequence.query_ranges + i;
+}
+OCTAVO_INLINE std::byte* block_at(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  const std::int64_t index = sequence.first_block + kv_head * sequence.blocks + i;
+  return call.scratch + call.plan->blocks_at + static_cast<std::size_t>(index) * call.plan->block.bytes;
+}
+}  // namespace octavo::cpu
