@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Whose machine code the library carries, and from which PTX, as src/cuda/targets/gencode.cmake has it.
 CARDS = ["80", "90", "100", "120"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Two planes of 256 channels
-# (attend_s8_s8_256_wide, the worst) keep more sums than there are registers: up to 1220 bytes with nvcc 13.0.
+# (attend_s8_s8_256_q16, the worst) keep more sums than there are registers: up to 1220 bytes with nvcc 13.0.
 MOST_SPILLED = 1280
 COLD = re.compile(r"_(256|modified|wide)(_|$)")
 HOT = re.compile(r"attend_")

@@ -49,15 +49,15 @@ TEST_F(CudaCapiTest, StatesAreMergedOnTheCallersStream) {
 TEST_F(CudaCapiTest, Devices) {
   size_t count = 0;
   ASSERT_EQ(octavo_device_count(&count), OCTAVO_OK) << octavo_last_error();
-  EXPECT_EQ(count, runtime_.cards.size());
+  EXPECT_EQ(count, runtime_.gpus.size());
   octavo_device_t device = OCTAVO_DEVICE_INIT;
   ASSERT_EQ(octavo_device_info(0, &device), OCTAVO_OK) << octavo_last_error();
   EXPECT_EQ(device.device_type, OCTAVO_CUDA);
   EXPECT_EQ(device.device_index, 0);
-  EXPECT_EQ(device.name, runtime_.cards[0].name);
+  EXPECT_EQ(device.name, runtime_.gpus[0].name);
   EXPECT_STREQ(device.compute_capability, "9.0");
-  EXPECT_EQ(device.memory_bytes, runtime_.cards[0].memory_bytes);
-  EXPECT_EQ(device.multiprocessors, runtime_.cards[0].multiprocessors);
+  EXPECT_EQ(device.memory_bytes, runtime_.gpus[0].memory_bytes);
+  EXPECT_EQ(device.multiprocessors, runtime_.gpus[0].multiprocessors);
   EXPECT_EQ(octavo_device_info(count, &device), OCTAVO_INVALID_ARGUMENT);
   // A program whose struct ends with the names.
   octavo_device_t older = OCTAVO_DEVICE_INIT;

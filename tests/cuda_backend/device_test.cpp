@@ -92,7 +92,7 @@ TEST_F(CudaDeviceTest, DevicesThatDoNotExist) {
 }
 
 TEST_F(CudaDeviceTest, TwoDevices) {
-  runtime_.cards.push_back(runtime_.cards[0]);
+  runtime_.gpus.push_back(runtime_.gpus[0]);
   inputs_.v.device.index = 1;
   expect_refused(StatusCode::kInvalidArgument, {"v is on CUDA device 1 and q on CUDA device 0"});
   inputs_.q.device.index = inputs_.k.device.index = inputs_.out.device.index = 1;
@@ -103,7 +103,7 @@ TEST_F(CudaDeviceTest, PointersToTheHost) {
   inputs_.v.data = x_.data();
   expect_refused(StatusCode::kInvalidArgument, {"v is declared to be on CUDA device 0", "host's memory"});
   // Where the device reads the host's memory, there is nothing wrong with it.
-  runtime_.cards[0].pageable_memory = true;
+  runtime_.gpus[0].pageable_memory = true;
   EXPECT_TRUE(run().ok());
 }
 
@@ -120,9 +120,9 @@ TEST_F(CudaDeviceTest, NoDriver) {
 }
 
 TEST_F(CudaDeviceTest, CardsThatAreTooOld) {
-  runtime_.cards[0].name = "Some T4";
-  runtime_.cards[0].major = 7;
-  runtime_.cards[0].minor = 5;
+  runtime_.gpus[0].name = "Some T4";
+  runtime_.gpus[0].major = 7;
+  runtime_.gpus[0].minor = 5;
   expect_refused(StatusCode::kUnavailable, {"Some T4 has compute capability 7.5; sm80 needs 8.0"});
 }
 
@@ -303,7 +303,7 @@ TEST_F(CudaDeviceTest, ChunksOfTheCorrection) {
   const int launches = runtime_.launches;
   ASSERT_TRUE(whole.status.ok()) << whole.status.message();
   for (std::size_t bytes : {std::size_t{1} << 10, std::size_t{2} << 10, std::size_t{8} << 10, std::size_t{12} << 10}) {
-    runtime_.cards[0].memory_bytes = 64 * bytes;
+    runtime_.gpus[0].memory_bytes = 64 * bytes;
     runtime_.launches = 0;
     const Outcome chunks = call.run("", on_device);
     ASSERT_TRUE(chunks.status.ok()) << chunks.status.message();

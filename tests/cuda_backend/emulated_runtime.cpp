@@ -9,13 +9,13 @@
 namespace octavo::test {
 
 EmulatedRuntime::EmulatedRuntime() {
-  cuda::DeviceProperties card;
-  card.name = "Emulated card";
-  card.major = 9;
-  card.multiprocessors = 132;
-  card.memory_bytes = std::size_t{4} << 30;
-  card.shared_bytes = 227 << 10;
-  cards.push_back(card);
+  cuda::DeviceProperties gpu;
+  gpu.name = "Emulated GPU";
+  gpu.major = 9;
+  gpu.multiprocessors = 132;
+  gpu.memory_bytes = std::size_t{4} << 30;
+  gpu.shared_bytes = 227 << 10;
+  gpus.push_back(gpu);
   cuda::replace_runtime(this);
 }
 
@@ -27,11 +27,11 @@ EmulatedRuntime::~EmulatedRuntime() {
 Result<int> EmulatedRuntime::device_count() {
   ++counted;
   if (!no_devices.ok()) return no_devices;
-  return static_cast<int>(cards.size());
+  return static_cast<int>(gpus.size());
 }
 
 Result<cuda::DeviceProperties> EmulatedRuntime::properties(int device) {
-  cuda::DeviceProperties properties = cards.at(static_cast<std::size_t>(device));
+  cuda::DeviceProperties properties = gpus.at(static_cast<std::size_t>(device));
   properties.index = device;
   return properties;
 }
@@ -88,8 +88,8 @@ Status EmulatedRuntime::launch(int device, void*, const cuda::Launch& launch) {
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, " was not launched"));
   ++launches;
   launched.emplace_back(kernel.name);
-  if (launch.params_bytes != kernel.params_bytes || launch.shared_bytes > cards.at(0).shared_bytes ||
-      launch.threads % 32 != 0 || launch.threads > 1024 || device >= static_cast<int>(cards.size())) {
+  if (launch.params_bytes != kernel.params_bytes || launch.shared_bytes > gpus.at(0).shared_bytes ||
+      launch.threads % 32 != 0 || launch.threads > 1024 || device >= static_cast<int>(gpus.size())) {
     return Status(StatusCode::kInternal, text("a wrong launch of kernel ", kernel.name));
   }
   cuda::emulation::Grid grid;

@@ -1,5 +1,5 @@
 // A CUDA device without CUDA: the back end's runtime on the host, with kernels run by the emulation. Its memory is the
-// host's, but only what it has handed out counts as a device's; what can go wrong on a machine with cards can be asked
+// host's, but only what it has handed out counts as a device's; what can go wrong on a machine with GPUs can be asked
 // for by setting a member.
 #pragma once
 
@@ -17,7 +17,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   EmulatedRuntime();
   ~EmulatedRuntime() override;
 
-  std::vector<cuda::DeviceProperties> cards;  // one H100-like card at first
+  std::vector<cuda::DeviceProperties> gpus;  // one H100-like GPU at first
   Status no_devices;                          // what device_count() says instead of a count
   void* captured_stream = nullptr;            // being recorded into a graph, unless null
   void* broken_stream = nullptr;              // may not be used, unless null

@@ -1,18 +1,18 @@
-# Which machine code and PTX the library carries for which cards; run by cmake -P.
+# Which machine code and PTX the library carries for which GPUs; run by cmake -P.
 cmake_minimum_required(VERSION 3.25)
 include(${CMAKE_CURRENT_LIST_DIR}/../../src/cuda/targets/gencode.cmake)
 
-function(expect cards expected)
-  octavo_portable_gencode("${cards}" got)
+function(expect gpus expected)
+  octavo_portable_gencode("${gpus}" got)
   if(NOT got STREQUAL expected)
-    message(SEND_ERROR "cards ${cards}: ${got}\nexpected: ${expected}")
+    message(SEND_ERROR "GPUs ${gpus}: ${got}\nexpected: ${expected}")
   endif()
 endfunction()
 
 # All: 8.9 runs 8.0's code, 9.0a's letter asks for nothing here.
 expect("80;89;90a;100;120"
        "-gencode=arch=compute_80,code=[sm_80,sm_90];-gencode=arch=compute_100,code=[sm_100,sm_120,compute_100]")
-# One card, as make gpu-check builds for it.
+# One GPU, as make gpu-check builds for it.
 expect("90a" "-gencode=arch=compute_90,code=[sm_90,compute_90]")
 expect("120" "-gencode=arch=compute_120,code=[sm_120,compute_120]")
 # In any order; code of 8.9 does not run on 8.6.

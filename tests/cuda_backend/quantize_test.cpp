@@ -4,17 +4,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
-#include <random>
-
 #include "card.hpp"
 #include "cuda/host/runtime.hpp"
 #include "device_twin.hpp"
 #include "octavo/device.hpp"
+#include "same_codes.hpp"
 #include "scenario.hpp"
-#include "spoilt.hpp"
-#include "tensor.hpp"
 
 namespace octavo::test {
 namespace {
@@ -31,10 +26,6 @@ const char* const kMore[] = {"int8,v_scale=token",
                              "int4,q_scale=block,k_scale=thread",
                              "int_flash_int4,v_scale=token"};
 
-struct Shape {
-  Extents extents;
-  Placement place;
-};
 const Shape kShapes[] = {
     {{1, 1, 1, 1}, {}},
     {{2, 3, 130, 3}, {.layout = Layout::hnd}},
@@ -47,44 +38,14 @@ const Shape kShapes[] = {
     {{1, 1, 20, 256}, {}},
 };
 
-std::vector<unsigned char> bytes_of(const TensorView& view) {
-  if (!view.given()) return {};
-  const std::int64_t elements = view.shape[0] * view.strides[0];
-  std::vector<unsigned char> bytes(static_cast<std::size_t>((elements * bits_of(view.dtype) + 7) / 8));
-  if (view.device.type == DeviceType::cuda) {
-    cuda::Runtime& cuda = *cuda::runtime();
-    EXPECT_TRUE(cuda.copy(view.device.index, bytes.data(), view.data, bytes.size(), cuda::CopyKind::to_host).ok());
-  } else if (!bytes.empty()) {
-    std::memcpy(bytes.data(), view.data, bytes.size());
-  }
-  return bytes;
+void copy_to_host(void* to, const TensorView& view, std::size_t bytes) {
+  EXPECT_TRUE(cuda::runtime()->copy(view.device.index, to, view.data, bytes, cuda::CopyKind::to_host).ok());
 }
 
-// NaN is NaN, whatever its payload; everything else is bits.
-::testing::AssertionResult same_floats(const TensorView& got, const TensorView& expected) {
-  if (shape_string(got) != shape_string(expected))
-    return ::testing::AssertionFailure() << "shape " << shape_string(got);
-  const std::vector<unsigned char> a = bytes_of(got), b = bytes_of(expected);
-  for (std::size_t i = 0; i + 4 <= b.size(); i += 4) {
-    float x, y;
-    std::memcpy(&x, a.data() + i, 4);
-    std::memcpy(&y, b.data() + i, 4);
-    if (std::memcmp(&x, &y, 4) != 0 && !(std::isnan(x) && std::isnan(y)))
-      return ::testing::AssertionFailure() << "element " << i / 4 << " is " << x << ", expected " << y;
-  }
-  return ::testing::AssertionSuccess();
-}
-
-void expect_same_codes(const std::string& recipe_text, Role role, const Shape& shape, DType dtype,
-                       const Spoilt& spoilt) {
+void expect_the_oracles_codes(const std::string& recipe_text, Role role, const Shape& shape, DType dtype,
+                              const Spoilt& spoilt) {
   const Recipe recipe = recipe_of(recipe_text);
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(shape.extents.elements()));
-  for (float& x : values) x = normal(random);
-  spoilt.spoil(values, shape.extents);
-  Tensor x(dtype, shape.extents, shape.place);
-  x.fill(values);
+  Tensor x = normal_rows(dtype, shape, spoilt);
   Execution execution;
   execution.implementation = "reference";
   const Result<QuantizedTensor> expected = quantize(x.view(), role, recipe, shape.place.layout, execution);
@@ -97,13 +58,8 @@ void expect_same_codes(const std::string& recipe_text, Role role, const Shape& s
   }
   ASSERT_TRUE(got.ok()) << got.status().message();
   EXPECT_EQ(last_implementation(), "sm80");
-  const QuantizedView &a = got->view(), &b = expected->view();
-  EXPECT_EQ(a.codes.device, (Device{DeviceType::cuda, 0}));
-  ASSERT_EQ(a.codes.dtype, b.codes.dtype);
-  ASSERT_EQ(a.codes.strides, b.codes.strides);
-  EXPECT_EQ(bytes_of(a.codes), bytes_of(b.codes)) << "codes differ";
-  EXPECT_TRUE(same_floats(a.scales, b.scales)) << "scales";
-  EXPECT_TRUE(same_floats(a.mean, b.mean)) << "mean";
+  EXPECT_EQ(got->view().codes.device, (Device{DeviceType::cuda, 0}));
+  expect_same_codes(got->view(), expected->view(), copy_to_host);
 }
 
 TEST(CudaQuantizeTest, BytesAreTheOracles) {
@@ -122,7 +78,7 @@ TEST(CudaQuantizeTest, BytesAreTheOracles) {
         SCOPED_TRACE(recipe + " " + std::string(to_string(role)) + " " + std::string(to_string(dtype)) + " rows " +
                      std::to_string(shape.extents.rows) + " dim " + std::to_string(shape.extents.dim) + " " +
                      spoilt.what);
-        expect_same_codes(recipe, role, shape, dtype, spoilt);
+        expect_the_oracles_codes(recipe, role, shape, dtype, spoilt);
       }
       // 11 turns for 9 shapes: without a divisor in common with 6 kinds of rows by 3 dtypes, so that over the recipes
       // each shape meets each of them.
@@ -136,7 +92,7 @@ TEST(CudaQuantizeTest, NoRows) {
   [[maybe_unused]] const Card runtime;
   for (Role role : {Role::q, Role::k, Role::v})
     for (const char* recipe : {"int8", "sage2_8b", "int_flash"})
-      expect_same_codes(recipe, role, {{2, 2, 0, 16}, {}}, DType::f32, kSpoilt[0]);
+      expect_the_oracles_codes(recipe, role, {{2, 2, 0, 16}, {}}, DType::f32, kSpoilt[0]);
 }
 
 TEST(CudaQuantizeTest, DequantizeIsTheCpus) {
@@ -145,13 +101,8 @@ TEST(CudaQuantizeTest, DequantizeIsTheCpus) {
     for (Role role : {Role::q, Role::k, Role::v}) {
       SCOPED_TRACE(std::string(recipe) + " " + std::string(to_string(role)));
       const Shape shape = {{2, 2, 140, 96}, {}};
-      Tensor x(DType::f32, shape.extents, shape.place), expected(DType::bf16, shape.extents, {.padding = 3});
-      Tensor got(DType::bf16, shape.extents, {.padding = 3});
-      std::mt19937 random(5);
-      std::normal_distribution<float> normal;
-      std::vector<float> values(static_cast<std::size_t>(shape.extents.elements()));
-      for (float& v : values) v = normal(random);
-      x.fill(values);
+      Tensor x = normal_rows(DType::f32, shape, kSpoilt[0], 5);
+      Tensor expected(DType::bf16, shape.extents, {.padding = 3}), got(DType::bf16, shape.extents, {.padding = 3});
       const Result<QuantizedTensor> codes = quantize(x.view(), role, recipe_of(recipe));
       ASSERT_TRUE(codes.ok()) << codes.status().message();
       ASSERT_TRUE(dequantize(codes->view(), expected.view()).ok());

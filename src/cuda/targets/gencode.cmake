@@ -1,14 +1,14 @@
 # nvcc's -gencode options for kernels that use nothing newer than compute capability 8.0.
 #
-# Machine code of x.y runs on every later x.z, so each generation is translated to once, for its first card: twins would
+# Machine code of x.y runs on every later x.z, so each generation is translated to once, for its first GPU: copies would
 # make the library larger and no faster. nvcc's front end costs more than a translation; it runs once for 8.x and 9.0
 # and once for later ones (from PTX of 8.0 a hot kernel spills on 10.0). The later run's PTX travels along for
-# generations to come: of 10.0 with the cards as they are set, for PTX of 12.0 would be a third run, and kernels that
+# generations to come: of 10.0 with the default OCTAVO_CUDA_CARDS, for PTX of 12.0 would be a third run, and kernels that
 # use nothing newer than 8.0 have nothing in it.
-function(octavo_portable_gencode cards result)
+function(octavo_portable_gencode gpus result)
   set(generations "")
-  foreach(card IN LISTS cards)
-    string(REGEX REPLACE "[^0-9]" "" number ${card})
+  foreach(gpu IN LISTS gpus)
+    string(REGEX REPLACE "[^0-9]" "" number ${gpu})
     math(EXPR generation "${number} / 10")
     if(NOT generation IN_LIST generations)
       list(APPEND generations ${generation})
@@ -18,23 +18,23 @@ function(octavo_portable_gencode cards result)
     endif()
   endforeach()
   list(SORT generations COMPARE NATURAL)
-  set(early_cards "")  # first cards of their generations
-  set(late_cards "")
+  set(early_gpus "")  # first GPUs of their generations
+  set(late_gpus "")
   foreach(generation IN LISTS generations)
     if(generation LESS 10)
-      list(APPEND early_cards ${first_of_${generation}})
+      list(APPEND early_gpus ${first_of_${generation}})
     else()
-      list(APPEND late_cards ${first_of_${generation}})
+      list(APPEND late_gpus ${first_of_${generation}})
     endif()
   endforeach()
   set(gencode "")
   foreach(front early late)
-    if(NOT ${front}_cards)
+    if(NOT ${front}_gpus)
       continue()
     endif()
-    list(TRANSFORM ${front}_cards PREPEND sm_ OUTPUT_VARIABLE codes)
-    list(GET ${front}_cards 0 least)
-    if(front STREQUAL "late" OR NOT late_cards)
+    list(TRANSFORM ${front}_gpus PREPEND sm_ OUTPUT_VARIABLE codes)
+    list(GET ${front}_gpus 0 least)
+    if(front STREQUAL "late" OR NOT late_gpus)
       list(APPEND codes compute_${least})
     endif()
     list(JOIN codes "," codes)

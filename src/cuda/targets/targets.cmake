@@ -1,4 +1,4 @@
-# What nvcc compiles, for which cards.
+# What nvcc compiles, and for which GPUs.
 set(OCTAVO_CUDA_CARDS "80;89;90a;100;120" CACHE STRING "Compute capabilities to compile CUDA kernels for")
 
 include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
