@@ -17,9 +17,7 @@ class ReferenceBackend final : public Backend {
   ImplementationList candidates() const override { return {}; }
   std::string missing(const Implementation&) const override { return {}; }
 
-  Status supports(const Implementation&, const Problem& problem) const override {
-    return reference::supports(problem);
-  }
+  Status supports(const Implementation&, const Problem& problem) const override { return reference::supports(problem); }
   Status supports(const Implementation&, const QuantizeProblem&) const override { return {}; }
   Status supports(const Implementation&, const DequantizeProblem&) const override { return {}; }
   Status supports(const Implementation&, const MergeProblem&) const override { return {}; }

@@ -1,4 +1,4 @@
-// One warp's asynchronous products (wgmma) between issue and wait, and the registers that nobody may touch meanwhile:
+// One warp's asynchronous products (wgmma) between issue and wait, and the registers that may not be accessed meanwhile:
 // those of a product's sums, and of its left operand where that is in registers. Operands are read at issue and at the
 // wait; which of the two the result comes from is the completion mode's choice. Sums in flight read as poison where the
 // result comes late, and must be found as they were left.
@@ -19,7 +19,7 @@ class AsyncProducts {
  public:
   explicit AsyncProducts(int warp) : warp_(warp) {}
 
-  // Some other word reads or writes them.
+  // Another primitive reads or writes them.
   void touch(const RegisterRange& registers);
   void fence(const std::vector<RegisterRange>& registers);
   // `multiply(sums, a)` adds the product to `sums`, or sets them; `a`: a copy of the left operand's registers.

@@ -80,11 +80,11 @@ void Block::run(const std::array<std::int64_t, 3>& place, const std::function<vo
   warpgroups_.check_end();
 }
 
-void Block::wait(int warp, std::function<bool()> may_go, std::function<std::string()> words,
+void Block::wait(int warp, std::function<bool()> may_go, std::function<std::string()> reason,
                  std::function<bool()> deliver) {
   Warp& w = at(warp);
   w.may_go = std::move(may_go);
-  w.waits_for = std::move(words);
+  w.waits_for = std::move(reason);
   w.deliver = std::move(deliver);
   w.fiber.yield();
   if (abandoned_) throw Abandoned{};
@@ -101,17 +101,17 @@ void Block::finish(int warp) {
 }
 
 std::string Block::deadlock() const {
-  std::string sentence = "deadlock:";
+  std::string message = "deadlock:";
   for (std::size_t warp = 0; warp < warps_.size(); ++warp) {
     const Warp& w = *warps_[warp];
     if (w.fiber.done()) {
-      sentence += text(" warp ", warp, " has ended;");
+      message += text(" warp ", warp, " has ended;");
     } else {
-      sentence += text(" warp ", warp, " waits ", w.waits_for(), ";");
+      message += text(" warp ", warp, " waits ", w.waits_for(), ";");
     }
   }
-  sentence.back() = '.';
-  return sentence;
+  message.back() = '.';
+  return message;
 }
 
 void Block::read(int warp, std::uint32_t at_, void* to, std::size_t count) {
@@ -203,7 +203,7 @@ void Block::wait_mbarrier(int warp, const char* name, std::uint32_t at_, std::ui
     wait(
         warp, [this, at_, parity] { return mbarriers_.is_complete(at_, parity); },
         [this, name, at_, parity] {
-          return text("at \"", name, "\" for parity ", parity, " (", mbarriers_.words(at_), ")");
+          return text("at \"", name, "\" for parity ", parity, " (", mbarriers_.describe(at_), ")");
         },
         [this, at_] { return mbarriers_.deliver(at_); });
   }
@@ -220,7 +220,7 @@ void Block::set_registers(int warp, int registers, bool more) {
   if (!warpgroups_.has_registers(warp, registers)) {
     wait(
         warp, [this, warp, registers] { return warpgroups_.has_registers(warp, registers); },
-        [this, warp, registers] { return warpgroups_.words(warp, registers); }, nullptr);
+        [this, warp, registers] { return warpgroups_.describe(warp, registers); }, nullptr);
   }
   warpgroups_.set_registers(warp, registers);
 }

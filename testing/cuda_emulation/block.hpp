@@ -1,6 +1,6 @@
 // One emulated block: its warps as fibers, their barriers, their copies under way, the order in which they run. Bulk
-// copies that are to come as late as they may arrive when nobody can go on without them. A block in which nobody can go
-// on at all is reported with what each warp waits for.
+// copies that complete as late as allowed do so when no warp can continue without them. A deadlock is reported with
+// the barrier of each warp.
 #pragma once
 
 #include <array>
@@ -44,7 +44,7 @@ class Block {
   const Grid& grid() const { return grid_; }
   const std::array<std::int64_t, 3>& place() const { return place_; }
 
-  // Words of a warp, called inside its fiber.
+  // Primitives of a warp, called inside its fiber.
   void read(int warp, std::uint32_t at, void* to, std::size_t count);
   void write(int warp, std::uint32_t at, const void* from, std::size_t count);
   void copy(int warp, std::uint32_t at, const void* from, bool zeros);
@@ -62,7 +62,7 @@ class Block {
   bool completes_at_issue() const { return options_.completion == Completion::at_issue; }
   void read_by_tensor_core(int warp, std::uint32_t at, void* to, std::size_t count);
   void set_registers(int warp, int registers, bool more);
-  void in_step(int warp, const std::string& word) { warpgroups_.in_step(warp, word); }
+  void in_step(int warp, const std::string& instruction) { warpgroups_.in_step(warp, instruction); }
 
  private:
   static constexpr int kBarriers = 16;
@@ -88,7 +88,7 @@ class Block {
   };
   void complete(int warp, const std::vector<Copy>& group);
   void finish(int warp);
-  void wait(int warp, std::function<bool()> may_go, std::function<std::string()> words, std::function<bool()> deliver);
+  void wait(int warp, std::function<bool()> may_go, std::function<std::string()> reason, std::function<bool()> deliver);
   std::string deadlock() const;
   Warp& at(int warp) { return *warps_[static_cast<std::size_t>(warp)]; }
 

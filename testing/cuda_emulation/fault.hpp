@@ -1,4 +1,4 @@
-// What an emulated kernel did wrong, in words: thrown where it happens, inside the warp's fiber.
+// An error of an emulated kernel, thrown inside the fiber of the warp that made it; the message says what it did.
 #pragma once
 
 #include <stdexcept>

@@ -1,5 +1,5 @@
-// The words of tile/machine.hpp on the host: one object per warp, 32 lanes at once. What a word computes is read off
-// tile/fragments.hpp; what it may touch and when is checked by the block.
+// The primitives of tile/machine.hpp on the host: one object per warp, 32 lanes at once. What a primitive computes
+// follows tile/fragments.hpp; the block checks what it may access and when.
 #pragma once
 
 #if defined(__CUDACC__)

@@ -1,5 +1,5 @@
-// The words of tile/machine_sm90.hpp on the host. What an asynchronous word touches is checked when it is said and
-// again when it is waited for.
+// The primitives of tile/machine_sm90.hpp on the host. What an asynchronous primitive accesses is checked at issue and
+// again at the wait.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ class EmulatedSm90 : public Emulated {
   EmulatedSm90(Block& block, int warp) : Emulated(block, warp), products_(warp) {}
   void finish() { products_.check_end(); }
 
-  // The words of tile/machine.hpp that touch registers.
+  // The primitives of tile/machine.hpp that access registers.
   template <class F, class... R>
   void lanes(F&& f, R&... registers) {
     (touch(registers), ...);

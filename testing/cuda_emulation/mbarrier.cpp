@@ -56,7 +56,7 @@ void Mbarriers::arrive(int warp, Clock& clock, std::uint32_t at, std::uint32_t b
   Mbarrier& barrier = find(warp, clock, at, "arrives at");
   if (barrier.pending == 0) {
     throw Fault(text("overflow: warp ", warp, " arrives at the mbarrier at byte ", at, ", where all ", barrier.count,
-                     " arrivals of phase ", barrier.phase, " have been: ", words(at)));
+                     " arrivals of phase ", barrier.phase, " have been: ", describe(at)));
   }
   barrier.announced += bytes;
   if (barrier.announced - barrier.come > kMost) {
@@ -144,7 +144,7 @@ void Mbarriers::pass(int warp, Clock& clock, std::uint32_t at) {
   join(clock, barrier.completed);
 }
 
-std::string Mbarriers::words(std::uint32_t at) const {
+std::string Mbarriers::describe(std::uint32_t at) const {
   const Mbarrier& barrier = *look(at);
   return text("mbarrier at byte ", at, ": phase ", barrier.phase, ", of parity ", barrier.phase & 1, ", lacks ",
               barrier.pending, " of ", barrier.count, " arrivals, has ", barrier.announced, " bytes announced and ",
@@ -164,7 +164,7 @@ void Mbarriers::check_end() const {
   for (const Mbarrier& barrier : all_) {
     if (barrier.last_with_copies >= 0 &&
         barrier.last_with_copies > *std::max_element(barrier.waited_for.begin(), barrier.waited_for.end())) {
-      throw Fault(text("the block ends with bulk copies that nobody has waited for: ", words(barrier.at)));
+      throw Fault(text("the block ends with bulk copies that nobody has waited for: ", describe(barrier.at)));
     }
   }
 }

@@ -13,7 +13,7 @@
 
 namespace octavo::cuda::emulation {
 
-// Bytes of one box on their way into shared memory, in chunks of 16.
+// A bulk copy of one box into shared memory that has not completed, in chunks of 16 bytes.
 struct BulkCopy {
   std::vector<std::uint32_t> to;
   std::vector<std::byte> bytes;
@@ -24,7 +24,7 @@ class Mbarriers {
   explicit Mbarriers(SharedMemory& shared) : shared_(shared) {}
   void reset() { all_.clear(); }  // for the next block
 
-  // Words of a warp, whose clock they advance; throw a Fault.
+  // Primitives of a warp, whose clock they advance; throw a Fault.
   void init(int warp, const Clock& clock, std::uint32_t at, std::uint32_t count);
   void arrive(int warp, Clock& clock, std::uint32_t at, std::uint32_t bytes);
   void copy(int warp, const Clock& clock, std::uint32_t at, BulkCopy copy, bool now);
@@ -39,7 +39,7 @@ class Mbarriers {
 
   // Lets the copies arrive without which the phase at `at` is not complete; false where that does not help.
   bool deliver(std::uint32_t at);
-  std::string words(std::uint32_t at) const;  // what a phase lacks
+  std::string describe(std::uint32_t at) const;  // what a phase lacks
   void check_end() const;                     // of the block
 
  private:

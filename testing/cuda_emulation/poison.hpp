@@ -1,4 +1,4 @@
-// What memory and registers hold that nothing may be read from yet: no small number as an integer, a huge one as a
+// The content of memory and registers that may not be read yet: not a small number as an integer, a huge one as a
 // float.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The four warps of a warpgroup must say the same words in the same order: the n-th word of each is held against what
-// the first to come so far has said. Registers that setmaxnreg moves are counted over the whole block.
+// The four warps of a warpgroup must execute the same instructions in the same order: the n-th of each is compared with
+// that of the first warp to get there. Registers that setmaxnreg moves are counted over the whole block.
 #include "cuda_emulation/warpgroup.hpp"
 
 #include "core/text.hpp"
@@ -12,17 +12,17 @@ void Warpgroups::reset() {
   groups_.assign(warps_.size() / kWarpgroup, {});
 }
 
-void Warpgroups::in_step(int warp, const std::string& word) {
+void Warpgroups::in_step(int warp, const std::string& instruction) {
   const auto group = static_cast<std::size_t>(warp / kWarpgroup);
   if (group >= groups_.size()) {
     throw Fault(
-        text("warp ", warp, " says ", word, " and is in no warpgroup: the block has ", warps_.size(), " warps"));
+        text("warp ", warp, " executes ", instruction, " and is in no warpgroup: the block has ", warps_.size(), " warps"));
   }
   std::vector<std::string>& said = groups_[group];
   const std::size_t place = warps_[static_cast<std::size_t>(warp)].said++;
-  if (place == said.size()) said.push_back(word);
-  if (said[place] != word) {
-    throw Fault(text("warpgroup ", group, " is out of step: warp ", warp, " says ", word, " where another warp said ",
+  if (place == said.size()) said.push_back(instruction);
+  if (said[place] != instruction) {
+    throw Fault(text("warpgroup ", group, " is out of step: warp ", warp, " executes ", instruction, " where another warp said ",
                      said[place]));
   }
 }
@@ -65,7 +65,7 @@ void Warpgroups::set_registers(int warp, int registers) {
   warps_[static_cast<std::size_t>(warp)].registers = registers;
 }
 
-std::string Warpgroups::words(int warp, int registers) const {
+std::string Warpgroups::describe(int warp, int registers) const {
   return text("for ", registers, " registers: it has ", warps_[static_cast<std::size_t>(warp)].registers, ", ", left(),
               " are free");
 }

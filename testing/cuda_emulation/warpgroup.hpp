@@ -1,6 +1,6 @@
-// Warpgroups of an emulated block: four warps, the first a multiple of four, that the tensor cores' asynchronous
-// products and setmaxnreg ask to say the same words one after another (PTX ISA: ".aligned"); and the registers that
-// they share out among themselves.
+// Warpgroups of an emulated block: four warps, the first a multiple of four, of which the tensor cores' asynchronous
+// products and setmaxnreg require the same instructions in the same order (PTX ISA: ".aligned"); and the registers
+// that they divide among themselves.
 #pragma once
 
 #include <string>
@@ -19,14 +19,14 @@ class Warpgroups {
   }
   void reset();
 
-  // Throws a Fault where another warp of the group has said another word in this place.
-  void in_step(int warp, const std::string& word);
-  void check_end() const;  // all have said as many
+  // Throws a Fault where another warp of the group has executed another instruction in this place.
+  void in_step(int warp, const std::string& instruction);
+  void check_end() const;  // all have executed as many
 
   void check_registers(int warp, int registers, bool more) const;
   bool has_registers(int warp, int registers) const;
   void set_registers(int warp, int registers);
-  std::string words(int warp, int registers) const;  // what a warp lacks that waits for them
+  std::string describe(int warp, int registers) const;  // what a waiting warp lacks
 
  private:
   struct Warp {
@@ -36,7 +36,7 @@ class Warpgroups {
   int left() const;  // of a thread of each warp, added up
   int launched_with_;
   std::vector<Warp> warps_;
-  std::vector<std::vector<std::string>> groups_;  // words, each group's in order
+  std::vector<std::vector<std::string>> groups_;  // instructions, each group's in order
 };
 
 }  // namespace octavo::cuda::emulation

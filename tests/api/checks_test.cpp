@@ -9,6 +9,11 @@
 namespace octavo {
 namespace {
 
+template <class Any>
+std::array<std::int64_t, 4> strides_of(const Any& tensor) {
+  return {tensor.strides[0], tensor.strides[1], tensor.strides[2], tensor.strides[3]};
+}
+
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 TEST(ChecksTest, TheCallThatTheOthersBendIsLegal) {
@@ -369,10 +374,10 @@ TEST(ChecksTest, TheProblemIsResolved) {
   EXPECT_EQ(problem.k_rows, 7);
   EXPECT_EQ(problem.head_dim, 8);
   EXPECT_EQ(problem.value_dim, 6);
-  EXPECT_EQ(problem.q.strides, (std::array<std::int64_t, 4>{160, 8, 32, 1}));
-  EXPECT_EQ(problem.out.strides, (std::array<std::int64_t, 4>{120, 6, 24, 1}));
-  EXPECT_EQ(problem.mask.strides, (std::array<std::int64_t, 4>{0, 0, 0, 1}));
-  EXPECT_EQ(problem.alibi_slopes.strides, (std::array<std::int64_t, 4>{4, 1, 0, 0}));
+  EXPECT_EQ(strides_of(problem.q), (std::array<std::int64_t, 4>{160, 8, 32, 1}));
+  EXPECT_EQ(strides_of(problem.out), (std::array<std::int64_t, 4>{120, 6, 24, 1}));
+  EXPECT_EQ(strides_of(problem.mask), (std::array<std::int64_t, 4>{0, 0, 0, 1}));
+  EXPECT_EQ(strides_of(problem.alibi_slopes), (std::array<std::int64_t, 4>{4, 1, 0, 0}));
   EXPECT_FALSE(problem.packed());
 }
 

@@ -18,9 +18,9 @@ class EmulatedRuntime final : public cuda::Runtime {
   ~EmulatedRuntime() override;
 
   std::vector<cuda::DeviceProperties> gpus;  // one H100-like GPU at first
-  Status no_devices;                          // what device_count() says instead of a count
-  void* captured_stream = nullptr;            // being recorded into a graph, unless null
-  void* broken_stream = nullptr;              // may not be used, unless null
+  Status no_devices;                         // what device_count() says instead of a count
+  void* captured_stream = nullptr;           // being recorded into a graph, unless null
+  void* broken_stream = nullptr;             // may not be used, unless null
   std::size_t memory_left = std::size_t{4} << 30;
   int failing_launch = -1;  // the launch (counted from now) that fails
   cuda::emulation::Options options;

@@ -1,5 +1,5 @@
-// Parameters of the attention kernels: packed operands, the caller's options, where results go. Plain data, copied to the
-// device with the launch; every pointer leads to device memory.
+// Parameters of the attention kernels: packed operands, the caller's options, where results go. Plain data, copied to
+// the device with the launch; every pointer leads to device memory.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +63,7 @@ struct UnrotateMeansParams {
   std::int64_t means_per_head = 0;  // of the caller's
   const float* key_mean = nullptr;
   std::int64_t heads_per_kv_head = 1;
-  float* unrotated = nullptr;      // [query blocks][dim]
+  float* unrotated = nullptr;     // [query blocks][dim]
   float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean
 };
 

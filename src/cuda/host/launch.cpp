@@ -21,9 +21,7 @@ bool has_pairs(const Operand& x, std::int64_t dim) {
 
 }  // namespace
 
-OperandRows operand_rows(const Operand& x, std::int64_t dim) {
-  return {x, dim, has_pairs(x, dim)};
-}
+OperandRows operand_rows(const Operand& x, std::int64_t dim) { return {x, dim, has_pairs(x, dim)}; }
 
 Status check_grid(const char* implementation, std::int64_t batch, std::int64_t heads) {
   if (batch <= kMostBlocks && heads <= kMostBlocks) return {};

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstddef>
 
-#include "cuda/host/runtime.hpp"
 #include "cuda/host/kernel_id.hpp"
+#include "cuda/host/runtime.hpp"
 #include "cuda/operands/params.hpp"
 #include "cuda/operands/rows.hpp"
 

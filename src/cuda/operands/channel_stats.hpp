@@ -6,50 +6,14 @@
 // The order of every f32 sum is that of spec/mean.hpp: rows ascending in a block, blocks ascending.
 #pragma once
 
-#include "cuda/operands/params.hpp"
+#include "cuda/operands/load_transform.hpp"
 #include "cuda/operands/ranges.hpp"
-#include "cuda/operands/rotate.hpp"
 #include "spec/mean.hpp"
-#include "spec/value_unit.hpp"
 
 namespace octavo::cuda {
 
-// Rows that a warp loads at once: 8 numbers a lane, 16 bytes of 16-bit rows. With 32 warps per multiprocessor that
-// hides the latency of global memory, and the code stays small.
-template <int per_lane>
-constexpr int kRowsAtOnce = 8 / per_lane;
-
 static_assert(spec::kMeanBlock == kPackedRows && spec::kQueryBlock == kPackedRows,
               "blocks of rows serve as the means' and the queries'");
-
-// The prescale of V of head `at`, counted over sequences (spec/value_unit.hpp).
-OCTAVO_DEVICE float v_prescale(const std::uint32_t* amax, std::int64_t at) {
-  return amax == nullptr ? 1.0f : spec::value_unit(f32_of_bits(amax[at]));
-}
-
-// Rows row.. of the block, times V's prescale, rotated where the steps ask for it.
-template <int per_lane, class Machine>
-OCTAVO_DEVICE void load_transformed(Machine& machine, Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>>& x,
-                                    const RowSteps& steps, const BlockOfRows& at, std::int64_t row) {
-  const std::int64_t from =
-      at.b * steps.x.strides[0] + at.head * steps.x.strides[1] + (at.begin + row) * steps.x.strides[2];
-  load_rows<per_lane, kRowsAtOnce<per_lane>>(machine, x, steps.x, from, at.rows - row);
-  const float prescale = v_prescale(steps.prescale_amax, at.b * steps.sequences.heads + at.head);
-  if (prescale != 1) {
-    machine.lanes(
-        [&](int, float(&v)[per_lane * kRowsAtOnce<per_lane>]) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < per_lane * kRowsAtOnce<per_lane>; ++i) v[i] = v[i] * prescale;
-        },
-        x);
-  }
-  if (steps.rotate) rotate_rows<per_lane, kRowsAtOnce<per_lane>>(machine, x, steps.x.dim);
-}
-
-template <class Machine>
-OCTAVO_DEVICE BlockOfRows own_block(const Machine& machine, const DeviceSequences& sequences) {
-  return block_of_rows(sequences, machine.block(0), machine.block(1), machine.block(2));
-}
 
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {

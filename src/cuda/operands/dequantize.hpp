@@ -58,7 +58,8 @@ OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) 
             for (int s = 0; s < per_lane; ++s) {
               const int c = channel_of(lane, s);
               if (i >= valid || c >= dim) continue;
-              store_number(p.out.data, p.out.dtype, to + i * p.out.strides[2] + c * p.out.strides[3], v[i * per_lane + s]);
+              store_number(p.out.data, p.out.dtype, to + i * p.out.strides[2] + c * p.out.strides[3],
+                           v[i * per_lane + s]);
             }
           }
         },

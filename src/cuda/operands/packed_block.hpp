@@ -1,12 +1,12 @@
-// The packed operands that the operand kernels write and the attention kernels read: blocks of 128 rows, channels padded
-// with zeros to 64, 128 or 256, and for each block the f32 vectors that granularity, smoothing and the fold need.
-// A score is   T = (Q . K) * query_factor * key_factor + key_addend,   base 2.
+// The packed operands that the operand kernels write and the attention kernels read: blocks of 128 rows, channels
+// padded with zeros to 64, 128 or 256, and for each block the f32 vectors that granularity, smoothing and the fold
+// need. A score is   T = (Q . K) * query_factor * key_factor + key_addend,   base 2.
 //   Q    [query_blocks][128][dim]        rows as they are, behind the last one zeros
 //   K    [key_blocks][128][dim]          rows in the order of slots
 //   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   f16, bf16: [key_blocks][128][dim]
 // Slots: the mma leaves a lane columns 2t, 2t+1 of every eight scores of a row; the second product needs four
-// consecutive keys in one register of 8-bit codes. With K's rows in the order below, the scores of a lane are those four
-// keys, and no data moves between the products. 16-bit weights need no permutation: there slot and key are the same.
+// consecutive keys in one register of 8-bit codes. With K's rows in the order below, the scores of a lane are those
+// four keys, and no data moves between the products. 16-bit weights need no permutation: there slot equals key.
 #pragma once
 
 #include <cstdint>
@@ -58,14 +58,14 @@ OCTAVO_INLINE constexpr BlockGrid grid_of_varlen(std::int64_t sequences, std::in
 enum class PackedFormat : std::uint8_t { s8, f16, bf16 };
 OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) { return format == PackedFormat::s8 ? 1 : 2; }
 
-// A row that holds a NaN or infinity (or whose scale does) has codes of zero; its factor or addend is NaN instead, which
-// makes every result that depends on it NaN. Blocks entirely behind the sequence's end are never read and may stay
-// uninitialised.
+// A row that holds a NaN or infinity (or whose scale does) has codes of zero; its factor or addend is NaN instead,
+// which makes every result that depends on it NaN. Blocks entirely behind the sequence's end are never read and may
+// stay uninitialised.
 struct PackedQuery {
-  void* codes = nullptr;    // the high plane of 16-bit Q
+  void* codes = nullptr;      // the high plane of 16-bit Q
   void* codes_low = nullptr;  // sequences of fewer rows than spec::kWideQueryRows have 16-bit codes, 256 high + low;
                               // null: no sequence has
-  float* factor = nullptr;  // [query_blocks][128]: scale of the row; 1 in 16-bit formats; behind the last row 0
+  float* factor = nullptr;    // [query_blocks][128]: scale of the row; 1 in 16-bit formats; behind the last row 0
   // [query_blocks][128]: softmax_scale * q . mean of K, natural units, which smooth_k took off the row; null: 0
   float* smooth_k_logit_offset = nullptr;
 };
@@ -80,13 +80,13 @@ struct PackedKeys {
 };
 
 struct PackedValues {
-  void* codes = nullptr;          // s8: [dim][128] with key 0 first, not permuted; behind the last key zeros
-  float* column_scale = nullptr;  // [key_blocks][dim]: scales that hold for one block; null: 1
+  void* codes = nullptr;            // s8: [dim][128] with key 0 first, not permuted; behind the last key zeros
+  float* column_scale = nullptr;    // [key_blocks][dim]: scales that hold for one block; null: 1
   float* output_factor = nullptr;   // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   float* output_addend = nullptr;   // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the gains;
                                     // null: 0
-  float* output_rescale = nullptr;  // [sequences * kv_heads]: undoes V's prescale (spec/value_unit.hpp) at the very end,
-                                    // saturating; null: 1
+  float* output_rescale = nullptr;  // [sequences * kv_heads]: undoes V's prescale (spec/value_unit.hpp) at the very
+                                    // end, saturating; null: 1
 };
 
 }  // namespace octavo::cuda

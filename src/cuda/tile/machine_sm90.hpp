@@ -1,6 +1,6 @@
-// What kernels for Hopper (compute capability 9.0a) are written over beside the words of tile/machine.hpp: PtxSm90
-// (tile/ptx_sm90.hpp) and EmulatedSm90 (cuda_emulation/machine_sm90.hpp). Offsets are bytes of shared memory. Where a
-// word is one thread's, the warp's first lane says it after all its lanes have come.
+// The primitives of Hopper (compute capability 9.0a), beside those of tile/machine.hpp: PtxSm90 (tile/ptx_sm90.hpp) and
+// EmulatedSm90 (cuda_emulation/machine_sm90.hpp). Offsets are bytes of shared memory. Where the instruction is one
+// thread's, the warp's first lane executes it after all lanes have arrived.
 //
 //   mbarriers, 8 bytes each: a phase is complete when `count` arrivals and all announced bytes have come
 //
@@ -15,10 +15,10 @@
 //                                                there before. `to` is a multiple of 128, and of a swizzle's atom.
 //                                                Machine::TensorMap is made of a TensorBox (tile/tensor_box.hpp)
 //
-//   fence_async()                                what this warp has stored in shared memory is there for the copy
-//                                                engine and the tensor cores of who passes a barrier after it
+//   fence_async()                                this warp's stores to shared memory become visible to the copy
+//                                                engine and the tensor cores of warps that pass a barrier after it
 //
-//   products of a warpgroup: four warps, the first a multiple of four, that say the same words; each keeps 16 rows
+//   products of a warpgroup: four warps, the first a multiple of four, that execute the same instructions; each has 16 rows
 //
 //   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp; all four
 //                                                where nothing is swizzled

@@ -1,4 +1,4 @@
-// The words of tile/machine.hpp on the device: each is one instruction or a handful. All PTX stands here.
+// The primitives of tile/machine.hpp on the device: each is one PTX instruction or a handful.
 #pragma once
 
 #if !defined(__CUDACC__)

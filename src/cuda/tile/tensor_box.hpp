@@ -27,7 +27,7 @@ inline constexpr std::uint32_t bytes_of_box(const TensorBox& map) {
   return bytes;
 }
 
-// What is wrong with it, in words; null: nothing.
+// An error message; null: the box is valid.
 inline const char* fault_of_box(const TensorBox& map) {
   if (map.rank < 2 || map.rank > kMostBoxAxes) return "a tensor map here has 2 or 3 axes";
   if (map.element_bytes != 1 && map.element_bytes != 2 && map.element_bytes != 4)
