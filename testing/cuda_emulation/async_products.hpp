@@ -1,7 +1,7 @@
-// One warp's asynchronous products (wgmma) between issue and wait, and the registers that may not be accessed meanwhile:
-// those of a product's sums, and of its left operand where that is in registers. Operands are read at issue and at the
-// wait; which of the two the result comes from is the completion mode's choice. Sums in flight read as poison where the
-// result comes late, and must be found as they were left.
+// One warp's asynchronous products (wgmma) between issue and wait, and the registers that may not be accessed
+// meanwhile: those of a product's sums, and of its left operand where that is in registers. Operands are read at issue
+// and at the wait; which of the two the result comes from is the completion mode's choice. Sums in flight read as
+// poison where the result comes late, and must be found as they were left.
 #pragma once
 
 #include <cstddef>

@@ -40,7 +40,7 @@ class Mbarriers {
   // Lets the copies arrive without which the phase at `at` is not complete; false where that does not help.
   bool deliver(std::uint32_t at);
   std::string describe(std::uint32_t at) const;  // what a phase lacks
-  void check_end() const;                     // of the block
+  void check_end() const;                        // of the block
 
  private:
   struct Mbarrier {

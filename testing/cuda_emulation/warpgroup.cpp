@@ -15,15 +15,15 @@ void Warpgroups::reset() {
 void Warpgroups::in_step(int warp, const std::string& instruction) {
   const auto group = static_cast<std::size_t>(warp / kWarpgroup);
   if (group >= groups_.size()) {
-    throw Fault(
-        text("warp ", warp, " executes ", instruction, " and is in no warpgroup: the block has ", warps_.size(), " warps"));
+    throw Fault(text("warp ", warp, " executes ", instruction, " and is in no warpgroup: the block has ", warps_.size(),
+                     " warps"));
   }
   std::vector<std::string>& said = groups_[group];
   const std::size_t place = warps_[static_cast<std::size_t>(warp)].said++;
   if (place == said.size()) said.push_back(instruction);
   if (said[place] != instruction) {
-    throw Fault(text("warpgroup ", group, " is out of step: warp ", warp, " executes ", instruction, " where another warp said ",
-                     said[place]));
+    throw Fault(text("warpgroup ", group, " is out of step: warp ", warp, " executes ", instruction,
+                     " where another warp said ", said[place]));
   }
 }
 

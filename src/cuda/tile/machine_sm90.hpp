@@ -18,7 +18,7 @@
 //   fence_async()                                this warp's stores to shared memory become visible to the copy
 //                                                engine and the tensor cores of warps that pass a barrier after it
 //
-//   products of a warpgroup: four warps, the first a multiple of four, that execute the same instructions; each has 16 rows
+//   products of a warpgroup: four warps, the first a multiple of four, in step; each has 16 rows
 //
 //   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp; all four
 //                                                where nothing is swizzled

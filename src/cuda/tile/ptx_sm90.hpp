@@ -1,4 +1,4 @@
-// The primitives of tile/machine_sm90.hpp on the device, for compute capability 9.0a: each is one instruction or a handful.
+// The primitives of tile/machine_sm90.hpp on the device (compute capability 9.0a): one PTX instruction each, or a few.
 #pragma once
 
 #include <cuda.h>
