@@ -20,6 +20,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
   const Operand& k = problem.k;
   const Sequence sequence = sequence_at(call, b)->rows;
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
+  const RowSource source(k, b, kv_head, sequence.k_begin);
   const float* key_mean = mean_of_keys(head_at(call, b, kv_head));
   float* means = part<float>(thread, plan.thread.mean);
   float* correction = part<float>(thread, plan.thread.correction);
@@ -47,7 +48,7 @@ __attribute__((noinline)) void correct_keys_of(const Call& call, std::byte* thre
         for (std::int64_t u = 0; u < kCorrectionKeys; ++u) {
           // Past the end: any row does, the addend is -infinity there.
           const std::int64_t j = r0 + r + u < left ? r0 + r + u : left - 1;
-          const std::int64_t at = k.offset(b, kv_head, sequence.k_begin + first + j);
+          const std::int64_t at = source.at(first + j);
           if (direct) {
             rows[u] = static_cast<const float*>(k.data) + at;
             fetch_ahead(k, at, dim);

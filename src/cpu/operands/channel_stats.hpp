@@ -57,21 +57,25 @@ OCTAVO_INLINE void column_statistics(const spec::ChannelNeeds& needs, const Colu
 
 // The sums alone, of rows that fit registers. False: take column_statistics().
 template <class S>
-OCTAVO_INLINE bool sum_register_rows(const Operand& x, std::int64_t at, std::int64_t rows, std::int64_t dim,
+OCTAVO_INLINE bool sum_register_rows(const RowSource& source, std::int64_t from, std::int64_t last, std::int64_t dim,
                                      const std::int32_t* signs, const ColumnStatistics& to) {
+  const Operand& x = source.tensor();
   const bool summed = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     typename S::f32 sums[kVectors], v[kVectors];
     for (auto& sum : sums) sum = S::set1(0.0f);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+    source.for_each_span(from, last,
+                         [&](std::int64_t, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+                           for (std::int64_t r = 0; r < count; ++r) {
+                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
 #pragma GCC unroll 64
-      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
-    }
+                             for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+                           }
+                         });
     store_vectors<S, kVectors>(sums, to.sums);
   });
   if (!summed || !sums_are_finite<S>(to.sums, dim)) return false;
-  for (std::int64_t d = 0; d < dim; ++d) to.counts[d] = static_cast<float>(rows);
+  for (std::int64_t d = 0; d < dim; ++d) to.counts[d] = static_cast<float>(last - from);
   return true;
 }
 
@@ -88,11 +92,11 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const spec::ChannelNeeds& needs,
                           const ColumnStatistics& to) __attribute__((always_inline)) {
     if (rotate) rotation_signs(signs, dim);
-    const std::int64_t at = x.offset(b, kv_head, rows.k_begin + first);
-    if (!needs.extremes && unit == 1 && sum_register_rows<S>(x, at, last - first, dim, rotate ? signs : nullptr, to))
+    const RowSource source(x, b, kv_head, rows.k_begin);
+    if (!needs.extremes && unit == 1 && sum_register_rows<S>(source, first, last, dim, rotate ? signs : nullptr, to))
       return;
     column_statistics<S>(needs, to, last - first, dim, [&](std::int64_t r) __attribute__((always_inline)) {
-      load_prepared<S>(x, x.offset(b, kv_head, rows.k_begin + first + r), dim, rotate ? signs : nullptr, row, unit);
+      load_prepared<S>(x, source.at(first + r), dim, rotate ? signs : nullptr, row, unit);
       return static_cast<const float*>(row);
     });
   };

@@ -4,6 +4,7 @@
 #include "cpu/operands/float8.hpp"
 #include "cpu/operands/quantize.hpp"
 #include "cpu/operands/register_rows.hpp"
+#include "cpu/operands/row_source.hpp"
 #include "cpu/operands/scratch.hpp"
 
 namespace octavo::cpu {
@@ -19,37 +20,42 @@ OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t
   if (signs != nullptr) rotate_row<S>(to, signs, dim);
 }
 
-// `count` rows from element offset `at` on: rotated (signs not null), less `mean` (not null), into [count][width];
-// their ranges.
+// Rows from..last-1: rotated (signs not null), less `mean` (not null), into [last - from][width]; their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_rows(const Operand& x, std::int64_t at, std::int64_t count, std::int64_t dim,
+OCTAVO_INLINE void prepare_rows(const RowSource& rows, std::int64_t from, std::int64_t last, std::int64_t dim,
                                 std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
                                 RowRange* ranges, float unit = 1.0f) {
+  const Operand& x = rows.tensor();
   const std::int64_t in_registers = unit == 1 ? dim : 0;
   const bool done = with_register_rows<S>(x, in_registers, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
-    for (std::int64_t first = 0; first < count; first += S::kLanes) {
-      RangesOfRows<S> batch;
-      const std::int64_t last = first + S::kLanes < count ? first + S::kLanes : count;
-      for (std::int64_t r = first; r < last; ++r) {
-        typename S::f32 v[kVectors];
-        load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
-        auto most = S::set1(0);
+    rows.for_each_span(from, last,
+                       [&](std::int64_t row, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+                         for (std::int64_t first = 0; first < count; first += S::kLanes) {
+                           RangesOfRows<S> batch;
+                           const std::int64_t end = first + S::kLanes < count ? first + S::kLanes : count;
+                           float* const out = to + (row - from) * width;
+                           RowRange* const of_rows = ranges + (row - from);
+                           for (std::int64_t r = first; r < end; ++r) {
+                             typename S::f32 v[kVectors];
+                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+                             auto most = S::set1(0);
 #pragma GCC unroll 64
-        for (int i = 0; i < kVectors; ++i) {
-          if (mean != nullptr) v[i] = S::sub(v[i], S::load(mean + i * S::kLanes));
-          most = S::max_s32(most, magnitude<S>(v[i]));
-        }
-        store_vectors<S, kVectors>(v, to + r * width);
-        batch.add(most);
-      }
-      if (!batch.finish(ranges + first))
-        for (std::int64_t r = first; r < last; ++r) ranges[r] = row_range<S>(to + r * width, dim);
-    }
+                             for (int i = 0; i < kVectors; ++i) {
+                               if (mean != nullptr) v[i] = S::sub(v[i], S::load(mean + i * S::kLanes));
+                               most = S::max_s32(most, magnitude<S>(v[i]));
+                             }
+                             store_vectors<S, kVectors>(v, out + r * width);
+                             batch.add(most);
+                           }
+                           if (!batch.finish(of_rows + first))
+                             for (std::int64_t r = first; r < end; ++r) of_rows[r] = row_range<S>(out + r * width, dim);
+                         }
+                       });
   });
   if (done) return;
-  for (std::int64_t r = 0; r < count; ++r) load_prepared<S>(x, at + r * x.strides[2], dim, signs, to + r * width, unit);
-  centre_rows<S>(to, count, width, dim, mean, ranges);
+  for (std::int64_t r = from; r < last; ++r) load_prepared<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit);
+  centre_rows<S>(to, last - from, width, dim, mean, ranges);
 }
 
 // Integer codes of one row that the caller quantized, as bytes; returns their sum. Padding is zero.

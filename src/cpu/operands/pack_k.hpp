@@ -12,8 +12,7 @@ namespace {
 // What coding a block of keys reads.
 struct KeyRows {
   const Plan* plan;
-  Sequence rows;
-  std::int64_t b, kv_head;
+  RowSource source;
   const float* mean;
   const std::int32_t* signs;
 };
@@ -22,12 +21,10 @@ struct KeyRows {
 template <class S>
 OCTAVO_INLINE void prepare_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows,
                                 RowRange* ranges) {
-  const Operand& k = keys.plan->problem->k;
   const std::int64_t dim = keys.plan->problem->head_dim, width = keys.plan->k_width;
-  const std::int64_t at = k.offset(keys.b, keys.kv_head, keys.rows.k_begin + from);
   const std::int32_t* signs = keys.plan->rotate_qk ? keys.signs : nullptr;
   const float* mean = keys.plan->smooth_k ? keys.mean : nullptr;
-  prepare_rows<S>(k, at, to - from, dim, width, signs, mean, rows, ranges);
+  prepare_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges);
 }
 
 template <class S>
@@ -50,7 +47,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   float* buffer = part<float>(thread, plan.thread.rows);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const KeyRows keys{&plan, rows, b, kv_head, mean_of_keys(head), signs};
+  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin), mean_of_keys(head), signs};
   RowScales scales(groups, plan.qk_range, {head->k_amax, head->k_finite});
   RowRange ranges[kQueryBlock];                            // of the present stretch
   alignas(64) std::int32_t words[S::kLanes * kMaxPadded];  // rows [kLanes][width words] of the widest form
@@ -77,8 +74,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         RowScale scale{1, 1};
         bool finite = true;
         if (k.quantized) {
-          const std::int64_t at = k.offset(b, kv_head, rows.k_begin + r);
-          write_caller_words<S>(plan, k, at, dim, word, finite);
+          write_caller_words<S>(plan, k, keys.source.at(r), dim, word, finite);
           scale.scale = caller_scale(given_scales, groups, r);
           if (!S::kTakesEveryCode && plan.score == ScoreForm::s8 &&
               holds_minus_128(reinterpret_cast<const std::int8_t*>(word), dim))

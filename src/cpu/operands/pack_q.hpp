@@ -34,6 +34,7 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
 // A stretch of one query block while its rows are prepared, in the thread's buffer f32 [128][padded D].
 struct QueryRows {
   const Plan* plan;
+  RowSource source;
   Sequence sequence;
   std::int64_t b, head, block_first;
   float* buffer;
@@ -51,22 +52,23 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
   const std::int64_t dim = plan.problem->head_dim;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + from);
   const std::int32_t* flips = plan.rotate_qk ? signs : nullptr;
   const bool loaded = with_register_rows<S>(q, dim, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     typename S::f32 sums[kVectors], v[kVectors];
     for (auto& sum : sums) sum = S::set1(0.0f);
-    for (std::int64_t r = from; r < to; ++r) {
-      load_rotated<S, kVectors>(q, at + (r - from) * q.strides[2], flips, v);
-      store_vectors<S, kVectors>(v, rows.row(r));
+    rows.source.for_each_span(
+        from, to, [&](std::int64_t first, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+          for (std::int64_t r = 0; r < count; ++r) {
+            load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v);
+            store_vectors<S, kVectors>(v, rows.row(first + r));
 #pragma GCC unroll 64
-      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
-    }
+            for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+          }
+        });
     if (rows.smooth) store_vectors<S, kVectors>(sums, rows.mean);
   });
-  for (std::int64_t r = from; r < to && !loaded; ++r)
-    load_prepared<S>(q, at + (r - from) * q.strides[2], dim, flips, rows.row(r));
+  for (std::int64_t r = from; r < to && !loaded; ++r) load_prepared<S>(q, rows.source.at(r), dim, flips, rows.row(r));
   if (!rows.smooth) return;
   alignas(64) float counts[kMaxPadded];
   if (loaded && sums_are_finite<S>(rows.mean, dim)) {
@@ -93,6 +95,7 @@ void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int
   const std::int64_t first = i * kQueryBlock;
   const std::int64_t last = first + kQueryBlock < sequence.q_rows ? first + kQueryBlock : sequence.q_rows;
   const QueryRows rows{&plan,
+                       RowSource(plan.problem->q, b, head, sequence.q_begin),
                        sequence,
                        b,
                        head,
@@ -195,7 +198,7 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
     for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
   }
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + first + i);
+    const std::int64_t at = rows.source.at(first + i);
     const float scale = caller_scale(scales, groups, first + i);
     bool finite = true;
     const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
@@ -222,6 +225,7 @@ __attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thre
   const bool wide = spec::takes_q16(problem, sequence.q_rows);
   const QuerySlot slot = query_slot(plan, thread, slot_index);
   const QueryRows rows{&plan,
+                       RowSource(plan.problem->q, b, head, sequence.q_begin),
                        sequence,
                        b,
                        head,

@@ -11,15 +11,15 @@ namespace {
 // What coding a block of values reads and where its rows lie.
 struct ValueRows {
   const Plan* plan;
-  Sequence rows;
-  std::int64_t b, kv_head, first, count;
+  RowSource source;
+  std::int64_t first, count;  // of the block
   spec::Groups groups;
   ValueVectors vectors;
   const std::int32_t* signs;
   const float* scales;  // of the head's codes, where the caller gave them
   float unit;           // what V is multiplied by
 
-  std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
+  OCTAVO_MEMBER std::int64_t at(std::int64_t r) const { return source.at(first + r); }
 };
 
 // What the block's largest value is, so that V near f32's end is found (v_prescale.hpp).
@@ -45,13 +45,13 @@ template <class S>
 OCTAVO_INLINE void prepare_values(const ValueRows& values, std::int64_t first, std::int64_t count, float* rows,
                                   RowRange* ranges) {
   const Plan& plan = *values.plan;
-  const Operand& v = plan.problem->v;
   const std::int64_t dim = plan.problem->value_dim;
   if (plan.channel_gains) {
     for (std::int64_t r = 0; r < count; ++r) prepare_value<S>(values, first + r, rows + r * plan.v_width);
     return centre_rows<S>(rows, count, plan.v_width, dim, nullptr, ranges);
   }
-  prepare_rows<S>(v, values.at(first), count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
+  const std::int64_t from = values.first + first;
+  prepare_rows<S>(values.source, from, from + count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
                   plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges, values.unit);
 }
 
@@ -225,9 +225,7 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   const ValueRows values{&plan,
-                         rows,
-                         b,
-                         kv_head,
+                         RowSource(problem.v, b, kv_head, rows.k_begin),
                          first,
                          left < plan.key_block ? left : plan.key_block,
                          spec::groups_of(Role::v, problem.recipe),

@@ -28,8 +28,9 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
     return amax < __FLT_MAX__ ? amax : __FLT_MAX__;
   }
   alignas(64) float row[kMaxPadded];
+  const RowSource source(v, b, kv_head, sequence.rows.k_begin);
   for (std::int64_t r = 0; r < sequence.rows.k_rows; ++r) {
-    load_row<S>(v, v.offset(b, kv_head, sequence.rows.k_begin + r), problem.value_dim, row);
+    load_row<S>(v, source.at(r), problem.value_dim, row);
     grow_range(all, row_range<S>(row, problem.value_dim));
   }
   return all.amax;
