@@ -50,7 +50,7 @@ struct Plan : spec::CallSteps {
   ValueForm value = ValueForm::s8;
   float qk_range = 127, v_range = 127;
   float p_range = 1, log2_p_range = 0;  // R of the weights; leaves with beta
-  std::int64_t sum_keys = 0;     // keys after which an f16 accumulator rounds; 0: sums are f32
+  std::int64_t sum_keys = 0;            // keys after which an f16 accumulator rounds; 0: sums are f32
 
   std::int64_t key_block = 128;
   std::int64_t k_steps = 0;        // words of a Q or K row

@@ -88,7 +88,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
           if (!finite) std::memset(row, 0, static_cast<std::size_t>(width) * 4);
           write_words<S>(plan, problem.recipe.scores, row, dim, scale.inverse, word);
         }
-        factor[r - first] = scale.scale * plan.logit_scale;
+        factor[r - first] = scale.scale;
         addend[r - first] = finite ? 0.0f : __builtin_nanf("");
       }
       if (plan.score == ScoreForm::s8 && S::kKeyBias != 0)

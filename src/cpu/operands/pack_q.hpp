@@ -3,6 +3,7 @@
 
 #include "cpu/operands/load_transform.hpp"
 #include "cpu/operands/row_scales.hpp"
+#include "spec/base2.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -119,6 +120,10 @@ OCTAVO_INLINE RowRange range_of_head(const Call& call, std::int64_t b, std::int6
   return range;
 }
 
+// The factor of a row's scores. softmax_scale is part of it, so that packed keys do not depend on it. It stays a
+// number: times 0 it must be 0.
+OCTAVO_INLINE float logit_factor(const Plan& plan, float scale) { return spec::bounded(scale * plan.logit_scale); }
+
 // Where the words and vectors of one slot of the thread's scratch lie.
 struct QuerySlot {
   std::int32_t *words, *words_low;
@@ -174,7 +179,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
                              reinterpret_cast<std::int8_t*>(slot.words_low + i * plan.q_ld), &sum, &sum_low);
       else
         sum = write_words<S>(plan, problem.recipe.scores, x, dim, scale.inverse, to);
-      slot.vectors->factor[i] = range.finite ? scale.scale : __builtin_nanf("");
+      slot.vectors->factor[i] = range.finite ? logit_factor(plan, scale.scale) : __builtin_nanf("");
       slot.vectors->start[i] = -S::kKeyBias * sum;
       slot.vectors->start_low[i] = -S::kKeyBias * sum_low;
     }
@@ -202,7 +207,7 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
     const float scale = caller_scale(scales, groups, first + i);
     bool finite = true;
     const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
-    slot.vectors->factor[i] = finite ? scale : __builtin_nanf("");
+    slot.vectors->factor[i] = finite ? logit_factor(plan, scale) : __builtin_nanf("");
     slot.vectors->start[i] = -S::kKeyBias * sum;
     if (!plan.smooth_k_logit_offset) continue;
     float* x = rows.row(first + i);  // the row as it was before K's mean was taken off

@@ -18,7 +18,7 @@ enum class ValueForm : std::uint8_t { s8, f32, bf16 };
 struct BlockLayout {
   std::size_t keys = 0;          // strips [k_steps][kStrip] of words
   std::size_t values = 0;        // strips [key_block / v_depth][kStrip] of words
-  std::size_t key_factor = 0;    // f32 [key_block]: scale of K * logit_scale
+  std::size_t key_factor = 0;    // f32 [key_block]: scale of K
   std::size_t key_addend = 0;    // f32 [key_block]: b of the fold; -infinity: no such key; NaN: poisoned
   std::size_t inverse = 0;       // f32 [key_block]: 1 / s~ of the fold
   std::size_t fold = 0;          // f32 [key_block]: b of the fold where it is not part of key_addend

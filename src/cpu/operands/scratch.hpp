@@ -54,7 +54,7 @@ struct QueryRange {
 
 // What the stages read of one query block, besides its words.
 struct QueryVectors {
-  float factor[kQueryBlock];            // scale of the row; NaN poisons it
+  float factor[kQueryBlock];            // scale of the row * logit_scale; NaN poisons it
   float constant[kQueryBlock];          // softmax_scale * q . mean of K: owed to the LSE
   std::int32_t start[kQueryBlock];      // where integer scores start: -key bias * sum of codes
   std::int32_t start_low[kQueryBlock];  // likewise of the low plane of a 16-bit query
