@@ -11,19 +11,19 @@
 namespace octavo::cpu {
 namespace {
 
-inline constexpr std::int64_t kSlotGroups = kQueryBlock / kGroupRows;
+inline constexpr std::int64_t kQueryBlockGroups = kQueryBlock / kGroupRows;
 
 struct RowGroup {
   alignas(64) float m[kGroupRows];
   alignas(64) float l[kGroupRows];
   alignas(64) float alpha[kGroupRows];  // of the current key block
   alignas(64) float beta[kGroupRows];
-  bool rescale;              // some alpha is not 1
-  int rows;                  // used ones
-  float common[kGroupRows];  // what every term of the row's mask loses
-  float owed[kGroupRows];    // what the row's scores lost by that and by ALiBi's peak
-  std::int64_t keys;         // of the current key block that any of its rows sees, from the block's start
-  spec::KeyRange seen;       // by any of its rows
+  bool rescale;                    // some alpha is not 1
+  int rows;                        // used ones
+  float mask_row_max[kGroupRows];  // the largest finite term of the row's mask, subtracted from all of them
+  float lse_offset[kGroupRows];    // what that and ALiBi's peak took from the row's scores, base 2
+  std::int64_t keys;               // of the current key block that any of its rows sees, from the block's start
+  spec::KeyRange seen;             // by any of its rows
   spec::KeyRange seen_by_all;
 };
 

@@ -18,10 +18,10 @@ namespace {
 // (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.
 struct RowBias {
   const Problem* problem;
-  std::int64_t mask_at;   // element offset of the mask's row
-  float slope = 0;        // base 2
-  std::int64_t peak = 0;  // key where the ALiBi term is largest
-  float common = 0;       // taken off every term of the mask, base 2
+  std::int64_t mask_at;    // element offset of the mask's row
+  float slope = 0;         // base 2
+  std::int64_t peak = 0;   // key where the ALiBi term is largest
+  float mask_row_max = 0;  // subtracted from every term of the mask, base 2
 };
 
 OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::int64_t head, std::int64_t row,
@@ -55,7 +55,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
     for (std::int64_t j = 0; j < count; ++j) bias[j] = read_number(mask, at + j * step);
   }
   if (mask.data != nullptr && mask.dtype != DType::boolean)
-    for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.common;
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.mask_row_max;
   if (row.slope != 0)
     for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
@@ -63,7 +63,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
 
 // The largest finite term of the mask among the keys a row sees, base 2; 0 where there is none.
 template <class S>
-OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
+OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
   if (problem.mask.data == nullptr || problem.mask.dtype == DType::boolean) return 0;
   constexpr std::int64_t kChunk = 256;
   alignas(64) float bias[kChunk];
@@ -98,8 +98,8 @@ OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 cons
 
 // One row of scores in place. `constant` is what softcap's tanh needs added (natural units).
 template <class S>
-OCTAVO_INLINE void modify_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
-                              std::int64_t last_key, float* scores, float* bias) {
+OCTAVO_INLINE void score_mod_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
+                                 std::int64_t last_key, float* scores, float* bias) {
   const Problem& problem = *row.problem;
   if (problem.softcap > 0)
     for (std::int64_t j = 0; j < keys; j += S::kLanes)

@@ -14,7 +14,7 @@
 
 namespace octavo::cpu {
 
-struct ScoreStage {
+struct QkStage {
   const std::int32_t* q;      // [rows][steps] words; two-plane scores: the high plane
   const std::int32_t* q_low;  // two-plane scores only
   std::ptrdiff_t q_ld;        // words
@@ -29,12 +29,12 @@ struct ScoreStage {
   float* scores;            // [kGroupRows][ld]
   std::ptrdiff_t ld;        // key block
   float* row_max;           // [kGroupRows] out
-  bool minus_128;           // among the key codes
+  bool full_range_s8;       // among the key codes
   int rows;                 // used ones, 1..kGroupRows
   std::int64_t keys;        // used ones, 1..key_block
 };
 
-struct WeightStage {
+struct SoftmaxStage {
   const float* scores;   // [kGroupRows][ld]
   const float* shift;    // [kGroupRows]: weight = R 2^(T - shift); no T exceeds it
   float range;           // R
@@ -49,7 +49,7 @@ struct WeightStage {
   std::int64_t keys;
 };
 
-struct ValueStage {
+struct PvStage {
   const std::int32_t* weights;      // [kGroupRows][p_ld] words
   const std::int32_t* weights_low;  // two-plane weights only
   std::ptrdiff_t p_ld;
@@ -59,7 +59,7 @@ struct ValueStage {
   std::int64_t first_step = 0;
   std::int64_t steps;
   std::int64_t sum_steps;     // f16 accumulators: steps of V after which the sum is rounded
-  bool minus_128;             // among the value codes
+  bool full_range_s8;         // among the value codes
   std::int64_t columns;       // a multiple of the lanes
   const float* column_scale;  // [columns] of this block; null: 1
   bool rescale;               // false: every alpha is 1
@@ -70,11 +70,11 @@ struct ValueStage {
 };
 
 struct Stages {
-  void (*score)(const ScoreStage&);
-  void (*weight)(const WeightStage&);
+  void (*qk)(const QkStage&);
+  void (*softmax)(const SoftmaxStage&);
   // A group's scores and the weights of the group before it in one go; null where nothing is won by it.
-  void (*score_and_weigh)(const ScoreStage&, const WeightStage& previous);
-  void (*value)(const ValueStage&);
+  void (*qk_and_softmax)(const QkStage&, const SoftmaxStage& previous);
+  void (*pv)(const PvStage&);
 };
 
 }  // namespace octavo::cpu

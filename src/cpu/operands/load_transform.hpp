@@ -12,8 +12,8 @@ namespace {
 
 // One row of an operand before smoothing. `unit`: a factor for V (spec/value_unit.hpp).
 template <class S>
-OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
-                                 float* to, float unit = 1.0f) {
+OCTAVO_INLINE void load_transformed(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
+                                    float* to, float unit = 1.0f) {
   load_row<S>(x, at, dim, to);
   for (std::int64_t d = 0; unit != 1 && d < padded(dim); d += S::kLanes)
     S::store(to + d, S::mul(S::load(to + d), S::set1(unit)));
@@ -22,9 +22,9 @@ OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t
 
 // Rows from..last-1: rotated (signs not null), less `mean` (not null), into [last - from][width]; their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_rows(const RowSource& rows, std::int64_t from, std::int64_t last, std::int64_t dim,
-                                std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
-                                RowRange* ranges, float unit = 1.0f) {
+OCTAVO_INLINE void load_transform_rows(const RowSource& rows, std::int64_t from, std::int64_t last, std::int64_t dim,
+                                       std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
+                                       RowRange* ranges, float unit = 1.0f) {
   const Operand& x = rows.tensor();
   const std::int64_t in_registers = unit == 1 ? dim : 0;
   const bool done = with_register_rows<S>(x, in_registers, [&](auto vectors) __attribute__((always_inline)) {
@@ -54,7 +54,8 @@ OCTAVO_INLINE void prepare_rows(const RowSource& rows, std::int64_t from, std::i
                        });
   });
   if (done) return;
-  for (std::int64_t r = from; r < last; ++r) load_prepared<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit);
+  for (std::int64_t r = from; r < last; ++r)
+    load_transformed<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit);
   centre_rows<S>(to, last - from, width, dim, mean, ranges);
 }
 
@@ -100,8 +101,8 @@ OCTAVO_INLINE float caller_scale(const float* scales, const spec::Groups& groups
   return octavo::is_finite(scale) ? scale : __builtin_nanf("");
 }
 
-// -128 among the codes of a row: the one that some policies' products cannot take (kTakesEveryCode).
-OCTAVO_INLINE bool holds_minus_128(const std::int8_t* codes, std::int64_t dim) {
+// -128 among the codes of a row: the one that some policies' products cannot take (kFullRangeS8).
+OCTAVO_INLINE bool holds_full_range_s8(const std::int8_t* codes, std::int64_t dim) {
   bool found = false;
   for (std::int64_t d = 0; d < dim; ++d) found = found || codes[d] == -128;
   return found;
@@ -130,10 +131,10 @@ OCTAVO_INLINE typename S::f32 number_in(Format format, typename S::f32 x, typena
 template <class S>
 OCTAVO_INLINE std::int32_t write_words(const Plan& plan, Format format, const float* x, std::int64_t dim, float inverse,
                                        std::int32_t* to) {
-  if (plan.score == ScoreForm::s8) return quantize_row<S>(x, dim, inverse, reinterpret_cast<std::int8_t*>(to));
+  if (plan.qk_form == QkForm::s8) return quantize_row<S>(x, dim, inverse, reinterpret_cast<std::int8_t*>(to));
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes) {
     const auto number = number_in<S>(format, S::load(x + d), S::set1(inverse), plan.qk_range);
-    if (plan.score == ScoreForm::bf16)
+    if (plan.qk_form == QkForm::bf16)
       S::store_bf16(reinterpret_cast<std::uint16_t*>(to) + d, number);
     else
       S::store(to + d, S::bits(number));
@@ -147,7 +148,7 @@ template <class S>
 OCTAVO_INLINE std::int32_t write_caller_words(const Plan& plan, const Operand& x, std::int64_t at, std::int64_t dim,
                                               std::int32_t* to, bool& finite) {
   finite = true;
-  if (plan.score == ScoreForm::s8) return load_codes(x, at, dim, reinterpret_cast<std::int8_t*>(to));
+  if (plan.qk_form == QkForm::s8) return load_codes(x, at, dim, reinterpret_cast<std::int8_t*>(to));
   alignas(64) float row[kMaxPadded];
   load_code_values<S>(x, at, dim, row);
   finite = row_range<S>(row, dim).finite;

@@ -19,12 +19,11 @@ struct KeyRows {
 
 // Rows from..to-1 of the sequence, rotated and centred, into [to - from][k_width]; their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows,
-                                RowRange* ranges) {
+OCTAVO_INLINE void load_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows, RowRange* ranges) {
   const std::int64_t dim = keys.plan->problem->head_dim, width = keys.plan->k_width;
   const std::int32_t* signs = keys.plan->rotate_qk ? keys.signs : nullptr;
   const float* mean = keys.plan->smooth_k ? keys.mean : nullptr;
-  prepare_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges);
+  load_transform_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges);
 }
 
 template <class S>
@@ -52,14 +51,14 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   RowRange ranges[kQueryBlock];                            // of the present stretch
   alignas(64) std::int32_t words[S::kLanes * kMaxPadded];  // rows [kLanes][width words] of the widest form
   const std::int64_t ld = plan.q_ld;
-  flags.minus_128_in_keys = false;
+  flags.full_range_s8_in_k = false;
 
   // A stretch of shared scales is never cut: under key blocks of 64, two of them range the same 128 rows.
   const std::int64_t stretch = scales.stretch() > S::kLanes ? scales.stretch() : S::kLanes;
   for (std::int64_t from = first / stretch * stretch; from < end; from += stretch) {
     const std::int64_t to = from + stretch < rows.k_rows ? from + stretch : rows.k_rows;
     scales.start_stretch(from);
-    if (!k.quantized) prepare_keys<S>(keys, from, to, buffer, ranges);
+    if (!k.quantized) load_keys<S>(keys, from, to, buffer, ranges);
     for (std::int64_t r = from; r < to && scales.stretch() > 1 && !k.quantized; ++r) scales.add(r, ranges[r - from]);
     const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
     for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
@@ -76,22 +75,22 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         if (k.quantized) {
           write_caller_words<S>(plan, k, keys.source.at(r), dim, word, finite);
           scale.scale = caller_scale(given_scales, groups, r);
-          if (!S::kTakesEveryCode && plan.score == ScoreForm::s8 &&
-              holds_minus_128(reinterpret_cast<const std::int8_t*>(word), dim))
-            flags.minus_128_in_keys = true;
+          if (!S::kFullRangeS8 && plan.qk_form == QkForm::s8 &&
+              holds_full_range_s8(reinterpret_cast<const std::int8_t*>(word), dim))
+            flags.full_range_s8_in_k = true;
         } else {
           const RowRange range = ranges[r - from];
           float* row = buffer + (r - from) * width;
           finite = range.finite;
           scale = scales.of(r, range);
-          // The addend poisons whoever sees the key; see prepare_queries for why its words are zero.
+          // The addend poisons whoever sees the key; see pack_queries for why its words are zero.
           if (!finite) std::memset(row, 0, static_cast<std::size_t>(width) * 4);
           write_words<S>(plan, problem.recipe.scores, row, dim, scale.inverse, word);
         }
         factor[r - first] = scale.scale;
         addend[r - first] = finite ? 0.0f : __builtin_nanf("");
       }
-      if (plan.score == ScoreForm::s8 && S::kKeyBias != 0)
+      if (plan.qk_form == QkForm::s8 && S::kKeyBias != 0)
         for (std::int64_t w = 0; w < S::kLanes * ld; w += S::kLanes)
           S::store(words + w, S::xor_s32(S::load(words + w), S::set1(static_cast<std::int32_t>(0x80808080u))));
       for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)

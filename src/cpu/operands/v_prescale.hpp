@@ -48,12 +48,12 @@ OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv
 }
 
 template <class S>
-bool take_unit(const Call& call, std::int64_t b, std::int64_t kv_head) {
+bool choose_v_prescale(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   HeadInfo* head = head_at(call, b, kv_head);
   if (!plan.v_prescale || !may_be_huge(call, b, kv_head)) return false;
-  head->value_unit = spec::value_unit(largest_value<S>(call, b, kv_head));
-  return head->value_unit != 1;
+  head->v_prescale = spec::value_unit(largest_value<S>(call, b, kv_head));
+  return head->v_prescale != 1;
 }
 
 }  // namespace
