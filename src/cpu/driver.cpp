@@ -1,4 +1,4 @@
-// The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, the range
+// A call on the CPU, independent of the instruction set: statistics of K and V, packing of their blocks, the range
 // of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks; threads take them as
 // they come. How many threads there are may decide how many rows a task has, and nothing that can touch a result.
 #include <algorithm>
@@ -106,7 +106,7 @@ class CallDriver {
     for (std::int64_t i = 0; i < sequence_at(call_, b)->blocks; ++i) kernels_.pack_block(call_, b, kv_head, i, thread);
   }
 
-  // Values near f32's end are found when all are packed, and are so rare that starting over costs nobody anything.
+  // Values near f32's end are found when all blocks are packed. They are rare, so the head is then packed again.
   void finish_head(std::int64_t b, std::int64_t kv_head, std::byte* thread) {
     if (kernels_.choose_v_prescale(call_, b, kv_head)) {
       find_channel_stats(b, kv_head);

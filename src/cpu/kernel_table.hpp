@@ -12,7 +12,7 @@ struct KernelTable {
   void (*channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
   void (*finish_channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block, std::byte* thread);
-  // Of a head whose blocks are packed: whether V is so large that it must be done again, now with a unit.
+  // Of a head whose blocks are packed: whether V is so large that it must be packed again, with a prescale.
   bool (*choose_v_prescale)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*finish_blocks)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*range_queries)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block, std::byte* thread);

@@ -1,7 +1,7 @@
 // The register tile under both products: rows of words against a matrix of words.
 //   A [rows][steps] words, B [steps][columns] words -> C [rows][columns] of 32 bits
 // A word is 32 bits of consecutive operand elements along the contracted axis (4 codes of 8 bits, 2 of bf16, 1 float);
-// which product it stands for is the Kind's word. A is read one word at a time and repeated, B a vector at a time.
+// the Kind says which product it is. A is read one word at a time and repeated, B a vector at a time.
 #pragma once
 
 #include <type_traits>
@@ -12,7 +12,7 @@
 namespace octavo::cpu {
 namespace {
 
-// s8 queries x key codes; sums start at a number per query row (what a bias of the key codes takes back).
+// s8 queries x key codes. Sums start at a number per query row, which cancels a bias of the key codes.
 template <class S>
 struct FullRangeKeyCodes;
 template <class S>
@@ -23,7 +23,7 @@ struct KeyCodes {
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_key(acc, a, b); }
   OCTAVO_INLINE typename S::f32 to_float(sum x) { return S::to_f32(x); }
 };
-// u8 weights x s8 values; sums start at a number per value column where the policy's word biases the weights.
+// u8 weights x s8 values. Sums start at a number per value column where the policy's product biases the weights.
 template <class S>
 struct FullRangeValueCodes;
 template <class S>
@@ -72,7 +72,8 @@ OCTAVO_INLINE int rows_of_tile(int rows) {
   return Product::kRows < kGroupRows ? Product::kRows : rows;
 }
 
-// Work that may be done between the steps of a tile, to fill units that the products leave idle; this is none.
+// Work that may be done between the steps of a tile, on units of the processor that the products leave idle. NoWork:
+// none.
 struct NoWork {
   static constexpr int kParts = 1;
   inline __attribute__((always_inline)) void operator()() const {}

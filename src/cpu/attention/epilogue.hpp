@@ -1,4 +1,4 @@
-// The end of a row: the sink, O / l with what the recipe still owes it, rotated back, and the LSE.
+// The end of a row: the sink, O / l with V's scales and mean put back, the inverse rotation, and the LSE.
 #pragma once
 
 #include <numbers>
@@ -12,8 +12,8 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
-// nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
+// One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean, rotated back) / unit; zeros
+// if the row sees no key. Dividing by the prescale `unit` saturates at the largest f32; what was not finite stays so.
 template <class S>
 OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
                                 typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
@@ -36,7 +36,7 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
-// O / l with what the recipe still owes, and the LSE.
+// O and the LSE of a group of rows.
 template <class S>
 OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row,
                             const RowGroup& group, const float* smooth_k_logit_offset, float* out) {
@@ -52,7 +52,7 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   for (int i = 0; i < group.rows; ++i) {
     const float m = group.m[i], l = group.l[i];
-    // Softcap's tanh has used the row constant up.
+    // With softcap the offset was added before the tanh.
     const float constant = problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i];
     const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
@@ -69,7 +69,7 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
           for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
           store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
         });
-    // The sink's share of the weight has no value, and so no mean.
+    // The sink has no value, so V's mean is weighted by the share of the keys alone.
     if (!stored)
       epilogue_row<S>(plan, values, sums, sees, factor, S::set1(sees ? spec::share_of_values(end, l) : 0.0f),
                       info->v_prescale, signs, at);

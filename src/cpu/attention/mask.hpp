@@ -10,8 +10,8 @@
 namespace octavo::cpu {
 namespace {
 
-// Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's
-// edge.
+// Sets the scores of keys outside each row's range to -infinity and recomputes the maxima. Needed for blocks on a
+// diagonal or at the edge of a window.
 template <class S>
 OCTAVO_INLINE void mask_by_position(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
                                     std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores,

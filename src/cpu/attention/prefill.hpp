@@ -1,4 +1,4 @@
-// The algorithm: FlashAttention's online softmax over packed key blocks, with three stages that the recipe chose.
+// FlashAttention's online softmax over packed key blocks, with the three stages that the recipe selects.
 // Per query row: m the running maximum (base 2), l the row sum, O the weighted values, all f32:
 //   t = max_j T_j over the block,  m' = max(m, t),  alpha = 2^(m - m'),  beta = 2^(t - m') / R   (codes relative to t)
 //   l = alpha l + beta sum_j w_j,   O = alpha O + beta sum_j c_j V_j
@@ -15,14 +15,14 @@ namespace {
 
 OCTAVO_INLINE std::int64_t in_key_steps(std::int64_t keys) { return (keys + kKeyStep - 1) / kKeyStep * kKeyStep; }
 
-// What one task keeps while it walks over the keys.
+// What a task needs at every key block.
 struct TaskState {
   const Call* call;
   const Stages* stages;
   const AttentionTask* task;
   std::byte* thread;
   std::int64_t kv_head;
-  bool has_smooth_q_bias;  // smooth_q's smooth_q_bias stands in for the keys' own addend
+  bool has_smooth_q_bias;  // a bias per query block replaces the keys' own addend
 };
 
 // Softcap, masks and ALiBi on a row group's scores.
@@ -42,7 +42,7 @@ OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequ
   }
 }
 
-// The additive term each row of a group loses, and gets back at the end.
+// What is subtracted from the scores of each row of a group, and added to the LSE in the epilogue.
 template <class S>
 OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequence, RowGroup& group,
                                     std::int64_t row) {
@@ -59,7 +59,7 @@ OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequ
   }
 }
 
-// The score stage of row group g against a key block.
+// Parameters of the qk stage of row group g and a key block.
 template <class S>
 OCTAVO_INLINE QkStage qk_of_group(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
                                   const RowGroup& group, float* scores, float* row_max) {
@@ -88,8 +88,8 @@ OCTAVO_INLINE QkStage qk_of_group(const TaskState& state, std::byte* block, std:
           .keys = in_key_steps(group.keys)};
 }
 
-// Between scores and weights: what the caller's options do to the scores, what the rows may not see, the fold where it
-// is kept apart, and the step of the running state.
+// Between qk and softmax: score_mod, masks by position, the fold's b where it was not part of the key addend, and the
+// step of the online softmax.
 template <class S>
 OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte* block, std::int64_t first_key,
                                               std::int64_t g, RowGroup& group, float* scores, float* row_max,
@@ -115,8 +115,8 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   online_softmax_update<S>(plan, row_max, score_offset, group, shift);
 }
 
-// Scores and weights of the task's row groups against a key block. Where the stages overlap, a group's
-// weights are taken while the next group's scores are, so scores have two buffers that change places.
+// Scores and weights of the task's row groups against a key block. Where the two stages overlap, the softmax of a group
+// runs with the qk of the next one, so scores have two buffers that alternate.
 template <class S>
 OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* block, std::int64_t first_key,
                                            std::int64_t used, RowGroup* groups) {
@@ -127,7 +127,7 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
   auto* weights_low = part<std::int32_t>(state.thread, plan.thread.weights_low);
   float* buffers = part<float>(state.thread, plan.thread.scores);
   alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows];
-  RowGroup* waiting = nullptr;  // its scores are settled, its weights not yet taken
+  RowGroup* waiting = nullptr;  // its scores are masked, its weights not yet computed
   SoftmaxStage pending{};
   int side = 0;
   for (std::int64_t g = 0; g < used; ++g) {
@@ -209,7 +209,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
     const std::int64_t first_key = i * key_block;
     for (std::int64_t g = 0; g < used; ++g) {
       RowGroup& group = groups[g];
-      // Biased weights count every key of the block in the sums they start from, so those keys must be there.
+      // With biased weights the initial sums contain every key of the block, so all of them must be computed.
       const bool whole = S::kWeightBias != 0 && plan.pv_form == PvForm::s8 && group.seen.end > first_key;
       const std::int64_t end = (whole ? sequence.k_rows : group.seen.end) - first_key;
       group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;

@@ -1,4 +1,4 @@
-// Third stage: O = alpha * O + beta * (P V). Integer products of one key block are exact; they become floats once.
+// The pv stage: O = alpha * O + beta * (P V). Integer products of one key block are exact; they become floats once.
 #pragma once
 
 #include "cpu/attention/dot_tile.hpp"
@@ -8,7 +8,7 @@ namespace octavo::cpu {
 namespace {
 
 // What the product of one tile is before it is scaled: one sum; two planes of 16-bit codes joined as 256 h + l; or a
-// sum that is rounded to f16 every few keys, as an accumulator of that format does. FullRange: see score.hpp.
+// sum that is rounded to f16 every few keys, as an accumulator of that format does. FullRange: see qk.hpp.
 template <class S, class Kind>
 struct OneSum {
   static constexpr int kRows = S::kTileRows;

@@ -1,6 +1,6 @@
-// First stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
-// The integer product is exact; factors carry scales, softmax scale and log2 e; the addend carries smoothing's
-// smooth_q_bias, the fold's log2 of the value scale, and -infinity for keys that do not exist.
+// The qk stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
+// The integer product is exact. The row factor is Q's scale times softmax_scale and log2 e, the key factor K's scale.
+// The addend is smooth_q's bias, the fold's log2 of V's scale, or -infinity for keys that do not exist.
 #pragma once
 
 #include "cpu/attention/dot_tile.hpp"

@@ -1,5 +1,5 @@
-// What 16 query rows carry from key block to key block: the online softmax's running maximum and sum, the factors of
-// the present block, and which keys the rows see. The law is in prefill.hpp.
+// The state of 16 query rows from key block to key block: the online softmax's running maximum and sum, the factors of
+// the current block, and the keys that the rows see. Formulas: prefill.hpp.
 #pragma once
 
 #include "cpu/attention/stages.hpp"
@@ -38,7 +38,7 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
   group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 
-// Maxima of the block -> shift of the weights, alpha, beta (spec/online_softmax.hpp).
+// From the maxima of the block to the shift of the weights, alpha and beta (spec/online_softmax.hpp).
 template <class S>
 OCTAVO_INLINE void online_softmax_update(const Plan& plan, const float* row_max, const float* score_offset,
                                          RowGroup& group, float* shift) {

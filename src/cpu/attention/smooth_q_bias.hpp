@@ -1,4 +1,4 @@
-// What smoothing took off Q and owes to every key of a query block: Delta_S, in place of the keys' own addend.
+// The products of K with the mean that smooth_q subtracted from a query block; they replace the keys' own addend.
 #pragma once
 
 #include "cpu/operands/pack_q.hpp"
@@ -6,11 +6,11 @@
 namespace octavo::cpu {
 namespace {
 
-// Delta_S of smooth_q joined with the keys' own addend, for the task's query blocks at once:
+// The bias with the keys' own addend, for all query blocks of the task at once:
 //   smooth_q_bias[query_block][j] = key_addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k
 // The rotation is orthonormal, so mean_q . K'_j = (rotated-back mean_q) . K_j - mean_q . mean_k with K as the caller
-// has it: nothing of K needs to be kept in floats. kQueryBlocks >= query_blocks; means of absent query_blocks are
-// zeros. Keys first_block * key_block .. last_block * key_block.
+// has it, and no float copy of K is kept. kQueryBlocks >= query_blocks; means of absent query blocks are zeros. Keys
+// first_block * key_block .. last_block * key_block.
 template <class S, int kQueryBlocks>
 __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thread, std::int64_t query_blocks,
                                                 std::int64_t b, std::int64_t kv_head, std::int64_t first_block,
@@ -46,7 +46,7 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
       for (std::int64_t r = 0; r < S::kLanes; r += kSmoothQBiasKeys) {
         const float* rows[kSmoothQBiasKeys];
         for (std::int64_t u = 0; u < kSmoothQBiasKeys; ++u) {
-          // Past the end: any row does, the addend is -infinity there.
+          // Past the end any row will do: the addend is -infinity there.
           const std::int64_t j = r0 + r + u < left ? r0 + r + u : left - 1;
           const std::int64_t at = source.at(first + j);
           if (direct) {
@@ -87,7 +87,7 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
       for (std::int64_t query_block = 0; query_block < query_blocks; ++query_block) {
         const auto delta = S::sub(S::row_sum(sums[query_block]), S::set1(constant[query_block]));
         const auto bias = S::fma(delta, S::set1(plan.logit_scale), S::load(addend + r0));
-        // A NaN of the caller's becomes the one whose payload exp2 keeps.
+        // exp2 keeps the payload of this NaN only.
         S::store(smooth_q_bias + query_block * plan.longest_keys + first + r0,
                  S::select(S::equal(bias, bias), bias, S::set1(__builtin_nanf(""))));
       }

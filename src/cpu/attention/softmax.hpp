@@ -1,5 +1,5 @@
-// Second stage: weights R p = R 2^(T - shift) in the representation the value product takes, and their row sums. R is
-// part of the polynomial that makes 2^x: taken off the shift instead, it would lose digits beside a large score, and
+// The softmax stage: weights R p = R 2^(T - shift) in the representation that the pv stage reads, and their row sums. R
+// is part of the polynomial of 2^x. Subtracted from the shift instead, it would lose digits beside a large score, and
 // codes would exceed R.
 #pragma once
 
@@ -16,7 +16,7 @@ inline constexpr int kWeightVectors = 4;
 
 enum class SumOf { weights, codes };
 
-// An integer cannot be NaN, and a row that holds one must not end finite: 0 p carries it into the sum.
+// An integer code cannot be NaN, so 0 * p carries a NaN of the weight into the row sum.
 template <class S>
 OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32 p) {
   return S::fma(p, S::set1(0.0f), S::to_f32(code));
@@ -98,7 +98,7 @@ struct Bf16Weights : FloatWeights<S> {
   }
 };
 
-// The stage as a walk that can be interrupted: each step takes four vectors of one row.
+// The stage as a loop that can be interrupted: each step handles four vectors of one row.
 template <class S, class Weights>
 class SoftmaxWalk {
  public:
@@ -156,8 +156,7 @@ void softmax_stage(const SoftmaxStage& stage) {
   SoftmaxWalk<S, Weights>(stage).finish();
 }
 
-// A walk's steps as work between those of a score tile. One for each row of the tile: as many as there are tiles' worth
-// of scores.
+// Steps of the loop as work between those of a qk tile: one for each row of the tile.
 template <class S, class Weights, int kRows>
 struct SoftmaxBetween {
   static constexpr int kParts = kRows;
@@ -167,8 +166,8 @@ struct SoftmaxBetween {
   }
 };
 
-// A group's scores with the weights of the group before it in between: products and exponentials use different units of
-// the processor, and neither alone keeps both busy.
+// The qk stage of a group interleaved with the softmax stage of the group before it: products and exponentials use
+// different units of the processor.
 template <class S, class Product, class Weights>
 void qk_and_softmax_stage(const QkStage& scores, const SoftmaxStage& previous) {
   SoftmaxWalk<S, Weights> walk(previous);

@@ -1,8 +1,8 @@
 // The three stages an attention kernel is composed of, as function types over one group of query rows and one key
 // block. A recipe chooses one of each; granularity, smoothing and the fold only fill the vectors they read.
-//   score   Q, K block            -> T [rows][keys] f32 (base-2 logits) and the row maxima
-//   weight  T, reference maximum  -> P [rows][keys] (codes or floats) and the row sums
-//   value   P, V block            -> O = alpha * O + beta * (P V)
+//   qk       Q, K block            -> T [rows][keys] f32 (base-2 logits) and the row maxima
+//   softmax  T, reference maximum  -> P [rows][keys] (codes or floats) and the row sums
+//   pv       P, V block            -> O = alpha * O + beta * (P V)
 #pragma once
 
 #include <cstddef>
@@ -20,12 +20,12 @@ struct QkStage {
   std::ptrdiff_t q_ld;        // words
   const std::int32_t* start;  // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
   const std::int32_t* start_low;
-  const float* row_factor;  // [rows]; NaN poisons the row
+  const float* row_factor;  // [rows]; NaN makes the row NaN
   const std::int32_t* k;    // strips of kStrip keys: [key_block / kStrip][steps][kStrip] words
   std::ptrdiff_t k_strip;   // words from strip to strip
   std::int64_t steps;
   const float* key_factor;  // [keys]
-  const float* key_addend;  // [keys]; -infinity hides a key, NaN poisons whoever sees it
+  const float* key_addend;  // [keys]; -infinity masks a key, NaN makes rows that see it NaN
   float* scores;            // [kGroupRows][ld]
   std::ptrdiff_t ld;        // key block
   float* row_max;           // [kGroupRows] out
@@ -72,7 +72,7 @@ struct PvStage {
 struct Stages {
   void (*qk)(const QkStage&);
   void (*softmax)(const SoftmaxStage&);
-  // A group's scores and the weights of the group before it in one go; null where nothing is won by it.
+  // qk of a group and softmax of the group before it, interleaved; null where that is not faster.
   void (*qk_and_softmax)(const QkStage&, const SoftmaxStage& previous);
   void (*pv)(const PvStage&);
 };

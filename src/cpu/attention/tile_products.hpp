@@ -83,7 +83,7 @@ OCTAVO_INLINE void tile_product(const std::int32_t* a, std::ptrdiff_t a_ld, cons
   }
 }
 
-// Either product of a group as score.hpp and value.hpp ask for it; `row` is 0. The kinds of a policy with tiles need no
+// Either product of a group as qk.hpp and pv.hpp call it; `row` is 0. The kinds of a policy with tiles need no
 // start: its key codes and weights have no bias, and no other product for codes of -128.
 template <class S>
 struct OneTileSum {

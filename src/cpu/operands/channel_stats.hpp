@@ -1,6 +1,6 @@
-// What must be known of a whole head before its rows can become codes: means of K's and V's channels, their least and
-// largest values, the range of Q. Stretches of 128 rows are taken one by one, then joined.
-// Centring is monotone, rounding included: the range of x - mean follows from a channel's extremes, to the bit.
+// Statistics of a whole head that its codes depend on: means and extremes of K's and V's channels. Blocks of 128 rows
+// are read one by one, then joined. Subtracting a mean is monotone, rounding included, so the range of x - mean follows
+// from a channel's extremes, to the bit.
 #pragma once
 
 #include "cpu/operands/load_transform.hpp"
@@ -18,7 +18,7 @@ OCTAVO_INLINE void clear_extremes(const ChannelExtremes& c, std::int64_t width) 
   }
 }
 
-// Takes in a prepared row; `nonfinite` turns NaN where a value is not finite.
+// Adds a transformed row; `nonfinite` becomes NaN where a value is not finite.
 template <class S>
 OCTAVO_INLINE void widen_extremes(const ChannelExtremes& c, const float* row, std::int64_t dim) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) {
@@ -30,7 +30,7 @@ OCTAVO_INLINE void widen_extremes(const ChannelExtremes& c, const float* row, st
   }
 }
 
-// Range of a channel whose values lose `mean`. Where nothing is finite, nothing is left.
+// Range of a channel after `mean` is subtracted; 0 where no value is finite.
 OCTAVO_INLINE RowRange column_range(const ChannelExtremes& c, std::int64_t d, float mean) {
   RowRange range{0.0f, c.nonfinite[d] == 0};
   if (c.low[d] > c.high[d]) return range;
@@ -107,7 +107,7 @@ void channel_stats(const Call& call, std::int64_t b, std::int64_t kv_head, std::
            channel_stats_of_v(call, b, kv_head, i));
 }
 
-// Joins the stretches' statistics into those of stretch 0, and makes the mean.
+// Joins the statistics of a block of rows into those of another.
 template <class S>
 OCTAVO_INLINE void join_channel_stats(const spec::ChannelNeeds& needs, const ChannelStats& to, const ChannelStats& from,
                                       std::int64_t width) {
@@ -167,7 +167,7 @@ OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv
   head->k_finite = range.finite;
 }
 
-// The vectors that V's codes are made with, and those that give back at the end what they took.
+// The vectors that V's codes are made with, and those that the epilogue applies to O.
 OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t kv_head, const ChannelStats* c) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
@@ -214,7 +214,7 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   }
 }
 
-// The head's means and scales from its stretches' statistics.
+// The head's means and scales from the statistics of its blocks of rows.
 template <class S>
 void finish_channel_stats(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;

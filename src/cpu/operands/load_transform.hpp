@@ -1,4 +1,4 @@
-// Rows of Q, K and V as the recipe sees them: floats, rotated where it says so, or the codes that the caller made.
+// Rows of Q, K and V as the recipe transforms them: floats, rotated and less a mean, or codes of the caller.
 #pragma once
 
 #include "cpu/operands/float8.hpp"
@@ -127,7 +127,7 @@ OCTAVO_INLINE typename S::f32 number_in(Format format, typename S::f32 x, typena
   return x;
 }
 
-// Words of a finite row of Q or K for the first product, from prepared floats; returns the sum of integer codes.
+// Words of a finite row of Q or K for the first product, from transformed floats; returns the sum of integer codes.
 template <class S>
 OCTAVO_INLINE std::int32_t write_words(const Plan& plan, Format format, const float* x, std::int64_t dim, float inverse,
                                        std::int32_t* to) {

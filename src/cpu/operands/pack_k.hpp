@@ -1,5 +1,5 @@
-// K on its way into a packed key block: rotated, centred, ranged, rounded, transposed into words; what its keys' scales
-// and absence come to in the score stage's vectors.
+// Packs K: rows are rotated, centred, quantized and transposed into words; scales and absent keys become the vectors of
+// the qk stage.
 //   K rows -> strips of words [k_steps][kStrip], key_factor and key_addend f32 [key_block]
 #pragma once
 
@@ -83,7 +83,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
           float* row = buffer + (r - from) * width;
           finite = range.finite;
           scale = scales.of(r, range);
-          // The addend poisons whoever sees the key; see pack_queries for why its words are zero.
+          // The addend makes rows that see the key NaN; pack_q.hpp says why its words are zero.
           if (!finite) std::memset(row, 0, static_cast<std::size_t>(width) * 4);
           write_words<S>(plan, problem.recipe.scores, row, dim, scale.inverse, word);
         }

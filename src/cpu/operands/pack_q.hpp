@@ -1,4 +1,4 @@
-// Q on its way into the first product: one query block's rows become words and row factors.
+// Packs Q: rows of one query block become words and row factors of the qk stage.
 #pragma once
 
 #include "cpu/operands/load_transform.hpp"
@@ -32,7 +32,7 @@ OCTAVO_INLINE void quantize_row_16(const float* x, std::int64_t dim, float inver
   }
 }
 
-// A stretch of one query block while its rows are prepared, in the thread's buffer f32 [128][padded D].
+// Rows of one query block while they are transformed, in the thread's buffer f32 [128][padded D].
 struct QueryRows {
   const Plan* plan;
   RowSource source;
@@ -125,7 +125,7 @@ OCTAVO_INLINE RowRange range_of_head(const Call& call, std::int64_t b, std::int6
 // number: times 0 it must be 0.
 OCTAVO_INLINE float logit_factor(const Plan& plan, float scale) { return spec::bounded(scale * plan.logit_scale); }
 
-// Where the words and vectors of one slot of the thread's scratch lie.
+// Where a query block lies in the thread's scratch.
 struct PackedQueryBlock {
   std::int32_t *words, *words_low;
   QueryVectors* vectors;
@@ -172,8 +172,8 @@ OCTAVO_INLINE void code_queries(const Call& call, const PackedQueryBlock& packed
       std::int32_t* to = packed.words + i * plan.q_ld;
       float* x = rows.row(r);
       std::int32_t sum = 0, sum_low = 0;
-      // A poisoned row is NaN through its factor; its words are zero, so that no NaN of the caller's own making (whose
-      // payload the exponent arithmetic of exp2 could destroy) enters the scores.
+      // A row that is not finite becomes NaN through its factor. Its words are zero, so that no NaN of the caller
+      // enters the scores: the exponent arithmetic of exp2 could destroy its payload.
       if (!range.finite) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
       if (q16)
         quantize_row_16<S>(x, dim, scale.inverse, reinterpret_cast<std::int8_t*>(to),
@@ -211,7 +211,7 @@ OCTAVO_INLINE void pack_query_codes(const Call& call, const PackedQueryBlock& pa
     packed.vectors->factor[i] = finite ? logit_factor(plan, scale) : __builtin_nanf("");
     packed.vectors->start[i] = -S::kKeyBias * sum;
     if (!plan.smooth_k_logit_offset) continue;
-    float* x = rows.row(first + i);  // the row as it was before K's mean was taken off
+    float* x = rows.row(first + i);  // the row before any mean was subtracted
     load_code_values<S>(q, at, dim, x);
     for (std::int64_t d = 0; d < plan.k_width; d += S::kLanes)
       S::store(x + d, S::fma(S::load(x + d), S::set1(scale), S::load(rows.mean + d)));
@@ -219,8 +219,8 @@ OCTAVO_INLINE void pack_query_codes(const Call& call, const PackedQueryBlock& pa
   }
 }
 
-// Fills slot `slot` of the thread's scratch with rows first..first+count-1 of the query block they lie in, and the rows
-// that complete a group with nothing.
+// Packs rows first..first+count-1 as query block `query_block` of the thread's scratch; rows that complete a group are
+// zeros.
 template <class S>
 __attribute__((noinline)) void pack_queries(const Call& call, std::byte* thread, std::int64_t query_block,
                                             std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {

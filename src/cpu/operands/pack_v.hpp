@@ -1,4 +1,4 @@
-// V on its way into a packed key block: its scales, where they belong to the block, and its words.
+// Packs V: its words, and its scales where they belong to the block.
 //   V rows -> strips of words [key_block / v_depth][kStrip], v_depth consecutive keys of a column in one word
 #pragma once
 
@@ -8,7 +8,7 @@
 namespace octavo::cpu {
 namespace {
 
-// What coding a block of values reads and where its rows lie.
+// The inputs of packing a block of V.
 struct ValueRows {
   const Plan* plan;
   RowSource source;
@@ -22,13 +22,13 @@ struct ValueRows {
   OCTAVO_MEMBER std::int64_t at(std::int64_t r) const { return source.at(first + r); }
 };
 
-// What the block's largest value is, so that V near f32's end is found (v_prescale.hpp).
+// The block's largest value, so that V near f32's end is found (v_prescale.hpp).
 OCTAVO_INLINE void note_range(BlockFlags& flags, RowRange range) {
   if (range.amax > flags.value_amax) flags.value_amax = range.amax;
   flags.finite_values = flags.finite_values && range.finite;
 }
 
-// Row r of the block: floats, rotated, evened out, centred.
+// Row r of the block: floats, rotated, divided by gains, centred.
 template <class S>
 OCTAVO_INLINE void load_value(const ValueRows& values, std::int64_t r, float* to) {
   const Plan& plan = *values.plan;

@@ -24,15 +24,15 @@ struct SequenceInfo {
 // One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),
 // value_vectors().
 struct alignas(64) HeadInfo {
-  std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
+  std::int64_t pending_partials = 0, pending_blocks = 0;  // remaining tasks; the last one completes the head
   float out_scale = 1;                                    // what O / l is multiplied by
-  float v_prescale = 1;                                   // what V is multiplied by (spec/value_unit.hpp)
+  float v_prescale = 1;                                   // V is multiplied by it (spec/value_unit.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
   bool k_finite = true;
 };
 
-// What each channel of V loses before it becomes codes, x -> (x / gain - mean) * inverse, and what O is owed at the
-// end: O * owed + mean. f32 [padded Dv] each.
+// V's channels become codes as x -> (x / gain - mean) * inverse; the epilogue computes O * epilogue_scale + mean. f32
+// [padded Dv] each.
 struct ValueVectors {
   float *mean, *gain, *inverse, *epilogue_scale;
 };
@@ -54,7 +54,7 @@ struct QueryRange {
 
 // What the stages read of one query block, besides its words.
 struct QueryVectors {
-  float factor[kQueryBlock];                 // scale of the row * logit_scale; NaN poisons it
+  float factor[kQueryBlock];                 // scale of the row * logit_scale; NaN makes the row NaN
   float smooth_k_logit_offset[kQueryBlock];  // softmax_scale * q . mean of K
   std::int32_t start[kQueryBlock];           // where integer scores start: -key bias * sum of codes
   std::int32_t start_low[kQueryBlock];       // likewise of the low plane of a 16-bit query

@@ -1,4 +1,4 @@
-// V near f32's end (spec/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
+// V near f32's end (spec/value_unit.hpp), found from the ranges that packing records. Other V costs nothing more.
 #pragma once
 
 #include "cpu/operands/channel_stats.hpp"
@@ -36,8 +36,8 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
   return all.amax;
 }
 
-// Whether V is worth a closer look: large after rotation and smoothing, or not finite, as large values become there.
-// What gains and the caller's scales take in, blocks do not know.
+// Whether V may need a prescale: it is large after rotation and smoothing, or overflowed there. Blocks do not record
+// the effect of gains and of the caller's scales.
 OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv_head) {
   if (call.plan->problem->v.quantized || call.plan->channel_gains) return true;
   for (std::int64_t i = 0; i < sequence_at(call, b)->blocks; ++i) {
