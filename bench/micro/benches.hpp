@@ -12,7 +12,7 @@ struct Peaks {
   double int8 = 0, bf16 = 0, f32 = 0;
 };
 
-// Score, weight, score_and_weigh and value over one query block and one key block, and the task they are part of.
+// Score, weight, qk_and_softmax and value over one query block and one key block, and the task they are part of.
 void register_stages(const cpu::Implementation& implementation, const Peaks& peaks);
 // Packing of key blocks, and quantize() of each operand.
 void register_operands(const cpu::Implementation& implementation);

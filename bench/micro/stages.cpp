@@ -1,5 +1,5 @@
 // The three stages as prefill.hpp calls them: the eight row groups of a query block, [128, D], against one key block.
-//   Gop/s    2 operations for each product of a row, a key and a channel (score: D, value: Dv, attend: D + Dv)
+//   Gop/s    2 operations for each product of a row, a key and a channel (qk: D, pv: Dv, attend: D + Dv)
 //   of_peak  the same as a part of the instruction peak of the numbers the stage multiplies, measured in this process;
 //            not where tiles multiply, whose peak is not measured
 // The weights have no products: they are given in nanoseconds a row of 128 keys.
@@ -29,31 +29,31 @@ class StageRun {
     scores_ = reinterpret_cast<float*>(memory_.data());
     out_ = scores_ + kRows * plan_.key_block;
     std::fill_n(out_, kRows * plan_.v_columns, 0.0f);
-    score_all();
-    weigh_all();
+    qk_all();
+    softmax_all();
   }
 
   const cpu::Stages& stages() const { return stages_; }
-  void score_all() {
+  void qk_all() {
     for (std::int64_t g = 0; g < kGroups; ++g) {
-      stages_.score(score(g));
+      stages_.qk(qk(g));
       settle(g);
     }
   }
-  void weigh_all() {
-    for (std::int64_t g = 0; g < kGroups; ++g) stages_.weight(weight(g));
+  void softmax_all() {
+    for (std::int64_t g = 0; g < kGroups; ++g) stages_.softmax(softmax(g));
   }
-  void score_and_weigh_all() {
-    stages_.score(score(0));
+  void score_and_softmax_all() {
+    stages_.qk(qk(0));
     settle(0);
     for (std::int64_t g = 1; g < kGroups; ++g) {
-      stages_.score_and_weigh(score(g), weight(g - 1));
+      stages_.qk_and_softmax(qk(g), softmax(g - 1));
       settle(g);
     }
-    stages_.weight(weight(kGroups - 1));
+    stages_.softmax(softmax(kGroups - 1));
   }
-  void value_all() {
-    for (std::int64_t g = 0; g < kGroups; ++g) stages_.value(value(g));
+  void pv_all() {
+    for (std::int64_t g = 0; g < kGroups; ++g) stages_.pv(pv(g));
   }
 
  private:
@@ -65,7 +65,7 @@ class StageRun {
   }
   std::int64_t weights_ld() const { return plan_.key_block / plan_.v_depth; }
 
-  cpu::ScoreStage score(std::int64_t g) {
+  cpu::QkStage qk(std::int64_t g) {
     const cpu::QueryVectors& queries = *cpu::part<cpu::QueryVectors>(thread_, plan_.thread.row_vectors);
     const std::int64_t row = g * cpu::kGroupRows;
     return {.q = cpu::part<std::int32_t>(thread_, plan_.thread.queries) + row * plan_.q_ld,
@@ -82,12 +82,12 @@ class StageRun {
             .scores = scores_ + row * plan_.key_block,
             .ld = plan_.key_block,
             .row_max = row_max_[g],
-            .minus_128 = false,
+            .full_range_s8 = false,
             .rows = cpu::kGroupRows,
             .keys = plan_.key_block};
   }
 
-  cpu::WeightStage weight(std::int64_t g) {
+  cpu::SoftmaxStage softmax(std::int64_t g) {
     const std::int64_t row = g * cpu::kGroupRows;
     return {.scores = scores_ + row * plan_.key_block,
             .shift = shift_[g],
@@ -104,7 +104,7 @@ class StageRun {
   }
 
   // No row's maximum has risen: O is added to, not rescaled, as nearly always in a long sequence.
-  cpu::ValueStage value(std::int64_t g) {
+  cpu::PvStage pv(std::int64_t g) {
     const std::int64_t row = g * cpu::kGroupRows;
     return {.weights = cpu::part<std::int32_t>(thread_, plan_.thread.weights) + row * weights_ld(),
             .weights_low = cpu::part<std::int32_t>(thread_, plan_.thread.weights_low) + row * weights_ld(),
@@ -114,7 +114,7 @@ class StageRun {
             .start = cpu::part<std::int32_t>(block_, plan_.block.v_start),
             .steps = weights_ld(),
             .sum_steps = plan_.sum_keys / plan_.v_depth,
-            .minus_128 = false,
+            .full_range_s8 = false,
             .columns = plan_.v_columns,
             .column_scale = plan_.v_block_scales ? cpu::part<float>(block_, plan_.block.column_scale) : nullptr,
             .rescale = false,
@@ -149,11 +149,11 @@ void count_rows(benchmark::State& state) {
       Counter(1e-9 * static_cast<double>(kRows), Counter::kIsIterationInvariantRate | Counter::kInvert);
 }
 
-double peak_of(cpu::ScoreForm form, const Peaks& peaks) {
-  return form == cpu::ScoreForm::s8 ? peaks.int8 : form == cpu::ScoreForm::bf16 ? peaks.bf16 : peaks.f32;
+double peak_of(cpu::QkForm form, const Peaks& peaks) {
+  return form == cpu::QkForm::s8 ? peaks.int8 : form == cpu::QkForm::bf16 ? peaks.bf16 : peaks.f32;
 }
-double peak_of(cpu::ValueForm form, const Peaks& peaks) {
-  return form == cpu::ValueForm::s8 ? peaks.int8 : form == cpu::ValueForm::bf16 ? peaks.bf16 : peaks.f32;
+double peak_of(cpu::PvForm form, const Peaks& peaks) {
+  return form == cpu::PvForm::s8 ? peaks.int8 : form == cpu::PvForm::bf16 ? peaks.bf16 : peaks.f32;
 }
 
 using Calls = std::shared_ptr<PreparedCall>;
@@ -170,10 +170,10 @@ void register_case(const cpu::Implementation& implementation, const Peaks& peaks
   const auto shared = std::make_shared<Calls>();
   // A cheap look at the plan: which stages there are.
   const PreparedCall probe(implementation, of, cpu::kGroupRows, cpu::kGroupRows, head_dim);
-  const bool overlaps = probe.kernels().stages(probe.plan(), false).score_and_weigh != nullptr;
+  const bool overlaps = probe.kernels().stages(probe.plan(), false).qk_and_softmax != nullptr;
   Peaks known = peaks;
   if (probe.kernels().open_tiles != nullptr) known.int8 = 0;
-  const double score_peak = peak_of(probe.plan().score, known), value_peak = peak_of(probe.plan().value, known);
+  const double qk_peak = peak_of(probe.plan().qk_form, known), pv_peak = peak_of(probe.plan().pv_form, known);
   const double planes = static_cast<double>(probe.plan().weight_planes);
   const double products = 2.0 * kRows * static_cast<double>(probe.plan().key_block * head_dim);
 
@@ -185,25 +185,25 @@ void register_case(const cpu::Implementation& implementation, const Peaks& peaks
     });
   };
   stage(
-      "score", [](StageRun& run) { run.score_all(); },
-      [=](benchmark::State& state) { count_products(state, products, score_peak); });
-  stage("weight", [](StageRun& run) { run.weigh_all(); }, count_rows);
+      "qk", [](StageRun& run) { run.qk_all(); },
+      [=](benchmark::State& state) { count_products(state, products, qk_peak); });
+  stage("softmax", [](StageRun& run) { run.softmax_all(); }, count_rows);
   if (overlaps) {
     stage(
-        "score_and_weigh", [](StageRun& run) { run.score_and_weigh_all(); },
-        [=](benchmark::State& state) { count_products(state, products, score_peak); });
+        "qk_and_softmax", [](StageRun& run) { run.score_and_softmax_all(); },
+        [=](benchmark::State& state) { count_products(state, products, qk_peak); });
   }
   // Codes of two bytes are two products; the peak counts both, Gop/s one.
   stage(
-      "value", [](StageRun& run) { run.value_all(); },
-      [=](benchmark::State& state) { count_products(state, products, value_peak / planes); });
+      "pv", [](StageRun& run) { run.pv_all(); },
+      [=](benchmark::State& state) { count_products(state, products, pv_peak / planes); });
   benchmark::RegisterBenchmark((prefix + "/attend").c_str(), [=, &implementation, &of](benchmark::State& state) {
     const PreparedCall& call = *made(*shared, implementation, of, head_dim);
     const cpu::Stages stages = call.kernels().stages(call.plan(), false);
     const cpu::TileScope tiles(call.kernels(), call.plan());
     for (auto _ : state) call.kernels().attend(call.call(), stages, {.rows = kRows}, call.thread());
     // Two products of equal size, each under its own peak.
-    const double peak = score_peak > 0 && value_peak > 0 ? 2 / (1 / score_peak + planes / value_peak) : 0;
+    const double peak = qk_peak > 0 && pv_peak > 0 ? 2 / (1 / qk_peak + planes / pv_peak) : 0;
     count_products(state, 4.0 * kRows * static_cast<double>(kKeys * head_dim), peak);
   });
 }

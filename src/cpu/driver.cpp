@@ -1,4 +1,4 @@
-// The life of a call on the CPU, knowing no instruction set: statistics of K and V, packing of their blocks, the range
+// A call on the CPU, independent of the instruction set: statistics of K and V, packing of their blocks, the range
 // of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks; threads take them as
 // they come. How many threads there are may decide how many rows a task has, and nothing that can touch a result.
 #include <algorithm>
@@ -60,7 +60,7 @@ class CallDriver {
         HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
         head.pending_partials = info.partials;
         head.pending_blocks = info.blocks;
-        if (info.blocks == 0 || !needs_statistics()) kernels_.finish_statistics(call_, b, h);
+        if (info.blocks == 0 || !needs_channel_stats()) kernels_.finish_channel_stats(call_, b, h);
       }
     }
   }
@@ -75,12 +75,12 @@ class CallDriver {
                     [&](std::int64_t worker, std::int64_t task) { prepare_head(task, thread_scratch(worker)); });
       return;
     }
-    if (needs_statistics()) {
+    if (needs_channel_stats()) {
       for_each_task(runner_, workers_, plan_.total_partials, [&](std::int64_t, std::int64_t task) {
         const Place place = find(task, &SequenceInfo::first_partial, &SequenceInfo::partials);
-        kernels_.statistics(call_, place.b, place.head, place.i);
+        kernels_.channel_stats(call_, place.b, place.head, place.i);
         if (is_last(head_at(call_, place.b, place.head)->pending_partials))
-          kernels_.finish_statistics(call_, place.b, place.head);
+          kernels_.finish_channel_stats(call_, place.b, place.head);
       });
     }
     for_each_task(runner_, workers_, plan_.total_blocks, [&](std::int64_t worker, std::int64_t task) {
@@ -93,23 +93,23 @@ class CallDriver {
 
   void prepare_head(std::int64_t task, std::byte* thread) {
     const std::int64_t b = task / plan_.problem->kv_heads, kv_head = task % plan_.problem->kv_heads;
-    if (needs_statistics()) take_statistics(b, kv_head);
+    if (needs_channel_stats()) find_channel_stats(b, kv_head);
     pack_head(b, kv_head, thread);
     finish_head(b, kv_head, thread);
   }
 
-  void take_statistics(std::int64_t b, std::int64_t kv_head) {
-    for (std::int64_t i = 0; i < sequence_at(call_, b)->partials; ++i) kernels_.statistics(call_, b, kv_head, i);
-    kernels_.finish_statistics(call_, b, kv_head);
+  void find_channel_stats(std::int64_t b, std::int64_t kv_head) {
+    for (std::int64_t i = 0; i < sequence_at(call_, b)->partials; ++i) kernels_.channel_stats(call_, b, kv_head, i);
+    kernels_.finish_channel_stats(call_, b, kv_head);
   }
   void pack_head(std::int64_t b, std::int64_t kv_head, std::byte* thread) {
     for (std::int64_t i = 0; i < sequence_at(call_, b)->blocks; ++i) kernels_.pack_block(call_, b, kv_head, i, thread);
   }
 
-  // Values near f32's end are found when all are packed, and are so rare that starting over costs nobody anything.
+  // Values near f32's end are found when all blocks are packed. They are rare, so the head is then packed again.
   void finish_head(std::int64_t b, std::int64_t kv_head, std::byte* thread) {
-    if (kernels_.take_unit(call_, b, kv_head)) {
-      take_statistics(b, kv_head);
+    if (kernels_.choose_v_prescale(call_, b, kv_head)) {
+      find_channel_stats(b, kv_head);
       pack_head(b, kv_head, thread);
     }
     kernels_.finish_blocks(call_, b, kv_head);
@@ -141,7 +141,7 @@ class CallDriver {
     });
   }
 
-  bool needs_statistics() const { return plan_.k_needs.any() || plan_.v_needs.any(); }
+  bool needs_channel_stats() const { return plan_.k_needs.any() || plan_.v_needs.any(); }
   std::byte* thread_scratch(std::int64_t worker) const {
     return call_.scratch + plan_.threads_at + static_cast<std::size_t>(worker) * plan_.thread.bytes;
   }

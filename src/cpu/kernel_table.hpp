@@ -9,15 +9,15 @@ namespace octavo::cpu {
 
 struct KernelTable {
   PolicyTraits traits;
-  void (*statistics)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
-  void (*finish_statistics)(const Call&, std::int64_t b, std::int64_t kv_head);
+  void (*channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
+  void (*finish_channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block, std::byte* thread);
-  // Of a head whose blocks are packed: whether V is so large that it must be done again, now with a unit.
-  bool (*take_unit)(const Call&, std::int64_t b, std::int64_t kv_head);
+  // Of a head whose blocks are packed: whether V is so large that it must be packed again, with a prescale.
+  bool (*choose_v_prescale)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*finish_blocks)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*range_queries)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block, std::byte* thread);
   // `stages` of a sequence: 16-bit queries of short ones take two planes.
-  Stages (*stages)(const Plan&, bool wide_queries);
+  Stages (*stages)(const Plan&, bool q16);
   // Around stages and attend() on the thread that runs them, by way of TileScope; null without tiles.
   void (*open_tiles)();
   void (*close_tiles)();
@@ -38,7 +38,7 @@ struct KernelTable {
 class TileScope {
  public:
   TileScope(const KernelTable& kernels, const Plan& plan) {
-    if (kernels.open_tiles == nullptr || (plan.score != ScoreForm::s8 && plan.value != ValueForm::s8)) return;
+    if (kernels.open_tiles == nullptr || (plan.qk_form != QkForm::s8 && plan.pv_form != PvForm::s8)) return;
     kernels.open_tiles();
     close_ = kernels.close_tiles;
   }

@@ -35,9 +35,7 @@ void choose_forms(Plan& plan) {
   const bool changes_scores = recipe.hadamard || recipe.smooth_q || recipe.smooth_k;
   const bool bf16_scores =
       is_float8(recipe.scores) || (recipe.scores == Format::input && bf16_inputs && !changes_scores);
-  plan.score = is_integer(recipe.scores)         ? ScoreForm::s8
-               : plan.policy.bf16 && bf16_scores ? ScoreForm::bf16
-                                                 : ScoreForm::f32;
+  plan.qk_form = is_integer(recipe.scores) ? QkForm::s8 : plan.policy.bf16 && bf16_scores ? QkForm::bf16 : QkForm::f32;
 
   // A token's own scale, unless it is folded into the weights, is multiplied into its values: they are f32 then.
   const bool token_scales = recipe.v_scale == Granularity::token;
@@ -45,16 +43,16 @@ void choose_forms(Plan& plan) {
   const bool bf16_values =
       (is_float8(recipe.p) && is_float8(recipe.values)) ||
       (recipe.p == WeightFormat::input && recipe.values == Format::input && bf16_inputs && !changes_values);
-  plan.value = is_integer(recipe.p) && is_integer(recipe.values) && !token_scales ? ValueForm::s8
-               : plan.policy.bf16 && bf16_values && !token_scales                 ? ValueForm::bf16
-                                                                                  : ValueForm::f32;
-  plan.weight_planes = plan.value == ValueForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
+  plan.pv_form = is_integer(recipe.p) && is_integer(recipe.values) && !token_scales ? PvForm::s8
+                 : plan.policy.bf16 && bf16_values && !token_scales                 ? PvForm::bf16
+                                                                                    : PvForm::f32;
+  plan.weight_planes = plan.pv_form == PvForm::s8 && recipe.p == WeightFormat::u16 ? 2 : 1;
   plan.qk_range = spec::range_of(recipe.scores);
   plan.v_range = spec::code_range(recipe, Role::v);
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 
-// Rows of one task. Few rows, so that every thread has work; many, so that the correction's pass over K is shared.
+// Rows of one task. Few rows, so that every thread has work; many, so that the smooth_q_bias's pass over K is shared.
 void split_tasks(Plan& plan, std::int64_t longest_queries, int threads) {
   const Problem& problem = *plan.problem;
   const std::int64_t heads = problem.batch * problem.q_heads;
@@ -98,8 +96,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
 
   plan.k_width = padded(problem.head_dim);
   plan.v_width = padded(problem.value_dim);
-  const std::int64_t qk_depth = plan.score == ScoreForm::s8 ? 4 : plan.score == ScoreForm::bf16 ? 2 : 1;
-  plan.v_depth = plan.value == ValueForm::s8 ? 4 : plan.value == ValueForm::bf16 ? 2 : 1;
+  const std::int64_t qk_depth = plan.qk_form == QkForm::s8 ? 4 : plan.qk_form == QkForm::bf16 ? 2 : 1;
+  plan.v_depth = plan.pv_form == PvForm::s8 ? 4 : plan.pv_form == PvForm::bf16 ? 2 : 1;
   plan.k_steps = (problem.head_dim + qk_depth - 1) / qk_depth;
   plan.q_ld = plan.k_width / qk_depth;
   plan.v_columns = round_up(problem.value_dim, policy.lanes);
@@ -119,25 +117,25 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.block.flags = block.take(static_cast<std::int64_t>(sizeof(BlockFlags)));
   plan.block.bytes = block.end;
 
-  const std::int64_t rows = spec::kQueryBlock, slots = plan.query_blocks;
+  const std::int64_t rows = spec::kQueryBlock, query_blocks = plan.query_blocks;
   Layout64 thread;
   plan.thread.rows = thread.take(rows * std::max(plan.k_width, plan.v_width) * 4);
   plan.thread.mean = thread.take(kMaxQueryBlocks * plan.k_width * 4);
-  plan.thread.queries = thread.take(slots * rows * plan.q_ld * 4);
-  plan.thread.queries_low = thread.take(slots * rows * plan.q_ld * 4);
-  plan.thread.row_vectors = thread.take(slots * static_cast<std::int64_t>(sizeof(QueryVectors)));
-  plan.thread.correction = thread.take(plan.smooth_q ? slots * plan.longest_keys * 4 : 0);
+  plan.thread.queries = thread.take(query_blocks * rows * plan.q_ld * 4);
+  plan.thread.queries_low = thread.take(query_blocks * rows * plan.q_ld * 4);
+  plan.thread.row_vectors = thread.take(query_blocks * static_cast<std::int64_t>(sizeof(QueryVectors)));
+  plan.thread.smooth_q_bias = thread.take(plan.smooth_q ? query_blocks * plan.longest_keys * 4 : 0);
   plan.thread.scores = thread.take(2 * kGroupRows * plan.key_block * 4);
-  const std::int64_t weight_bytes = slots * rows * plan.key_block / plan.v_depth * 4;
+  const std::int64_t weight_bytes = query_blocks * rows * plan.key_block / plan.v_depth * 4;
   plan.thread.weights = thread.take(weight_bytes);
   plan.thread.weights_low = thread.take(plan.weight_planes == 2 ? weight_bytes : 0);
-  plan.thread.out = thread.take(slots * rows * plan.v_columns * 4);
+  plan.thread.out = thread.take(query_blocks * rows * plan.v_columns * 4);
   plan.thread.bytes = thread.end;
 
-  const std::int64_t k_statistics = plan.k_needs.any() ? plan.k_width : 0;
-  const std::int64_t v_statistics = plan.v_needs.any() ? plan.v_width : 0;
+  const std::int64_t k_stats = plan.k_needs.any() ? plan.k_width : 0;
+  const std::int64_t v_stats = plan.v_needs.any() ? plan.v_width : 0;
   plan.head_bytes = sizeof(HeadInfo) + static_cast<std::size_t>((plan.k_width + 4 * plan.v_width) * 4);
-  plan.partial_bytes = static_cast<std::size_t>(kStatistics * (k_statistics + v_statistics) * 4);
+  plan.partial_bytes = static_cast<std::size_t>(kChannelStats * (k_stats + v_stats) * 4);
   Layout64 all;
   plan.sequences_at = all.take(problem.batch * static_cast<std::int64_t>(sizeof(SequenceInfo)));
   plan.heads_at = all.take(problem.batch * problem.kv_heads * static_cast<std::int64_t>(plan.head_bytes));

@@ -101,20 +101,20 @@ template <class S>
 struct DotEveryKey {
   using s32 = typename S::s32;
   OCTAVO_INLINE s32 of(s32 acc, s32 a, s32 b) {
-    if constexpr (S::kTakesEveryCode)
+    if constexpr (S::kFullRangeS8)
       return S::dot_key(acc, a, b);
     else
-      return S::dot_every_key(acc, a, b);
+      return S::dot_full_range_key(acc, a, b);
   }
 };
 template <class S>
 struct DotEveryValue {
   using s32 = typename S::s32;
   OCTAVO_INLINE s32 of(s32 acc, s32 a, s32 b) {
-    if constexpr (S::kTakesEveryCode)
+    if constexpr (S::kFullRangeS8)
       return S::dot_value(acc, a, b);
     else
-      return S::dot_every_value(acc, a, b);
+      return S::dot_full_range_value(acc, a, b);
   }
 };
 
@@ -272,7 +272,7 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
   w.reduce_add = [](const void* a) -> float { return S::reduce_add(S::load(floats(a))); };
   if constexpr (!S::kHasTiles) {
     w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
-    w.dot_every_key = three_s32<S, DotEveryKey<S>>, w.dot_every_value = three_s32<S, DotEveryValue<S>>;
+    w.dot_full_range_key = three_s32<S, DotEveryKey<S>>, w.dot_full_range_value = three_s32<S, DotEveryValue<S>>;
   }
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   add_tile_words<S>(w);

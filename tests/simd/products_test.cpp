@@ -88,8 +88,8 @@ TEST(Products, ValuesAreExact) {
 // Keys and values of -128, which callers' codes may hold.
 TEST(Products, EveryCodeIsExact) {
   for_each_vector_product([&](const SimdWords& w) {
-    expect_products(w, w.dot_every_key, {range(-128, 127), range(-128, 127)}, 0, w.key_bias, 0);
-    expect_products(w, w.dot_every_value, {range(0, 255), range(-128, 127)}, 0, 0, w.weight_bias);
+    expect_products(w, w.dot_full_range_key, {range(-128, 127), range(-128, 127)}, 0, w.key_bias, 0);
+    expect_products(w, w.dot_full_range_value, {range(0, 255), range(-128, 127)}, 0, 0, w.weight_bias);
   });
 }
 

@@ -34,7 +34,7 @@ class TileWords : public testing::TestWithParam<Policy> {
 TEST_P(TileWords, TakeThePlaceOfVectorProducts) {
   EXPECT_EQ(w.key_bias, 0);
   EXPECT_EQ(w.dot_key, nullptr);
-  EXPECT_EQ(w.dot_every_value, nullptr);
+  EXPECT_EQ(w.dot_full_range_value, nullptr);
 }
 
 TEST_P(TileWords, LoadAndStoreRowsAStrideApart) {

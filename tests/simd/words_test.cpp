@@ -196,11 +196,11 @@ TEST(Words, MasksChooseLaneByLane) {
       w.select_finite(a, b, c, out);
       for (int i = 0; i < w.lanes; ++i) ASSERT_TRUE(same_float(out[i], std::isfinite(a[i]) ? a[i] : c[i])) << a[i];
     }
-    for (int odd = 0; odd < w.lanes; ++odd) {
+    for (int nonfinite = 0; nonfinite < w.lanes; ++nonfinite) {
       for (int i = 0; i < w.lanes; ++i) a[i] = b[i] = static_cast<float>(i);
       ASSERT_TRUE(w.all_equal(a, b));
-      b[odd] = -1;
-      ASSERT_FALSE(w.all_equal(a, b)) << "lane " << odd;
+      b[nonfinite] = -1;
+      ASSERT_FALSE(w.all_equal(a, b)) << "lane " << nonfinite;
     }
   });
 }

@@ -1,7 +1,7 @@
 // The register tile under both products: rows of words against a matrix of words.
 //   A [rows][steps] words, B [steps][columns] words -> C [rows][columns] of 32 bits
 // A word is 32 bits of consecutive operand elements along the contracted axis (4 codes of 8 bits, 2 of bf16, 1 float);
-// which product it stands for is the Kind's word. A is read one word at a time and repeated, B a vector at a time.
+// the Kind says which product it is. A is read one word at a time and repeated, B a vector at a time.
 #pragma once
 
 #include <type_traits>
@@ -12,23 +12,23 @@
 namespace octavo::cpu {
 namespace {
 
-// s8 queries x key codes; sums start at a number per query row (what a bias of the key codes takes back).
+// s8 queries x key codes. Sums start at a number per query row, which cancels a bias of the key codes.
 template <class S>
-struct EveryKeyCode;
+struct FullRangeKeyCodes;
 template <class S>
 struct KeyCodes {
-  using EveryCode = EveryKeyCode<S>;
+  using FullRange = FullRangeKeyCodes<S>;
   using sum = typename S::s32;
   OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t row) { return S::set1(starts[row]); }
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_key(acc, a, b); }
   OCTAVO_INLINE typename S::f32 to_float(sum x) { return S::to_f32(x); }
 };
-// u8 weights x s8 values; sums start at a number per value column where the policy's word biases the weights.
+// u8 weights x s8 values. Sums start at a number per value column where the policy's product biases the weights.
 template <class S>
-struct EveryValueCode;
+struct FullRangeValueCodes;
 template <class S>
 struct ValueCodes {
-  using EveryCode = EveryValueCode<S>;
+  using FullRange = FullRangeValueCodes<S>;
   using sum = typename S::s32;
   OCTAVO_INLINE sum start(const std::int32_t* starts, std::int64_t column) {
     if constexpr (S::kWeightBias != 0) return S::load(starts + column);
@@ -39,18 +39,18 @@ struct ValueCodes {
 };
 // The same where a code may be -128 and the policy's fastest product cannot take it.
 template <class S>
-struct EveryKeyCode : KeyCodes<S> {
+struct FullRangeKeyCodes : KeyCodes<S> {
   using sum = typename S::s32;
-  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_every_key(acc, a, b); }
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_full_range_key(acc, a, b); }
 };
 template <class S>
-struct EveryValueCode : ValueCodes<S> {
+struct FullRangeValueCodes : ValueCodes<S> {
   using sum = typename S::s32;
-  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_every_value(acc, a, b); }
+  OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_full_range_value(acc, a, b); }
 };
 template <class S>
 struct Floats {
-  using EveryCode = Floats;
+  using FullRange = Floats;
   using sum = typename S::f32;
   OCTAVO_INLINE sum start(const std::int32_t*, std::int64_t) { return S::set1(0.0f); }
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) {
@@ -60,7 +60,7 @@ struct Floats {
 };
 template <class S>
 struct Bf16Pairs : Floats<S> {
-  using EveryCode = Bf16Pairs;
+  using FullRange = Bf16Pairs;
   using sum = typename S::f32;
   OCTAVO_INLINE sum step(sum acc, typename S::s32 a, typename S::s32 b) { return S::dot_bf16(acc, a, b); }
 };
@@ -72,7 +72,8 @@ OCTAVO_INLINE int rows_of_tile(int rows) {
   return Product::kRows < kGroupRows ? Product::kRows : rows;
 }
 
-// Work that may be done between the steps of a tile, to fill units that the products leave idle; this is none.
+// Work that may be done between the steps of a tile, on units of the processor that the products leave idle. NoWork:
+// none.
 struct NoWork {
   static constexpr int kParts = 1;
   inline __attribute__((always_inline)) void operator()() const {}

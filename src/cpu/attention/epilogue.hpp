@@ -1,4 +1,4 @@
-// The end of a row: the sink, O / l with what the recipe still owes it, rotated back, and the LSE.
+// The end of a row: the sink, O / l with V's scales and mean put back, the inverse rotation, and the LSE.
 #pragma once
 
 #include <numbers>
@@ -12,18 +12,18 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of O from its sums: (O * factor * owed + present * mean, rotated back) / unit. Of any size; zeros if it sees
-// nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before stays so.
+// One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean, rotated back) / unit; zeros
+// if the row sees no key. Dividing by the prescale `unit` saturates at the largest f32; what was not finite stays so.
 template <class S>
-OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
-                              typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
-                              std::int64_t at) {
+OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
+                                typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
+                                std::int64_t at) {
   const Problem& problem = *plan.problem;
   alignas(64) float x[kMaxPadded];
   for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
     S::store(x + d, sees ? S::mul(S::load(sums + d), factor) : S::set1(0.0f));
   for (std::int64_t d = 0; plan.v_epilogue_scale && sees && d < plan.v_columns; d += S::kLanes)
-    S::store(x + d, S::mul(S::load(x + d), S::load(values.owed + d)));
+    S::store(x + d, S::mul(S::load(x + d), S::load(values.epilogue_scale + d)));
   for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
     S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
   if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
@@ -36,10 +36,10 @@ OCTAVO_INLINE void finish_row(const Plan& plan, const ValueVectors& values, cons
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
-// O / l with what the recipe still owes, and the LSE.
+// O and the LSE of a group of rows.
 template <class S>
-OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row, const RowGroup& group,
-                          const float* constants, float* out) {
+OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row,
+                            const RowGroup& group, const float* smooth_k_logit_offset, float* out) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
@@ -52,15 +52,15 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   for (int i = 0; i < group.rows; ++i) {
     const float m = group.m[i], l = group.l[i];
-    // Softcap's tanh has used the row constant up.
-    const float constant = problem.softcap > 0 ? 0.0f : constants[i];
-    const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.owed[i];
+    // With softcap the offset was added before the tanh.
+    const float constant = problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i];
+    const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
     const bool sees = end.sees;
     const auto factor = S::set1(sees ? info->out_scale * end.factor / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
-    const bool plain = sees && !plan.v_epilogue_scale && !plan.smooth_v && info->value_unit == 1;
+    const bool plain = sees && !plan.v_epilogue_scale && !plan.smooth_v && info->v_prescale == 1;
     const bool stored =
         plain &&
         with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
@@ -69,12 +69,13 @@ OCTAVO_INLINE void finish(const Call& call, std::int64_t b, std::int64_t head, s
           for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
           store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
         });
-    // The sink's share of the weight has no value, and so no mean.
+    // The sink has no value, so V's mean is weighted by the share of the keys alone.
     if (!stored)
-      finish_row<S>(plan, values, sums, sees, factor, S::set1(sees ? spec::share_of_values(end, l) : 0.0f),
-                    info->value_unit, signs, at);
+      epilogue_row<S>(plan, values, sums, sees, factor, S::set1(sees ? spec::share_of_values(end, l) : 0.0f),
+                      info->v_prescale, signs, at);
     if (problem.lse == nullptr) continue;
-    const double max_lse = (static_cast<double>(m) + static_cast<double>(group.owed[i])) * std::numbers::ln2 + constant;
+    const double max_lse =
+        (static_cast<double>(m) + static_cast<double>(group.lse_offset[i])) * std::numbers::ln2 + constant;
     problem.lse[b * problem.lse_strides[0] + head * problem.lse_strides[1] +
                 (sequence.q_begin + row + i) * problem.lse_strides[2]] =
         spec::lse_of_row<EpilogueOps<S>>(end, sink, max_lse);

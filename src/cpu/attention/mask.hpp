@@ -10,11 +10,12 @@
 namespace octavo::cpu {
 namespace {
 
-// Hides from each row the keys outside its range and takes the maxima anew: for blocks on a diagonal or a window's
-// edge.
+// Sets the scores of keys outside each row's range to -infinity and recomputes the maxima. Needed for blocks on a
+// diagonal or at the edge of a window.
 template <class S>
-OCTAVO_INLINE void hide(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
-                        std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores, float* row_max) {
+OCTAVO_INLINE void mask_by_position(const Problem& problem, const Sequence& sequence, std::int64_t row, int rows,
+                                    std::int64_t first_key, std::int64_t keys, std::int64_t ld, float* scores,
+                                    float* row_max) {
   for (int i = 0; i < rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);

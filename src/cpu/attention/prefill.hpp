@@ -1,4 +1,4 @@
-// The algorithm: FlashAttention's online softmax over packed key blocks, with three stages that the recipe chose.
+// FlashAttention's online softmax over packed key blocks, with the three stages that the recipe selects.
 // Per query row: m the running maximum (base 2), l the row sum, O the weighted values, all f32:
 //   t = max_j T_j over the block,  m' = max(m, t),  alpha = 2^(m - m'),  beta = 2^(t - m') / R   (codes relative to t)
 //   l = alpha l + beta sum_j w_j,   O = alpha O + beta sum_j c_j V_j
@@ -15,20 +15,21 @@ namespace {
 
 OCTAVO_INLINE std::int64_t in_key_steps(std::int64_t keys) { return (keys + kKeyStep - 1) / kKeyStep * kKeyStep; }
 
-// What one task keeps while it walks over the keys.
+// What a task needs at every key block.
 struct TaskState {
   const Call* call;
   const Stages* stages;
   const AttentionTask* task;
   std::byte* thread;
   std::int64_t kv_head;
-  bool corrected;  // smooth_q's correction stands in for the keys' own addend
+  bool has_smooth_q_bias;  // a bias per query block replaces the keys' own addend
 };
 
 // Softcap, masks and ALiBi on a row group's scores.
 template <class S>
-OCTAVO_INLINE void modify(const TaskState& state, const Sequence& sequence, const RowGroup& group, std::int64_t row,
-                          std::int64_t first_key, std::int64_t keys, const float* constants, float* scores) {
+OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequence, const RowGroup& group,
+                                    std::int64_t row, std::int64_t first_key, std::int64_t keys, const float* constants,
+                                    float* scores) {
   const Plan& plan = *state.call->plan;
   const Problem& problem = *plan.problem;
   alignas(64) float bias[kMaxKeyBlock];
@@ -36,36 +37,36 @@ OCTAVO_INLINE void modify(const TaskState& state, const Sequence& sequence, cons
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
-    terms.common = group.common[i];
-    modify_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
+    terms.mask_row_max = group.mask_row_max[i];
+    score_mod_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
   }
 }
 
-// The additive term each row of a group loses, and gets back at the end.
+// What is subtracted from the scores of each row of a group, and added to the LSE in the epilogue.
 template <class S>
-OCTAVO_INLINE void find_common_terms(const TaskState& state, const Sequence& sequence, RowGroup& group,
-                                     std::int64_t row) {
+OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequence, RowGroup& group,
+                                    std::int64_t row) {
   const Problem& problem = *state.call->plan->problem;
-  for (int i = 0; i < kGroupRows; ++i) group.common[i] = group.owed[i] = 0;
+  for (int i = 0; i < kGroupRows; ++i) group.mask_row_max[i] = group.lse_offset[i] = 0;
   if (!state.call->plan->score_mod) return;
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
-    group.common[i] = largest_mask_term<S>(problem, terms.mask_at, seen);
+    group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen);
     const std::int64_t diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
-    group.owed[i] = spec::bounded(group.common[i] + spec::alibi_at_peak(terms.slope, terms.peak, diagonal));
+    group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + spec::alibi_at_peak(terms.slope, terms.peak, diagonal));
   }
 }
 
-// The score stage of row group g against a key block.
+// Parameters of the qk stage of row group g and a key block.
 template <class S>
-OCTAVO_INLINE ScoreStage score_of_group(const TaskState& state, std::byte* block, std::int64_t first_key,
-                                        std::int64_t g, const RowGroup& group, float* scores, float* row_max) {
+OCTAVO_INLINE QkStage qk_of_group(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
+                                  const RowGroup& group, float* scores, float* row_max) {
   const Plan& plan = *state.call->plan;
-  const std::int64_t slot = g / kSlotGroups, row = g % kSlotGroups * kGroupRows;
-  const std::int64_t at = (slot * kQueryBlock + row) * plan.q_ld;
-  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[slot];
+  const std::int64_t query_block = g / kQueryBlockGroups, row = g % kQueryBlockGroups * kGroupRows;
+  const std::int64_t at = (query_block * kQueryBlock + row) * plan.q_ld;
+  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[query_block];
   return {.q = part<std::int32_t>(state.thread, plan.thread.queries) + at,
           .q_low = part<std::int32_t>(state.thread, plan.thread.queries_low) + at,
           .q_ld = plan.q_ld,
@@ -76,47 +77,49 @@ OCTAVO_INLINE ScoreStage score_of_group(const TaskState& state, std::byte* block
           .k_strip = plan.k_strip,
           .steps = plan.k_steps,
           .key_factor = part<float>(block, plan.block.key_factor),
-          .key_addend = state.corrected
-                            ? part<float>(state.thread, plan.thread.correction) + slot * plan.longest_keys + first_key
-                            : part<float>(block, plan.block.key_addend),
+          .key_addend = state.has_smooth_q_bias ? part<float>(state.thread, plan.thread.smooth_q_bias) +
+                                                      query_block * plan.longest_keys + first_key
+                                                : part<float>(block, plan.block.key_addend),
           .scores = scores,
           .ld = plan.key_block,
           .row_max = row_max,
-          .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_keys,
+          .full_range_s8 = part<BlockFlags>(block, plan.block.flags)->full_range_s8_in_k,
           .rows = group.rows,
           .keys = in_key_steps(group.keys)};
 }
 
-// Between scores and weights: what the caller's options do to the scores, what the rows may not see, the fold where it
-// is kept apart, and the step of the running state.
+// Between qk and softmax: score_mod, masks by position, the fold's b where it was not part of the key addend, and the
+// step of the online softmax.
 template <class S>
-OCTAVO_INLINE void settle_scores(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t g,
-                                 RowGroup& group, float* scores, float* row_max, float* shift) {
+OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte* block, std::int64_t first_key,
+                                              std::int64_t g, RowGroup& group, float* scores, float* row_max,
+                                              float* shift) {
   const Plan& plan = *state.call->plan;
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
   const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
-  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[g / kSlotGroups];
+  const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[g / kQueryBlockGroups];
   if (plan.score_mod)
-    modify<S>(state, sequence, group, first_row, first_key, keys, queries.constant + g % kSlotGroups * kGroupRows,
-              scores);
+    apply_score_mods<S>(state, sequence, group, first_row, first_key, keys,
+                        queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows, scores);
   if (plan.score_mod || group.seen_by_all.begin > first_key ||
       (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
-    hide<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores, row_max);
-  alignas(64) float offset[kGroupRows] = {};
+    mask_by_position<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores,
+                        row_max);
+  alignas(64) float score_offset[kGroupRows] = {};
   if (plan.score_mod && plan.fold) {
     for (int i = 0; i < group.rows; ++i) {
-      offset[i] = row_max[i] == -__builtin_inff() ? 0.0f : row_max[i];
+      score_offset[i] = row_max[i] == -__builtin_inff() ? 0.0f : row_max[i];
       row_max[i] = fold_row<S>(scores + i * plan.key_block, part<float>(block, plan.block.fold), keys, row_max[i]);
     }
   }
-  online_softmax_update<S>(plan, row_max, offset, group, shift);
+  online_softmax_update<S>(plan, row_max, score_offset, group, shift);
 }
 
-// Scores and weights of the task's row groups against a key block. Where the stages overlap, a group's
-// weights are taken while the next group's scores are, so scores have two buffers that change places.
+// Scores and weights of the task's row groups against a key block. Where the two stages overlap, the softmax of a group
+// runs with the qk of the next one, so scores have two buffers that alternate.
 template <class S>
-OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::int64_t first_key, std::int64_t used,
-                               RowGroup* groups) {
+OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* block, std::int64_t first_key,
+                                           std::int64_t used, RowGroup* groups) {
   const Plan& plan = *state.call->plan;
   const Stages& stages = *state.stages;
   const std::int64_t weights_ld = plan.key_block / plan.v_depth;
@@ -124,22 +127,22 @@ OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::in
   auto* weights_low = part<std::int32_t>(state.thread, plan.thread.weights_low);
   float* buffers = part<float>(state.thread, plan.thread.scores);
   alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows];
-  RowGroup* waiting = nullptr;  // its scores are settled, its weights not yet taken
-  WeightStage pending{};
+  RowGroup* waiting = nullptr;  // its scores are masked, its weights not yet computed
+  SoftmaxStage pending{};
   int side = 0;
   for (std::int64_t g = 0; g < used; ++g) {
     RowGroup& group = groups[g];
     if (group.keys <= 0) continue;
     float* scores = buffers + side * kGroupRows * plan.key_block;
-    const ScoreStage stage = score_of_group<S>(state, block, first_key, g, group, scores, row_max);
+    const QkStage stage = qk_of_group<S>(state, block, first_key, g, group, scores, row_max);
     if (waiting != nullptr) {
-      stages.score_and_weigh(stage, pending);
+      stages.qk_and_softmax(stage, pending);
       add_row_sums<S>(*waiting, row_sum);
       waiting = nullptr;
     } else {
-      stages.score(stage);
+      stages.qk(stage);
     }
-    settle_scores<S>(state, block, first_key, g, group, scores, row_max, shift[side]);
+    apply_masks_and_update_max<S>(state, block, first_key, g, group, scores, row_max, shift[side]);
     pending = {.scores = scores,
                .shift = shift[side],
                .range = plan.p_range,
@@ -152,16 +155,16 @@ OCTAVO_INLINE void weigh_block(const TaskState& state, std::byte* block, std::in
                .row_sum = row_sum,
                .rows = group.rows,
                .keys = stage.keys};
-    if (stages.score_and_weigh != nullptr) {
+    if (stages.qk_and_softmax != nullptr) {
       waiting = &group;
       side = 1 - side;
     } else {
-      stages.weight(pending);
+      stages.softmax(pending);
       add_row_sums<S>(group, row_sum);
     }
   }
   if (waiting != nullptr) {
-    stages.weight(pending);
+    stages.softmax(pending);
     add_row_sums<S>(*waiting, row_sum);
   }
 }
@@ -187,17 +190,18 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const spec::KeyRange seen = seen_by(task.first, task.first + task.rows);
   const std::int64_t first_block = seen.begin / key_block, last_block = (seen.end + key_block - 1) / key_block;
 
-  RowGroup groups[kMaxQueryBlocks * kSlotGroups];
-  std::int64_t used = 0, slots = 0;
+  RowGroup groups[kMaxQueryBlocks * kQueryBlockGroups];
+  std::int64_t used = 0, query_blocks = 0;
   for (; used * kGroupRows < task.rows; ++used) {
     const std::int64_t row = used * kGroupRows, left = task.rows - row;
     start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
-    find_common_terms<S>(state, sequence, groups[used], task.first + row);
+    find_row_offsets<S>(state, sequence, groups[used], task.first + row);
   }
-  for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++slots)
-    prepare_queries<S>(call, thread, slots, task.batch, task.head, task.first + row,
-                       task.rows - row < kQueryBlock ? task.rows - row : kQueryBlock);
-  if (state.corrected) correct_keys<S>(call, thread, slots, task.batch, state.kv_head, first_block, last_block);
+  for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++query_blocks)
+    pack_queries<S>(call, thread, query_blocks, task.batch, task.head, task.first + row,
+                    task.rows - row < kQueryBlock ? task.rows - row : kQueryBlock);
+  if (state.has_smooth_q_bias)
+    add_smooth_q_bias<S>(call, thread, query_blocks, task.batch, state.kv_head, first_block, last_block);
   std::memset(out, 0, static_cast<std::size_t>(used * kGroupRows * plan.v_columns) * 4);
 
   for (std::int64_t i = first_block; i < last_block; ++i) {
@@ -205,37 +209,38 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
     const std::int64_t first_key = i * key_block;
     for (std::int64_t g = 0; g < used; ++g) {
       RowGroup& group = groups[g];
-      // Biased weights count every key of the block in the sums they start from, so those keys must be there.
-      const bool whole = S::kWeightBias != 0 && plan.value == ValueForm::s8 && group.seen.end > first_key;
+      // With biased weights the initial sums contain every key of the block, so all of them must be computed.
+      const bool whole = S::kWeightBias != 0 && plan.pv_form == PvForm::s8 && group.seen.end > first_key;
       const std::int64_t end = (whole ? sequence.k_rows : group.seen.end) - first_key;
       group.keys = group.seen.begin >= first_key + key_block ? 0 : end < key_block ? end : key_block;
     }
-    weigh_block<S>(state, block, first_key, used, groups);
+    qk_and_softmax_of_block<S>(state, block, first_key, used, groups);
     for (std::int64_t g = 0; g < used; ++g) {
       const RowGroup& group = groups[g];
       if (group.keys <= 0) continue;
-      stages.value({.weights = weights + g * kGroupRows * weights_ld,
-                    .weights_low = weights_low + g * kGroupRows * weights_ld,
-                    .p_ld = weights_ld,
-                    .v = part<std::int32_t>(block, plan.block.values),
-                    .v_steps = key_block / plan.v_depth,
-                    .start = part<std::int32_t>(block, plan.block.v_start),
-                    .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
-                    .sum_steps = plan.sum_keys / plan.v_depth,
-                    .minus_128 = part<BlockFlags>(block, plan.block.flags)->minus_128_in_values,
-                    .columns = plan.v_columns,
-                    .column_scale = plan.v_block_scales ? part<float>(block, plan.block.column_scale) : nullptr,
-                    .rescale = group.rescale,
-                    .alpha = group.alpha,
-                    .beta = group.beta,
-                    .out = out + g * kGroupRows * plan.v_columns,
-                    .rows = group.rows});
+      stages.pv({.weights = weights + g * kGroupRows * weights_ld,
+                 .weights_low = weights_low + g * kGroupRows * weights_ld,
+                 .p_ld = weights_ld,
+                 .v = part<std::int32_t>(block, plan.block.values),
+                 .v_steps = key_block / plan.v_depth,
+                 .start = part<std::int32_t>(block, plan.block.v_start),
+                 .steps = (group.keys + plan.v_depth - 1) / plan.v_depth,
+                 .sum_steps = plan.sum_keys / plan.v_depth,
+                 .full_range_s8 = part<BlockFlags>(block, plan.block.flags)->full_range_s8_in_v,
+                 .columns = plan.v_columns,
+                 .column_scale = plan.v_block_scales ? part<float>(block, plan.block.column_scale) : nullptr,
+                 .rescale = group.rescale,
+                 .alpha = group.alpha,
+                 .beta = group.beta,
+                 .out = out + g * kGroupRows * plan.v_columns,
+                 .rows = group.rows});
     }
   }
   for (std::int64_t g = 0; g < used; ++g) {
-    const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[g / kSlotGroups];
-    finish<S>(call, task.batch, task.head, task.first + g * kGroupRows, groups[g],
-              queries.constant + g % kSlotGroups * kGroupRows, out + g * kGroupRows * plan.v_columns);
+    const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[g / kQueryBlockGroups];
+    epilogue<S>(call, task.batch, task.head, task.first + g * kGroupRows, groups[g],
+                queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows,
+                out + g * kGroupRows * plan.v_columns);
   }
 }
 

@@ -1,4 +1,4 @@
-// Third stage: O = alpha * O + beta * (P V). Integer products of one key block are exact; they become floats once.
+// The pv stage: O = alpha * O + beta * (P V). Integer products of one key block are exact; they become floats once.
 #pragma once
 
 #include "cpu/attention/dot_tile.hpp"
@@ -8,16 +8,16 @@ namespace octavo::cpu {
 namespace {
 
 // What the product of one tile is before it is scaled: one sum; two planes of 16-bit codes joined as 256 h + l; or a
-// sum that is rounded to f16 every few keys, as an accumulator of that format does. EveryCode: see score.hpp.
+// sum that is rounded to f16 every few keys, as an accumulator of that format does. FullRange: see qk.hpp.
 template <class S, class Kind>
 struct OneSum {
   static constexpr int kRows = S::kTileRows;
-  using EveryCode = OneSum<S, typename Kind::EveryCode>;
+  using FullRange = OneSum<S, typename Kind::FullRange>;
   template <int kColumns>
   using Sums = typename S::f32[kRows][kColumns];
 
   template <int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
+  OCTAVO_INLINE void products(const PvStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, column + j * S::kLanes);
@@ -35,15 +35,15 @@ struct OneSum {
 
 template <class S, class Kind>
 struct TwoByteSums : OneSum<S, Kind> {
-  using EveryCode = TwoByteSums<S, typename Kind::EveryCode>;
+  using FullRange = TwoByteSums<S, typename Kind::FullRange>;
   using Sum = OneSum<S, Kind>;
   static constexpr int kRows = Sum::kRows;
   template <int kColumns>
   using Sums = typename Sum::template Sums<kColumns>;
 
   template <int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
-    ValueStage low = s;
+  OCTAVO_INLINE void products(const PvStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
+    PvStage low = s;
     low.weights = s.weights_low;
     Sums<kColumns> part;
     Sum::template products<kColumns>(low, row, column, part);
@@ -55,17 +55,17 @@ struct TwoByteSums : OneSum<S, Kind> {
 
 template <class S, class Kind>
 struct HalfSum : OneSum<S, Kind> {
-  using EveryCode = HalfSum;
+  using FullRange = HalfSum;
   using Sum = OneSum<S, Kind>;
   static constexpr int kRows = Sum::kRows;
   template <int kColumns>
   using Sums = typename Sum::template Sums<kColumns>;
 
   template <int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
+  OCTAVO_INLINE void products(const PvStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) out[i][j] = S::set1(0.0f);
-    ValueStage some = s;
+    PvStage some = s;
     for (std::int64_t step = 0; step < s.steps; step += s.sum_steps) {
       some.weights = s.weights + step;
       some.first_step = step;
@@ -79,7 +79,7 @@ struct HalfSum : OneSum<S, Kind> {
 };
 
 template <class S, class Product, int kColumns, bool kRescale>
-OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column) {
+OCTAVO_INLINE void pv_tile(const PvStage& s, int row, std::int64_t column) {
   const int rows = rows_of_tile<Product>(s.rows);
   typename Product::template Sums<kColumns> products;
   Product::template products<kColumns>(s, row, column, products);
@@ -107,33 +107,33 @@ OCTAVO_INLINE void value_tile(const ValueStage& s, int row, std::int64_t column)
 }
 
 template <class S, class Product, bool kRescale>
-OCTAVO_INLINE void value_rows(const ValueStage& s) {
+OCTAVO_INLINE void pv_rows(const PvStage& s) {
   constexpr int kColumns = S::kTileColumns, kLanes = S::kLanes;
   const std::int64_t rest = s.columns / (kColumns * kLanes) * (kColumns * kLanes);
   for (int row = 0; row < s.rows; row += Product::kRows) {
     for (std::int64_t column = 0; column < rest; column += kColumns * kLanes)
-      value_tile<S, Product, kColumns, kRescale>(s, row, column);
+      pv_tile<S, Product, kColumns, kRescale>(s, row, column);
     for (std::int64_t column = rest; column < s.columns; column += kLanes)
-      value_tile<S, Product, 1, kRescale>(s, row, column);
+      pv_tile<S, Product, 1, kRescale>(s, row, column);
   }
 }
 
 template <class S, class Product>
-OCTAVO_INLINE void value_rows_of(const ValueStage& stage) {
-  const ValueStage s = stage;  // a local copy: vector stores may alias anything behind a reference
+OCTAVO_INLINE void pv_rows_of(const PvStage& stage) {
+  const PvStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   if (s.rescale) {
-    value_rows<S, Product, true>(s);
+    pv_rows<S, Product, true>(s);
   } else {
-    value_rows<S, Product, false>(s);
+    pv_rows<S, Product, false>(s);
   }
 }
 
 template <class S, class Product>
-void value_stage(const ValueStage& stage) {
-  if constexpr (!S::kTakesEveryCode) {
-    if (stage.minus_128) return value_rows_of<S, typename Product::EveryCode>(stage);
+void pv_stage(const PvStage& stage) {
+  if constexpr (!S::kFullRangeS8) {
+    if (stage.full_range_s8) return pv_rows_of<S, typename Product::FullRange>(stage);
   }
-  value_rows_of<S, Product>(stage);
+  pv_rows_of<S, Product>(stage);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// First stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
-// The integer product is exact; factors carry scales, softmax scale and log2 e; the addend carries smoothing's
-// correction, the fold's log2 of the value scale, and -infinity for keys that do not exist.
+// The qk stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
+// The integer product is exact. The row factor is Q's scale times softmax_scale and log2 e, the key factor K's scale.
+// The addend is smooth_q's bias, the fold's log2 of V's scale, or -infinity for keys that do not exist.
 #pragma once
 
 #include "cpu/attention/dot_tile.hpp"
@@ -11,16 +11,16 @@ namespace {
 
 // What the product of one tile is before it is scaled: one sum, or two planes of a 16-bit query joined as 256 h + l.
 // A tile has kRows rows by kColumns vectors; products() makes its Sums, sum() is one vector of them as floats.
-// EveryCode: the same with key codes that the policy's fastest product cannot take.
+// FullRange: the same with key codes that the policy's fastest product cannot take.
 template <class S, class Kind>
 struct OnePlane {
   static constexpr int kRows = S::kTileRows;
-  using EveryCode = OnePlane<S, typename Kind::EveryCode>;
+  using FullRange = OnePlane<S, typename Kind::FullRange>;
   template <int kColumns>
   using Sums = typename S::f32[kRows][kColumns];
 
   template <int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
+  OCTAVO_INLINE void products(const QkStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
     typename Kind::sum c[kRows][kColumns];
     for (int i = 0; i < kRows; ++i)
       for (int j = 0; j < kColumns; ++j) c[i][j] = Kind::start(s.start, row + i);
@@ -37,15 +37,15 @@ struct OnePlane {
 
 template <class S, class Kind>
 struct TwoPlanes : OnePlane<S, Kind> {
-  using EveryCode = TwoPlanes<S, typename Kind::EveryCode>;
+  using FullRange = TwoPlanes<S, typename Kind::FullRange>;
   using Plane = OnePlane<S, Kind>;
   static constexpr int kRows = Plane::kRows;
   template <int kColumns>
   using Sums = typename Plane::template Sums<kColumns>;
 
   template <int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
-    ScoreStage low = s;
+  OCTAVO_INLINE void products(const QkStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
+    QkStage low = s;
     low.q = s.q_low;
     low.start = s.start_low;
     Sums<kColumns> part;
@@ -57,9 +57,9 @@ struct TwoPlanes : OnePlane<S, Kind> {
 };
 
 template <class S, class Product, class Between>
-OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
+OCTAVO_INLINE void qk_tiles(const QkStage& stage, Between&& between) {
   constexpr int kRows = Product::kRows, kColumns = S::kTileColumns, kLanes = S::kLanes;
-  const ScoreStage s = stage;  // a local copy: vector stores may alias anything behind a reference
+  const QkStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   const int rows = rows_of_tile<Product>(s.rows);
   alignas(64) float maxima[kGroupRows * kLanes];
   for (int i = 0; i < kGroupRows; ++i) S::store(maxima + i * kLanes, S::set1(-__builtin_inff()));
@@ -93,11 +93,11 @@ OCTAVO_INLINE void score_tiles(const ScoreStage& stage, Between&& between) {
 }
 
 template <class S, class Product>
-void score_stage(const ScoreStage& stage) {
-  if constexpr (!S::kTakesEveryCode) {
-    if (stage.minus_128) return score_tiles<S, typename Product::EveryCode>(stage, NoWork{});
+void qk_stage(const QkStage& stage) {
+  if constexpr (!S::kFullRangeS8) {
+    if (stage.full_range_s8) return qk_tiles<S, typename Product::FullRange>(stage, NoWork{});
   }
-  score_tiles<S, Product>(stage, NoWork{});
+  qk_tiles<S, Product>(stage, NoWork{});
 }
 
 }  // namespace

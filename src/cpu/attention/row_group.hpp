@@ -1,5 +1,5 @@
-// What 16 query rows carry from key block to key block: the online softmax's running maximum and sum, the factors of
-// the present block, and which keys the rows see. The law is in prefill.hpp.
+// The state of 16 query rows from key block to key block: the online softmax's running maximum and sum, the factors of
+// the current block, and the keys that the rows see. Formulas: prefill.hpp.
 #pragma once
 
 #include "cpu/attention/stages.hpp"
@@ -11,19 +11,19 @@
 namespace octavo::cpu {
 namespace {
 
-inline constexpr std::int64_t kSlotGroups = kQueryBlock / kGroupRows;
+inline constexpr std::int64_t kQueryBlockGroups = kQueryBlock / kGroupRows;
 
 struct RowGroup {
   alignas(64) float m[kGroupRows];
   alignas(64) float l[kGroupRows];
   alignas(64) float alpha[kGroupRows];  // of the current key block
   alignas(64) float beta[kGroupRows];
-  bool rescale;              // some alpha is not 1
-  int rows;                  // used ones
-  float common[kGroupRows];  // what every term of the row's mask loses
-  float owed[kGroupRows];    // what the row's scores lost by that and by ALiBi's peak
-  std::int64_t keys;         // of the current key block that any of its rows sees, from the block's start
-  spec::KeyRange seen;       // by any of its rows
+  bool rescale;                    // some alpha is not 1
+  int rows;                        // used ones
+  float mask_row_max[kGroupRows];  // the largest finite term of the row's mask, subtracted from all of them
+  float lse_offset[kGroupRows];    // what that and ALiBi's peak took from the row's scores, base 2
+  std::int64_t keys;               // of the current key block that any of its rows sees, from the block's start
+  spec::KeyRange seen;             // by any of its rows
   spec::KeyRange seen_by_all;
 };
 
@@ -38,7 +38,7 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
   group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 
-// Maxima of the block -> shift of the weights, alpha, beta (spec/online_softmax.hpp).
+// From the maxima of the block to the shift of the weights, alpha and beta (spec/online_softmax.hpp).
 template <class S>
 OCTAVO_INLINE void online_softmax_update(const Plan& plan, const float* row_max, const float* score_offset,
                                          RowGroup& group, float* shift) {

@@ -1,7 +1,7 @@
-// What happens to scores between the product and the softmax: softcap, additive masks and ALiBi, boolean masks.
-//   s = scale * q.k (+ the row constant that smooth_k took off);  s = c tanh(s / c);  s += mask + slope (j - diagonal)
-// What all keys of a row have in common is no part of softmax: the mask's largest finite term is taken off first, so
-// that a constant of -1e9 cannot swallow the scores' digits, and comes back in the LSE and the comparison with a sink.
+// score_mod: softcap, additive masks, ALiBi and boolean masks, between the product and the softmax.
+//   s = scale * q.k (+ smooth_k_logit_offset);  s = c tanh(s / c);  s += mask + slope (j - diagonal)
+// A term that all keys of a row share does not change the softmax. The mask's largest finite term is subtracted first,
+// so that a constant of -1e9 does not absorb the scores' digits; the LSE and the comparison with a sink add it again.
 #pragma once
 
 #include "cpu/operands/read_number.hpp"
@@ -14,14 +14,13 @@
 namespace octavo::cpu {
 namespace {
 
-// Where the additive terms of one query row come from. ALiBi is counted from the key where it is largest, slope *
-// (j - peak), so that its f32 terms are exact where they matter; slope * (peak - diagonal) is the rest of it.
+// The sources of the additive terms of one query row. ALiBi: spec/alibi.hpp.
 struct RowBias {
   const Problem* problem;
-  std::int64_t mask_at;   // element offset of the mask's row
-  float slope = 0;        // base 2
-  std::int64_t peak = 0;  // key where the ALiBi term is largest
-  float common = 0;       // taken off every term of the mask, base 2
+  std::int64_t mask_at;    // element offset of the mask's row
+  float slope = 0;         // base 2
+  std::int64_t peak = 0;   // key where the ALiBi term is largest
+  float mask_row_max = 0;  // subtracted from every term of the mask, base 2
 };
 
 OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::int64_t head, std::int64_t row,
@@ -55,7 +54,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
     for (std::int64_t j = 0; j < count; ++j) bias[j] = read_number(mask, at + j * step);
   }
   if (mask.data != nullptr && mask.dtype != DType::boolean)
-    for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.common;
+    for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.mask_row_max;
   if (row.slope != 0)
     for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
@@ -63,7 +62,7 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
 
 // The largest finite term of the mask among the keys a row sees, base 2; 0 where there is none.
 template <class S>
-OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
+OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
   if (problem.mask.data == nullptr || problem.mask.dtype == DType::boolean) return 0;
   constexpr std::int64_t kChunk = 256;
   alignas(64) float bias[kChunk];
@@ -85,7 +84,7 @@ OCTAVO_INLINE float largest_mask_term(const Problem& problem, std::int64_t mask_
 template <class S>
 OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 constant, float softcap) {
   auto t = S::mul(S::fma(logit, S::set1(spec::kLn2), constant), S::set1(1 / softcap));
-  t = S::select(S::equal(t, t), t, S::set1(__builtin_nanf("")));  // of a NaN, exp2 keeps only this one's payload
+  t = S::select(S::equal(t, t), t, S::set1(__builtin_nanf("")));  // exp2 keeps the payload of this NaN only
   const auto power = exp2_quintic<S>(S::mul(S::min(S::set1(20.0f), t), S::set1(2 * spec::kLog2E)));
   const auto two = S::set1(2.0f), one = S::set1(1.0f);
   const auto far = S::sub(one, S::div(two, S::add(power, one)));
@@ -98,8 +97,8 @@ OCTAVO_INLINE typename S::f32 soften(typename S::f32 logit, typename S::f32 cons
 
 // One row of scores in place. `constant` is what softcap's tanh needs added (natural units).
 template <class S>
-OCTAVO_INLINE void modify_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
-                              std::int64_t last_key, float* scores, float* bias) {
+OCTAVO_INLINE void score_mod_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
+                                 std::int64_t last_key, float* scores, float* bias) {
   const Problem& problem = *row.problem;
   if (problem.softcap > 0)
     for (std::int64_t j = 0; j < keys; j += S::kLanes)
@@ -110,7 +109,7 @@ OCTAVO_INLINE void modify_row(const RowBias& row, float constant, std::int64_t f
   for (std::int64_t j = 0; j < keys; j += S::kLanes) {
     const auto term = S::load(bias + j);
     auto x = S::add(S::load(scores + j), term);
-    x = S::select(S::equal(x, x), x, poison);  // a caller's NaN becomes the one whose payload exp2 keeps
+    x = S::select(S::equal(x, x), x, poison);  // exp2 keeps the payload of this NaN only
     S::store(scores + j, S::select(S::equal(term, nothing), nothing, x));
   }
 }
@@ -124,7 +123,7 @@ OCTAVO_INLINE float fold_row(float* scores, const float* fold, std::int64_t keys
   for (std::int64_t j = 0; j < keys; j += S::kLanes) {
     const auto s = S::load(scores + j);
     auto x = S::add(S::sub(s, S::set1(row_max)), S::load(fold + j));
-    x = S::select(S::equal(s, nothing), nothing, x);  // a hidden token may have no b
+    x = S::select(S::equal(s, nothing), nothing, x);  // b of a masked token may be NaN
     S::store(scores + j, x);
     best = S::max(x, best);
   }

@@ -1,5 +1,5 @@
-// Second stage: weights R p = R 2^(T - shift) in the representation the value product takes, and their row sums. R is
-// part of the polynomial that makes 2^x: taken off the shift instead, it would lose digits beside a large score, and
+// The softmax stage: weights R p = R 2^(T - shift) in the representation that the pv stage reads, and their row sums. R
+// is part of the polynomial of 2^x. Subtracted from the shift instead, it would lose digits beside a large score, and
 // codes would exceed R.
 #pragma once
 
@@ -16,7 +16,7 @@ inline constexpr int kWeightVectors = 4;
 
 enum class SumOf { weights, codes };
 
-// An integer cannot be NaN, and a row that holds one must not end finite: 0 p carries it into the sum.
+// An integer code cannot be NaN, so 0 * p carries a NaN of the weight into the row sum.
 template <class S>
 OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32 p) {
   return S::fma(p, S::set1(0.0f), S::to_f32(code));
@@ -26,7 +26,7 @@ OCTAVO_INLINE typename S::f32 counted_code(typename S::s32 code, typename S::f32
 template <class S, SumOf kSum>
 struct IntegerWeights {
   static constexpr const auto& kExp2 = spec::kExp2Quartic;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const SoftmaxStage& w, std::int64_t at) {
     typename S::s32 code[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) code[u] = S::round_to_s32(p[u]);
     S::store_u8x4(static_cast<std::uint8_t*>(w.weights) + at, code[0], code[1], code[2], code[3]);
@@ -37,9 +37,9 @@ struct IntegerWeights {
 
 // Codes of sixteen bits in two planes, high bytes and low bytes.
 template <class S>
-struct WideIntegerWeights {
+struct IntegerWeights16 {
   static constexpr const auto& kExp2 = spec::kExp2Quintic;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const SoftmaxStage& w, std::int64_t at) {
     typename S::s32 code[kWeightVectors], high[kWeightVectors], low[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) {
       code[u] = S::round_to_s32(p[u]);
@@ -77,7 +77,7 @@ OCTAVO_INLINE void round_weights(WeightFormat format, typename S::f32 (&p)[kWeig
 template <class S>
 struct FloatWeights {
   static constexpr const auto& kExp2 = spec::kExp2Quintic;
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const SoftmaxStage& w, std::int64_t at) {
     typename S::f32 rounded[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) rounded[u] = p[u];
     round_weights<S>(w.format, rounded);
@@ -88,7 +88,7 @@ struct FloatWeights {
 
 template <class S>
 struct Bf16Weights : FloatWeights<S> {
-  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const WeightStage& w, std::int64_t at) {
+  OCTAVO_INLINE void convert(typename S::f32 (&p)[kWeightVectors], const SoftmaxStage& w, std::int64_t at) {
     typename S::f32 rounded[kWeightVectors];
     for (int u = 0; u < kWeightVectors; ++u) rounded[u] = p[u];
     round_weights<S>(w.format, rounded);
@@ -98,14 +98,14 @@ struct Bf16Weights : FloatWeights<S> {
   }
 };
 
-// The stage as a walk that can be interrupted: each step takes four vectors of one row.
+// The stage as a loop that can be interrupted: each step handles four vectors of one row.
 template <class S, class Weights>
-class WeightWalk {
+class SoftmaxWalk {
  public:
   static constexpr int kLanes = S::kLanes, kStep = kWeightVectors * kLanes;
   static constexpr int kTerms = sizeof(Weights::kExp2) / sizeof(float);
 
-  inline __attribute__((always_inline)) explicit WeightWalk(const WeightStage& stage) : w_(stage) {
+  inline __attribute__((always_inline)) explicit SoftmaxWalk(const SoftmaxStage& stage) : w_(stage) {
     for (int i = 0; i < kGroupRows * kLanes; i += kLanes) S::store(sums_ + i, S::set1(0.0f));
     // A null `inverse` reads one vector of ones over and over.
     for (int i = 0; i < kStep; i += kLanes) S::store(ones_ + i, S::set1(1.0f));
@@ -141,8 +141,8 @@ class WeightWalk {
   }
 
  private:
-  const WeightStage w_;  // a copy: vector stores may alias anything behind a reference
-  float exp2_[kTerms];   // R times the coefficients
+  const SoftmaxStage w_;  // a copy: vector stores may alias anything behind a reference
+  float exp2_[kTerms];    // R times the coefficients
   const float* count_;
   std::int64_t count_step_;
   std::int64_t key_ = 0;
@@ -152,27 +152,26 @@ class WeightWalk {
 };
 
 template <class S, class Weights>
-void weight_stage(const WeightStage& stage) {
-  WeightWalk<S, Weights>(stage).finish();
+void softmax_stage(const SoftmaxStage& stage) {
+  SoftmaxWalk<S, Weights>(stage).finish();
 }
 
-// A walk's steps as work between those of a score tile. One for each row of the tile: as many as there are tiles' worth
-// of scores.
+// Steps of the loop as work between those of a qk tile: one for each row of the tile.
 template <class S, class Weights, int kRows>
-struct WeighBetween {
+struct SoftmaxBetween {
   static constexpr int kParts = kRows;
-  WeightWalk<S, Weights>& walk;
+  SoftmaxWalk<S, Weights>& walk;
   inline __attribute__((always_inline)) void operator()() const {
     if (!walk.done()) walk.step();
   }
 };
 
-// A group's scores with the weights of the group before it in between: products and exponentials use different units of
-// the processor, and neither alone keeps both busy.
+// The qk stage of a group interleaved with the softmax stage of the group before it: products and exponentials use
+// different units of the processor.
 template <class S, class Product, class Weights>
-void score_and_weigh_stage(const ScoreStage& scores, const WeightStage& previous) {
-  WeightWalk<S, Weights> walk(previous);
-  score_tiles<S, Product>(scores, WeighBetween<S, Weights, Product::kRows>{walk});
+void qk_and_softmax_stage(const QkStage& scores, const SoftmaxStage& previous) {
+  SoftmaxWalk<S, Weights> walk(previous);
+  qk_tiles<S, Product>(scores, SoftmaxBetween<S, Weights, Product::kRows>{walk});
   walk.finish();
 }
 

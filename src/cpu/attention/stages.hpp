@@ -1,8 +1,8 @@
 // The three stages an attention kernel is composed of, as function types over one group of query rows and one key
 // block. A recipe chooses one of each; granularity, smoothing and the fold only fill the vectors they read.
-//   score   Q, K block            -> T [rows][keys] f32 (base-2 logits) and the row maxima
-//   weight  T, reference maximum  -> P [rows][keys] (codes or floats) and the row sums
-//   value   P, V block            -> O = alpha * O + beta * (P V)
+//   qk       Q, K block            -> T [rows][keys] f32 (base-2 logits) and the row maxima
+//   softmax  T, reference maximum  -> P [rows][keys] (codes or floats) and the row sums
+//   pv       P, V block            -> O = alpha * O + beta * (P V)
 #pragma once
 
 #include <cstddef>
@@ -14,27 +14,27 @@
 
 namespace octavo::cpu {
 
-struct ScoreStage {
+struct QkStage {
   const std::int32_t* q;      // [rows][steps] words; two-plane scores: the high plane
   const std::int32_t* q_low;  // two-plane scores only
   std::ptrdiff_t q_ld;        // words
   const std::int32_t* start;  // [rows]: where integer accumulators start (-kKeyBias * sum of the row's codes)
   const std::int32_t* start_low;
-  const float* row_factor;  // [rows]; NaN poisons the row
+  const float* row_factor;  // [rows]; NaN makes the row NaN
   const std::int32_t* k;    // strips of kStrip keys: [key_block / kStrip][steps][kStrip] words
   std::ptrdiff_t k_strip;   // words from strip to strip
   std::int64_t steps;
   const float* key_factor;  // [keys]
-  const float* key_addend;  // [keys]; -infinity hides a key, NaN poisons whoever sees it
+  const float* key_addend;  // [keys]; -infinity masks a key, NaN makes rows that see it NaN
   float* scores;            // [kGroupRows][ld]
   std::ptrdiff_t ld;        // key block
   float* row_max;           // [kGroupRows] out
-  bool minus_128;           // among the key codes
+  bool full_range_s8;       // among the key codes
   int rows;                 // used ones, 1..kGroupRows
   std::int64_t keys;        // used ones, 1..key_block
 };
 
-struct WeightStage {
+struct SoftmaxStage {
   const float* scores;   // [kGroupRows][ld]
   const float* shift;    // [kGroupRows]: weight = R 2^(T - shift); no T exceeds it
   float range;           // R
@@ -49,7 +49,7 @@ struct WeightStage {
   std::int64_t keys;
 };
 
-struct ValueStage {
+struct PvStage {
   const std::int32_t* weights;      // [kGroupRows][p_ld] words
   const std::int32_t* weights_low;  // two-plane weights only
   std::ptrdiff_t p_ld;
@@ -59,7 +59,7 @@ struct ValueStage {
   std::int64_t first_step = 0;
   std::int64_t steps;
   std::int64_t sum_steps;     // f16 accumulators: steps of V after which the sum is rounded
-  bool minus_128;             // among the value codes
+  bool full_range_s8;         // among the value codes
   std::int64_t columns;       // a multiple of the lanes
   const float* column_scale;  // [columns] of this block; null: 1
   bool rescale;               // false: every alpha is 1
@@ -70,11 +70,11 @@ struct ValueStage {
 };
 
 struct Stages {
-  void (*score)(const ScoreStage&);
-  void (*weight)(const WeightStage&);
-  // A group's scores and the weights of the group before it in one go; null where nothing is won by it.
-  void (*score_and_weigh)(const ScoreStage&, const WeightStage& previous);
-  void (*value)(const ValueStage&);
+  void (*qk)(const QkStage&);
+  void (*softmax)(const SoftmaxStage&);
+  // qk of a group and softmax of the group before it, interleaved; null where that is not faster.
+  void (*qk_and_softmax)(const QkStage&, const SoftmaxStage& previous);
+  void (*pv)(const PvStage&);
 };
 
 }  // namespace octavo::cpu

@@ -83,22 +83,22 @@ OCTAVO_INLINE void tile_product(const std::int32_t* a, std::ptrdiff_t a_ld, cons
   }
 }
 
-// Either product of a group as score.hpp and value.hpp ask for it; `row` is 0. The kinds of a policy with tiles need no
+// Either product of a group as qk.hpp and pv.hpp call it; `row` is 0. The kinds of a policy with tiles need no
 // start: its key codes and weights have no bias, and no other product for codes of -128.
 template <class S>
 struct OneTileSum {
-  static_assert(S::kKeyBias == 0 && S::kWeightBias == 0 && S::kTakesEveryCode);
+  static_assert(S::kKeyBias == 0 && S::kWeightBias == 0 && S::kFullRangeS8);
   static constexpr int kRows = kGroupRows;
   template <int kColumns>
   using Sums = TileSums<S, kColumns>;
 
   template <int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
+  OCTAVO_INLINE void products(const QkStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
     const std::int32_t* keys = s.k + key / kStrip * s.k_strip + key % kStrip;
     tile_product<S, TileKeys, kColumns>(s.q + row * s.q_ld, s.q_ld, keys, kStrip, s.steps, out, between);
   }
   template <int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
+  OCTAVO_INLINE void products(const PvStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
     const std::int64_t strip = column / kStrip * kStrip, width = strip_width(s.columns, strip);
     const std::int32_t* v = s.v + strip * s.v_steps + s.first_step * width + column % kStrip;
     tile_product<S, TileValues, kColumns>(s.weights + row * s.p_ld, s.p_ld, v, width, s.steps, out, NoWork{});
@@ -120,15 +120,15 @@ struct TwoTileSums {
   };
 
   template <int kColumns, class Between>
-  OCTAVO_INLINE void products(const ScoreStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
-    ScoreStage low = s;
+  OCTAVO_INLINE void products(const QkStage& s, int row, std::int64_t key, Sums<kColumns>& out, Between&& between) {
+    QkStage low = s;
     low.q = s.q_low;
     One::template products<kColumns>(low, row, key, out.low, NoWork{});
     One::template products<kColumns>(s, row, key, out.high, between);
   }
   template <int kColumns>
-  OCTAVO_INLINE void products(const ValueStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
-    ValueStage low = s;
+  OCTAVO_INLINE void products(const PvStage& s, int row, std::int64_t column, Sums<kColumns>& out) {
+    PvStage low = s;
     low.weights = s.weights_low;
     One::template products<kColumns>(low, row, column, out.low);
     One::template products<kColumns>(s, row, column, out.high);

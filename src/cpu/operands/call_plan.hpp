@@ -12,7 +12,7 @@
 
 namespace octavo::cpu {
 
-// What a policy asks of the layout of packed operands (cpu/simd/policy.hpp).
+// What the layout of packed operands depends on in a policy (cpu/simd/policy.hpp).
 struct PolicyTraits {
   int lanes = 1;
   int key_bias = 0;
@@ -24,16 +24,16 @@ inline constexpr std::int64_t kQueryBlock = spec::kQueryBlock;
 
 // Byte offsets of the parts of one thread's scratch.
 struct ThreadLayout {
-  std::size_t rows = 0;         // f32 [128][padded D or Dv]: rows before they become codes
-  std::size_t mean = 0;         // f32 [query_blocks][padded D]: smooth_q's means, rotated back for the correction
-  std::size_t queries = 0;      // [query_blocks][128][q_ld] words
-  std::size_t queries_low = 0;  // likewise: low plane of 16-bit queries
-  std::size_t row_vectors = 0;  // QueryVectors [query_blocks]
-  std::size_t correction = 0;   // f32 [query_blocks][keys]: key addend of the block (smooth_q)
-  std::size_t scores = 0;       // f32 [2][kGroupRows][key_block]
-  std::size_t weights = 0;      // words [query_blocks][128][key_block / v_depth]
-  std::size_t weights_low = 0;  // likewise: low bytes of 16-bit codes
-  std::size_t out = 0;          // f32 [query_blocks][128][v_columns]
+  std::size_t rows = 0;           // f32 [128][padded D or Dv]: rows before they become codes
+  std::size_t mean = 0;           // f32 [query_blocks][padded D]: smooth_q's means, rotated back for smooth_q_bias
+  std::size_t queries = 0;        // [query_blocks][128][q_ld] words
+  std::size_t queries_low = 0;    // likewise: low plane of 16-bit queries
+  std::size_t row_vectors = 0;    // QueryVectors [query_blocks]
+  std::size_t smooth_q_bias = 0;  // f32 [query_blocks][keys]: key addend of the block (smooth_q)
+  std::size_t scores = 0;         // f32 [2][kGroupRows][key_block]
+  std::size_t weights = 0;        // words [query_blocks][128][key_block / v_depth]
+  std::size_t weights_low = 0;    // likewise: low bytes of 16-bit codes
+  std::size_t out = 0;            // f32 [query_blocks][128][v_columns]
   std::size_t bytes = 0;
 };
 
@@ -46,11 +46,11 @@ struct Plan : spec::CallSteps {
   const Problem* problem = nullptr;
   PolicyTraits policy;
 
-  ScoreForm score = ScoreForm::s8;
-  ValueForm value = ValueForm::s8;
+  QkForm qk_form = QkForm::s8;
+  PvForm pv_form = PvForm::s8;
   float qk_range = 127, v_range = 127;
-  float p_range = 1, log2_p_range = 0;  // R of the weights; leaves with beta
-  std::int64_t sum_keys = 0;     // keys after which an f16 accumulator rounds; 0: sums are f32
+  float p_range = 1, log2_p_range = 0;  // R of the weights; beta divides by it
+  std::int64_t sum_keys = 0;            // keys after which an f16 accumulator rounds; 0: sums are f32
 
   std::int64_t key_block = 128;
   std::int64_t k_steps = 0;        // words of a Q or K row

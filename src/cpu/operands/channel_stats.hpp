@@ -1,6 +1,6 @@
-// What must be known of a whole head before its rows can become codes: means of K's and V's channels, their least and
-// largest values, the range of Q. Stretches of 128 rows are taken one by one, then joined.
-// Centring is monotone, rounding included: the range of x - mean follows from a channel's extremes, to the bit.
+// Statistics of a whole head that its codes depend on: means and extremes of K's and V's channels. Blocks of 128 rows
+// are read one by one, then joined. Subtracting a mean is monotone, rounding included, so the range of x - mean follows
+// from a channel's extremes, to the bit.
 #pragma once
 
 #include "cpu/operands/load_transform.hpp"
@@ -10,29 +10,29 @@ namespace octavo::cpu {
 namespace {
 
 template <class S>
-OCTAVO_INLINE void clear_extremes(const ColumnExtremes& c, std::int64_t width) {
+OCTAVO_INLINE void clear_extremes(const ChannelExtremes& c, std::int64_t width) {
   for (std::int64_t d = 0; d < width; d += S::kLanes) {
     S::store(c.low + d, S::set1(__builtin_inff()));
     S::store(c.high + d, S::set1(-__builtin_inff()));
-    S::store(c.odd + d, S::set1(0.0f));
+    S::store(c.nonfinite + d, S::set1(0.0f));
   }
 }
 
-// Takes in a prepared row; `odd` turns NaN where a value is not finite.
+// Adds a transformed row; `nonfinite` becomes NaN where a value is not finite.
 template <class S>
-OCTAVO_INLINE void widen_extremes(const ColumnExtremes& c, const float* row, std::int64_t dim) {
+OCTAVO_INLINE void widen_extremes(const ChannelExtremes& c, const float* row, std::int64_t dim) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) {
     const auto x = S::load(row + d), low = S::load(c.low + d), high = S::load(c.high + d);
     const auto finite = S::is_finite(x);
     S::store(c.low + d, S::min(S::select(finite, x, low), low));
     S::store(c.high + d, S::max(S::select(finite, x, high), high));
-    S::store(c.odd + d, S::fma(x, S::set1(0.0f), S::load(c.odd + d)));
+    S::store(c.nonfinite + d, S::fma(x, S::set1(0.0f), S::load(c.nonfinite + d)));
   }
 }
 
-// Range of a channel whose values lose `mean`. Where nothing is finite, nothing is left.
-OCTAVO_INLINE RowRange column_range(const ColumnExtremes& c, std::int64_t d, float mean) {
-  RowRange range{0.0f, c.odd[d] == 0};
+// Range of a channel after `mean` is subtracted; 0 where no value is finite.
+OCTAVO_INLINE RowRange column_range(const ChannelExtremes& c, std::int64_t d, float mean) {
+  RowRange range{0.0f, c.nonfinite[d] == 0};
   if (c.low[d] > c.high[d]) return range;
   const float below = __builtin_fabsf(c.low[d] - mean), above = __builtin_fabsf(c.high[d] - mean);
   range.amax = below > above ? below : above;
@@ -41,8 +41,8 @@ OCTAVO_INLINE RowRange column_range(const ColumnExtremes& c, std::int64_t d, flo
 
 // One operand's channels over the rows that row(r) hands out (dense, padded).
 template <class S, class Row>
-OCTAVO_INLINE void column_statistics(const spec::ChannelNeeds& needs, const ColumnStatistics& to, std::int64_t rows,
-                                     std::int64_t dim, const Row& row) {
+OCTAVO_INLINE void channel_stats_of_rows(const spec::ChannelNeeds& needs, const ChannelStats& to, std::int64_t rows,
+                                         std::int64_t dim, const Row& row) {
   if (needs.extremes) clear_extremes<S>(to.extremes, padded(dim));
   const auto seen = [&](std::int64_t r) __attribute__((always_inline)) {
     const float* x = row(r);
@@ -55,29 +55,33 @@ OCTAVO_INLINE void column_statistics(const spec::ChannelNeeds& needs, const Colu
     for (std::int64_t r = 0; r < rows; ++r) seen(r);
 }
 
-// The sums alone, of rows that fit registers. False: take column_statistics().
+// The sums alone, of rows that fit registers. False: take channel_stats_of_rows().
 template <class S>
-OCTAVO_INLINE bool sum_register_rows(const Operand& x, std::int64_t at, std::int64_t rows, std::int64_t dim,
-                                     const std::int32_t* signs, const ColumnStatistics& to) {
+OCTAVO_INLINE bool sum_register_rows(const RowSource& source, std::int64_t from, std::int64_t last, std::int64_t dim,
+                                     const std::int32_t* signs, const ChannelStats& to) {
+  const Operand& x = source.tensor();
   const bool summed = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     typename S::f32 sums[kVectors], v[kVectors];
     for (auto& sum : sums) sum = S::set1(0.0f);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+    source.for_each_span(from, last,
+                         [&](std::int64_t, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+                           for (std::int64_t r = 0; r < count; ++r) {
+                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
 #pragma GCC unroll 64
-      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
-    }
+                             for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+                           }
+                         });
     store_vectors<S, kVectors>(sums, to.sums);
   });
   if (!summed || !sums_are_finite<S>(to.sums, dim)) return false;
-  for (std::int64_t d = 0; d < dim; ++d) to.counts[d] = static_cast<float>(rows);
+  for (std::int64_t d = 0; d < dim; ++d) to.counts[d] = static_cast<float>(last - from);
   return true;
 }
 
 // Rows i * 128 .. of one head of K and V.
 template <class S>
-void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+void channel_stats(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence rows = sequence_at(call, b)->rows;
@@ -86,27 +90,27 @@ void statistics(const Call& call, std::int64_t b, std::int64_t kv_head, std::int
   alignas(64) float row[kMaxPadded];
   alignas(64) std::int32_t signs[kMaxPadded];
   const auto gather = [&](const Operand& x, std::int64_t dim, bool rotate, float unit, const spec::ChannelNeeds& needs,
-                          const ColumnStatistics& to) __attribute__((always_inline)) {
+                          const ChannelStats& to) __attribute__((always_inline)) {
     if (rotate) rotation_signs(signs, dim);
-    const std::int64_t at = x.offset(b, kv_head, rows.k_begin + first);
-    if (!needs.extremes && unit == 1 && sum_register_rows<S>(x, at, last - first, dim, rotate ? signs : nullptr, to))
+    const RowSource source(x, b, kv_head, rows.k_begin);
+    if (!needs.extremes && unit == 1 && sum_register_rows<S>(source, first, last, dim, rotate ? signs : nullptr, to))
       return;
-    column_statistics<S>(needs, to, last - first, dim, [&](std::int64_t r) __attribute__((always_inline)) {
-      load_prepared<S>(x, x.offset(b, kv_head, rows.k_begin + first + r), dim, rotate ? signs : nullptr, row, unit);
+    channel_stats_of_rows<S>(needs, to, last - first, dim, [&](std::int64_t r) __attribute__((always_inline)) {
+      load_transformed<S>(x, source.at(first + r), dim, rotate ? signs : nullptr, row, unit);
       return static_cast<const float*>(row);
     });
   };
   if (plan.k_needs.any())
-    gather(problem.k, problem.head_dim, plan.rotate_qk, 1.0f, plan.k_needs, statistics_of_k(call, b, kv_head, i));
+    gather(problem.k, problem.head_dim, plan.rotate_qk, 1.0f, plan.k_needs, channel_stats_of_k(call, b, kv_head, i));
   if (plan.v_needs.any())
-    gather(problem.v, problem.value_dim, plan.rotate_v, head_at(call, b, kv_head)->value_unit, plan.v_needs,
-           statistics_of_v(call, b, kv_head, i));
+    gather(problem.v, problem.value_dim, plan.rotate_v, head_at(call, b, kv_head)->v_prescale, plan.v_needs,
+           channel_stats_of_v(call, b, kv_head, i));
 }
 
-// Joins the stretches' statistics into those of stretch 0, and makes the mean.
+// Joins the statistics of a block of rows into those of another.
 template <class S>
-OCTAVO_INLINE void join_statistics(const spec::ChannelNeeds& needs, const ColumnStatistics& to,
-                                   const ColumnStatistics& from, std::int64_t width) {
+OCTAVO_INLINE void join_channel_stats(const spec::ChannelNeeds& needs, const ChannelStats& to, const ChannelStats& from,
+                                      std::int64_t width) {
   for (std::int64_t d = 0; needs.sums && d < width; d += S::kLanes) {
     S::store(to.sums + d, S::add(S::load(to.sums + d), S::load(from.sums + d)));
     S::store(to.counts + d, S::add(S::load(to.counts + d), S::load(from.counts + d)));
@@ -114,22 +118,23 @@ OCTAVO_INLINE void join_statistics(const spec::ChannelNeeds& needs, const Column
   for (std::int64_t d = 0; needs.extremes && d < width; d += S::kLanes) {
     S::store(to.extremes.low + d, S::min(S::load(to.extremes.low + d), S::load(from.extremes.low + d)));
     S::store(to.extremes.high + d, S::max(S::load(to.extremes.high + d), S::load(from.extremes.high + d)));
-    S::store(to.extremes.odd + d, S::add(S::load(to.extremes.odd + d), S::load(from.extremes.odd + d)));
+    S::store(to.extremes.nonfinite + d,
+             S::add(S::load(to.extremes.nonfinite + d), S::load(from.extremes.nonfinite + d)));
   }
 }
 
-OCTAVO_INLINE void means_of(const ColumnStatistics& c, std::int64_t dim, float* mean) {
+OCTAVO_INLINE void means_of(const ChannelStats& c, std::int64_t dim, float* mean) {
   for (std::int64_t d = 0; d < dim; ++d) mean[d] = spec::mean_of(c.sums[d], static_cast<std::int64_t>(c.counts[d]));
 }
 
-OCTAVO_INLINE RowRange range_of_columns(const ColumnExtremes& c, std::int64_t dim, const float* mean) {
+OCTAVO_INLINE RowRange range_of_columns(const ChannelExtremes& c, std::int64_t dim, const float* mean) {
   RowRange range{0.0f, true};
   for (std::int64_t d = 0; d < dim; ++d) grow_range(range, column_range(c, d, mean[d]));
   return range;
 }
 
 // c_d = the channel's largest magnitude over the geometric mean of all channels'; channels without values keep 1.
-OCTAVO_INLINE void find_gains(const ColumnExtremes& c, std::int64_t dim, float* gain) {
+OCTAVO_INLINE void find_gains(const ChannelExtremes& c, std::int64_t dim, float* gain) {
   double log_sum = 0;
   std::int64_t count = 0;
   for (std::int64_t d = 0; d < dim; ++d) {
@@ -143,7 +148,7 @@ OCTAVO_INLINE void find_gains(const ColumnExtremes& c, std::int64_t dim, float* 
   }
 }
 
-OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv_head, const ColumnStatistics* c) {
+OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv_head, const ChannelStats* c) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   HeadInfo* head = head_at(call, b, kv_head);
@@ -162,8 +167,8 @@ OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv
   head->k_finite = range.finite;
 }
 
-// The vectors that V's codes are made with, and those that give back at the end what they took.
-OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t kv_head, const ColumnStatistics* c) {
+// The vectors that V's codes are made with, and those that the epilogue applies to O.
+OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t kv_head, const ChannelStats* c) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& v = problem.v;
@@ -173,15 +178,16 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   const std::int64_t dim = problem.value_dim;
   for (std::int64_t d = 0; d < padded(dim); ++d) {
     vectors.mean[d] = 0;
-    vectors.gain[d] = vectors.inverse[d] = vectors.owed[d] = 1;
+    vectors.gain[d] = vectors.inverse[d] = vectors.epilogue_scale[d] = 1;
   }
   if (v.quantized) {
     const spec::SidePlace& place = sequence_at(call, b)->v_sides;
     const float *mean = spec::means_at(v, place, kv_head), *scales = spec::scales_at(v, place, kv_head);
-    const float unit = head->value_unit;
+    const float unit = head->v_prescale;
     for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d] * unit;
     if (granularity == Granularity::tensor) head->out_scale = scales[0] * unit;
-    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d) vectors.owed[d] = scales[d] * unit;
+    for (std::int64_t d = 0; granularity == Granularity::channel && d < dim; ++d)
+      vectors.epilogue_scale[d] = scales[d] * unit;
     return;
   }
   if (c == nullptr) return;
@@ -189,12 +195,12 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   if (!plan.v_needs.extremes) return;
   if (plan.channel_gains) {
     find_gains(c->extremes, dim, vectors.gain);
-    for (std::int64_t d = 0; d < dim; ++d) vectors.owed[d] = vectors.gain[d];
+    for (std::int64_t d = 0; d < dim; ++d) vectors.epilogue_scale[d] = vectors.gain[d];
   } else if (granularity == Granularity::channel) {
     for (std::int64_t d = 0; d < dim; ++d) {
       const RowScale scale = row_scale_of(column_range(c->extremes, d, vectors.mean[d]), plan.v_range);
       vectors.inverse[d] = scale.inverse;
-      vectors.owed[d] = scale.scale;
+      vectors.epilogue_scale[d] = scale.scale;
     }
   } else {
     const RowRange range = range_of_columns(c->extremes, dim, vectors.mean);
@@ -208,16 +214,16 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   }
 }
 
-// The head's means and scales from its stretches' statistics.
+// The head's means and scales from the statistics of its blocks of rows.
 template <class S>
-void finish_statistics(const Call& call, std::int64_t b, std::int64_t kv_head) {
+void finish_channel_stats(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   const std::int64_t stretches = sequence_at(call, b)->partials;
   const bool any = stretches > 0;
-  const ColumnStatistics k = statistics_of_k(call, b, kv_head, 0), v = statistics_of_v(call, b, kv_head, 0);
+  const ChannelStats k = channel_stats_of_k(call, b, kv_head, 0), v = channel_stats_of_v(call, b, kv_head, 0);
   for (std::int64_t i = 1; i < stretches; ++i) {
-    join_statistics<S>(plan.k_needs, k, statistics_of_k(call, b, kv_head, i), padded(plan.problem->head_dim));
-    join_statistics<S>(plan.v_needs, v, statistics_of_v(call, b, kv_head, i), padded(plan.problem->value_dim));
+    join_channel_stats<S>(plan.k_needs, k, channel_stats_of_k(call, b, kv_head, i), padded(plan.problem->head_dim));
+    join_channel_stats<S>(plan.v_needs, v, channel_stats_of_v(call, b, kv_head, i), padded(plan.problem->value_dim));
   }
   finish_keys(call, b, kv_head, any ? &k : nullptr);
   finish_values(call, b, kv_head, any ? &v : nullptr);

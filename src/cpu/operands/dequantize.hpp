@@ -22,8 +22,7 @@ void dequantize_head(const DequantizeProblem& problem, std::int64_t b, std::int6
   rotation_signs(signs, dim);
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t group = spec::group_of_row(groups, row);
-    for (std::int64_t d = 0; scales != nullptr && d < dim; ++d)
-      scale[d] = scales[by_channel ? group * dim + d : group];
+    for (std::int64_t d = 0; scales != nullptr && d < dim; ++d) scale[d] = scales[by_channel ? group * dim + d : group];
     for (std::int64_t d = 0; means != nullptr && d < dim; ++d)
       mean[d] = means[(problem.role == Role::q ? row / spec::kQueryBlock * dim : 0) + d];
     load_code_values<S>(codes, codes.offset(b, head, begin + row), dim, x);

@@ -23,8 +23,8 @@ OCTAVO_INLINE typename S::f32 load_as_f32(DType dtype, const void* p, std::int64
 // Bytes of an f32, f16 or bf16.
 OCTAVO_INLINE std::int64_t size_of_float(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
 
-// Asks for the row that will be read kFetchRows rows later. Where it lies outside the tensor, nothing comes of it; the
-// arithmetic is unsigned because a stride that no row is reached by may be anything.
+// Prefetches the row that is kFetchRows rows ahead; outside the tensor that has no effect. The arithmetic is unsigned:
+// the stride of an axis with one row may be any number.
 OCTAVO_INLINE void fetch_ahead(const Operand& x, std::int64_t at, std::int64_t dim) {
   const auto size = static_cast<std::uint64_t>(size_of_float(x.dtype));
   const std::uint64_t element = static_cast<std::uint64_t>(at) + kFetchRows * static_cast<std::uint64_t>(x.strides[2]);

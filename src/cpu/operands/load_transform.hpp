@@ -1,9 +1,10 @@
-// Rows of Q, K and V as the recipe sees them: floats, rotated where it says so, or the codes that the caller made.
+// Rows of Q, K and V as the recipe transforms them: floats, rotated and less a mean, or codes of the caller.
 #pragma once
 
 #include "cpu/operands/float8.hpp"
 #include "cpu/operands/quantize.hpp"
 #include "cpu/operands/register_rows.hpp"
+#include "cpu/operands/row_source.hpp"
 #include "cpu/operands/scratch.hpp"
 
 namespace octavo::cpu {
@@ -11,45 +12,51 @@ namespace {
 
 // One row of an operand before smoothing. `unit`: a factor for V (spec/value_unit.hpp).
 template <class S>
-OCTAVO_INLINE void load_prepared(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
-                                 float* to, float unit = 1.0f) {
+OCTAVO_INLINE void load_transformed(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
+                                    float* to, float unit = 1.0f) {
   load_row<S>(x, at, dim, to);
   for (std::int64_t d = 0; unit != 1 && d < padded(dim); d += S::kLanes)
     S::store(to + d, S::mul(S::load(to + d), S::set1(unit)));
   if (signs != nullptr) rotate_row<S>(to, signs, dim);
 }
 
-// `count` rows from element offset `at` on: rotated (signs not null), less `mean` (not null), into [count][width];
-// their ranges.
+// Rows from..last-1: rotated (signs not null), less `mean` (not null), into [last - from][width]; their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_rows(const Operand& x, std::int64_t at, std::int64_t count, std::int64_t dim,
-                                std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
-                                RowRange* ranges, float unit = 1.0f) {
+OCTAVO_INLINE void load_transform_rows(const RowSource& rows, std::int64_t from, std::int64_t last, std::int64_t dim,
+                                       std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
+                                       RowRange* ranges, float unit = 1.0f) {
+  const Operand& x = rows.tensor();
   const std::int64_t in_registers = unit == 1 ? dim : 0;
   const bool done = with_register_rows<S>(x, in_registers, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
-    for (std::int64_t first = 0; first < count; first += S::kLanes) {
-      RangesOfRows<S> batch;
-      const std::int64_t last = first + S::kLanes < count ? first + S::kLanes : count;
-      for (std::int64_t r = first; r < last; ++r) {
-        typename S::f32 v[kVectors];
-        load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
-        auto most = S::set1(0);
+    rows.for_each_span(from, last,
+                       [&](std::int64_t row, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+                         for (std::int64_t first = 0; first < count; first += S::kLanes) {
+                           RangesOfRows<S> batch;
+                           const std::int64_t end = first + S::kLanes < count ? first + S::kLanes : count;
+                           float* const out = to + (row - from) * width;
+                           RowRange* const of_rows = ranges + (row - from);
+                           for (std::int64_t r = first; r < end; ++r) {
+                             typename S::f32 v[kVectors];
+                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+                             auto most = S::set1(0);
 #pragma GCC unroll 64
-        for (int i = 0; i < kVectors; ++i) {
-          if (mean != nullptr) v[i] = S::sub(v[i], S::load(mean + i * S::kLanes));
-          most = S::max_s32(most, magnitude<S>(v[i]));
-        }
-        store_vectors<S, kVectors>(v, to + r * width);
-        batch.add(most);
-      }
-      if (!batch.finish(ranges + first))
-        for (std::int64_t r = first; r < last; ++r) ranges[r] = row_range<S>(to + r * width, dim);
-    }
+                             for (int i = 0; i < kVectors; ++i) {
+                               if (mean != nullptr) v[i] = S::sub(v[i], S::load(mean + i * S::kLanes));
+                               most = S::max_s32(most, magnitude<S>(v[i]));
+                             }
+                             store_vectors<S, kVectors>(v, out + r * width);
+                             batch.add(most);
+                           }
+                           if (!batch.finish(of_rows + first))
+                             for (std::int64_t r = first; r < end; ++r) of_rows[r] = row_range<S>(out + r * width, dim);
+                         }
+                       });
   });
   if (done) return;
-  for (std::int64_t r = 0; r < count; ++r) load_prepared<S>(x, at + r * x.strides[2], dim, signs, to + r * width, unit);
-  centre_rows<S>(to, count, width, dim, mean, ranges);
+  for (std::int64_t r = from; r < last; ++r)
+    load_transformed<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit);
+  centre_rows<S>(to, last - from, width, dim, mean, ranges);
 }
 
 // Integer codes of one row that the caller quantized, as bytes; returns their sum. Padding is zero.
@@ -94,8 +101,8 @@ OCTAVO_INLINE float caller_scale(const float* scales, const spec::Groups& groups
   return octavo::is_finite(scale) ? scale : __builtin_nanf("");
 }
 
-// -128 among the codes of a row: the one that some policies' products cannot take (kTakesEveryCode).
-OCTAVO_INLINE bool holds_minus_128(const std::int8_t* codes, std::int64_t dim) {
+// -128 among the codes of a row: the one that some policies' products cannot take (kFullRangeS8).
+OCTAVO_INLINE bool holds_full_range_s8(const std::int8_t* codes, std::int64_t dim) {
   bool found = false;
   for (std::int64_t d = 0; d < dim; ++d) found = found || codes[d] == -128;
   return found;
@@ -120,14 +127,14 @@ OCTAVO_INLINE typename S::f32 number_in(Format format, typename S::f32 x, typena
   return x;
 }
 
-// Words of a finite row of Q or K for the first product, from prepared floats; returns the sum of integer codes.
+// Words of a finite row of Q or K for the first product, from transformed floats; returns the sum of integer codes.
 template <class S>
 OCTAVO_INLINE std::int32_t write_words(const Plan& plan, Format format, const float* x, std::int64_t dim, float inverse,
                                        std::int32_t* to) {
-  if (plan.score == ScoreForm::s8) return quantize_row<S>(x, dim, inverse, reinterpret_cast<std::int8_t*>(to));
+  if (plan.qk_form == QkForm::s8) return quantize_row<S>(x, dim, inverse, reinterpret_cast<std::int8_t*>(to));
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes) {
     const auto number = number_in<S>(format, S::load(x + d), S::set1(inverse), plan.qk_range);
-    if (plan.score == ScoreForm::bf16)
+    if (plan.qk_form == QkForm::bf16)
       S::store_bf16(reinterpret_cast<std::uint16_t*>(to) + d, number);
     else
       S::store(to + d, S::bits(number));
@@ -141,7 +148,7 @@ template <class S>
 OCTAVO_INLINE std::int32_t write_caller_words(const Plan& plan, const Operand& x, std::int64_t at, std::int64_t dim,
                                               std::int32_t* to, bool& finite) {
   finite = true;
-  if (plan.score == ScoreForm::s8) return load_codes(x, at, dim, reinterpret_cast<std::int8_t*>(to));
+  if (plan.qk_form == QkForm::s8) return load_codes(x, at, dim, reinterpret_cast<std::int8_t*>(to));
   alignas(64) float row[kMaxPadded];
   load_code_values<S>(x, at, dim, row);
   finite = row_range<S>(row, dim).finite;

@@ -1,4 +1,4 @@
-// A packed key block from K's and V's rows, and what it still lacks until every token's scale is known: the fold.
+// A packed key block from K's and V's rows, and the fold's vectors, which need the scale of every token.
 #pragma once
 
 #include "cpu/operands/pack_k.hpp"
@@ -42,7 +42,7 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
         S::store(part<float>(block, plan.block.fold) + r, b_j);
       else
         S::store(addend + r, S::add(S::load(addend + r), b_j));
-      // b poisons the rows that see a token without a scale; nothing may reach those that do not.
+      // A NaN b makes the rows that see the token NaN; the others must stay as they are.
       const auto one = S::set1(1.0f);
       S::store(inverse + r, S::select(S::equal(folded, folded), S::div(one, folded), one));
     }

@@ -1,5 +1,5 @@
-// K on its way into a packed key block: rotated, centred, ranged, rounded, transposed into words; what its keys' scales
-// and absence come to in the score stage's vectors.
+// Packs K: rows are rotated, centred, quantized and transposed into words; scales and absent keys become the vectors of
+// the qk stage.
 //   K rows -> strips of words [k_steps][kStrip], key_factor and key_addend f32 [key_block]
 #pragma once
 
@@ -12,22 +12,18 @@ namespace {
 // What coding a block of keys reads.
 struct KeyRows {
   const Plan* plan;
-  Sequence rows;
-  std::int64_t b, kv_head;
+  RowSource source;
   const float* mean;
   const std::int32_t* signs;
 };
 
 // Rows from..to-1 of the sequence, rotated and centred, into [to - from][k_width]; their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows,
-                                RowRange* ranges) {
-  const Operand& k = keys.plan->problem->k;
+OCTAVO_INLINE void load_keys(const KeyRows& keys, std::int64_t from, std::int64_t to, float* rows, RowRange* ranges) {
   const std::int64_t dim = keys.plan->problem->head_dim, width = keys.plan->k_width;
-  const std::int64_t at = k.offset(keys.b, keys.kv_head, keys.rows.k_begin + from);
   const std::int32_t* signs = keys.plan->rotate_qk ? keys.signs : nullptr;
   const float* mean = keys.plan->smooth_k ? keys.mean : nullptr;
-  prepare_rows<S>(k, at, to - from, dim, width, signs, mean, rows, ranges);
+  load_transform_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges);
 }
 
 template <class S>
@@ -50,19 +46,19 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   float* buffer = part<float>(thread, plan.thread.rows);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const KeyRows keys{&plan, rows, b, kv_head, mean_of_keys(head), signs};
+  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin), mean_of_keys(head), signs};
   RowScales scales(groups, plan.qk_range, {head->k_amax, head->k_finite});
   RowRange ranges[kQueryBlock];                            // of the present stretch
   alignas(64) std::int32_t words[S::kLanes * kMaxPadded];  // rows [kLanes][width words] of the widest form
   const std::int64_t ld = plan.q_ld;
-  flags.minus_128_in_keys = false;
+  flags.full_range_s8_in_k = false;
 
   // A stretch of shared scales is never cut: under key blocks of 64, two of them range the same 128 rows.
   const std::int64_t stretch = scales.stretch() > S::kLanes ? scales.stretch() : S::kLanes;
   for (std::int64_t from = first / stretch * stretch; from < end; from += stretch) {
     const std::int64_t to = from + stretch < rows.k_rows ? from + stretch : rows.k_rows;
     scales.start_stretch(from);
-    if (!k.quantized) prepare_keys<S>(keys, from, to, buffer, ranges);
+    if (!k.quantized) load_keys<S>(keys, from, to, buffer, ranges);
     for (std::int64_t r = from; r < to && scales.stretch() > 1 && !k.quantized; ++r) scales.add(r, ranges[r - from]);
     const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
     for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
@@ -77,25 +73,24 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
         RowScale scale{1, 1};
         bool finite = true;
         if (k.quantized) {
-          const std::int64_t at = k.offset(b, kv_head, rows.k_begin + r);
-          write_caller_words<S>(plan, k, at, dim, word, finite);
+          write_caller_words<S>(plan, k, keys.source.at(r), dim, word, finite);
           scale.scale = caller_scale(given_scales, groups, r);
-          if (!S::kTakesEveryCode && plan.score == ScoreForm::s8 &&
-              holds_minus_128(reinterpret_cast<const std::int8_t*>(word), dim))
-            flags.minus_128_in_keys = true;
+          if (!S::kFullRangeS8 && plan.qk_form == QkForm::s8 &&
+              holds_full_range_s8(reinterpret_cast<const std::int8_t*>(word), dim))
+            flags.full_range_s8_in_k = true;
         } else {
           const RowRange range = ranges[r - from];
           float* row = buffer + (r - from) * width;
           finite = range.finite;
           scale = scales.of(r, range);
-          // The addend poisons whoever sees the key; see prepare_queries for why its words are zero.
+          // The addend makes rows that see the key NaN; pack_q.hpp says why its words are zero.
           if (!finite) std::memset(row, 0, static_cast<std::size_t>(width) * 4);
           write_words<S>(plan, problem.recipe.scores, row, dim, scale.inverse, word);
         }
-        factor[r - first] = scale.scale * plan.logit_scale;
+        factor[r - first] = scale.scale;
         addend[r - first] = finite ? 0.0f : __builtin_nanf("");
       }
-      if (plan.score == ScoreForm::s8 && S::kKeyBias != 0)
+      if (plan.qk_form == QkForm::s8 && S::kKeyBias != 0)
         for (std::int64_t w = 0; w < S::kLanes * ld; w += S::kLanes)
           S::store(words + w, S::xor_s32(S::load(words + w), S::set1(static_cast<std::int32_t>(0x80808080u))));
       for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)

@@ -1,8 +1,9 @@
-// Q on its way into the first product: one query block's rows become words and row factors.
+// Packs Q: rows of one query block become words and row factors of the qk stage.
 #pragma once
 
 #include "cpu/operands/load_transform.hpp"
 #include "cpu/operands/row_scales.hpp"
+#include "spec/base2.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -16,8 +17,8 @@ OCTAVO_INLINE float dot(const float* a, const float* b, std::int64_t dim) {
 
 // 16-bit codes of a row as two byte planes.
 template <class S>
-OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inverse, std::int8_t* high,
-                                     std::int8_t* low, std::int32_t* high_sum, std::int32_t* low_sum) {
+OCTAVO_INLINE void quantize_row_16(const float* x, std::int64_t dim, float inverse, std::int8_t* high, std::int8_t* low,
+                                   std::int32_t* high_sum, std::int32_t* low_sum) {
   *high_sum = *low_sum = 0;
   alignas(64) std::int32_t codes[kMaxPadded];
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes)
@@ -31,9 +32,10 @@ OCTAVO_INLINE void quantize_row_wide(const float* x, std::int64_t dim, float inv
   }
 }
 
-// A stretch of one query block while its rows are prepared, in the thread's buffer f32 [128][padded D].
+// Rows of one query block while they are transformed, in the thread's buffer f32 [128][padded D].
 struct QueryRows {
   const Plan* plan;
+  RowSource source;
   Sequence sequence;
   std::int64_t b, head, block_first;
   float* buffer;
@@ -51,22 +53,24 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
   const std::int64_t dim = plan.problem->head_dim;
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + from);
   const std::int32_t* flips = plan.rotate_qk ? signs : nullptr;
   const bool loaded = with_register_rows<S>(q, dim, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     typename S::f32 sums[kVectors], v[kVectors];
     for (auto& sum : sums) sum = S::set1(0.0f);
-    for (std::int64_t r = from; r < to; ++r) {
-      load_rotated<S, kVectors>(q, at + (r - from) * q.strides[2], flips, v);
-      store_vectors<S, kVectors>(v, rows.row(r));
+    rows.source.for_each_span(
+        from, to, [&](std::int64_t first, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
+          for (std::int64_t r = 0; r < count; ++r) {
+            load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v);
+            store_vectors<S, kVectors>(v, rows.row(first + r));
 #pragma GCC unroll 64
-      for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
-    }
+            for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+          }
+        });
     if (rows.smooth) store_vectors<S, kVectors>(sums, rows.mean);
   });
   for (std::int64_t r = from; r < to && !loaded; ++r)
-    load_prepared<S>(q, at + (r - from) * q.strides[2], dim, flips, rows.row(r));
+    load_transformed<S>(q, rows.source.at(r), dim, flips, rows.row(r));
   if (!rows.smooth) return;
   alignas(64) float counts[kMaxPadded];
   if (loaded && sums_are_finite<S>(rows.mean, dim)) {
@@ -93,6 +97,7 @@ void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int
   const std::int64_t first = i * kQueryBlock;
   const std::int64_t last = first + kQueryBlock < sequence.q_rows ? first + kQueryBlock : sequence.q_rows;
   const QueryRows rows{&plan,
+                       RowSource(plan.problem->q, b, head, sequence.q_begin),
                        sequence,
                        b,
                        head,
@@ -116,28 +121,32 @@ OCTAVO_INLINE RowRange range_of_head(const Call& call, std::int64_t b, std::int6
   return range;
 }
 
-// Where the words and vectors of one slot of the thread's scratch lie.
-struct QuerySlot {
+// The factor of a row's scores. softmax_scale is part of it, so that packed keys do not depend on it. It stays a
+// number: times 0 it must be 0.
+OCTAVO_INLINE float logit_factor(const Plan& plan, float scale) { return spec::bounded(scale * plan.logit_scale); }
+
+// Where a query block lies in the thread's scratch.
+struct PackedQueryBlock {
   std::int32_t *words, *words_low;
   QueryVectors* vectors;
 };
-OCTAVO_INLINE QuerySlot query_slot(const Plan& plan, std::byte* thread, std::int64_t slot) {
-  const std::int64_t at = slot * kQueryBlock * plan.q_ld;
+OCTAVO_INLINE PackedQueryBlock packed_query_block(const Plan& plan, std::byte* thread, std::int64_t query_block) {
+  const std::int64_t at = query_block * kQueryBlock * plan.q_ld;
   return {part<std::int32_t>(thread, plan.thread.queries) + at,
           part<std::int32_t>(thread, plan.thread.queries_low) + at,
-          part<QueryVectors>(thread, plan.thread.row_vectors) + slot};
+          part<QueryVectors>(thread, plan.thread.row_vectors) + query_block};
 }
 
 // Rows first..first+rows-1 from the caller's floats.
 template <class S>
-OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const QueryRows& rows, std::int64_t first,
-                                std::int64_t count, bool wide) {
+OCTAVO_INLINE void code_queries(const Call& call, const PackedQueryBlock& packed, const QueryRows& rows,
+                                std::int64_t first, std::int64_t count, bool q16) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
   const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);
-  RowScales scales(groups, wide ? spec::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
+  RowScales scales(groups, q16 ? spec::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
   // A stretch of shared scales is never cut; rows with scales of their own go by as many as are ranged at once.
   const bool shared = scales.stretch() > 1;
@@ -150,7 +159,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
   load_queries<S>(rows, rows.smooth ? rows.block_first : begin, rows.smooth ? block_last : end);
 
   for (std::int64_t r = first; r < last && plan.smooth_k_logit_offset; ++r)
-    slot.vectors->constant[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
+    packed.vectors->smooth_k_logit_offset[r - first] = plan.softmax_scale * dot<S>(rows.row(r), key_mean, width);
   for (std::int64_t from = begin; from < last; from += stretch) {
     const std::int64_t stop = from + stretch < end ? from + stretch : end;
     scales.start_stretch(from);
@@ -160,28 +169,28 @@ OCTAVO_INLINE void code_queries(const Call& call, const QuerySlot& slot, const Q
       const std::int64_t i = r - first;
       const RowRange range = ranges[r - from];
       const RowScale scale = scales.of(r, range);
-      std::int32_t* to = slot.words + i * plan.q_ld;
+      std::int32_t* to = packed.words + i * plan.q_ld;
       float* x = rows.row(r);
       std::int32_t sum = 0, sum_low = 0;
-      // A poisoned row is NaN through its factor; its words are zero, so that no NaN of the caller's own making (whose
-      // payload the exponent arithmetic of exp2 could destroy) enters the scores.
+      // A row that is not finite becomes NaN through its factor. Its words are zero, so that no NaN of the caller
+      // enters the scores: the exponent arithmetic of exp2 could destroy its payload.
       if (!range.finite) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
-      if (wide)
-        quantize_row_wide<S>(x, dim, scale.inverse, reinterpret_cast<std::int8_t*>(to),
-                             reinterpret_cast<std::int8_t*>(slot.words_low + i * plan.q_ld), &sum, &sum_low);
+      if (q16)
+        quantize_row_16<S>(x, dim, scale.inverse, reinterpret_cast<std::int8_t*>(to),
+                           reinterpret_cast<std::int8_t*>(packed.words_low + i * plan.q_ld), &sum, &sum_low);
       else
         sum = write_words<S>(plan, problem.recipe.scores, x, dim, scale.inverse, to);
-      slot.vectors->factor[i] = range.finite ? scale.scale : __builtin_nanf("");
-      slot.vectors->start[i] = -S::kKeyBias * sum;
-      slot.vectors->start_low[i] = -S::kKeyBias * sum_low;
+      packed.vectors->factor[i] = range.finite ? logit_factor(plan, scale.scale) : __builtin_nanf("");
+      packed.vectors->start[i] = -S::kKeyBias * sum;
+      packed.vectors->start_low[i] = -S::kKeyBias * sum_low;
     }
   }
 }
 
 // The same from the caller's codes.
 template <class S>
-OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, const QueryRows& rows, std::int64_t first,
-                                    std::int64_t count) {
+OCTAVO_INLINE void pack_query_codes(const Call& call, const PackedQueryBlock& packed, const QueryRows& rows,
+                                    std::int64_t first, std::int64_t count) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Operand& q = problem.q;
@@ -195,52 +204,52 @@ OCTAVO_INLINE void take_query_codes(const Call& call, const QuerySlot& slot, con
     for (std::int64_t d = 0; d < dim; ++d) rows.mean[d] = given[d];
   }
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t at = q.offset(rows.b, rows.head, rows.sequence.q_begin + first + i);
+    const std::int64_t at = rows.source.at(first + i);
     const float scale = caller_scale(scales, groups, first + i);
     bool finite = true;
-    const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, slot.words + i * plan.q_ld, finite);
-    slot.vectors->factor[i] = finite ? scale : __builtin_nanf("");
-    slot.vectors->start[i] = -S::kKeyBias * sum;
+    const std::int32_t sum = write_caller_words<S>(plan, q, at, dim, packed.words + i * plan.q_ld, finite);
+    packed.vectors->factor[i] = finite ? logit_factor(plan, scale) : __builtin_nanf("");
+    packed.vectors->start[i] = -S::kKeyBias * sum;
     if (!plan.smooth_k_logit_offset) continue;
-    float* x = rows.row(first + i);  // the row as it was before K's mean was taken off
+    float* x = rows.row(first + i);  // the row before any mean was subtracted
     load_code_values<S>(q, at, dim, x);
     for (std::int64_t d = 0; d < plan.k_width; d += S::kLanes)
       S::store(x + d, S::fma(S::load(x + d), S::set1(scale), S::load(rows.mean + d)));
-    slot.vectors->constant[i] = plan.softmax_scale * dot<S>(x, key_mean, plan.k_width);
+    packed.vectors->smooth_k_logit_offset[i] = plan.softmax_scale * dot<S>(x, key_mean, plan.k_width);
   }
 }
 
-// Fills slot `slot` of the thread's scratch with rows first..first+count-1 of the query block they lie in, and the rows
-// that complete a group with nothing.
+// Packs rows first..first+count-1 as query block `query_block` of the thread's scratch; rows that complete a group are
+// zeros.
 template <class S>
-__attribute__((noinline)) void prepare_queries(const Call& call, std::byte* thread, std::int64_t slot_index,
-                                               std::int64_t b, std::int64_t head, std::int64_t first,
-                                               std::int64_t count) {
+__attribute__((noinline)) void pack_queries(const Call& call, std::byte* thread, std::int64_t query_block,
+                                            std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
-  const bool wide = spec::takes_q16(problem, sequence.q_rows);
-  const QuerySlot slot = query_slot(plan, thread, slot_index);
+  const bool q16 = spec::takes_q16(problem, sequence.q_rows);
+  const PackedQueryBlock packed = packed_query_block(plan, thread, query_block);
   const QueryRows rows{&plan,
+                       RowSource(plan.problem->q, b, head, sequence.q_begin),
                        sequence,
                        b,
                        head,
                        first / kQueryBlock * kQueryBlock,
                        part<float>(thread, plan.thread.rows),
-                       part<float>(thread, plan.thread.mean) + slot_index * plan.k_width,
-                       plan.smooth_q && !problem.q.quantized && !wide};
+                       part<float>(thread, plan.thread.mean) + query_block * plan.k_width,
+                       plan.smooth_q && !problem.q.quantized && !q16};
   for (std::int64_t d = 0; d < plan.k_width; ++d) rows.mean[d] = 0;
   for (std::int64_t i = 0; i < kQueryBlock; ++i) {
-    slot.vectors->factor[i] = slot.vectors->constant[i] = 0;
-    slot.vectors->start[i] = slot.vectors->start_low[i] = 0;
+    packed.vectors->factor[i] = packed.vectors->smooth_k_logit_offset[i] = 0;
+    packed.vectors->start[i] = packed.vectors->start_low[i] = 0;
   }
   const std::int64_t rest = (kGroupRows - count % kGroupRows) % kGroupRows * plan.q_ld * 4;
-  std::memset(slot.words + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
-  if (wide) std::memset(slot.words_low + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
+  std::memset(packed.words + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
+  if (q16) std::memset(packed.words_low + count * plan.q_ld, 0, static_cast<std::size_t>(rest));
   if (problem.q.quantized)
-    take_query_codes<S>(call, slot, rows, first, count);
+    pack_query_codes<S>(call, packed, rows, first, count);
   else
-    code_queries<S>(call, slot, rows, first, count, wide);
+    code_queries<S>(call, packed, rows, first, count, q16);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// V on its way into a packed key block: its scales, where they belong to the block, and its words.
+// Packs V: its words, and its scales where they belong to the block.
 //   V rows -> strips of words [key_block / v_depth][kStrip], v_depth consecutive keys of a column in one word
 #pragma once
 
@@ -8,32 +8,32 @@
 namespace octavo::cpu {
 namespace {
 
-// What coding a block of values reads and where its rows lie.
+// The inputs of packing a block of V.
 struct ValueRows {
   const Plan* plan;
-  Sequence rows;
-  std::int64_t b, kv_head, first, count;
+  RowSource source;
+  std::int64_t first, count;  // of the block
   spec::Groups groups;
   ValueVectors vectors;
   const std::int32_t* signs;
   const float* scales;  // of the head's codes, where the caller gave them
   float unit;           // what V is multiplied by
 
-  std::int64_t at(std::int64_t r) const { return plan->problem->v.offset(b, kv_head, rows.k_begin + first + r); }
+  OCTAVO_MEMBER std::int64_t at(std::int64_t r) const { return source.at(first + r); }
 };
 
-// What the block's largest value is, so that V near f32's end is found (v_prescale.hpp).
+// The block's largest value, so that V near f32's end is found (v_prescale.hpp).
 OCTAVO_INLINE void note_range(BlockFlags& flags, RowRange range) {
   if (range.amax > flags.value_amax) flags.value_amax = range.amax;
   flags.finite_values = flags.finite_values && range.finite;
 }
 
-// Row r of the block: floats, rotated, evened out, centred.
+// Row r of the block: floats, rotated, divided by gains, centred.
 template <class S>
-OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float* to) {
+OCTAVO_INLINE void load_value(const ValueRows& values, std::int64_t r, float* to) {
   const Plan& plan = *values.plan;
-  load_prepared<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr, to,
-                   values.unit);
+  load_transformed<S>(plan.problem->v, values.at(r), plan.problem->value_dim, plan.rotate_v ? values.signs : nullptr,
+                      to, values.unit);
   for (std::int64_t d = 0; plan.channel_gains && d < plan.v_width; d += S::kLanes)
     S::store(to + d, S::div(S::load(to + d), S::load(values.vectors.gain + d)));
   for (std::int64_t d = 0; plan.smooth_v && d < plan.v_width; d += S::kLanes)
@@ -42,17 +42,17 @@ OCTAVO_INLINE void prepare_value(const ValueRows& values, std::int64_t r, float*
 
 // Rows first..first+count-1 of the block into [count][v_width], and their ranges.
 template <class S>
-OCTAVO_INLINE void prepare_values(const ValueRows& values, std::int64_t first, std::int64_t count, float* rows,
-                                  RowRange* ranges) {
+OCTAVO_INLINE void load_values(const ValueRows& values, std::int64_t first, std::int64_t count, float* rows,
+                               RowRange* ranges) {
   const Plan& plan = *values.plan;
-  const Operand& v = plan.problem->v;
   const std::int64_t dim = plan.problem->value_dim;
   if (plan.channel_gains) {
-    for (std::int64_t r = 0; r < count; ++r) prepare_value<S>(values, first + r, rows + r * plan.v_width);
+    for (std::int64_t r = 0; r < count; ++r) load_value<S>(values, first + r, rows + r * plan.v_width);
     return centre_rows<S>(rows, count, plan.v_width, dim, nullptr, ranges);
   }
-  prepare_rows<S>(v, values.at(first), count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
-                  plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges, values.unit);
+  const std::int64_t from = values.first + first;
+  load_transform_rows<S>(values.source, from, from + count, dim, plan.v_width, plan.rotate_v ? values.signs : nullptr,
+                         plan.smooth_v ? values.vectors.mean : nullptr, rows, ranges, values.unit);
 }
 
 // Scales that belong to the key block: of all its channels, or of each. `inverse` [v_width] is for the codes, `scale`
@@ -71,12 +71,12 @@ OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inver
     for (std::int64_t d = 0; d < dim; ++d) scale[d] = given[by_channel ? d : 0] * values.unit;
     return;
   }
-  alignas(64) float low[kMaxPadded], high[kMaxPadded], odd[kMaxPadded];
-  const ColumnExtremes extremes{low, high, odd};
+  alignas(64) float low[kMaxPadded], high[kMaxPadded], nonfinite[kMaxPadded];
+  const ChannelExtremes extremes{low, high, nonfinite};
   RowRange of_block{0.0f, true};
   if (by_channel) clear_extremes<S>(extremes, plan.v_width);
   for (std::int64_t r = 0; r < values.count; ++r) {
-    prepare_value<S>(values, r, row);
+    load_value<S>(values, r, row);
     if (by_channel)
       widen_extremes<S>(extremes, row, dim);
     else
@@ -110,11 +110,11 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
     if (v.quantized) {
       load_code_values<S>(v, values.at(r0 + r), dim, x);
       if (by_token) scale = caller_scale(values.scales, values.groups, values.first + r0 + r) * values.unit;
-      if (!S::kTakesEveryCode && plan.value == ValueForm::s8)
+      if (!S::kFullRangeS8 && plan.pv_form == PvForm::s8)
         for (std::int64_t d = 0; d < dim; ++d)
-          if (x[d] == -128) flags.minus_128_in_values = true;
+          if (x[d] == -128) flags.full_range_s8_in_v = true;
     } else {
-      prepare_value<S>(values, r0 + r, x);
+      load_value<S>(values, r0 + r, x);
       spec::Scale of_token{1, 1};
       const RowRange range = row_range<S>(x, dim);
       note_range(flags, range);
@@ -161,7 +161,7 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
     const std::int64_t count = left < 0 ? 0 : left < S::kLanes ? left : S::kLanes;
     RowRange ranges[S::kLanes];
     float of_row[S::kLanes] = {};
-    prepare_values<S>(values, first, count, rows, ranges);
+    load_values<S>(values, first, count, rows, ranges);
     for (std::int64_t r = 0; r < S::kLanes; ++r) {
       v_scale[first + r] = 0;
       float* x = rows + r * width;
@@ -197,7 +197,7 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
   const std::int64_t width = plan.v_width;
   for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
     typename S::s32 word = S::bits(S::load(numbers + d));
-    if (plan.value == ValueForm::s8) {
+    if (plan.pv_form == PvForm::s8) {
       typename S::s32 c[4];
       for (int r = 0; r < 4; ++r) c[r] = S::round_to_s32(S::load(numbers + r * width + d));
       if (S::kWeightBias != 0) {
@@ -205,7 +205,7 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
         S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
       }
       word = join_codes<S>(c);
-    } else if (plan.value == ValueForm::bf16) {
+    } else if (plan.pv_form == PvForm::bf16) {
       // Numbers that bf16 holds exactly: the upper halves of their f32 forms.
       word = S::or_s32(S::template shift_right<16>(word), S::and_s32(S::bits(S::load(numbers + width + d)),
                                                                      S::set1(static_cast<std::int32_t>(0xffff0000u))));
@@ -225,18 +225,16 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   const ValueRows values{&plan,
-                         rows,
-                         b,
-                         kv_head,
+                         RowSource(problem.v, b, kv_head, rows.k_begin),
                          first,
                          left < plan.key_block ? left : plan.key_block,
                          spec::groups_of(Role::v, problem.recipe),
                          value_vectors(call, head_at(call, b, kv_head)),
                          signs,
                          spec::scales_at(problem.v, sequence.v_sides, kv_head),
-                         head_at(call, b, kv_head)->value_unit};
+                         head_at(call, b, kv_head)->v_prescale};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
-  flags.minus_128_in_values = false;
+  flags.full_range_s8_in_v = false;
   flags.finite_values = true;
   flags.value_amax = 0;
   alignas(64) float numbers[4 * kMaxPadded], of_block[kMaxPadded];
@@ -246,10 +244,10 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
     inverse = of_block;
   }
 
-  const bool biased = S::kWeightBias != 0 && plan.value == ValueForm::s8;
+  const bool biased = S::kWeightBias != 0 && plan.pv_form == PvForm::s8;
   auto* v_start = part<std::int32_t>(block, plan.block.v_start);
   for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] = 0;
-  const bool coded = plan.value == ValueForm::s8 && !problem.v.quantized;
+  const bool coded = plan.pv_form == PvForm::s8 && !problem.v.quantized;
   if (coded)
     code_values<S>(values, plan.fold, inverse, part<float>(thread, plan.thread.rows),
                    part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values),

@@ -11,14 +11,14 @@ namespace octavo::cpu {
 
 // How Q and K enter the first product, weights and V the second. Numbers of every format are exact in f32, those of
 // FP8 in bf16 too.
-enum class ScoreForm : std::uint8_t { s8, f32, bf16 };
-enum class ValueForm : std::uint8_t { s8, f32, bf16 };
+enum class QkForm : std::uint8_t { s8, f32, bf16 };
+enum class PvForm : std::uint8_t { s8, f32, bf16 };
 
 // Byte offsets of the parts of one packed key block.
 struct BlockLayout {
   std::size_t keys = 0;          // strips [k_steps][kStrip] of words
   std::size_t values = 0;        // strips [key_block / v_depth][kStrip] of words
-  std::size_t key_factor = 0;    // f32 [key_block]: scale of K * logit_scale
+  std::size_t key_factor = 0;    // f32 [key_block]: scale of K
   std::size_t key_addend = 0;    // f32 [key_block]: b of the fold; -infinity: no such key; NaN: poisoned
   std::size_t inverse = 0;       // f32 [key_block]: 1 / s~ of the fold
   std::size_t fold = 0;          // f32 [key_block]: b of the fold where it is not part of key_addend
@@ -31,7 +31,7 @@ struct BlockLayout {
 
 struct BlockFlags {
   // Whether codes of -128 are among the caller's own; some policies take them through other products.
-  bool minus_128_in_keys = false, minus_128_in_values = false;
+  bool full_range_s8_in_k = false, full_range_s8_in_v = false;
   bool finite_values = true;
   float value_amax = 0;  // of V as it was packed
 };

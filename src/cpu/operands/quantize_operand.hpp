@@ -30,8 +30,8 @@ void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   float* sums = sums_of(call, head, unit);
   sum_rows<S>(rows.last - rows.first, problem.dim, sums, sums + plan.width,
               [&](std::int64_t r) __attribute__((always_inline)) {
-                load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, rows.first + r), problem.dim,
-                                 plan.rotate ? signs : nullptr, row);
+                load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, rows.first + r), problem.dim,
+                                    plan.rotate ? signs : nullptr, row);
                 return row;
               });
   if (problem.role != Role::q) return;
@@ -45,7 +45,7 @@ template <class S>
 OCTAVO_INLINE void load_centred(const QuantizePlan& plan, const UnitRows& rows, std::int64_t r,
                                 const std::int32_t* signs, const float* mean, float* row) {
   const QuantizeProblem& problem = *plan.problem;
-  load_prepared<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
+  load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
   for (std::int64_t d = 0; d < plan.width; d += S::kLanes)
     S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));
 }

@@ -1,5 +1,5 @@
 // Rows whose channels fill a fixed number of registers: loaded and rotated without going through memory. Dense rows of
-// 64 and 128 channels are such; all others take load_prepared().
+// 64 and 128 channels are such; all others take load_transformed().
 #pragma once
 
 #include <type_traits>

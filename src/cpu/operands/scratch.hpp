@@ -24,27 +24,27 @@ struct SequenceInfo {
 // One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),
 // value_vectors().
 struct alignas(64) HeadInfo {
-  std::int64_t pending_partials = 0, pending_blocks = 0;  // tasks to go; who takes the last one finishes the head
+  std::int64_t pending_partials = 0, pending_blocks = 0;  // remaining tasks; the last one completes the head
   float out_scale = 1;                                    // what O / l is multiplied by
-  float value_unit = 1;                                   // what V is multiplied by (spec/value_unit.hpp)
+  float v_prescale = 1;                                   // V is multiplied by it (spec/value_unit.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
   bool k_finite = true;
 };
 
-// What each channel of V loses before it becomes codes, x -> (x / gain - mean) * inverse, and what O is owed at the
-// end: O * owed + mean. f32 [padded Dv] each.
+// V's channels become codes as x -> (x / gain - mean) * inverse; the epilogue computes O * epilogue_scale + mean. f32
+// [padded Dv] each.
 struct ValueVectors {
-  float *mean, *gain, *inverse, *owed;
+  float *mean, *gain, *inverse, *epilogue_scale;
 };
 
 // Statistics of an operand's channels over 128 rows, f32 [padded D] each; which of them a call needs.
-struct ColumnExtremes {
+struct ChannelExtremes {
   float *low, *high;  // of the finite values
-  float* odd;         // NaN where a value is not finite, else 0
+  float* nonfinite;   // NaN where a value is not finite, else 0
 };
-struct ColumnStatistics {
+struct ChannelStats {
   float *sums, *counts;  // of the finite values
-  ColumnExtremes extremes;
+  ChannelExtremes extremes;
 };
 // Range of 128 rows of Q under one scale per tensor.
 struct QueryRange {
@@ -54,10 +54,10 @@ struct QueryRange {
 
 // What the stages read of one query block, besides its words.
 struct QueryVectors {
-  float factor[kQueryBlock];            // scale of the row; NaN poisons it
-  float constant[kQueryBlock];          // softmax_scale * q . mean of K: owed to the LSE
-  std::int32_t start[kQueryBlock];      // where integer scores start: -key bias * sum of codes
-  std::int32_t start_low[kQueryBlock];  // likewise of the low plane of a 16-bit query
+  float factor[kQueryBlock];                 // scale of the row * logit_scale; NaN makes the row NaN
+  float smooth_k_logit_offset[kQueryBlock];  // softmax_scale * q . mean of K
+  std::int32_t start[kQueryBlock];           // where integer scores start: -key bias * sum of codes
+  std::int32_t start_low[kQueryBlock];       // likewise of the low plane of a 16-bit query
 };
 
 // A plan and its scratch memory, with the accessors kernels use.
@@ -80,8 +80,8 @@ OCTAVO_INLINE ValueVectors value_vectors(const Call& call, HeadInfo* head) {
   float* first = mean_of_keys(head) + call.plan->k_width;
   return {first, first + width, first + 2 * width, first + 3 * width};
 }
-inline constexpr std::int64_t kStatistics = 5;  // vectors of ColumnStatistics
-OCTAVO_INLINE ColumnStatistics statistics_in(float* first, std::int64_t width) {
+inline constexpr std::int64_t kChannelStats = 5;  // vectors of ChannelStats
+OCTAVO_INLINE ChannelStats channel_stats_in(float* first, std::int64_t width) {
   return {first, first + width, {first + 2 * width, first + 3 * width, first + 4 * width}};
 }
 // Of stretch i of 128 rows.
@@ -91,12 +91,12 @@ OCTAVO_INLINE float* partial_at(const Call& call, std::int64_t b, std::int64_t k
   return reinterpret_cast<float*>(call.scratch + call.plan->partials_at +
                                   static_cast<std::size_t>(index) * call.plan->partial_bytes);
 }
-OCTAVO_INLINE ColumnStatistics statistics_of_k(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
-  return statistics_in(partial_at(call, b, kv_head, i), call.plan->k_width);
+OCTAVO_INLINE ChannelStats channel_stats_of_k(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  return channel_stats_in(partial_at(call, b, kv_head, i), call.plan->k_width);
 }
-OCTAVO_INLINE ColumnStatistics statistics_of_v(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
-  const std::int64_t of_k = call.plan->k_needs.any() ? kStatistics * call.plan->k_width : 0;
-  return statistics_in(partial_at(call, b, kv_head, i) + of_k, call.plan->v_width);
+OCTAVO_INLINE ChannelStats channel_stats_of_v(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  const std::int64_t of_k = call.plan->k_needs.any() ? kChannelStats * call.plan->k_width : 0;
+  return channel_stats_in(partial_at(call, b, kv_head, i) + of_k, call.plan->v_width);
 }
 OCTAVO_INLINE QueryRange* query_range_at(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i) {
   const SequenceInfo& sequence = *sequence_at(call, b);

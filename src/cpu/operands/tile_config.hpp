@@ -22,14 +22,14 @@ inline constexpr std::int64_t kStrip = 64;
 // Channels of a row with zeros behind them: four vectors of the widest policy, so that kernels never see a tail.
 OCTAVO_INLINE constexpr std::int64_t padded(std::int64_t channels) { return (channels + 63) / 64 * 64; }
 
-// Query blocks of 128 rows that one task may hold: smooth_q's correction reads the caller's K once for all of them.
+// Query blocks of 128 rows that one task may hold: smooth_q's smooth_q_bias reads the caller's K once for all of them.
 inline constexpr std::int64_t kMaxQueryBlocks = 4;
 
 // The longest key block kernels take: the recipes' range of integer products ends there (255 * 127 * 512 < 2^24).
 inline constexpr std::int64_t kMaxKeyBlock = 512;
 
-// Keys whose products with the means are summed side by side in the correction: enough chains to hide FMA's latency.
-inline constexpr std::int64_t kCorrectionKeys = 4;
+// Keys whose products with the means are summed side by side in the smooth_q_bias: enough chains to hide FMA's latency.
+inline constexpr std::int64_t kSmoothQBiasKeys = 4;
 
 // How many rows ahead the caller's tensors are asked for: preparing a row takes less time than memory does, and
 // processors do not look across pages by themselves. 8 to 48 are alike.

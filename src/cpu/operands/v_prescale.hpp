@@ -1,4 +1,4 @@
-// V near f32's end (spec/value_unit.hpp), found from what packing noted of each block: nobody pays for it but such a V.
+// V near f32's end (spec/value_unit.hpp), found from the ranges that packing records. Other V costs nothing more.
 #pragma once
 
 #include "cpu/operands/channel_stats.hpp"
@@ -28,15 +28,16 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
     return amax < __FLT_MAX__ ? amax : __FLT_MAX__;
   }
   alignas(64) float row[kMaxPadded];
+  const RowSource source(v, b, kv_head, sequence.rows.k_begin);
   for (std::int64_t r = 0; r < sequence.rows.k_rows; ++r) {
-    load_row<S>(v, v.offset(b, kv_head, sequence.rows.k_begin + r), problem.value_dim, row);
+    load_row<S>(v, source.at(r), problem.value_dim, row);
     grow_range(all, row_range<S>(row, problem.value_dim));
   }
   return all.amax;
 }
 
-// Whether V is worth a closer look: large after rotation and smoothing, or not finite, as large values become there.
-// What gains and the caller's scales take in, blocks do not know.
+// Whether V may need a prescale: it is large after rotation and smoothing, or overflowed there. Blocks do not record
+// the effect of gains and of the caller's scales.
 OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv_head) {
   if (call.plan->problem->v.quantized || call.plan->channel_gains) return true;
   for (std::int64_t i = 0; i < sequence_at(call, b)->blocks; ++i) {
@@ -47,12 +48,12 @@ OCTAVO_INLINE bool may_be_huge(const Call& call, std::int64_t b, std::int64_t kv
 }
 
 template <class S>
-bool take_unit(const Call& call, std::int64_t b, std::int64_t kv_head) {
+bool choose_v_prescale(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   HeadInfo* head = head_at(call, b, kv_head);
   if (!plan.v_prescale || !may_be_huge(call, b, kv_head)) return false;
-  head->value_unit = spec::value_unit(largest_value<S>(call, b, kv_head));
-  return head->value_unit != 1;
+  head->v_prescale = spec::value_unit(largest_value<S>(call, b, kv_head));
+  return head->v_prescale != 1;
 }
 
 }  // namespace

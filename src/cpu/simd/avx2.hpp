@@ -14,7 +14,7 @@ struct Avx2 {
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;
-  static constexpr bool kTakesEveryCode = false;
+  static constexpr bool kFullRangeS8 = false;
   static constexpr bool kOverlapsWeights = false;
   using f32 = __m256;
   using s32 = __m256i;
@@ -75,8 +75,8 @@ struct Avx2 {
   }
   OCTAVO_INLINE void store_bf16(std::uint16_t* p, f32 x) {
     const s32 u = bits(x);
-    const s32 odd = and_s32(shift_right<16>(u), set1(1));
-    const s32 rounded = shift_right<16>(add_s32(u, add_s32(odd, set1(0x7fff))));
+    const s32 nonfinite = and_s32(shift_right<16>(u), set1(1));
+    const s32 rounded = shift_right<16>(add_s32(u, add_s32(nonfinite, set1(0x7fff))));
     const s32 kept = bits(select(equal(x, x), from_bits(rounded), from_bits(set1(0x7fc0))));
     const s32 packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(kept, kept), 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
@@ -167,19 +167,19 @@ struct Avx2 {
     const s32 pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  // Through 16 bits: bytes at even places, bytes at odd ones.
-  OCTAVO_INLINE s32 dot_every_code(s32 acc, s32 a, s32 b) {
+  // Through 16 bits: bytes at even places, bytes at nonfinite ones.
+  OCTAVO_INLINE s32 dot_full_range(s32 acc, s32 a, s32 b) {
     const s32 even =
         _mm256_madd_epi16(_mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
-    const s32 odd = _mm256_madd_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
-    return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
+    const s32 nonfinite = _mm256_madd_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8));
+    return _mm256_add_epi32(acc, _mm256_add_epi32(even, nonfinite));
   }
   OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dot_signed(acc, a, b); }
   // The weight less 128 as a signed byte is the weight with its top bit flipped.
   OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dot_signed(acc, xor_s32(a, _mm256_set1_epi8(-128)), b); }
-  OCTAVO_INLINE s32 dot_every_key(s32 acc, s32 a, s32 b) { return dot_every_code(acc, a, b); }
-  OCTAVO_INLINE s32 dot_every_value(s32 acc, s32 a, s32 b) {
-    return dot_every_code(acc, xor_s32(a, _mm256_set1_epi8(-128)), b);
+  OCTAVO_INLINE s32 dot_full_range_key(s32 acc, s32 a, s32 b) { return dot_full_range(acc, a, b); }
+  OCTAVO_INLINE s32 dot_full_range_value(s32 acc, s32 a, s32 b) {
+    return dot_full_range(acc, xor_s32(a, _mm256_set1_epi8(-128)), b);
   }
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 struct Avx2Vnni : Avx2 {
   static constexpr int kKeyBias = 128, kWeightBias = 0;
-  static constexpr bool kTakesEveryCode = true;
+  static constexpr bool kFullRangeS8 = true;
 
   // As asm for the reason given in avx512_vnni.hpp; without {vex} the assembler would take AVX-512's encoding.
   OCTAVO_INLINE s32 dpbusd(s32 acc, s32 u8, s32 s8) {

@@ -14,7 +14,7 @@ struct Avx512 {
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;
-  static constexpr bool kTakesEveryCode = false;
+  static constexpr bool kFullRangeS8 = false;
   static constexpr bool kOverlapsWeights = false;
   using f32 = __m512;
   using s32 = __m512i;
@@ -76,8 +76,8 @@ struct Avx512 {
   // Nearest even in integer arithmetic, which unlike the conversion instruction keeps subnormals; NaN stays NaN.
   OCTAVO_INLINE void store_bf16(std::uint16_t* p, f32 x) {
     const s32 u = bits(x);
-    const s32 odd = and_s32(shift_right<16>(u), set1(1));
-    s32 rounded = shift_right<16>(add_s32(u, add_s32(odd, set1(0x7fff))));
+    const s32 nonfinite = and_s32(shift_right<16>(u), set1(1));
+    s32 rounded = shift_right<16>(add_s32(u, add_s32(nonfinite, set1(0x7fff))));
     rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), set1(0x7fc0));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
   }
@@ -174,19 +174,19 @@ struct Avx512 {
     const s32 pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(a), turned);
     return add_s32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
-  // Through 16 bits: bytes at even places, bytes at odd ones.
-  OCTAVO_INLINE s32 dot_every_code(s32 acc, s32 a, s32 b) {
+  // Through 16 bits: bytes at even places, bytes at nonfinite ones.
+  OCTAVO_INLINE s32 dot_full_range(s32 acc, s32 a, s32 b) {
     const s32 even =
         _mm512_madd_epi16(_mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
-    const s32 odd = _mm512_madd_epi16(_mm512_srai_epi16(a, 8), _mm512_srai_epi16(b, 8));
-    return add_s32(acc, add_s32(even, odd));
+    const s32 nonfinite = _mm512_madd_epi16(_mm512_srai_epi16(a, 8), _mm512_srai_epi16(b, 8));
+    return add_s32(acc, add_s32(even, nonfinite));
   }
   // The weight less 128 as a signed byte is the weight with its top bit flipped.
   OCTAVO_INLINE s32 less_128(s32 weights) { return xor_s32(weights, _mm512_set1_epi8(-128)); }
   OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dot_signed(acc, a, b); }
   OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dot_signed(acc, less_128(a), b); }
-  OCTAVO_INLINE s32 dot_every_key(s32 acc, s32 a, s32 b) { return dot_every_code(acc, a, b); }
-  OCTAVO_INLINE s32 dot_every_value(s32 acc, s32 a, s32 b) { return dot_every_code(acc, less_128(a), b); }
+  OCTAVO_INLINE s32 dot_full_range_key(s32 acc, s32 a, s32 b) { return dot_full_range(acc, a, b); }
+  OCTAVO_INLINE s32 dot_full_range_value(s32 acc, s32 a, s32 b) { return dot_full_range(acc, less_128(a), b); }
 };
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace {
 
 struct Avx512Vnni : Avx512 {
   static constexpr int kKeyBias = 128, kWeightBias = 0;
-  static constexpr bool kTakesEveryCode = true;
+  static constexpr bool kFullRangeS8 = true;
   static constexpr bool kOverlapsWeights = true;
 
   // As asm: g++ 12 copies accumulators around the intrinsic in tile loops, which halves their speed.

@@ -17,7 +17,7 @@
 //   row_max, row_sum              L vectors in memory -> one vector: lane i reduces vector i
 //   dot_key(acc, a, b)            acc += sum of 4 products per lane: a = one word of s8 (repeated), b = key codes
 //   dot_value(acc, a, b)          likewise: a = one word of u8 weights, b = s8 values
-//   dot_every_key, dot_every_value   likewise where codes may be -128, unless kTakesEveryCode
+//   dot_full_range_key, dot_full_range_value   likewise where codes may be -128, unless kFullRangeS8
 //   dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
 //   store_bf16x2(p, a, b)         2 L bf16 in order, nearest even, subnormals as they come or 0; where kHasBf16
 //
@@ -31,7 +31,7 @@
 // kKeyBias: key codes are stored with this added (128: unsigned operand of VPDPBUSD, 0: signed); accumulators of scores
 // then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
 // start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
-// kTakesEveryCode: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
+// kFullRangeS8: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
 // kHasTiles: integer products of whole row groups go through tiles (attention/tile_products.hpp); dot_key and dot_value
 // are not used then.
 // kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile.

@@ -16,7 +16,7 @@ struct Scalar {
   static constexpr int kKeyBias = 0, kWeightBias = 0;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;
-  static constexpr bool kTakesEveryCode = true;
+  static constexpr bool kFullRangeS8 = true;
   static constexpr bool kOverlapsWeights = false;
   struct f32 {
     float lane[kLanes];

@@ -18,56 +18,56 @@ namespace {
 
 // The integer products: in tiles where the policy has them.
 template <class S>
-using CodeScores = std::conditional_t<S::kHasTiles, OneTileSum<S>, OnePlane<S, KeyCodes<S>>>;
+using CodeQk = std::conditional_t<S::kHasTiles, OneTileSum<S>, OnePlane<S, KeyCodes<S>>>;
 template <class S>
-using WideCodeScores = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoPlanes<S, KeyCodes<S>>>;
+using CodeQk16 = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoPlanes<S, KeyCodes<S>>>;
 template <class S>
-using CodeValues = std::conditional_t<S::kHasTiles, OneTileSum<S>, OneSum<S, ValueCodes<S>>>;
+using CodePv = std::conditional_t<S::kHasTiles, OneTileSum<S>, OneSum<S, ValueCodes<S>>>;
 template <class S>
-using WideCodeValues = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoByteSums<S, ValueCodes<S>>>;
+using CodePv16 = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoByteSums<S, ValueCodes<S>>>;
 
 // Weights and their product with V, and where it pays the weights between the tiles of integer scores.
 template <class S, class Weights, class Product>
 void use_values(Stages& stages, bool overlap) {
-  stages.weight = weight_stage<S, Weights>;
-  stages.value = value_stage<S, Product>;
+  stages.softmax = softmax_stage<S, Weights>;
+  stages.pv = pv_stage<S, Product>;
   if constexpr (S::kOverlapsWeights) {
-    if (overlap) stages.score_and_weigh = score_and_weigh_stage<S, CodeScores<S>, Weights>;
+    if (overlap) stages.qk_and_softmax = qk_and_softmax_stage<S, CodeQk<S>, Weights>;
   }
 }
 
 template <class S>
-Stages choose_stages(const Plan& plan, bool wide_queries) {
+Stages choose_stages(const Plan& plan, bool q16) {
   Stages stages{};
-  switch (plan.score) {
-    case ScoreForm::s8:
-      stages.score = wide_queries ? score_stage<S, WideCodeScores<S>> : score_stage<S, CodeScores<S>>;
+  switch (plan.qk_form) {
+    case QkForm::s8:
+      stages.qk = q16 ? qk_stage<S, CodeQk16<S>> : qk_stage<S, CodeQk<S>>;
       break;
-    case ScoreForm::f32:
-      stages.score = score_stage<S, OnePlane<S, Floats<S>>>;
+    case QkForm::f32:
+      stages.qk = qk_stage<S, OnePlane<S, Floats<S>>>;
       break;
-    case ScoreForm::bf16:
-      if constexpr (S::kHasBf16) stages.score = score_stage<S, OnePlane<S, Bf16Pairs<S>>>;
+    case QkForm::bf16:
+      if constexpr (S::kHasBf16) stages.qk = qk_stage<S, OnePlane<S, Bf16Pairs<S>>>;
       break;
   }
-  const bool overlap = plan.score == ScoreForm::s8 && !wide_queries;
-  switch (plan.value) {
-    case ValueForm::s8:
+  const bool overlap = plan.qk_form == QkForm::s8 && !q16;
+  switch (plan.pv_form) {
+    case PvForm::s8:
       if (plan.weight_planes == 2)
-        use_values<S, WideIntegerWeights<S>, WideCodeValues<S>>(stages, overlap);
+        use_values<S, IntegerWeights16<S>, CodePv16<S>>(stages, overlap);
       else if (plan.sum_codes)
-        use_values<S, IntegerWeights<S, SumOf::codes>, CodeValues<S>>(stages, overlap);
+        use_values<S, IntegerWeights<S, SumOf::codes>, CodePv<S>>(stages, overlap);
       else
-        use_values<S, IntegerWeights<S, SumOf::weights>, CodeValues<S>>(stages, overlap);
+        use_values<S, IntegerWeights<S, SumOf::weights>, CodePv<S>>(stages, overlap);
       break;
-    case ValueForm::f32:
+    case PvForm::f32:
       use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>>(stages, false);
-      if (plan.sum_keys > 0) stages.value = value_stage<S, HalfSum<S, Floats<S>>>;
+      if (plan.sum_keys > 0) stages.pv = pv_stage<S, HalfSum<S, Floats<S>>>;
       break;
-    case ValueForm::bf16:
+    case PvForm::bf16:
       if constexpr (S::kHasBf16) {
         use_values<S, Bf16Weights<S>, OneSum<S, Bf16Pairs<S>>>(stages, overlap);
-        if (plan.sum_keys > 0) stages.value = value_stage<S, HalfSum<S, Bf16Pairs<S>>>;
+        if (plan.sum_keys > 0) stages.pv = pv_stage<S, HalfSum<S, Bf16Pairs<S>>>;
       }
       break;
   }
@@ -88,10 +88,10 @@ constexpr auto close_or_null() -> void (*)() {
 template <class S>
 constexpr KernelTable make_table() {
   return {.traits = {S::kLanes, S::kKeyBias, S::kWeightBias, S::kHasBf16},
-          .statistics = statistics<S>,
-          .finish_statistics = finish_statistics<S>,
+          .channel_stats = channel_stats<S>,
+          .finish_channel_stats = finish_channel_stats<S>,
           .pack_block = pack_block<S>,
-          .take_unit = take_unit<S>,
+          .choose_v_prescale = choose_v_prescale<S>,
           .finish_blocks = finish_blocks<S>,
           .range_queries = range_queries<S>,
           .stages = choose_stages<S>,
