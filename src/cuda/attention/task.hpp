@@ -6,7 +6,7 @@
 
 #include "cuda/attention/params.hpp"
 #include "cuda/tile/machine.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 #include "spec/visibility.hpp"
 
 namespace octavo::cuda {
@@ -52,7 +52,7 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
 
   task.packed_row = first_block_of(p.queries, task.batch, task.head, q.begin) * kPackedRows + first_row;
   task.first_slot = static_cast<std::uint32_t>(first_block_of(p.keys, task.batch, task.kv_head, k.begin) * kPackedRows);
-  task.q16 = p.q.codes_low != nullptr && q.rows < spec::kWideQueryRows;
+  task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {
     const std::int64_t row =
