@@ -41,17 +41,27 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   task.batch = p.chunk.first_batch + machine.block(2);
   // In 32 bits: grids hold no more heads, and a 64-bit division is a hundred instructions.
   task.kv_head = task.head / (static_cast<std::int32_t>(p.queries.heads) / static_cast<std::int32_t>(p.keys.heads));
-  if (p.queries.varlen()) task.batch = sequence_of_block(p.queries, block);
-  const SequenceRows q = sequence_rows(p.queries, task.batch), k = sequence_rows(p.keys, task.batch);
-  const std::int64_t first_block = p.queries.varlen() ? first_varlen_block(q.begin, task.batch) : 0;
-  const std::int64_t first_row = (block - first_block) * kPackedRows + tile % tiles * rows;
+  SequenceRows q{0, p.queries.rows}, k{0, p.keys.rows};
+  std::int64_t first_q_block = 0, first_k_block = 0;
+  if (p.queries.varlen()) {
+    task.batch = sequence_of_block(p.queries, block);
+    q = varlen_rows(p.queries, task.batch), k = varlen_rows(p.keys, task.batch);
+    first_q_block = first_varlen_block(q.begin, task.batch);
+    first_k_block = first_varlen_block(k.begin, task.batch);
+  } else if (p.keys.lens.data != nullptr) {
+    k.rows = clamp_rows(p.keys.lens[task.batch], p.keys.rows);
+  }
+  const std::int64_t first_row = (block - first_q_block) * kPackedRows + tile % tiles * rows;
   task.present = first_row >= 0 && first_row < q.rows;  // negative: cu_seqlens are not valid
   task.q_begin = q.begin;
   task.q_rows = static_cast<std::int32_t>(q.rows), task.k_rows = static_cast<std::int32_t>(k.rows);
   task.first_row = static_cast<std::int32_t>(first_row);
 
-  task.packed_row = first_block_of(p.queries, task.batch, task.head, q.begin) * kPackedRows + first_row;
-  task.first_slot = static_cast<std::uint32_t>(first_block_of(p.keys, task.batch, task.kv_head, k.begin) * kPackedRows);
+  const BlockGrid &q_grid = p.queries.grid, &k_grid = p.keys.grid;
+  const std::int64_t q_block = task.batch * q_grid.batch_stride + task.head * q_grid.head_stride + first_q_block;
+  task.packed_row = q_block * kPackedRows + first_row;
+  task.first_slot = static_cast<std::uint32_t>(
+      (task.batch * k_grid.batch_stride + task.kv_head * k_grid.head_stride + first_k_block) * kPackedRows);
   task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {

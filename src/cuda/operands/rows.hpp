@@ -32,12 +32,12 @@ OCTAVO_INLINE std::int64_t clamp_rows(std::int64_t x, std::int64_t most) { retur
 struct SequenceRows {
   std::int64_t begin = 0, rows = 0;
 };
+OCTAVO_INLINE SequenceRows varlen_rows(const DeviceSequences& all, std::int64_t b) {
+  const std::int64_t begin = clamp_rows(all.cu_seqlens[b], all.rows);
+  return {begin, clamp_rows(all.cu_seqlens[b + 1] - begin, all.rows - begin)};
+}
 OCTAVO_INLINE SequenceRows sequence_rows(const DeviceSequences& all, std::int64_t b) {
-  if (all.varlen()) {
-    const std::int64_t begin = clamp_rows(all.cu_seqlens[b], all.rows);
-    const std::int64_t end = clamp_rows(all.cu_seqlens[b + 1], all.rows);
-    return {begin, end > begin ? end - begin : 0};
-  }
+  if (all.varlen()) return varlen_rows(all, b);
   return {0, all.lens.data != nullptr ? clamp_rows(all.lens[b], all.rows) : all.rows};
 }
 
