@@ -48,9 +48,10 @@ std::string Bench::open() {
     return std::string(properties_.name) + " has compute capability " + capability_words(capability()) +
            "; 8.0 is needed";
   }
+  // Pinned memory of the host: some machines have no managed memory.
   void *ticks = nullptr, *sink = nullptr;
-  error = cudaMallocManaged(&ticks, sizeof(Ticks), cudaMemAttachGlobal);
-  if (error == cudaSuccess) error = cudaMallocManaged(&sink, 4096, cudaMemAttachGlobal);
+  error = cudaHostAlloc(&ticks, sizeof(Ticks), cudaHostAllocDefault);
+  if (error == cudaSuccess) error = cudaHostAlloc(&sink, 4096, cudaHostAllocDefault);
   if (error != cudaSuccess) return std::string("no memory on the CUDA device: ") + cudaGetErrorString(error);
   ticks_ = static_cast<Ticks*>(ticks);
   sink_ = static_cast<std::uint32_t*>(sink);
