@@ -120,8 +120,8 @@ std::string parse(int count, char** arguments, Options& options) {
     char* end = nullptr;
     const double value = std::strtod(arguments[++i], &end);
     const bool is_number = end != arguments[i] && *end == '\0';
-    const auto* const found = std::find_if(std::begin(numbers), std::end(numbers),
-                                           [&](const auto& number) { return name == number.name; });
+    const auto* const found =
+        std::find_if(std::begin(numbers), std::end(numbers), [&](const auto& number) { return name == number.name; });
     if (name == "--seconds") {
       if (!is_number || !(value > 0 && value <= 60)) return "--seconds takes a number above 0, up to 60";
       options.seconds = value;

@@ -1,5 +1,5 @@
-"""octavo's entries by gpu_attention_bench, a C++ program: for machines where the Python package cannot be built. It runs
-right after the baselines of the same shape."""
+"""octavo's entries by gpu_attention_bench, a C++ program: for machines where the Python package cannot be built. It
+runs right after the baselines of the same shape."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@
 
 Needs nvcc, a C++ compiler, CMake and Python's standard library; torch and nanobind for the comparison. Downloads
 nothing. Every step is independent: a target that does not compile, a crash, a hang or a tool that the machine refuses
-is a row of the report. Exit code: 0 where nothing failed, 1 where a step failed, 2 for wrong arguments, 3 without a GPU.
+is a row of the report. Exit code: 0 where nothing failed, 1 where a step failed, 2 for wrong arguments, 3 without a
+GPU.
 """
 
 from __future__ import annotations

@@ -160,7 +160,8 @@ def speed_command(arguments: tuple[str, ...]):
 def python_configure(context: Context) -> list:
     if importlib.util.find_spec("nanobind") is None:
         raise Missing("nanobind is not installed")
-    return programs.configure_command(context.build, "-DOCTAVO_BUILD_PYTHON=ON", f"-DPython_EXECUTABLE={context.python}")
+    return programs.configure_command(context.build, "-DOCTAVO_BUILD_PYTHON=ON",
+                                      f"-DPython_EXECUTABLE={context.python}")
 
 
 def python_build(context: Context) -> list:

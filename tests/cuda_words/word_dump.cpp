@@ -308,7 +308,8 @@ std::vector<std::string> words_that_fail(const WordTable& table) {
   for (const auto& [name, value] : table) {
     const bool counts = name.size() > kWrongSums.size() &&
                         name.compare(name.size() - kWrongSums.size(), kWrongSums.size(), kWrongSums) == 0;
-    if (value.find("null") != std::string::npos || value.front() == '"' || (counts && value != "0")) names.push_back(name);
+    if (value.find("null") != std::string::npos || value.front() == '"' || (counts && value != "0"))
+      names.push_back(name);
   }
   return names;
 }

@@ -14,8 +14,7 @@ int main(int count, char** arguments) {
     [[maybe_unused]] const octavo::test::Card gpu;
     const auto memory = octavo::DeviceMemory::allocate({octavo::DeviceType::cuda, 0}, 256);
     if (!memory.ok()) {
-      std::fprintf(stderr, "gpu_conformance: no GPU can be used: %s\n",
-                   std::string(memory.status().message()).c_str());
+      std::fprintf(stderr, "gpu_conformance: no GPU can be used: %s\n", std::string(memory.status().message()).c_str());
       return 3;
     }
   }

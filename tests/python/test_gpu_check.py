@@ -53,7 +53,7 @@ STEPS = {"cuda_primitive_dump": ["primitives"], "cuda_primitive_compare": ["prim
 
 @pytest.fixture
 def stub_machine(tmp_path, monkeypatch):
-    """run(ends, **options) -> rows by name: every step with stubs; `ends` has how a program ends, "works" by default."""
+    """run(ends, **options) -> rows by name: every step with stubs; `ends` has how a program ends, else it "works"."""
     monkeypatch.setattr(process, "KILL_WAIT", 0.5)
     monkeypatch.setattr(steps.tools, "find", lambda name: str(tmp_path / name) if (tmp_path / name).exists() else None)
     monkeypatch.setattr(steps, "python_configure", steps.absent("nanobind is not installed"))
@@ -264,7 +264,8 @@ def test_a_build_says_what_the_machine_lacks(build, tmp_path, missing):
     ("libc.so.6", "2.34", ""), ("libc.so.6", "2.36", "it needs glibc 2.36; 2.34 is allowed"),
     ("libcudart.so.13", "2.17", "it needs libcudart.so.13"), ("", "2.17", "objdump cannot tell what it needs")])
 def test_programs_for_another_machine_need_little_of_it(monkeypatch, needs, glibc, problem):
-    text = (f"  NEEDED               {needs}\n" if needs else "") + f"  0x0 0x00 03 GLIBC_{glibc}\n  0x0 0x00 02 GLIBC_2.2.5\n"
+    needed = f"  NEEDED               {needs}\n" if needs else ""
+    text = f"{needed}  0x0 0x00 03 GLIBC_{glibc}\n  0x0 0x00 02 GLIBC_2.2.5\n"
     monkeypatch.setattr(programs, "text_of", lambda command: text)
     assert programs.portability(pathlib.Path("x")) == problem
 

@@ -181,25 +181,25 @@ int run_tests(int count, char** arguments);
 #define OCTAVO_TEST_JOINED(a, b) a##b
 #define OCTAVO_TEST_UNIQUE(a, b) OCTAVO_TEST_JOINED(a, b)
 
-#define TEST(suite, name)                                                                      \
-  class OCTAVO_TEST_CLASS(suite, name) : public ::testing::Test {                              \
-   public:                                                                                     \
-    void TestBody() override;                                                                  \
-  };                                                                                           \
-  [[maybe_unused]] const bool suite##_##name##_added = ::testing::internal::add(               \
-      #suite "." #name, [] { return std::make_unique<OCTAVO_TEST_CLASS(suite, name)>(); }); \
+#define TEST(suite, name)                                                                                            \
+  class OCTAVO_TEST_CLASS(suite, name) : public ::testing::Test {                                                    \
+   public:                                                                                                           \
+    void TestBody() override;                                                                                        \
+  };                                                                                                                 \
+  [[maybe_unused]] const bool suite##_##name##_added =                                                               \
+      ::testing::internal::add(#suite "." #name, [] { return std::make_unique<OCTAVO_TEST_CLASS(suite, name)>(); }); \
   void OCTAVO_TEST_CLASS(suite, name)::TestBody()
 
-#define TEST_P(suite, name)                                                                              \
-  class OCTAVO_TEST_CLASS(suite, name) : public suite {                                                  \
-   public:                                                                                               \
-    void TestBody() override;                                                                            \
-  };                                                                                                     \
-  [[maybe_unused]] const bool suite##_##name##_added = ::testing::internal::Parameterized<suite>::add_body( \
+#define TEST_P(suite, name)                                                                                  \
+  class OCTAVO_TEST_CLASS(suite, name) : public suite {                                                      \
+   public:                                                                                                   \
+    void TestBody() override;                                                                                \
+  };                                                                                                         \
+  [[maybe_unused]] const bool suite##_##name##_added = ::testing::internal::Parameterized<suite>::add_body(  \
       #name, []() -> std::unique_ptr<suite> { return std::make_unique<OCTAVO_TEST_CLASS(suite, name)>(); }); \
   void OCTAVO_TEST_CLASS(suite, name)::TestBody()
 
-#define INSTANTIATE_TEST_SUITE_P(prefix, suite, ...)      \
+#define INSTANTIATE_TEST_SUITE_P(prefix, suite, ...)     \
   [[maybe_unused]] const bool prefix##_##suite##_added = \
       ::testing::internal::Parameterized<suite>::instantiate(#prefix, #suite, __VA_ARGS__)
 
@@ -207,25 +207,26 @@ int run_tests(int count, char** arguments);
   const ::testing::internal::Trace OCTAVO_TEST_UNIQUE(octavo_trace_, __LINE__)(::testing::Message() << (where))
 
 // The switch keeps an else of the caller's from binding to this if.
-#define OCTAVO_CHECK(result, what, on_failure)                        \
-  switch (0)                                                          \
-  case 0:                                                             \
-  default:                                                            \
-    if (const ::testing::AssertionResult octavo_result = (result)) {  \
-    } else                                                            \
+#define OCTAVO_CHECK(result, what, on_failure)                       \
+  switch (0)                                                         \
+  case 0:                                                            \
+  default:                                                           \
+    if (const ::testing::AssertionResult octavo_result = (result)) { \
+    } else                                                           \
       on_failure ::testing::internal::Failure(__FILE__, __LINE__, what) = ::testing::Message()
 
-#define OCTAVO_CHECK_BOOL(value, text, expected, on_failure)                                        \
+#define OCTAVO_CHECK_BOOL(value, text, expected, on_failure)                                                   \
   OCTAVO_CHECK(::testing::internal::holds(value), ::testing::internal::refusal(text, expected, octavo_result), \
                on_failure)
-#define OCTAVO_CHECK_NOT(value, text, on_failure)                                                     \
+#define OCTAVO_CHECK_NOT(value, text, on_failure)                                                                \
   OCTAVO_CHECK(::testing::AssertionResult(!(value)), ::testing::internal::refusal(text, "false", octavo_result), \
                on_failure)
-#define OCTAVO_CHECK_PAIR(a, relation, b, on_failure)                                                           \
-  OCTAVO_CHECK(::testing::internal::compare(#a, #relation, #b, a, b,                                            \
-                                            [](const auto& octavo_a, const auto& octavo_b) { return octavo_a relation octavo_b; }),         \
+#define OCTAVO_CHECK_PAIR(a, relation, b, on_failure)                                                      \
+  OCTAVO_CHECK(::testing::internal::compare(                                                               \
+                   #a, #relation, #b, a, b,                                                                \
+                   [](const auto& octavo_a, const auto& octavo_b) { return octavo_a relation octavo_b; }), \
                octavo_result.message(), on_failure)
-#define OCTAVO_CHECK_FLOAT(a, b, on_failure)                                                                       \
+#define OCTAVO_CHECK_FLOAT(a, b, on_failure)                                                                \
   OCTAVO_CHECK(::testing::internal::compare(#a, "almost ==", #b, a, b, &::testing::internal::almost_equal), \
                octavo_result.message(), on_failure)
 
