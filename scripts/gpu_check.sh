@@ -5,7 +5,9 @@ set -euo pipefail
 folder=${BASH_SOURCE[0]%/*}
 [ "$folder" != "${BASH_SOURCE[0]}" ] || folder=.
 for python in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
-  if command -v "$python" >/dev/null; then exec "$python" "$folder/gpu_check" "$@"; fi
+  if command -v "$python" >/dev/null; then
+    PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m gpu_check "$@"
+  fi
 done
 echo "error: no Python was found on the PATH (PYTHON=... names one)" >&2
 exit 2

@@ -19,13 +19,8 @@ import signal
 import sys
 import time
 
-import builder
-import machine
-import process
-import programs
-import report
-import steps
-from results import BAD, Folder
+from gpu_check import builder, machine, process, programs, report, steps
+from gpu_check.results import BAD, Folder
 
 ROOT = machine.ROOT
 # Conformance tests at a time: the oracle's work on the CPU is most of it.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import machine
-import programs
-import tools
-from process import run, tail
-from programs import PROGRAMS, Missing
+from gpu_check import machine, programs, tools
+from gpu_check.process import run, tail
+from gpu_check.programs import PROGRAMS, Missing
 
 # Without a GPU there is nothing to choose by: one architecture, for the build to be short.
 WITHOUT_GPU = "90a"

@@ -8,8 +8,8 @@ import os
 import pathlib
 import platform
 
-import tools
-from process import text_of
+from gpu_check import tools
+from gpu_check.process import text_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "triton", "jax", "sageattention", "flash-attn", "flash_attn_3", "nanobind", "numpy")

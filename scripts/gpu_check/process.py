@@ -71,6 +71,8 @@ def run(command: list, limit: float, out: pathlib.Path, log: pathlib.Path, **opt
         except OSError as error:
             return Outcome("absent", None, 0.0, f"{command[0]} cannot be started: {error.strerror}")
         _running.add(process)
+        if _stopping.is_set():  # stop() did not see it
+            kill_group(process)
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:

@@ -8,10 +8,9 @@ import re
 import shutil
 import stat
 
-import machine
-import tools
-from process import Outcome, run, tail, text_of
-from results import write_json
+from gpu_check import machine, tools
+from gpu_check.process import Outcome, run, tail, text_of
+from gpu_check.results import write_json
 
 ROOT = machine.ROOT
 # Program -> its folder below the build folder.
@@ -36,14 +35,11 @@ def configure_command(build: pathlib.Path, *definitions: str) -> list:
     cmake = tools.find("cmake")
     if cmake is None:
         raise Missing("cmake was not found")
-    nvcc = tools.find("nvcc")
-    if nvcc is None:
+    if tools.find("nvcc") is None:
         raise Missing("nvcc was not found on the PATH or in /usr/local/cuda/bin")
-    ninja = tools.find("ninja")
-    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else ["-G", "Unix Makefiles"]
-    return [cmake, *generator, "-S", ROOT, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DOCTAVO_CUDA=ON",
-            f"-DCMAKE_CUDA_COMPILER={nvcc}", "-DOCTAVO_GPU_PROGRAMS=ON", "-DOCTAVO_BUILD_TESTS=OFF",
-            "-DOCTAVO_BUILD_TOOL=OFF", *definitions]
+    generator = "Ninja" if tools.find("ninja") else "Unix Makefiles"
+    return [cmake, "-G", generator, "-S", ROOT, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DOCTAVO_CUDA=ON",
+            "-DOCTAVO_GPU_PROGRAMS=ON", "-DOCTAVO_BUILD_TESTS=OFF", "-DOCTAVO_BUILD_TOOL=OFF", *definitions]
 
 
 def build_command(build: pathlib.Path, *targets: str) -> list:

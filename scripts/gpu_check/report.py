@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 
-import machine
-from results import BAD, load, write_json
+from gpu_check import machine
+from gpu_check.results import BAD, load, write_json
 
 ROOT = machine.ROOT
 sys.path.insert(0, str(ROOT / "bench" / "gpu_baselines"))

@@ -11,11 +11,10 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
-import programs
-import tools
-from machine import ROOT
-from process import Outcome, run, tail, text_of
-from programs import Missing
+from gpu_check import programs, tools
+from gpu_check.machine import ROOT
+from gpu_check.process import Outcome, run, tail, text_of
+from gpu_check.programs import Missing
 
 # Exit codes of this project's programs.
 NO_GPU, ABSENT = 3, 4
@@ -117,7 +116,7 @@ def conformance_steps(context: Context) -> list[Step]:
         names = conformance_tests(context)
     except Missing as missing:
         return [Step("conformance", absent(str(missing)), 60)]
-    return [Step(f"conformance: {name}", lambda c, name=name: [c.program("gpu_conformance"), name], 90, read=json_lines)
+    return [Step(f"conformance: {name}", lambda c, name=name: [c.program("gpu_conformance"), name], 40, read=json_lines)
             for name in names]
 
 

@@ -29,6 +29,8 @@ def environment() -> dict[str, str]:
     """For commands: the PATH with those folders at its end, compilers through ccache where it is installed."""
     found = dict(os.environ)
     found["PATH"] = os.pathsep.join([found.get("PATH", os.defpath), *folders()])
+    if nvcc := find("nvcc"):
+        found["CUDACXX"] = nvcc  # for CMake, which looks on the PATH alone
     if shutil.which("ccache"):
         found.setdefault("CMAKE_CXX_COMPILER_LAUNCHER", "ccache")
         # Nested builds may run in another locale, which the objects do not depend on.

@@ -14,15 +14,9 @@ import types
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts" / "gpu_check"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
-import builder  # noqa: E402
-import machine  # noqa: E402
-import process  # noqa: E402
-import programs  # noqa: E402
-import report  # noqa: E402
-import results  # noqa: E402
-import steps  # noqa: E402
+from gpu_check import builder, machine, process, programs, report, results, steps  # noqa: E402
 
 
 def executable(path, text):
@@ -59,7 +53,7 @@ def stub_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "python_configure", steps.absent("nanobind is not installed"))
     monkeypatch.setattr(steps, "baselines_command", lambda context: [tmp_path / "gpu_compare"])
 
-    def run(ends=None, resume=False, seconds=600, limit=None, without=()):
+    def run(ends=None, resume=False, seconds=600, limit=None, least=None, without=()):
         for name, output in {**OUTPUTS, "compute-sanitizer": "", "gpu_compare": ""}.items():
             executable(tmp_path / name, f"{output}\n{ENDS[(ends or {}).get(name, 'works')]}")
             if name in without:
@@ -72,8 +66,8 @@ def stub_machine(tmp_path, monkeypatch):
                                 lambda: began + seconds - time.monotonic())
         for batch in steps.batches(context):
             for step in batch:
-                if limit is not None:
-                    step.limit = limit
+                step.limit = step.limit if limit is None else limit
+                step.least = step.least if least is None else least
                 if not folder.is_done(step.name):
                     folder.add(steps.perform(step, context))
         return folder.rows
@@ -150,7 +144,7 @@ def test_what_the_time_limit_leaves_out_is_done_by_resume(stub_machine):
 
 
 def test_a_limit_that_the_plan_shortened_is_no_verdict(stub_machine):
-    rows = stub_machine({"cuda_primitive_dump": "hangs"}, seconds=6)
+    rows = stub_machine({"cuda_primitive_dump": "hangs"}, seconds=3, least=0.5)
     assert rows["primitives"]["status"] == "cut short" and rows["conformance: Suite.A"]["status"] == "not run"
 
 
