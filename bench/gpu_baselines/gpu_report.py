@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 
 from gpu_entries import OURS
@@ -114,4 +115,6 @@ def front(everything: dict) -> list[str]:
 
 def write(everything: dict, out: pathlib.Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
+    os.replace(part, out)  # whole or not at all, whenever the run is cut off

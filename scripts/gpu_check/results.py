@@ -45,7 +45,8 @@ class Folder:
         """Reads what an earlier run left, or removes it: an earlier result is not taken for this run's."""
         if resume:
             summary = load(self.path) if (self.path / "summary.json").is_file() else {"rows": []}
-            self.rows = {row["name"]: row for row in summary["rows"]}
+            # Any other row is made anew, possibly under other names: tests of a program that was not built before.
+            self.rows = {row["name"]: row for row in summary["rows"] if row["status"] in DONE}
         else:
             for name in ("steps", "logs"):
                 shutil.rmtree(self.path / name, ignore_errors=True)

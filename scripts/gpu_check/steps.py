@@ -16,6 +16,8 @@ from gpu_check.machine import ROOT
 from gpu_check.process import Outcome, run, tail, text_of
 from gpu_check.programs import Missing
 
+# So many steps of a kind that hang stand for the others: they would take the time of every step after them.
+MOST_HUNG = 3
 # Exit codes of this project's programs.
 NO_GPU, ABSENT = 3, 4
 BASELINES = ROOT / "bench" / "gpu_baselines"
@@ -44,6 +46,7 @@ class Context:
     quick: bool = False  # the rehearsal: short measurements
     conformance: tuple[str, ...] = ("*",)  # patterns of tests
     skip: tuple[str, ...] = ()  # how names of steps begin that are left out
+    hung: dict[str, int] = dataclasses.field(default_factory=dict)  # kind of step -> how many timed out
 
     def program(self, name: str) -> pathlib.Path:
         if name not in self.programs:
@@ -244,6 +247,9 @@ def perform(step: Step, context: Context) -> dict:
     row = {"name": step.name, "status": "absent", "seconds": 0.0, "note": ""}
     if step.name.startswith(context.skip or "\0"):
         return row | {"status": "skipped", "note": "--skip"}
+    kind = step.name.split(":")[0]
+    if context.hung.get(kind, 0) >= MOST_HUNG:
+        return row | {"status": "not run", "note": f"{MOST_HUNG} steps of this kind timed out"}
     left = context.remaining()
     if left < step.least:
         return row | {"status": "not run", "note": f"{max(left, 0):.0f} s of the time limit were left"}
@@ -259,8 +265,9 @@ def perform(step: Step, context: Context) -> dict:
     outcome = run(command, limit, out, log, env=environment)
     output = tail(out, 1 << 20) + tail(log, 1 << 20)
     status = step.judge(context, outcome, output) if step.judge else outcome.status
-    if status == "timed out" and limit < step.limit:
-        status = "cut short"
+    if status == "timed out":
+        context.hung[kind] = context.hung.get(kind, 0) + 1
+        status = "cut short" if limit < step.limit else status
     if step.on_gpu and outcome.code == NO_GPU and status != "refused":
         status = "no GPU"
         context.gpu = bool(context.gpu)

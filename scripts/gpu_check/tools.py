@@ -9,7 +9,7 @@ import shutil
 import sys
 
 # Folders of CUDA's programs, for machines that do not list them on the PATH.
-CUDA_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
+CUDA_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/usr/local/nvidia/bin")
 
 
 def folders() -> list[str]:

@@ -107,7 +107,10 @@ def test_a_step_that_hangs_is_killed_at_its_limit(stub_machine):
     began = time.monotonic()
     rows = stub_machine({"gpu_attention_bench": "hangs"}, limit=0.5)
     assert time.monotonic() - began < 30
-    for name in STEPS["gpu_attention_bench"]:
+    *hung, last = STEPS["gpu_attention_bench"]
+    assert len(hung) == steps.MOST_HUNG
+    assert rows[last]["status"] == "not run" and rows[last]["note"] == "3 steps of this kind timed out"
+    for name in hung:
         assert rows[name]["status"] == "timed out" and rows[name]["note"] == "no end within 0 s"
         # What it printed before is kept.
         assert rows[name]["data"][0]["name"] == "octavo int8"
@@ -141,6 +144,12 @@ def test_what_the_time_limit_leaves_out_is_done_by_resume(stub_machine):
     assert not set(results.DONE) & {"cut short", "not run", "no GPU", "not built", "absent", "interrupted"}
     # A new run takes no earlier result for its own.
     assert stub_machine({"cuda_primitive_dump": "fails"})["primitives"]["status"] == "failed"
+
+
+def test_a_row_that_resume_replaces_by_others_is_gone(stub_machine):
+    assert stub_machine(without=["gpu_conformance"])["conformance"]["status"] == "not built"
+    rows = stub_machine(resume=True)
+    assert "conformance" not in rows and rows["conformance: Suite.A"]["status"] == "passed"
 
 
 def test_a_limit_that_the_plan_shortened_is_no_verdict(stub_machine):
