@@ -22,9 +22,10 @@ PROGRAMS = {
     "gpu_attention_bench": "tests/gpu_programs/gpu",
 }
 # What the programs may ask of another machine.
-MOST_GLIBC = (2, 34)
-SYSTEM_LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1",
-                    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+MOST = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 30)}
+# The C++ runtime is one of them: a static one brings calls of the newer glibc that it was built with.
+SYSTEM_LIBRARIES = {"libstdc++.so.6", "libgcc_s.so.1", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0",
+                    "librt.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 
 
 class Missing(Exception):
@@ -65,22 +66,24 @@ def prebuilt(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return found
 
 
-def needs_of(program: pathlib.Path) -> tuple[set[str], tuple[int, ...]]:
-    """Shared libraries, and the newest glibc that it asks for."""
+def needs_of(program: pathlib.Path) -> tuple[set[str], dict[str, tuple[int, ...]]]:
+    """Shared libraries, and the newest versions of symbols that it asks for."""
     text = text_of([tools.find("objdump") or "objdump", "-p", program]) or ""
-    versions = [tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([0-9.]+)", text)]
-    return set(re.findall(r"NEEDED[ \t]+(\S+)", text)), max(versions, default=())
+    newest = {kind: max((tuple(map(int, found.split("."))) for found in re.findall(rf"\b{kind}_([0-9.]+)", text)),
+                        default=()) for kind in MOST}
+    return set(re.findall(r"NEEDED[ \t]+(\S+)", text)), newest
 
 
 def portability(program: pathlib.Path) -> str:
     """Why the program may not run on another machine; empty: it should."""
-    libraries, glibc = needs_of(program)
+    libraries, newest = needs_of(program)
     if not libraries:
         return "objdump cannot tell what it needs"
     if foreign := libraries - SYSTEM_LIBRARIES:
         return f"it needs {', '.join(sorted(foreign))}"
-    if glibc > MOST_GLIBC:
-        return f"it needs glibc {'.'.join(map(str, glibc))}; {'.'.join(map(str, MOST_GLIBC))} is allowed"
+    for kind, most in MOST.items():
+        if newest[kind] > most:
+            return f"it needs {kind}_{'.'.join(map(str, newest[kind]))}; {kind}_{'.'.join(map(str, most))} is allowed"
     return ""
 
 

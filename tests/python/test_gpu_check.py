@@ -264,8 +264,9 @@ def test_a_build_says_what_the_machine_lacks(build, tmp_path, missing):
 
 
 @pytest.mark.parametrize("needs,glibc,problem", [
-    ("libc.so.6", "2.34", ""), ("libc.so.6", "2.36", "it needs glibc 2.36; 2.34 is allowed"),
-    ("libcudart.so.13", "2.17", "it needs libcudart.so.13"), ("", "2.17", "objdump cannot tell what it needs")])
+    ("libc.so.6", "2.34", ""), ("libc.so.6", "2.36", "it needs GLIBC_2.36; GLIBC_2.34 is allowed"),
+    ("libcudart.so.13", "2.17", "it needs libcudart.so.13"), ("", "2.17", "objdump cannot tell what it needs"),
+    ("libstdc++.so.6", "2.34\n  0x0 0x00 02 GLIBCXX_3.4.31", "it needs GLIBCXX_3.4.31; GLIBCXX_3.4.30 is allowed")])
 def test_programs_for_another_machine_need_little_of_it(monkeypatch, needs, glibc, problem):
     needed = f"  NEEDED               {needs}\n" if needs else ""
     text = f"{needed}  0x0 0x00 03 GLIBC_{glibc}\n  0x0 0x00 02 GLIBC_2.2.5\n"
