@@ -110,7 +110,7 @@ Sustained Bench::sustain(const std::function<cudaError_t()>& launch) {
   result.began = now();
   do {
     float milliseconds = 0;
-    // Two at a time: the card is not idle while the host looks at the power.
+    // Two at a time: the GPU is not idle while the host looks at the power.
     ok = check(cudaEventRecord(start)) && check(launch()) && check(launch()) && check(cudaEventRecord(end));
     watts = power_.watts();
     ok = ok && check(cudaEventSynchronize(end)) && check(cudaEventElapsedTime(&milliseconds, start, end));
@@ -140,7 +140,7 @@ Ticks Bench::once(const std::function<cudaError_t()>& launch) {
 }
 
 std::string Bench::json() const {
-  std::string out = "{\n  \"card\": " + quoted(properties_.name) +
+  std::string out = "{\n  \"gpu\": " + quoted(properties_.name) +
                     ",\n  \"compute_capability\": " + quoted(capability_words(capability())) +
                     ",\n  \"multiprocessors\": " + std::to_string(multiprocessors()) + ",\n  \"measurements\": [";
   for (std::size_t i = 0; i < readings_.size(); ++i) {

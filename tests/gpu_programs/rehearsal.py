@@ -74,6 +74,9 @@ def main() -> int:
         assert results == expected, results
         assert results["baselines"] in ("absent", "no GPU"), results
         assert done.returncode == 0, done.returncode
+        speeds = [entry for step, row in rows.items() if step.startswith("speed") for entry in row["data"]]
+        errors = [entry["relative_l2"] for entry in speeds]
+        assert len(errors) == 8 and all(0 < error < 0.02 for error in errors), errors
         page = (folder / "out" / "report.md").read_text()
         for words in ("# Emulated GPU, ", "4 of 4 conformance tests pass", "primitives are the emulation's.",
                       "| D 128, 16384 keys | octavo int8 |", "| rate_x | 1.5 | Tops |"):
