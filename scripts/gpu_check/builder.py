@@ -52,8 +52,7 @@ def build(context, architectures: str | None) -> Iterator[dict]:
     log = tail(folder.out(name), 1 << 20) + tail(folder.log(name), 1 << 20)
     for program in PROGRAMS:
         path = programs.built(build_folder, program)
-        # A program of an earlier build can lie there although this one failed.
-        if path.is_file() and (outcome.status == "passed" or f"/{program}" in linked(log)):
+        if path.is_file() and (outcome.status == "passed" or is_up_to_date(context, program, environment)):
             context.programs[program] = path
             yield {"name": f"build: {program}", "status": "passed", "seconds": round(outcome.seconds, 2), "note": ""}
         else:
@@ -62,6 +61,10 @@ def build(context, architectures: str | None) -> Iterator[dict]:
                    "note": note, "log": log[-4000:]}
 
 
-def linked(log: str) -> str:
-    """What the build says it linked."""
-    return "\n".join(line for line in log.splitlines() if "Linking" in line)
+def is_up_to_date(context, program: str, environment: dict) -> bool:
+    """Whether the program is of these sources, when others were not built: one of an earlier build can lie there."""
+    name = f"build: {program}"
+    limit = max(5.0, min(60.0, context.remaining()))
+    outcome = run(programs.build_command(context.build, program), limit, context.folder.out(name),
+                  context.folder.log(name), env=environment)
+    return outcome.status == "passed"

@@ -199,26 +199,33 @@ def test_a_command_that_cannot_be_started_is_an_outcome(tmp_path):
 
 CMAKE = """echo "$*" >>"$LOG"
 case $1 in
---build) for program in $MADE; do mkdir -p "$2/$(dirname $program)" && cp "$STUB" "$2/$program"; done
-  echo "[1/1] Linking CXX executable $MADE"; echo "FAILED: gpu_conformance.o"; echo "x.cpp: error: broken"
-  exit $BUILD ;;
+--build) for program in $ALL; do mkdir -p "$2/$(dirname $program)" && cp "$STUB" "$2/$program"; done
+  targets=${*#*--target }
+  for target in ${targets%% -- *}; do
+    case " $MADE " in
+    *" $target "*) ;;
+    *) echo "FAILED: $target.o"; echo "x.cpp: error: broken"; exit 1 ;;
+    esac
+  done ;;
 *) exit $CONFIGURE ;;
 esac"""
 
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    """build(made, configure, build) -> (rows, programs, log) with a CMake that makes the programs `made`."""
+    """build(made, configure) -> (rows, programs, log) with a CMake that builds the targets `made`. Programs of an
+    earlier build are there."""
     for name in ("nvcc", "ninja", "stub"):
         executable(tmp_path / name, "")
     executable(tmp_path / "cmake", CMAKE)
     monkeypatch.setattr(programs.tools, "find", lambda name: str(tmp_path / name)
                         if (tmp_path / name).exists() else None)
 
-    def run(made=programs.PROGRAMS, configure=0, build=0, capability=None):
+    def run(made=programs.PROGRAMS, configure=0, capability=None):
         shutil.rmtree(tmp_path / "build", ignore_errors=True)
-        for name, value in {"LOG": tmp_path / "log", "STUB": tmp_path / "stub", "CONFIGURE": configure, "BUILD": build,
-                            "MADE": " ".join(f"{programs.PROGRAMS[name]}/{name}" for name in made)}.items():
+        for name, value in {"LOG": tmp_path / "log", "STUB": tmp_path / "stub", "CONFIGURE": configure,
+                            "MADE": " ".join(made),
+                            "ALL": " ".join(f"{f}/{name}" for name, f in programs.PROGRAMS.items())}.items():
             monkeypatch.setenv(name, str(value))
         folder = results.Folder(tmp_path / "out")
         folder.open(False)
@@ -238,16 +245,16 @@ def test_a_build_for_the_gpu_that_is_there(build):
 
 def test_a_target_that_does_not_compile_is_a_row(build):
     others = [name for name in programs.PROGRAMS if name != "gpu_conformance"]
-    rows, made, _ = build(made=others, build=1)
+    rows, made, _ = build(made=others)
     assert set(made) == set(others)
     assert rows["build: gpu_conformance"]["status"] == "not built"
     assert rows["build: gpu_conformance"]["note"] == "x.cpp: error: broken"
 
 
-def test_a_program_of_an_earlier_build_is_not_taken_for_this_ones(build, monkeypatch):
-    monkeypatch.setattr(builder, "linked", lambda log: "")
-    rows, made, _ = build(build=1)
-    assert made == {} and {row["status"] for name, row in rows.items() if name != "build: configure"} == {"not built"}
+def test_a_program_of_an_earlier_build_is_not_taken_for_this_ones(build, tmp_path):
+    _, made, _ = build(made=["cuda_primitive_dump"])
+    assert list(made) == ["cuda_primitive_dump"]
+    assert programs.built(tmp_path / "build", "gpu_conformance").is_file()
 
 
 def test_a_configuration_that_fails_ends_the_build_alone(build):
