@@ -24,7 +24,7 @@ def error_of(log: str, name: str) -> str:
     mine = next((i for i in failed if name in lines[i]), failed[0] if failed else None)
     if mine is None:
         return "it was not built"
-    return next((line for line in lines[mine:] if "error" in line.lower()), lines[mine])[:300]
+    return next((line for line in lines[mine:] if "error:" in line.lower()), lines[mine])[:300]
 
 
 def build(context, architectures: str | None) -> Iterator[dict]:

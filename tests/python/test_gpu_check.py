@@ -204,7 +204,7 @@ case $1 in
   for target in ${targets%% -- *}; do
     case " $MADE " in
     *" $target "*) ;;
-    *) echo "FAILED: $target.o"; echo "x.cpp: error: broken"; exit 1 ;;
+    *) echo "FAILED: $target.o"; echo "c++ -Werror x.cpp"; echo "x.cpp: error: broken"; exit 1 ;;
     esac
   done ;;
 *) exit $CONFIGURE ;;
