@@ -7,5 +7,5 @@ test: ; @scripts/test.sh
 bench: ; @scripts/bench.sh $(ARGS)
 wheel: ; @scripts/wheel.sh
 sanitize: ; @scripts/sanitize.sh
-gpu-check: ; @scripts/gpu_check.sh
+gpu-check: ; @scripts/gpu_check.sh $(ARGS)
 format: ; @scripts/format.sh

@@ -16,7 +16,7 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "gpu")]
+sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "gpu_baselines")]
 
 import gpu_report  # noqa: E402
 import report  # noqa: E402
@@ -29,12 +29,12 @@ FRONT = ("octavo int8", "octavo int_flash", "octavo int_flash_half", "octavo sag
          "octavo exact f32")
 
 
-# Instead of a name: the reports of make gpu-check, one for each card that was met.
-CARDS = "cards"
+# Instead of a name: the reports of make gpu-check, one for each GPU.
+GPUS = "gpus"
 
 
 def load(name: str) -> dict | list[dict] | None:
-    if name == CARDS:
+    if name == GPUS:
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
         return [data for data in found if "compute_capability" in data and "shapes" in data]
     path = RESULTS / name
@@ -111,13 +111,13 @@ def growth_block(data: dict) -> str:
     return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
 
 
-def gpu_block(cards: list[dict]) -> str:
-    return "\n".join(line for card in cards for line in gpu_report.front(card)).rstrip()
+def gpu_block(gpus: list[dict]) -> str:
+    return "\n".join(line for gpu in gpus for line in gpu_report.front(gpu)).rstrip()
 
 
 # Page -> mark -> (results, what is made of them).
 BLOCKS = {
-    "README.md": {"front": ("cpu.json", front_block), "gpu": (CARDS, gpu_block)},
+    "README.md": {"front": ("cpu.json", front_block), "gpu": (GPUS, gpu_block)},
     "docs/performance.md": {"peers": ("cpu.json", peers_block), "growth": ("sweep.json", growth_block)},
 }
 

@@ -26,6 +26,7 @@ LAYERS = {
     "src/api": {PUBLIC, "core", "spec", "recipes", "reference", "cpu", "cuda"},
     "src/capi": {PUBLIC, "core", "recipes"},
     "testing/cuda_emulation": {PUBLIC, "core", "spec", "cuda"},
+    "testing/gtest_subset": set(),
     "tools/io": {PUBLIC},
     "tools/octavo": {PUBLIC, "io"},
     "python/octavo": {PUBLIC},
@@ -35,6 +36,8 @@ LAYERS = {
     # Programs of other libraries, and what a card does by itself: nothing of ours.
     "bench/peers": set(),
     "bench/cuda": set(),
+    # octavo as a user's C++ program calls it.
+    "bench/gpu_attention": {PUBLIC},
 }
 # Folders inside a back end, lowest first: a file includes headers of its own folder and of lower ones. Files beside
 # them, and the targets, stand above all of these.
@@ -59,8 +62,9 @@ ASSEMBLY_FILES = ("src/cpu/simd/", "src/cuda/tile/", "bench/cuda/", "tools/octav
 INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
 INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
 # Headers of frameworks and the folder that binds each of them.
-FRAMEWORKS = {"nanobind": ("python/",), "CLI": ("tools/",), "nlohmann": ("tools/",), "gtest": ("tests/",),
-              "cuda": ("src/cuda/", "bench/cuda/"), "benchmark": ("bench/",)}
+FRAMEWORKS = {"nanobind": ("python/",), "CLI": ("tools/",), "nlohmann": ("tools/",),
+              "gtest": ("tests/", "testing/gtest_subset/"), "cuda": ("src/cuda/", "bench/cuda/"),
+              "benchmark": ("bench/",)}
 
 
 def folder_of(header):

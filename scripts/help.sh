@@ -6,6 +6,6 @@ make test      build everything, run all tests (C++, command line, Python, insta
 make bench     octavo beside other libraries in one run, about three minutes; ARGS=sweep, ARGS=micro: scripts/bench.sh
 make wheel     dist/octavo-*.whl
 make sanitize  the tests under the address, undefined-behaviour and thread sanitizers
-make gpu-check on a machine with a CUDA card: conformance, sanitizer, its units, speed beside others -> bench/results
+make gpu-check on a machine with an NVIDIA GPU: primitives, conformance, measurements, baselines (docs/cuda.md)
 make format    clang-format-19 over the C++ sources
 TEXT

@@ -39,7 +39,7 @@ __device__ float multiply(std::uint32_t first, std::uint32_t second, std::uint32
 #if __CUDA_ARCH__ >= 890
     if constexpr (format == Format::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32");
 #else
-    if constexpr (format == Format::e4m3) __trap();  // compiled for an earlier card than the one it runs on
+    if constexpr (format == Format::e4m3) __trap();  // compiled for an earlier GPU than the one it runs on
 #endif
 #undef OCTAVO_MMA
   }

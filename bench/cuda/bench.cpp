@@ -48,9 +48,10 @@ std::string Bench::open() {
     return std::string(properties_.name) + " has compute capability " + capability_words(capability()) +
            "; 8.0 is needed";
   }
+  // Pinned memory of the host: some machines have no managed memory.
   void *ticks = nullptr, *sink = nullptr;
-  error = cudaMallocManaged(&ticks, sizeof(Ticks), cudaMemAttachGlobal);
-  if (error == cudaSuccess) error = cudaMallocManaged(&sink, 4096, cudaMemAttachGlobal);
+  error = cudaHostAlloc(&ticks, sizeof(Ticks), cudaHostAllocDefault);
+  if (error == cudaSuccess) error = cudaHostAlloc(&sink, 4096, cudaHostAllocDefault);
   if (error != cudaSuccess) return std::string("no memory on the CUDA device: ") + cudaGetErrorString(error);
   ticks_ = static_cast<Ticks*>(ticks);
   sink_ = static_cast<std::uint32_t*>(sink);
@@ -109,7 +110,7 @@ Sustained Bench::sustain(const std::function<cudaError_t()>& launch) {
   result.began = now();
   do {
     float milliseconds = 0;
-    // Two at a time: the card is not idle while the host looks at the power.
+    // Two at a time: the GPU is not idle while the host looks at the power.
     ok = check(cudaEventRecord(start)) && check(launch()) && check(launch()) && check(cudaEventRecord(end));
     watts = power_.watts();
     ok = ok && check(cudaEventSynchronize(end)) && check(cudaEventElapsedTime(&milliseconds, start, end));
@@ -139,7 +140,7 @@ Ticks Bench::once(const std::function<cudaError_t()>& launch) {
 }
 
 std::string Bench::json() const {
-  std::string out = "{\n  \"card\": " + quoted(properties_.name) +
+  std::string out = "{\n  \"gpu\": " + quoted(properties_.name) +
                     ",\n  \"compute_capability\": " + quoted(capability_words(capability())) +
                     ",\n  \"multiprocessors\": " + std::to_string(multiprocessors()) + ",\n  \"measurements\": [";
   for (std::size_t i = 0; i < readings_.size(); ++i) {

@@ -1,5 +1,5 @@
-// A measurement of a card: its name, its unit, how it is timed and what goes into the report. Programs of this folder
-// ask what a card can do before kernels are designed for it; nothing of octavo is called.
+// A measurement of a GPU: its name, its unit, how it is timed and what goes into the report. Programs of this folder
+// ask what a GPU can do before kernels are designed for it; nothing of octavo is called.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -42,7 +42,7 @@ class Bench {
   };
   explicit Bench(Options options) : options_(std::move(options)) {}
 
-  // Finds the card; an error's words otherwise.
+  // Finds the GPU; otherwise returns why not.
   std::string open();
   int capability() const { return properties_.major * 10 + properties_.minor; }
   int multiprocessors() const { return properties_.multiProcessorCount; }

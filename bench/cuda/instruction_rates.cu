@@ -67,7 +67,7 @@ __device__ void step(std::uint32_t& x, std::uint32_t a, std::uint32_t b, int tur
         : "+r"(x)
         : "r"(a));
 #else
-  if constexpr (op == Op::pack_e4m3x2) __trap();  // compiled for an earlier card than the one it runs on
+  if constexpr (op == Op::pack_e4m3x2) __trap();  // compiled for an earlier GPU than the one it runs on
 #endif
   // A selector that only the run knows.
   if constexpr (op == Op::prmt) asm volatile("prmt.b32 %0, %0, %1, %2;" : "+r"(x) : "r"(a), "r"(b));

@@ -1,6 +1,6 @@
-// cuda_first_measurements: what a card's units do by themselves, as JSON on the standard output.
+// cuda_first_measurements: what a GPU's units do by themselves, as JSON on the standard output.
 //   cuda_first_measurements [--list] [--only PREFIX] [--seconds S]
-// Ends with 2 for a wrong argument, 3 where there is no card, 1 where a measurement failed.
+// Ends with 2 for a wrong argument, 3 where there is no GPU, 1 where a measurement failed.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -1,4 +1,4 @@
-// Peak of mma.sync, which every card from compute capability 8.0 on has: eight independent sums a warp, operands in
+// Peak of mma.sync, which every GPU from compute capability 8.0 on has: eight independent sums a warp, operands in
 // registers. What a generation lacks it may emulate (s4 and FP8 on 9.0): the figure says so.
 #include "device.hpp"
 
@@ -30,7 +30,7 @@ __device__ void multiply(std::uint32_t (&d)[4], const std::uint32_t (&a)[4], con
 #if __CUDA_ARCH__ >= 890
   if constexpr (kind == Kind::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32");
 #else
-  if constexpr (kind == Kind::e4m3) __trap();  // compiled for an earlier card than the one it runs on
+  if constexpr (kind == Kind::e4m3) __trap();  // compiled for an earlier GPU than the one it runs on
 #endif
 #undef OCTAVO_MMA
 }

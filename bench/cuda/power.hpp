@@ -1,4 +1,4 @@
-// A card's power as the driver's management library tells it. The library comes with the driver, not with the compiler,
+// A GPU's power as the driver's management library tells it. The library comes with the driver, not with the compiler,
 // so it is opened at run time, and without it watts are not known (0).
 #pragma once
 
@@ -13,7 +13,7 @@ class PowerMeter {
   PowerMeter(const PowerMeter&) = delete;
   PowerMeter& operator=(const PowerMeter&) = delete;
 
-  // `bus`: the card's PCI address, "0000:1b:00.0".
+  // `bus`: the GPU's PCI address, "0000:1b:00.0".
   void open(const std::string& bus);
   // The driver's own average, over up to a second.
   double watts() const;

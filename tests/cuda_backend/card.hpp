@@ -1,4 +1,4 @@
-// The card that a test runs on: emulated, or, in a build with OCTAVO_GPU_TESTS, the machine's own.
+// The card that a test runs on: emulated, or, in tests/gpu_programs, the machine's own.
 #pragma once
 
 #if defined(OCTAVO_ON_A_CARD)

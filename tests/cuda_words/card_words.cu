@@ -53,8 +53,8 @@ class CardWords : public WordRunner {
 
 Card open_card() {
   int count = 0;
-  must(cudaGetDeviceCount(&count), "no CUDA card can be used");
-  if (count == 0) throw CardError("this machine has no CUDA card");
+  must(cudaGetDeviceCount(&count), "no GPU can be used");
+  if (count == 0) throw CardError("this machine has no GPU");
   cudaDeviceProp properties;
   must(cudaGetDeviceProperties(&properties, 0), "properties of the card");
   const int capability = 10 * properties.major + properties.minor;

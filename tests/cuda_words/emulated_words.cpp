@@ -50,4 +50,11 @@ int EmulatedWords::wrong_sums() {
   return operands.wrong(c);
 }
 
+WordTable emulated_table(int capability) {
+  EmulatedWords words(capability);
+  WordTable table = dump_layouts(words);
+  table.merge(expected_sums(capability));
+  return table;
+}
+
 }  // namespace octavo::cuda

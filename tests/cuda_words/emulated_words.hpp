@@ -18,4 +18,7 @@ class EmulatedWords : public WordRunner {
   int capability_;
 };
 
+// The emulation's answers, with sums as a GPU of this capability makes them.
+WordTable emulated_table(int capability);
+
 }  // namespace octavo::cuda

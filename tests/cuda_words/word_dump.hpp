@@ -38,14 +38,15 @@ class WordRunner {
   virtual int wrong_sums() = 0;
 };
 
-// Answers by name, each one JSON value on one line.
+// Answers by name, each one JSON value on one line. What throws has its error, a JSON string, as the answer.
 using WordTable = std::map<std::string, std::string>;
 WordTable dump_layouts(WordRunner& runner);
 WordTable dump_sums(WordRunner& runner);
 // The sums as the law of tensor cores has them of a card.
 WordTable expected_sums(int capability);
 
-// Words whose answers fit no documented place (null) or are wrong sums, as a card that is right has none.
+// Primitives whose answers fit no documented place (null), are wrong sums, or could not be asked for (a string: the
+// error); a correct GPU has none.
 std::vector<std::string> words_that_fail(const WordTable& table);
 
 std::string json_of(const std::string& card, int capability, const WordTable& layouts, const WordTable& sums);

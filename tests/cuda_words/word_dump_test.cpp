@@ -4,12 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <fstream>
+#include <stdexcept>
 
 #include "core/text.hpp"
 #include "cuda/tile/matrix_descriptor.hpp"
 #include "cuda/tile/wgmma_fragments.hpp"
 #include "emulated_words.hpp"
+#include "word_table.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -158,8 +161,9 @@ TEST(WordDump, NamesTheWordsThatFail) {
   WordTable table = emulated_layouts();
   table["mma_s8s8"].replace(table["mma_s8s8"].rfind("[0, 0]"), 6, "null");
   table["staged_product_wrong_sums"] = "10";
+  table["copy16"] = "\"an illegal memory access\"";
   table["ldmatrix"] = "[1]";  // other places are for the comparison with the emulation
-  EXPECT_EQ(words_that_fail(table), (std::vector<std::string>{"mma_s8s8", "staged_product_wrong_sums"}));
+  EXPECT_EQ(words_that_fail(table), (std::vector<std::string>{"copy16", "mma_s8s8", "staged_product_wrong_sums"}));
 }
 
 TEST(WordDump, IsJsonWhateverTheCardIsCalled) {
@@ -181,31 +185,31 @@ TEST(WordDump, SumsFollowTheLawOfTheirCard) {
   }
 }
 
-// OCTAVO_WORD_TABLES: the files of tables/, where there are any.
-#if defined(OCTAVO_WORD_TABLES)
-WordTable read_table(const std::string& path) {
+TEST(WordDump, APrimitiveThatThrowsHasItsErrorAsTheAnswer) {
   WordTable table;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t name_end = line.find("\": ");
-    if (name_end == std::string::npos) continue;
-    std::string value = line.substr(name_end + 3);
-    if (!value.empty() && value.back() == ',') value.pop_back();
-    table[line.substr(1, name_end - 1)] = value;
-  }
-  return table;
+  keep(table, "bad", []() -> std::string { throw std::runtime_error("a \"launch\" failed"); });
+  keep(table, "good", [] { return std::string("[1]"); });
+  EXPECT_EQ(table, (WordTable{{"bad", "\"a 'launch' failed\""}, {"good", "[1]"}}));
 }
 
+TEST(WordDump, ATableIsReadAsItWasWritten) {
+  const std::string path = testing::TempDir() + "octavo_word_table.json";
+  std::ofstream(path) << json_of("A GPU", 90, {{"a", "[1, 2]"}}, {{"b", "{\"c\": [3]}"}});
+  EXPECT_EQ(read_table(path),
+            (WordTable{{"card", "\"A GPU\""}, {"capability", "90"}, {"a", "[1, 2]"}, {"b", "{\"c\": [3]}"}}));
+  std::remove(path.c_str());
+  EXPECT_TRUE(read_table(path).empty());
+}
+
+// OCTAVO_WORD_TABLES: the files of tables/, where there are any.
+#if defined(OCTAVO_WORD_TABLES)
 class CommittedWords : public testing::TestWithParam<const char*> {};
 
 TEST_P(CommittedWords, AreTheEmulations) {
   const WordTable table = read_table(GetParam());
   ASSERT_TRUE(table.count("capability") != 0 && table.count("mma_s8s8") != 0) << GetParam() << " is no table of words";
   const int capability = std::stoi(table.at("capability"));
-  EmulatedWords words(capability);
-  WordTable expected = dump_layouts(words);
-  expected.merge(expected_sums(capability));
-  for (const auto& [name, value] : expected) {
+  for (const auto& [name, value] : emulated_table(capability)) {
     ASSERT_EQ(table.count(name), 1u) << name;
     EXPECT_EQ(table.at(name), value) << name;
   }

@@ -9,6 +9,7 @@
 #include "spec/fused_dot.hpp"
 #include "word_dump.hpp"
 #include "word_inputs.hpp"
+#include "word_table.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -67,9 +68,11 @@ WordTable tables_of_sums(int capability, const std::function<std::string(const S
   WordTable table;
   for (const SumKind& kind : kSumKinds) {
     if (kind.sm90 && capability != 90) continue;
-    std::vector<std::string> sums;
-    for (const SumCase& one : cases_of(kind.kind)) sums.push_back(ask(kind, one));
-    table[kind.name] = list_of(sums);
+    keep(table, kind.name, [&] {
+      std::vector<std::string> sums;
+      for (const SumCase& one : cases_of(kind.kind)) sums.push_back(ask(kind, one));
+      return list_of(sums);
+    });
   }
   return table;
 }

@@ -1,4 +1,4 @@
-"""bench/gpu: what is counted, the report of made-up results, and what is said where there is no card."""
+"""bench/gpu_baselines: what is counted, the report of made-up results, and what is said where there is no GPU."""
 
 import json
 import os
@@ -11,13 +11,14 @@ import types
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-GPU = ROOT / "bench" / "gpu"
+GPU = ROOT / "bench" / "gpu_baselines"
 sys.path.insert(0, str(GPU))
 
 import gpu_compare  # noqa: E402
-import gpu_contenders  # noqa: E402
+import gpu_entries  # noqa: E402
 import gpu_report  # noqa: E402
 import gpu_shapes  # noqa: E402
+import octavo_program  # noqa: E402
 import telemetry  # noqa: E402
 
 
@@ -28,23 +29,21 @@ def entry(shape, speeds, refused=()):
 
 
 @pytest.fixture
-def everything(tmp_path):
-    conformance = tmp_path / "conformance.json"
-    conformance.write_text(json.dumps({"tests": 40, "failures": 1, "errors": 0, "testsuites": []}))
-    measurements = tmp_path / "measurements.json"
-    measurements.write_text(json.dumps({"card": "X", "measurements": [
-        {"name": "wgmma_s8_rs_n128", "unit": "Tops", "value": 1500.5, "clock_mhz": 1700.2, "watts": 650.4},
-        {"name": "mma_e4m3", "unit": "Tops", "absent": "needs compute capability 8.9"},
-        {"name": "rate_ex2", "unit": "/clk/SM", "value": None}]}))
-    machine = {"card": "Card X", "compute_capability": "9.0", "measured": "then", "versions": {"torch": "2.0"}}
-    made = gpu_report.assemble(machine, ["memcheck=passed", "racecheck=failed"], conformance, measurements)
+def everything():
     speeds = {"octavo int8": 900.0, "PyTorch SDPA cuDNN bf16": 600.0, "Triton tutorial f16": 400.0,
               "FlashAttention-3 fp8": 1000.0}
-    made["shapes"] = [entry(gpu_shapes.HEADLINE, speeds, [("SageAttention", "cannot be imported")]),
-                      entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0},
-                            [("SageAttention", "cannot be imported")])]
-    made["left_out"] = ["a long one"]
-    return made | {"copy_gb_per_s": 4000.0, "quantize_gb_per_s": {"q": 3000.0, "k": 2000.0, "v": 1000.0}}
+    return {"gpu": "GPU X", "compute_capability": "9.0", "measured": "then", "versions": {"torch": "2.0"},
+            "checks": {"primitives": "passed", "sanitizer: racecheck": "refused", "baselines": "passed"},
+            "conformance": {"tests": 40, "passed": 39},
+            "first_measurements": [
+                {"name": "wgmma_s8_rs_n128", "unit": "Tops", "value": 1500.5, "clock_mhz": 1700.2, "watts": 650.4},
+                {"name": "mma_e4m3", "unit": "Tops", "absent": "needs compute capability 8.9"},
+                {"name": "rate_ex2", "unit": "/clk/SM", "value": None}],
+            "shapes": [entry(gpu_shapes.HEADLINE, speeds, [("SageAttention", "cannot be imported")]),
+                       entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0},
+                             [("SageAttention", "cannot be imported")])],
+            "left_out": ["a long one"], "copy_gb_per_s": 4000.0,
+            "quantize_gb_per_s": {"q": 3000.0, "k": 2000.0, "v": 1000.0}}
 
 
 def test_operations_count_visible_pairs():
@@ -68,43 +67,17 @@ def test_speed_is_relative_to_the_others_in_16_bits(everything):
     assert gpu_report.best_half(alone) is None and "| 900 |  |" in gpu_report.rows(alone)[2]
 
 
-def test_report_says_all_there_is(everything, tmp_path):
-    out = tmp_path / "results" / "Card_X.json"
+def test_tables_have_all_there_is(everything, tmp_path):
+    out = tmp_path / "results" / "GPU_X.json"
     gpu_report.write(everything, out)
     assert json.loads(out.read_text()) == everything
-    text = out.with_suffix(".md").read_text()
-    for words in ("39 of 40 tests pass on it; memcheck passed; racecheck failed", "Q 75%, K 50%, V 25%",
-                  "- SageAttention: cannot be imported", "- a long one",
+    text = "\n".join(gpu_report.comparison(everything) + gpu_report.measurements(everything))
+    for words in ("Q 75%, K 50%, V 25%", "- SageAttention: cannot be imported", "- a long one",
                   "| wgmma_s8_rs_n128 | 1500.5 | Tops | 1700 | 650 |",
                   "| mma_e4m3 | absent: needs compute capability 8.9 | Tops |  |  |",
                   "| rate_ex2 | failed | /clk/SM |"):
         assert words in text, words
-
-
-@pytest.mark.parametrize("left", [None, "", '{"tests": 40, "fail', "[]", '{"card": "X"}'])
-def test_a_program_that_crashed_is_a_failed_check(tmp_path, left):
-    """No file, or half of one: the rest of the report is there all the same."""
-    paths = [tmp_path / "conformance.json", tmp_path / "measurements.json"]
-    for path in paths:
-        if left is not None:
-            path.write_text(left)
-    made = gpu_report.assemble({"card": "X", "measured": "then", "versions": {}}, ["memcheck=passed"], *paths)
-    assert made["checks"] == {"memcheck": "passed", "conformance": "failed", "measurements": "failed"}
-    assert "conformance" not in made and "first_measurements" not in made
-    assert "conformance failed" in gpu_report.markdown(made)
-    # What the script has seen of it says more.
-    made = gpu_report.assemble({}, ["conformance=timed out"], paths[0], None)
-    assert made["checks"] == {"conformance": "timed out"}
-
-
-def test_checks_that_come_later_join_the_report(everything, tmp_path, capsys):
-    out = tmp_path / "Card_X.json"
-    gpu_report.write(everything, out)
-    assert gpu_report.main([str(out), "--checks", "words=passed", "emulation=timed out"]) == 0
-    assert json.loads(out.read_text())["checks"] == everything["checks"] | {"words": "passed", "emulation": "timed out"}
-    assert "racecheck failed; words passed; emulation timed out" in out.with_suffix(".md").read_text()
-    assert gpu_report.main([str(tmp_path / "none.json"), "--checks", "words=passed"]) == 1
-    assert "gpu_report.py: " in capsys.readouterr().err and not (tmp_path / "none.json").exists()
+    assert gpu_report.verdict(everything) == "39 of 40 conformance tests pass; 2 steps passed; 1 steps refused"
 
 
 def test_a_report_holds_no_nan(everything, tmp_path):
@@ -119,15 +92,15 @@ def test_absent_at_some_shapes_only(everything):
     assert "- octavo exact (1 of 2 shapes): no" in gpu_report.absent(everything["shapes"])
 
 
-def test_front_page_takes_the_headline_of_every_card(everything, monkeypatch):
+def test_front_page_takes_the_headline_of_every_gpu(everything, monkeypatch):
     sys.path.insert(0, str(ROOT / "scripts"))
     import bench_figures
 
-    block = bench_figures.gpu_block([everything, everything | {"card": "Card Y", "shapes": []}])
-    assert "| octavo int8 | 2.000 | 900 | 1.50 |" in block and "Card X" in block
-    assert "Card Y, then, torch 2.0: no run of" in block
+    block = bench_figures.gpu_block([everything, everything | {"gpu": "GPU Y", "shapes": []}])
+    assert "| octavo int8 | 2.000 | 900 | 1.50 |" in block and "GPU X" in block
+    assert "GPU Y, then, torch 2.0: no run of" in block
     page = (ROOT / "README.md").read_text()
-    monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.CARDS else None)
+    monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.GPUS else None)
     block = bench_figures.gpu_block([everything])
     assert f"<!-- bench_figures.py gpu -->\n{block}\n<!-- end" in bench_figures.rewritten("README.md", page)
 
@@ -160,8 +133,8 @@ def test_a_machine_without_the_drivers_tool_has_no_telemetry():
                                          ("FlashAttention-3 fp8", "flash_attn_interface")])
 def test_what_cannot_be_imported_is_absent_with_the_reason(name, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(gpu_contenders.Absent, match=f"^{module} cannot be imported: "):
-        gpu_contenders.CONTENDERS[name](None, None, None, False)
+    with pytest.raises(gpu_entries.Absent, match=f"^{module} cannot be imported: "):
+        gpu_entries.ENTRIES[name](None, None, None, False)
 
 
 def test_other_libraries_are_called_as_they_are_documented(monkeypatch, torch):
@@ -173,7 +146,7 @@ def test_other_libraries_are_called_as_they_are_documented(monkeypatch, torch):
 
     monkeypatch.setitem(sys.modules, "flash_attn", types.SimpleNamespace(flash_attn_func=flash))
     q, k = torch.randn(1, 4, 128, 8), torch.randn(1, 2, 128, 8)
-    ready = gpu_contenders.CONTENDERS["FlashAttention-2 bf16"](q, k, k, True)
+    ready = gpu_entries.ENTRIES["FlashAttention-2 bf16"](q, k, k, True)
     assert ready.last_rows(ready.run(), 3).equal(q[0, 0, -3:]) and calls == [((1, 128, 4, 8), True)]
 
 
@@ -202,14 +175,14 @@ def on_host(monkeypatch, torch):
 
 def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch, on_host):
     def wrong(q, k, v, causal):
-        return gpu_contenders.Ready(lambda: v.repeat(1, 2, 1, 1), gpu_contenders.heads_first)
+        return gpu_entries.Ready(lambda: v.repeat(1, 2, 1, 1), gpu_entries.heads_first)
 
     def broken(q, k, v, causal):
         raise RuntimeError("no kernel\nat all")
 
-    chosen = {name: gpu_contenders.CONTENDERS[name]
+    chosen = {name: gpu_entries.ENTRIES[name]
               for name in ("octavo int8", "octavo int8, codes given", "PyTorch SDPA flash bf16")}
-    monkeypatch.setattr(gpu_compare, "CONTENDERS", chosen | {"wrong": wrong, "octavo broken": broken, "broken": broken})
+    monkeypatch.setattr(gpu_compare, "ENTRIES", chosen | {"wrong": wrong, "octavo broken": broken, "broken": broken})
     shape = gpu_shapes.shape(256, 64, causal=True, heads=4, kv_heads=2)
     with telemetry.Telemetry(["no-such-program-here"]) as log:
         results = gpu_compare.measure(torch, shape, 0.01, log)["results"]
@@ -223,17 +196,17 @@ def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch, o
 
 def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_host):
     def gives(value):
-        return lambda q, k, v, causal: gpu_contenders.Ready(lambda: value(v), gpu_contenders.heads_first)
+        return lambda q, k, v, causal: gpu_entries.Ready(lambda: value(v), gpu_entries.heads_first)
 
     def refuses(q, k, v, causal):
         raise NotImplementedError("not here")
 
     def lost(q, k, v, causal):
-        raise gpu_contenders.Absent("cannot be imported")
+        raise gpu_entries.Absent("cannot be imported")
 
     wrong, not_finite = gives(lambda v: v), gives(lambda v: v * float("nan"))
-    monkeypatch.setattr(gpu_compare, "CONTENDERS", {
-        "octavo int8": gpu_contenders.CONTENDERS["octavo int8"], "octavo int8, codes given": wrong,
+    monkeypatch.setattr(gpu_compare, "ENTRIES", {
+        "octavo int8": gpu_entries.ENTRIES["octavo int8"], "octavo int8, codes given": wrong,
         "octavo exact": not_finite, "octavo int_flash": refuses, "octavo int8_block": lost,
         "other": not_finite, "another": refuses})
     measured = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.01)
@@ -252,9 +225,9 @@ def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_
 
 @pytest.fixture
 def whole(monkeypatch, torch, on_host, tmp_path):
-    """gpu_compare.main() with a card that is made up and one small shape: run(contenders) -> rc, report."""
-    card = types.SimpleNamespace(name="Card X", major=9, minor=0, multi_processor_count=1, total_memory=1)
-    for name, value in (("is_available", lambda: True), ("get_device_properties", lambda _: card),
+    """gpu_compare.main() with a GPU that is made up and one small shape: run(entries, arguments) -> rc, results."""
+    gpu = types.SimpleNamespace(name="GPU X", major=9, minor=0, multi_processor_count=1, total_memory=1)
+    for name, value in (("is_available", lambda: True), ("get_device_properties", lambda _: gpu),
                         ("empty_cache", lambda: None)):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(gpu_compare, "SHAPES", {"bars": [gpu_shapes.shape(64, 64, heads=1)]})
@@ -263,37 +236,85 @@ def whole(monkeypatch, torch, on_host, tmp_path):
     monkeypatch.setattr(gpu_compare, "quantize_bandwidth", lambda torch: {"q": 50.0})
     measure = gpu_compare.measure
     monkeypatch.setattr(gpu_compare, "measure", lambda torch, shape, seconds, telemetry: measure(torch, shape, 0.0))
-    out = tmp_path / "Card_X.json"
-    checks = ["conformance=passed", "memcheck=timed out"]
-    monkeypatch.setattr(sys, "argv", ["gpu_compare.py", "--out", str(out), "--checks", *checks])
+    out = tmp_path / "baselines.json"
 
-    def run(contenders):
-        monkeypatch.setattr(gpu_compare, "CONTENDERS", contenders)
+    def run(entries, *arguments):
+        monkeypatch.setattr(sys, "argv", ["gpu_compare.py", "--out", str(out), *map(str, arguments)])
+        monkeypatch.setattr(gpu_compare, "ENTRIES", dict(entries))
         return gpu_compare.main(), json.loads(out.read_text())
     return types.SimpleNamespace(run=run, out=out)
 
 
+def wrong(q, k, v, causal):
+    return gpu_entries.Ready(lambda: v, gpu_entries.heads_first)
+
+
 def test_a_run_fails_where_octavo_does(whole, capsys):
-    good = gpu_contenders.CONTENDERS["octavo int8"]
-    wrong = lambda q, k, v, causal: gpu_contenders.Ready(lambda: v, gpu_contenders.heads_first)  # noqa: E731
-    code, report = whole.run({"octavo int8": good, "SageAttention": wrong})
-    assert code == 0 and report["checks"] == {"conformance": "passed", "memcheck": "timed out"}
-    assert "## Failed" not in whole.out.with_suffix(".md").read_text()
-    code, report = whole.run({"octavo int8": wrong, "SageAttention": wrong})
-    sentence = "octavo int8, B 1, 1 heads, 64 x 64, D 64: relative L2 "
-    assert code == 1 and f"gpu_compare.py: failed: {sentence}" in capsys.readouterr().err
-    assert f"## Failed\n\n- {sentence}" in whole.out.with_suffix(".md").read_text()
+    good = gpu_entries.ENTRIES["octavo int8"]
+    code, results = whole.run({"octavo int8": good, "SageAttention": wrong})
+    assert code == 0 and not gpu_report.failures(results["shapes"])
+    assert results["gpu"] == "GPU X" and results["quantize_gb_per_s"] == {"q": 50.0}
+    code, results = whole.run({"octavo int8": wrong, "SageAttention": wrong})
+    message = "octavo int8, B 1, 1 heads, 64 x 64, D 64: relative L2 "
+    assert code == 1 and f"gpu_compare.py: failed: {message}" in capsys.readouterr().err
 
 
-def test_a_run_that_ends_early_leaves_what_was_checked_before(whole, monkeypatch):
+def test_a_run_that_ends_early_leaves_the_shapes_before(whole, monkeypatch):
     def lost(torch):
-        raise RuntimeError("the card is gone")
+        raise RuntimeError("the GPU is gone")
 
     monkeypatch.setattr(gpu_compare, "copy_bandwidth", lost)
     with pytest.raises(RuntimeError):
-        whole.run({})
-    assert json.loads(whole.out.read_text())["checks"]["memcheck"] == "timed out"
-    assert "memcheck timed out" in whole.out.with_suffix(".md").read_text()
+        whole.run({"SageAttention": wrong})
+    assert len(json.loads(whole.out.read_text())["shapes"]) == 1
+
+
+PROGRAM = """#!/bin/sh
+echo "$*" >"$0.log"
+echo '{"name": "octavo int8", "relative_l2": 1.0e-02, "ms": 2, "ms_min": 1.5, "rounds": 3, "tflops": 9.5}'
+echo '{"name": "octavo exact", "relative_l2": 1.0e-01, "ms": 2, "ms_min": 1.5, "rounds": 3, "tflops": 9.5}'
+echo '{"name": "octavo int_flash", "refused": "no kernel"}'
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """make(more) -> a program in place of gpu_attention_bench."""
+    def make(more="exit 1"):
+        path = tmp_path / "bench"
+        path.write_text(PROGRAM + more + "\n")
+        path.chmod(0o755)
+        return path
+    return make
+
+
+def test_without_the_python_package_the_program_measures_octavo(whole, program, monkeypatch):
+    monkeypatch.setitem(sys.modules, "octavo", None)
+    path = program()
+    code, made = whole.run({"octavo int8": wrong, "SageAttention": wrong}, "--program", path)
+    results = made["shapes"][0]["results"]
+    assert code == 1 and results["octavo int8"]["tflops"] == 9.5 and "ms" in results["SageAttention"]
+    assert "failed" not in results["octavo int8"]
+    assert results["octavo exact"]["failed"].endswith(", above 0.006")
+    assert results["octavo int_flash"] == {"refused": "no kernel", "failed": "no kernel"}
+    assert "octavo_cannot_be_imported" in made and "quantize_gb_per_s" not in made
+    arguments = path.with_name("bench.log").read_text()
+    assert arguments.startswith("--batch 1 --heads 1 --kv-heads 1 --rows 64 --head-dim 64 --seconds")
+    # Neither of the two: the baselines alone.
+    code, made = whole.run({"octavo int8": wrong, "SageAttention": wrong})
+    assert code == 0 and list(made["shapes"][0]["results"]) == ["SageAttention"]
+
+
+@pytest.mark.parametrize("more,reason", [("echo 'no memory' >&2; exit 1", "no memory"),
+                                         ("exec sleep 60", "no end within 0 s")])
+def test_a_program_that_ends_badly_is_a_failure_of_octavos(program, monkeypatch, more, reason):
+    monkeypatch.setattr(octavo_program, "LIMIT", 0.5)
+    judged = lambda name, error: {"relative_l2": error}  # noqa: E731
+    path = program(more)
+    path.write_text(path.read_text().replace(', "refused": "no kernel"', ', "relative_l2": 0.1'))
+    results = octavo_program.measure(path, gpu_shapes.HEADLINE, judged)
+    assert results["octavo"]["failed"] == f"gpu_attention_bench: {reason}" and "ms" in results["octavo int8"]
+    assert octavo_program.measure(path.with_name("nothing"), gpu_shapes.HEADLINE, judged)["octavo"]["failed"]
 
 
 @pytest.mark.parametrize("calls", [1, 2, 4, 8])
@@ -306,11 +327,11 @@ def test_who_fails_after_the_first_call_is_refused_and_the_others_go_on(monkeypa
                 raise RuntimeError("out of memory\nhere")
             left[0] -= 1
             return v
-        return gpu_contenders.Ready(run, gpu_contenders.heads_first)
+        return gpu_entries.Ready(run, gpu_entries.heads_first)
 
     monkeypatch.setattr(gpu_compare, "STRETCH_MS", 1e-9)  # one call a stretch
-    monkeypatch.setattr(gpu_compare, "CONTENDERS", {
-        "tired": tired, "octavo tired": tired, "octavo int8": gpu_contenders.CONTENDERS["octavo int8"]})
+    monkeypatch.setattr(gpu_compare, "ENTRIES", {
+        "tired": tired, "octavo tired": tired, "octavo int8": gpu_entries.ENTRIES["octavo int8"]})
     with telemetry.Telemetry(["no-such-program-here"]) as log:
         results = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.0, log)["results"]
     assert results["tired"] == {"refused": "out of memory"}
@@ -319,12 +340,12 @@ def test_who_fails_after_the_first_call_is_refused_and_the_others_go_on(monkeypa
 
 
 def test_every_recipe_that_is_measured_has_its_bound():
-    ours = [name for name in gpu_contenders.CONTENDERS if name.startswith(gpu_contenders.OURS)]
-    assert len(ours) > 5 and all(0 < gpu_contenders.bound_of(name) < 0.1 for name in ours)
-    assert gpu_contenders.bound_of("SageAttention") is None
+    ours = [name for name in gpu_entries.ENTRIES if name.startswith(gpu_entries.OURS)]
+    assert len(ours) > 5 and all(0 < gpu_entries.bound_of(name) < 0.1 for name in ours)
+    assert gpu_entries.bound_of("SageAttention") is None
 
 
-def test_without_a_card_nothing_is_measured(tmp_path, torch):
+def test_without_a_gpu_nothing_is_measured(tmp_path, torch):
     done = subprocess.run([sys.executable, GPU / "gpu_compare.py", "--out", tmp_path / "x.json"], capture_output=True,
                           text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 3 and "gpu_compare.py: torch sees no CUDA device" in done.stderr

@@ -1,8 +1,8 @@
-"""Who takes part on a card, and how each is called at its best.
+"""What is timed on a GPU, octavo's recipes and the baselines, and how each is called at its best.
 
-A contender is made for one problem (q, k, v [B, H, N, D] in bf16 on the card), brings them into the form it likes
-outside the timing, and is then called again and again; octavo's quantization is part of its calls unless the name says
-otherwise. What cannot be imported or refuses the problem is absent, with the reason.
+An entry is made for one problem (q, k, v [B, H, N, D] in bf16 on the GPU), converts them outside the timing to the form
+it takes, and is then called again and again; octavo's quantization is part of its calls unless the name says otherwise.
+What cannot be imported or refuses the problem is absent, with the reason.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ RECIPES = tuple(BOUNDS)
 
 
 def bound_of(name: str) -> float | None:
-    """Of octavo's contenders; what others may show is not ours to say."""
+    """Of octavo's entries; the baselines have none."""
     return BOUNDS.get(name.removeprefix(OURS).split(",")[0]) if name.startswith(OURS) else None
 
 
 class Absent(Exception):
-    """Why a contender does not take part."""
+    """Why an entry does not run."""
 
 
 @dataclass
 class Ready:
-    """A contender before its first call: `run` enqueues one, `last_rows(result, n)` are rows of its first head."""
+    """An entry before its first call: `run` enqueues one, `last_rows(result, n)` are rows of its first head."""
     run: Callable[[], object]
     last_rows: Callable[[object, int], object]
     # None: by CUDA events. Else waits for all that was enqueued: the clock of the host then times a stretch of calls.
@@ -159,7 +159,7 @@ def jax_cudnn_fp8(q, k, v, causal):
     return Ready(run, rows, lambda: last[0].block_until_ready())
 
 
-CONTENDERS: dict[str, Callable] = {
+ENTRIES: dict[str, Callable] = {
     **{f"{OURS}{recipe}": octavo(recipe) for recipe in RECIPES},
     f"{OURS}int8, codes given": octavo_codes("int8"),
     f"{OURS}int_flash, codes given": octavo_codes("int_flash"),

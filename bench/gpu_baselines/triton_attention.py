@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-# Of the tutorial's list those that win on some card: each costs seconds to compile.
+# Of the tutorial's list those that win on some GPU: each costs seconds to compile.
 CONFIGS = [triton.Config({"BLOCK_M": m, "BLOCK_N": n}, num_stages=stages, num_warps=warps)
            for m, n, stages, warps in ((128, 64, 3, 4), (128, 64, 3, 8), (128, 128, 2, 8), (128, 128, 3, 8),
                                        (64, 64, 3, 4), (128, 32, 4, 4))]

@@ -1,4 +1,4 @@
-"""The shapes that are measured on a card, and what a call of each has to compute. In the order of their worth: where
+"""The shapes that are measured on a GPU, and what a call of each has to compute. In the order of their worth: where
 the time is short, the last ones are left out."""
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""octavo beside other libraries on one CUDA card, interleaved in one run, and the whole of make gpu-check as one
-report.
+"""octavo beside the baselines on one GPU, interleaved in one run.
 
 Q, K and V are N(0, 1) in bf16. A time is the median over rounds of a stretch of calls between CUDA events, octavo's
-with quantization; a round goes once through all contenders. Operations: 2 * (D + Dv) for every pair of a query and a
-key that it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
+with quantization; a round goes once through all entries. Operations: 2 * (D + Dv) for every pair of a query and a key
+that it sees. Errors: relative L2 against float64 attention, of the last 128 rows of a head.
 
-Ends with 3 where there is no card to measure on, with 1 where an entry of octavo's own was refused, is not finite or
-has an error above its bound.
+Where octavo's Python package cannot be imported, gpu_attention_bench (--program) times octavo at each shape.
+
+Exit code: 1 where an entry of octavo's own was refused, is not finite or has an error above its bound, 3 without a
+GPU, 4 without torch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import sys
 import time
 
 import gpu_report as report
-from gpu_contenders import CONTENDERS, OURS, Absent, bound_of, first_line
+import octavo_program
+from gpu_entries import ENTRIES, OURS, Absent, bound_of, first_line
 from gpu_shapes import HEADLINE, ORDER, SHAPES, operations, title
 from telemetry import Telemetry
 
@@ -64,7 +66,7 @@ def refused(name: str, why: str) -> dict:
 
 
 def attempt(name: str, results: dict, call):
-    """What `call` returns; None where it raises, and then the contender's result is the reason."""
+    """What `call` returns; None where it raises, and then the entry's result is the reason."""
     try:
         return call()
     except Absent as absent:
@@ -75,7 +77,7 @@ def attempt(name: str, results: dict, call):
 
 
 def judged(name: str, error: float) -> dict:
-    """A contender's result as far as its error goes."""
+    """An entry's result as far as its error goes."""
     if not math.isfinite(error):
         return refused(name, "its result is not finite")
     bound = bound_of(name)
@@ -102,8 +104,8 @@ def measure(torch, shape, seconds: float, telemetry=None) -> dict:
     problem = (q, k, v, shape["causal"])
     expected = exact_rows(torch, *problem)
     ready, results, calls, times = {}, {}, {}, {}
-    for name, contender in CONTENDERS.items():
-        found = attempt(name, results, lambda make=contender: first_call(torch, make, problem, expected))
+    for name, entry in ENTRIES.items():
+        found = attempt(name, results, lambda make=entry: first_call(torch, make, problem, expected))
         if found is None:
             continue
         results[name] = judged(name, found[1])
@@ -115,7 +117,7 @@ def measure(torch, shape, seconds: float, telemetry=None) -> dict:
             calls[name] = max(1, math.ceil(STRETCH_MS / max(one, 1e-3)))
     began = time.monotonic()
     while times and (min(map(len, times.values())) < 3 or time.monotonic() - began < seconds):
-        for name in list(times):  # in turns: clocks and temperature are everybody's
+        for name in list(times):  # in turns: clock and temperature are the same for all
             took = attempt(name, results, lambda name=name: milliseconds(torch, ready[name], calls[name]))
             if took is None:
                 del times[name]
@@ -164,7 +166,7 @@ def quantize_bandwidth(torch) -> dict:
 
 
 def median_ms(torch, call) -> float:
-    from gpu_contenders import Ready
+    from gpu_entries import Ready
 
     ready = Ready(call, None)
     milliseconds(torch, ready, 2)
@@ -185,39 +187,63 @@ def versions() -> dict:
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="the report, JSON; beside it its table, .md")
-    parser.add_argument("--conformance", type=pathlib.Path, help="GoogleTest's JSON of the tests on the card")
-    parser.add_argument("--measurements", type=pathlib.Path, help="JSON of cuda_first_measurements")
-    parser.add_argument("--checks", nargs="*", default=[], metavar="NAME=RESULT")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="the results, JSON; written after each shape")
+    parser.add_argument("--program", type=pathlib.Path, help="gpu_attention_bench, where octavo cannot be imported")
     parser.add_argument("--seconds", type=float, default=180, help="of side-by-side runs; shapes beyond are left out")
     return parser.parse_args(arguments)
 
 
+def without_octavo(error: BaseException, program: pathlib.Path | None) -> None:
+    """octavo's entries are left to the program, or absent with the reason."""
+    for name in [name for name in ENTRIES if name.startswith(OURS)]:
+        del ENTRIES[name]
+    if program is None:
+        print(f"gpu_compare.py: octavo cannot be imported: {first_line(error)}", file=sys.stderr)
+
+
+def begin(torch, program: pathlib.Path | None) -> dict:
+    """The results before anything is timed."""
+    properties = torch.cuda.get_device_properties(0)
+    everything = {
+        "gpu": properties.name, "compute_capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count, "memory_bytes": properties.total_memory,
+        "versions": versions(), "shapes": [], "left_out": [],
+        "measured": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
+    try:
+        import octavo
+
+        everything["octavo"] = octavo.info()["version"]
+    except Exception as error:  # noqa: BLE001: whatever an import may raise
+        everything["octavo_cannot_be_imported"] = first_line(error)
+        without_octavo(error, program)
+    return everything
+
+
+def bandwidths(torch, everything: dict) -> None:
+    everything["copy_gb_per_s"] = copy_bandwidth(torch)
+    if "octavo" in everything:
+        try:
+            everything["quantize_gb_per_s"] = quantize_bandwidth(torch)
+        except Exception as error:  # noqa: BLE001: the shapes are measured all the same
+            print(f"gpu_compare.py: quantize: {first_line(error)}", file=sys.stderr)
+
+
 def main() -> int:
     options = parse()
-    # JAX would take three quarters of the card's memory for itself.
+    # JAX would take three quarters of the GPU's memory for itself.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         import torch
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001: a library that torch needs may be missing, too
         print(f"gpu_compare.py: torch cannot be imported: {first_line(error)}", file=sys.stderr)
-        return 3
+        return 4
     if not torch.cuda.is_available():
         print("gpu_compare.py: torch sees no CUDA device", file=sys.stderr)
         return 3
-    import octavo
-
     torch.manual_seed(0)
-    properties = torch.cuda.get_device_properties(0)
-    everything = report.assemble(
-        {"card": properties.name, "compute_capability": f"{properties.major}.{properties.minor}",
-         "multiprocessors": properties.multi_processor_count, "memory_bytes": properties.total_memory,
-         "octavo": octavo.info()["version"], "versions": versions(),
-         "measured": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")},
-        options.checks, options.conformance, options.measurements)
-    report.write(everything, options.out)  # what was found before this, should anything here end the run
-    everything["copy_gb_per_s"] = copy_bandwidth(torch)
-    everything["quantize_gb_per_s"] = quantize_bandwidth(torch)
+    everything = begin(torch, options.program)
+    by_program = options.program is not None and "octavo" not in everything
+    report.write(everything, options.out)
     began = time.monotonic()
     with Telemetry() as telemetry:
         for group in ORDER:
@@ -226,15 +252,18 @@ def main() -> int:
                     everything["left_out"].append(title(shape))
                     continue
                 entry = measure(torch, shape, 3.0, telemetry if shape == HEADLINE else None)
+                if by_program:
+                    torch.cuda.empty_cache()
+                    entry["results"] |= octavo_program.measure(options.program, shape, judged)
                 everything["shapes"].append(entry | {"group": group})
                 print("\n".join([title(shape), *report.rows(entry)]), flush=True)
                 torch.cuda.empty_cache()
                 report.write(everything, options.out)  # what there is, should the next one end the run
+    bandwidths(torch, everything)
     report.write(everything, options.out)
-    print(options.out)
     failed = report.failures(everything["shapes"])
-    for sentence in failed:
-        print(f"gpu_compare.py: failed: {sentence}", file=sys.stderr)
+    for message in failed:
+        print(f"gpu_compare.py: failed: {message}", file=sys.stderr)
     return 1 if failed else 0
 
 

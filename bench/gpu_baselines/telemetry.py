@@ -1,4 +1,4 @@
-"""A card's clock and power while something is measured: nvidia-smi, asked ten times a second in its own process."""
+"""A GPU's clock and power while something is measured: nvidia-smi, asked ten times a second in its own process."""
 
 from __future__ import annotations
 

@@ -1,0 +1,3 @@
+#include "attention_bench.hpp"
+
+int main(int count, char** arguments) { return octavo::bench::attention_bench(count, arguments); }
