@@ -127,7 +127,7 @@ def test_front_page_takes_the_headline_of_every_card(everything, monkeypatch):
     assert "| octavo int8 | 2.000 | 900 | 1.50 |" in block and "Card X" in block
     assert "Card Y, then, torch 2.0: no run of" in block
     page = (ROOT / "README.md").read_text()
-    monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.CARDS else None)
+    monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.GPUS else None)
     block = bench_figures.gpu_block([everything])
     assert f"<!-- bench_figures.py gpu -->\n{block}\n<!-- end" in bench_figures.rewritten("README.md", page)
 
