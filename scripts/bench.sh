@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Measurements of this machine, to be taken while it does nothing else:
-#   bench.sh [peers] [ARGUMENTS]   octavo beside other libraries, interleaved (bench/peers/compare.py); three minutes,
-#                                  and with --shapes d128, d64, causal, grouped or single under ten each; --shapes full:
-#                                  all
-#   bench.sh sweep [ARGUMENTS]     time and memory against lengths to 64k, batch, heads, threads (bench/sweep/sweep.py)
-#   bench.sh micro [ARGUMENTS]     every kernel by itself (bench/micro), flags of Google Benchmark
-# Peers live in .venv-bench; OCTAVO_IK_LLAMA and OCTAVO_ONEDNN name builds of ik_llama.cpp and oneDNN. Results go to
-# bench/results, and what README.md and docs/performance.md show of them is written anew (scripts/bench_figures.py).
+# Benchmarks; run them on an idle machine:
+#   bench.sh [baselines] [ARGUMENTS]   octavo and other libraries, interleaved (bench/baselines/compare.py): 3 minutes;
+#                                      --shapes d128, d64, causal, grouped or single: under 10 each; --shapes full: all
+#   bench.sh sweep [ARGUMENTS]         time and memory against length, batch, heads and threads (bench/sweep/sweep.py)
+#   bench.sh micro [ARGUMENTS]         every kernel by itself (bench/micro), with the flags of Google Benchmark
+# Baselines are installed in .venv-bench; OCTAVO_IK_LLAMA and OCTAVO_ONEDNN name builds of ik_llama.cpp and oneDNN.
+# Results go to bench/results; scripts/bench_figures.py updates the tables of README.md and docs/performance.md.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-part=peers
+part=baselines
 status=0
 case "${1:-}" in
-  peers | sweep | micro) part=$1 && shift ;;
+  baselines | sweep | micro) part=$1 && shift ;;
 esac
 
 mapfile -t for_python < <(python_packages)
@@ -29,13 +28,13 @@ case $part in
   sweep)
     "$python" bench/sweep/sweep.py --octavo build/release/octavo --out bench/results "$@" || status=$?
     ;;
-  peers)
-    say "the peers in .venv-bench, each by itself"
+  baselines)
+    say "installing the baselines in .venv-bench"
     [ -x .venv-bench/bin/python ] || "$python" -m venv .venv-bench
-    .venv-bench/bin/python bench/peers/install.py .venv-bench/not_installed.json
+    .venv-bench/bin/python bench/baselines/install.py .venv-bench/not_installed.json
     .venv-bench/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
     say "measuring"
-    .venv-bench/bin/python bench/peers/compare.py --octavo build/release/octavo --out bench/results \
+    .venv-bench/bin/python bench/baselines/compare.py --octavo build/release/octavo --out bench/results \
       --not-installed .venv-bench/not_installed.json "$@"
     ;;
 esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What README.md and docs/performance.md show of bench/results: made of the JSON there, so that no figure is typed.
+"""Generates the benchmark tables of README.md and docs/performance.md from the JSON files in bench/results.
 
     bench_figures.py [--write]
 
-Without --write says which pages differ from bench/results, and ends with 1 if any does.
+Without --write prints the pages that differ from bench/results and exits with 1 if there are any.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "gpu_baselines")]
+sys.path[:0] = [str(ROOT / "bench" / "baselines"), str(ROOT / "bench" / "gpu_baselines")]
 
 import gpu_report  # noqa: E402
 import report  # noqa: E402
@@ -24,12 +24,12 @@ from problem import key, shape, title  # noqa: E402
 
 
 HEADLINE = shape()
-# What the front page shows of octavo; of each other library, its fastest.
+# Rows of octavo on the front page; other libraries have their fastest row there.
 FRONT = ("octavo int8", "octavo int_flash", "octavo int_flash_half", "octavo sage2_8b", "octavo exact bf16",
          "octavo exact f32")
 
 
-# Instead of a name: the reports of make gpu-check, one for each GPU.
+# Instead of a file name: the reports of make gpu-check, one per GPU.
 GPUS = "gpus"
 
 
@@ -52,12 +52,12 @@ def library(name: str) -> str:
 def front_rows(result: dict) -> list[str]:
     """The table's head, then FRONT and the fastest of every other library, fastest first."""
     fastest: dict[str, str] = {}
-    timed = {name: e for name, e in result["contenders"].items() if "gops" in e}
+    timed = {name: e for name, e in result["timings"].items() if "gops" in e}
     for name in sorted(timed, key=lambda name: -timed[name]["gops"]):
         if not name.startswith(report.OURS):
             fastest.setdefault(library(name), name)
     shown = {name: timed[name] for name in (*FRONT, *fastest.values()) if name in timed}
-    chosen = report.rows({**result, "contenders": timed}, report.products())
+    chosen = report.rows({**result, "timings": timed}, report.products())
     return [line for i, line in enumerate(chosen) if i < 2 or line.split(" | ")[0].removeprefix("| ") in shown]
 
 
@@ -75,24 +75,24 @@ def front_block(data: dict) -> str:
                       "![Speed against sequence length](bench/results/cpu_front.svg)"])
 
 
-def peers_block(data: dict) -> str:
+def baselines_block(data: dict) -> str:
     result = headline(data)
     missing = report.absent(data["results"])
     others = [r for r in data["results"] if r is not result]
     lines = [about(data, result), "", *report.rows(result, report.products()), ""]
     if others:
-        lines += ["The same for every shape in [bench/results/cpu.md](../bench/results/cpu.md); octavo's `int8` and\n"
-                  "`exact` beside the best peer of each:", "",
-                  "| shape | int8 Gop/s | of its peak | exact bf16 | exact f32 | best peer | int8 / best peer |",
+        lines += ["All shapes are in [bench/results/cpu.md](../bench/results/cpu.md). `int8`, `exact` and the best "
+                  "baseline of each:", "",
+                  "| shape | int8 Gop/s | of its peak | exact bf16 | exact f32 | best baseline | int8 / baseline |",
                   "|:--|--:|--:|--:|--:|:--|--:|", *map(summary, others), ""]
     lines += ["![Speed](../bench/results/cpu_speed.svg)", "", "![Fraction of peak](../bench/results/cpu_peak.svg)"]
     return "\n".join(lines + (["", "Did not run:", "", *missing] if missing else []))
 
 
 def summary(result: dict) -> str:
-    timed = {name: e["gops"] for name, e in result["contenders"].items() if "gops" in e}
-    peers = [name for name in timed if not name.startswith(report.OURS)]
-    best = max(peers, key=timed.get, default=None)
+    timed = {name: e["gops"] for name, e in result["timings"].items() if "gops" in e}
+    baselines = [name for name in timed if not name.startswith(report.OURS)]
+    best = max(baselines, key=timed.get, default=None)
     ours = timed.get("octavo int8")
     bound = report.peak_of("octavo int8", report.products(), result["peak"])
     speed = lambda name: f"{timed[name]:.0f}" if name in timed else ""
@@ -111,14 +111,14 @@ def growth_block(data: dict) -> str:
     return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
 
 
-def gpu_block(gpus: list[dict]) -> str:
-    return "\n".join(line for gpu in gpus for line in gpu_report.front(gpu)).rstrip()
+def gpu_block(reports: list[dict]) -> str:
+    return "\n".join(line for report in reports for line in gpu_report.front(report)).rstrip()
 
 
-# Page -> mark -> (results, what is made of them).
+# Page -> mark -> (results, function that makes the block).
 BLOCKS = {
     "README.md": {"front": ("cpu.json", front_block), "gpu": (GPUS, gpu_block)},
-    "docs/performance.md": {"peers": ("cpu.json", peers_block), "growth": ("sweep.json", growth_block)},
+    "docs/performance.md": {"baselines": ("cpu.json", baselines_block), "growth": ("sweep.json", growth_block)},
 }
 
 
@@ -129,7 +129,7 @@ def between(mark: str) -> re.Pattern:
 def rewritten(page: str, text: str) -> str:
     for mark, (name, block) in BLOCKS[page].items():
         if len(between(mark).findall(text)) != 1:
-            raise SystemExit(f"{page}: the marks of {mark} must stand there once")
+            raise SystemExit(f"{page}: the marks of {mark} must appear exactly once")
         if data := load(name):
             made = block(data)
             text = between(mark).sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)
@@ -148,7 +148,7 @@ def main() -> int:
     if "--write" in sys.argv[1:]:
         return 0
     for page in stale:
-        print(f"{page} does not show what bench/results holds: scripts/bench_figures.py --write")
+        print(f"{page} differs from bench/results: run scripts/bench_figures.py --write")
     return 1 if stale else 0
 
 

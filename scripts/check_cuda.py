@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles src/cuda for every generation of cards; ptxas may spill no register of a hot kernel nor ignore a setmaxnreg.
+"""Compiles src/cuda for every GPU generation; ptxas may spill no register of a hot kernel nor ignore a setmaxnreg.
 
 usage: check_cuda.py [--cards 80,90] [--jobs 2] [FILE.cu ...]
        check_cuda.py --log FILE      the output of a build with CMAKE_CUDA_FLAGS=-Xptxas=-v instead of compiling
@@ -19,7 +19,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Whose machine code the library carries, and from which PTX, as src/cuda/targets/gencode.cmake has it.
+# GPU generations with machine code in the library, and their PTX, as in src/cuda/targets/gencode.cmake.
 CARDS = ["80", "90", "100", "120"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Two planes of 256 channels
 # (attend_s8_s8_256_q16, the worst) keep more sums than there are registers: up to 1220 bytes with nvcc 13.0.
@@ -56,14 +56,14 @@ def is_hot(name):
 
 
 def judge(log):
-    """Prints what ptxas says of each kernel; the sentences of those that spill too much or keep their registers."""
+    """Prints ptxas's figures of each kernel; returns messages for kernels that spill too much or ignore setmaxnreg."""
     failures = []
     for name, registers, stored, loaded in kernels_of(log):
         hot = is_hot(name.split()[0])
         print(f"  {name:46} {registers:4} registers, spills {stored} / {loaded} bytes{', hot' if hot else ''}")
         if stored > (0 if hot else MOST_SPILLED):
             failures.append(f"{name} spills {stored} bytes")
-    # The kernel would run, with the registers that it was launched with.
+    # The kernel would run with the registers of its launch.
     return failures + sorted({line.strip() for line in log.splitlines() if "'setmaxnreg' ignored" in line})
 
 
@@ -93,7 +93,7 @@ def main():
         print("\n".join(failures))
         return 1 if failures else 0
     if shutil.which("nvcc") is None:
-        print("check_cuda.py: there is no nvcc on the PATH", file=sys.stderr)
+        print("check_cuda.py: nvcc is not on the PATH", file=sys.stderr)
         return 2
     sources = [path.resolve() for path in arguments.sources] or sorted((ROOT / "src/cuda/targets").glob("*.cu"))
     failures, size, seconds = [], 0, 0.0

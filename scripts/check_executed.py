@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which implementations the tests executed, and that none was passed over which this machine can run.
+"""Lists the implementations that the tests executed; fails if one that this machine supports was not.
 
     check_executed.py OCTAVO CTEST_XML
 
@@ -36,16 +36,16 @@ def main(command, results):
     failed = False
     for suite in SUITES:
         names = executed(cases, suite)
-        # The reference is no instruction set: it has no policy.
+        # The reference has no policy.
         passed_over = [name for name in supported
                        if name not in names and not (name == "reference" and "simd" in suite)]
         print(f"{suite}: executed {' '.join(sorted(names)) or 'nothing'}")
         if passed_over:
-            print(f"{suite}: passed over {' '.join(passed_over)}, which this machine can run")
+            print(f"{suite}: did not execute {' '.join(passed_over)}, which this machine supports")
             failed = True
     for entry in info["implementations"]:
         if not entry["supported"]:
-            print(f"not here: {entry['name']}: {entry['reason']}")
+            print(f"not supported: {entry['name']}: {entry['reason']}")
     return 1 if failed else 0
 
 

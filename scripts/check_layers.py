@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The layer rule, read off #include lines: src depends only downwards; tools, io and Python see the public headers.
+"""Checks the layer rule from #include lines: src depends only on lower layers; tools, io and Python use public headers.
 
-Intrinsics stand under src/cpu/simd only, assembly where each machine's words are said (PTX: src/cuda/tile), conditions
+Intrinsics are allowed only under src/cpu/simd, assembly in the files of the primitives (PTX: src/cuda/tile), conditions
 on an instruction set where implementations are listed.
 
 Prints each violation as file:line and exits with 1 when there is one.
@@ -31,10 +31,10 @@ LAYERS = {
     "tools/octavo": {PUBLIC, "io"},
     "python/octavo": {PUBLIC},
     "examples": {PUBLIC},
-    # Kernels one by one, as the driver calls them; the ceilings are the command's own loops.
+    # Single kernels, called as the driver calls them; peaks are measured by loops of the command-line tool.
     "bench/micro": {PUBLIC, "core", "cpu"},
-    # Programs of other libraries, and what a card does by itself: nothing of ours.
-    "bench/peers": set(),
+    # Programs of other libraries, and instruction rates of a GPU: no headers of octavo.
+    "bench/baselines": set(),
     "bench/cuda": set(),
     # octavo as a user's C++ program calls it.
     "bench/gpu_attention": {PUBLIC},
@@ -45,20 +45,19 @@ INNER_ORDER = {
     "src/cpu": ("simd", "operands", "attention"),
     "src/cuda": ("tile", "operands", "attention", "host", "targets"),
 }
-# The one door into the inside: Python hands on the oracle's trace, which is no part of the public interface.
+# The only exception: Python uses the reference's trace, which is not part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}
-# Folders that quoted includes start at.
+# Roots of quoted includes.
 INCLUDE_ROOTS = ("src", "testing", "tools")
 SOURCES = {".cpp", ".cu", ".hpp", ".h", ".inc"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmintrin\.h|arm_(neon|sve)\.h)\b")
 ASSEMBLY = re.compile(r"\b(asm|__asm|__asm__)\s*(volatile|__volatile__)?\s*\(")
-# Words of a processor and of a card; a card's units and a processor's peaks by themselves; what asks for features and
-# for a pause.
+# Primitives of CPUs and GPUs; measurements of instruction rates; feature detection and the pause instruction.
 ASSEMBLY_FILES = ("src/cpu/simd/", "src/cuda/tile/", "bench/cuda/", "tools/octavo/peak_loops.", "src/cpu/features.",
                   "src/core/cpu_relax.")
-# Conditions that GCC's and Clang's own macros for instruction sets decide.
+# Preprocessor conditions on an instruction set.
 INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
 INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
 # Headers of frameworks and the folder that binds each of them.
@@ -144,7 +143,7 @@ def main():
             problems.append(f"{path.relative_to(ROOT)}: in no layer that {pathlib.Path(__file__).name} knows")
         else:
             problems += check_file(path, layer)
-    print("\n".join(problems) if problems else f"{len(files)} files keep the layers")
+    print("\n".join(problems) if problems else f"{len(files)} files: the layer rule holds")
     return 1 if problems else 0
 
 

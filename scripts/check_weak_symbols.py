@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""No weak symbol leaves an object that is compiled for an instruction set.
+"""Checks that objects compiled for an instruction set define no weak symbols.
 
 The linker keeps one of several weak definitions of a name, whichever comes first: if that one was compiled for AVX-512,
 a machine without it dies in code that seems to be portable. Names in an anonymous namespace are local to their object.
@@ -30,7 +30,7 @@ def main(builds):
     for build in builds:
         objects = sorted(pathlib.Path(build).glob("**/octavo_objects.dir/cpu/targets/*.o"))
         if not objects:
-            print(f"{build}: no object of src/cpu/targets; build the library there first")
+            print(f"{build}: no objects of src/cpu/targets; build the library first")
             failed = True
         for path in objects:
             symbols = list(weak_symbols(path))

@@ -18,7 +18,7 @@ LINK = re.compile(r"!?\[[^]]*\]\([^)]*\)")
 
 
 def prose(lines):
-    """Numbered lines of Markdown that a reader's editor would have to break."""
+    """Numbered lines of Markdown outside code, tables and links."""
     fenced = False
     for number, line in enumerate(lines, 1):
         fenced ^= line.lstrip().startswith("```")
@@ -35,7 +35,7 @@ def main():
         lines = (ROOT / name).read_text().splitlines() if (ROOT / name).is_file() else []
         numbered = prose(lines) if name.endswith(".md") else enumerate(lines, 1)
         problems += [f"{name}:{n}: {len(line)} columns; at most {WIDTH}" for n, line in numbered if len(line) > WIDTH]
-    print("\n".join(problems) if problems else f"{len(files)} files end at column {WIDTH}")
+    print("\n".join(problems) if problems else f"{len(files)} files have at most {WIDTH} columns")
     return 1 if problems else 0
 
 

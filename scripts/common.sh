@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share: the repository's root, the number of jobs, Debian packages and the Python environment.
-# To be sourced.
+# Sourced by the scripts: the repository root, the number of jobs, Debian packages and the Python environment.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 say() { printf '\n== %s\n' "$*"; }
@@ -34,7 +33,7 @@ need_packages() {
   [ $((${#needed[@]} + ${#nice[@]})) -gt 0 ] || return 0
   if ! has_command apt-get; then
     [ ${#needed[@]} -eq 0 ] ||
-      say "no apt-get here; going on as if these were installed under other names: ${needed[*]}"
+      say "no apt-get; assuming that these packages are installed under other names: ${needed[*]}"
     return 0
   fi
   local root=()
@@ -42,8 +41,8 @@ need_packages() {
     if has_command sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
       root=(sudo)
     elif [ ${#needed[@]} -gt 0 ]; then
-      die "these packages are missing, and this is neither root nor is there sudo: run" \
-        "apt-get install ${needed[*]} as root, then this again"
+      die "packages are missing, and there is neither root nor sudo; run" \
+        "apt-get install ${needed[*]} as root, then run this again"
     else
       return 0
     fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a checkout to the demo's table: packages, the command without tests or Python, one run on data/.
+# Installs packages, builds the command-line tool without tests or Python, and runs the demo on data/.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -9,5 +9,5 @@ say "building build/release/octavo"
 cmake --preset release >/dev/null
 cmake --build --preset release -j "$jobs" --target octavo_tool
 [ -x build/release/octavo ] || die "build/release/octavo was not built"
-say "octavo demo: attention of a small language model, recipe by recipe"
+say "octavo demo: attention of a small language model with every recipe"
 build/release/octavo demo "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-format-19 over all C, C++ and CUDA sources, those not yet tracked among them; with --check, changes nothing and
-# fails where a file would change, or where another kind of text has lines beyond column 120.
+# clang-format-19 on all C, C++ and CUDA sources, including untracked ones. With --check, changes nothing and fails if a
+# file would change, or if another text file has lines beyond column 120.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# libFuzzer on the fuzz targets: fuzz.sh [SECONDS [TARGET...]]. What is found stays in build/fuzz/found; an input that
-# breaks something belongs into tests/fuzz/corpus, where every test run repeats it.
+# libFuzzer on the fuzz targets: fuzz.sh [SECONDS [TARGET...]]. Findings are stored in build/fuzz/found; add inputs
+# that find a bug to tests/fuzz/corpus, which every test run replays.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

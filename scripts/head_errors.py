@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Errors of each head of a capture under recipes that take the schemes apart.
+"""Errors of each head of a capture, with recipes that isolate single steps of the schemes.
 
     head_errors.py [FILE.safetensors] [--heads] [--recipe TEXT ...]
 
@@ -32,7 +32,7 @@ QK = f"int8,{FLOAT_PV},smooth_q=off,smooth_k=off,hadamard=off"
 
 SCHEMES = [
     "exact,accumulator=sm90",
-    # INT-FlashAttention, whole and with one thing changed
+    # INT-FlashAttention, and with one field changed
     "int_flash",
     "int_flash,p_reference=block",
     "int_flash,row_sum=weights",

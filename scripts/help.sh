@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What `make` can do.
+# Lists the targets of `make`.
 cat <<'TEXT'
-make demo      build the command, run real Q, K and V through every recipe, print one table
+make demo      build the command-line tool, run every recipe on real Q, K and V, print one table
 make test      build everything, run all tests (C++, command line, Python, installation, the README's examples)
-make bench     octavo beside other libraries in one run, about three minutes; ARGS=sweep, ARGS=micro: scripts/bench.sh
+make bench     octavo and other libraries in one run, about three minutes; ARGS=sweep, ARGS=micro: scripts/bench.sh
 make wheel     dist/octavo-*.whl
 make sanitize  the tests under the address, undefined-behaviour and thread sanitizers
 make gpu-check on a machine with an NVIDIA GPU: primitives, conformance, measurements, baselines (docs/cuda.md)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The README's examples of one language, as they stand there, so that tests run what readers paste.
+"""Prints the README's examples of one language unchanged, so that tests run them.
 
     readme_examples.py python|c|cpp|shell          all blocks of that language, one after the other
 """

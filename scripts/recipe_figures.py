@@ -67,8 +67,8 @@ def gaussian():
 
 @functools.cache
 def sink():
-    """Key 0 draws about 8 nats more than the others, along a direction that all queries share; its value is a fiftieth
-    of theirs."""
+    """The scores of key 0 exceed the others by about 8 nats, along a direction common to all queries; its value is a
+    fiftieth of theirs."""
     q, k, v = normal(256, 4096, 2, 128)
     dim = q.shape[-1]
     direction = np.where(np.arange(dim) % 3 == 0, -1, 1) / np.sqrt(np.float32(dim))
@@ -174,7 +174,7 @@ def length_table():
 
 
 def accumulators_table():
-    """V of N(0, 1) and of N(1, 1): a sum that grows with the keys is what a short accumulator cannot hold."""
+    """V of N(0, 1) and of N(1, 1): a sum that grows with the keys exceeds a short accumulator."""
     columns = [(4096, 0), *((keys, 1) for keys in ACCUMULATOR_LENGTHS)]
     lines = ["| recipe | " + " | ".join(f"V of N({mean}, 1), N = {keys}" for keys, mean in columns) + " |"]
     lines.append("|---|" + "--:|" * len(columns))
@@ -203,7 +203,7 @@ def marks(table):
 
 
 def written(page, table):
-    """The table as it stands in the page's text."""
+    """The table in the page's text."""
     begin, end = marks(table)
     return page.split(begin)[1].split(end)[0]
 

@@ -14,16 +14,16 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 
-# What a machine lacks is the only reason to skip that --strict takes: the library's words for an implementation that
-# cannot run, or a test's that no implementation of its kind does.
+# The only reasons to skip that --strict accepts are missing features of the machine: the library's message for an
+# implementation that cannot run, or a test's message that no such implementation can.
 LACKING = re.compile(r"this processor lacks|no implementation with .+ runs here")
 
-# Lines of a failed test's output that are worth repeating.
+# Lines of a failed test's output that are printed.
 EXCERPT = 12
 
 
 def outcome(case):
-    """passed, failed or skipped, with what the test said."""
+    """passed, failed or skipped, with the test's output."""
     said = "\n".join(
         " ".join(filter(None, [part.get("message"), part.text]))
         for tag in ("failure", "error", "skipped", "system-out")
@@ -37,7 +37,7 @@ def outcome(case):
 
 
 def read(path):
-    """(test name, outcome, words) of every test of a file. A file that is missing or empty is a failure itself."""
+    """(test name, outcome, output) of every test of a file. A missing or empty file is a failure."""
     try:
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
@@ -50,7 +50,7 @@ def read(path):
 
 
 def excerpt(words):
-    """The part of a test's output that tells what went wrong: from its first failed check on, or its last lines."""
+    """The relevant part of a test's output: from its first failed check on, or its last lines."""
     lines = words.strip().splitlines()
     first = next((i for i, line in enumerate(lines) if re.search(r"\bFailure$|: error: |^E  ", line)), None)
     chosen = lines[-EXCERPT:] if first is None else lines[first : first + EXCERPT]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything a change must pass: C++ and command-line tests, installation, the wheel and its tests, README's examples.
-# Results are left as JUnit files in build/test for report_tests.py.
+# All tests: C++, command-line tool, installation, the wheel and its tests, the README's examples. JUnit files go to
+# build/test for report_tests.py.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -20,14 +20,14 @@ cmake --build --preset test -j "$jobs"
 
 failed=0
 say "ctest"
-# What a failed test said goes to the JUnit file, from which report_tests.py shows the part that matters.
+# The output of failed tests goes to the JUnit file; report_tests.py prints the relevant part.
 ctest --test-dir build/test --no-tests=error -j "$jobs" --test-output-size-passed 16384 \
   --test-output-size-failed 65536 --output-junit "$PWD/build/test/ctest.xml" || failed=1
 
 say "pip install ."
 wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }
 trap - EXIT
-# The same compiler under the same name: then ccache knows the library's objects already.
+# The same compiler under the same name, so that ccache has the library's objects.
 compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' build/test/CMakeCache.txt)
 .venv/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
   "--config-settings=cmake.define.CMAKE_CXX_COMPILER=$compiler" --config-settings=cmake.define.OCTAVO_WERROR=ON

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dist/octavo-*.whl for this machine's Python, with the library inside, and the command where its dependencies are.
+# dist/octavo-*.whl for this machine's Python, with the library, and the command-line tool if its dependencies exist.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -1,4 +1,4 @@
-// What main.cpp registers, and the ceilings that every figure is read against.
+// The benchmarks that main.cpp registers, and the peaks that their figures refer to.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -12,7 +12,7 @@ struct Peaks {
   double int8 = 0, bf16 = 0, f32 = 0;
 };
 
-// Score, weight, qk_and_softmax and value over one query block and one key block, and the task they are part of.
+// qk, softmax, qk_and_softmax and pv on one query block and one key block, and the attention task that contains them.
 void register_stages(const cpu::Implementation& implementation, const Peaks& peaks);
 // Packing of key blocks, and quantize() of each operand.
 void register_operands(const cpu::Implementation& implementation);

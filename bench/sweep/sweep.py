@@ -2,10 +2,10 @@
 
     python sweep.py --octavo build/release/octavo [--out bench/results] [--most 65536] [--recipes int8 exact]
 
-What must hold (the growth bar), from 1k to 64k: the time of one score is constant within 10 %; under a causal mask,
-where a call of few rows works on many half-empty blocks, it is nowhere more than 10 % above that of 1k; and memory
-beyond inputs and output is O(N D): what the call allocates for each key and channel does not grow. Writes sweep.json,
-sweep.md, sweep.svg. Ends with 1 where the bar is missed.
+Requirements, from 1k to 64k: the time per score is constant within 10 %; under a causal mask, where short calls have
+many half-empty blocks, it is at most 10 % above that of 1k; memory beyond inputs and output is O(N D), so the
+allocation per key and channel does not grow. Writes sweep.json, sweep.md, sweep.svg. Exits with 1 if a requirement is
+missed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peers"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "baselines"))
 import charts  # noqa: E402
 
-FROM, SPREAD = 1024, 1.10  # the bar: lengths from here on, largest time of a score over the smallest (over FROM's)
-UNDISTURBED = 0.9  # the least part of the processors with which times are judged
-GROWTH = 1.5  # bytes for each key and channel at the longest over those at FROM: a thread's own scratch fades out
+FROM, SPREAD = 1024, 1.10  # required from this length on: largest over smallest time per score (causal: over FROM's)
+UNDISTURBED = 0.9  # smallest CPU share with which times are judged
+GROWTH = 1.5  # required: bytes per key and channel at the longest length over those at FROM
 BASE = {"batch": 1, "heads": 2, "seqlen": 4096, "head_dim": 128, "threads": 2, "causal": False}
 SECONDS = 1.5  # of measured calls for each point, as far as five of them allow
 
@@ -143,13 +143,13 @@ def markdown(data: dict) -> str:
 
 
 def chart(data: dict) -> str:
-    """Time of a score against length, on the peers' axes."""
+    """Time of a score against length, on the baselines' axes."""
     results = []
     for r in data["results"]:
         if r["axis"].startswith("length"):
             s = {"heads": r["heads"], "kv_heads": r["heads"], "head_dim": r["head_dim"], "causal": r["causal"],
                  "seqlen_k": r["seqlen"]}
-            results.append({"shape": s, "contenders": {f"octavo {r['recipe']}": {"gops": r["ps_per_score"]}}})
+            results.append({"shape": s, "timings": {f"octavo {r['recipe']}": {"gops": r["ps_per_score"]}}})
     return charts.against_length(results, lambda name, entry, result: entry["gops"], "ps a score and thread")
 
 

@@ -1,4 +1,4 @@
-/* Attention from C, first exact, then in 8 bits with scratch memory that is allocated once: how far apart are they? */
+/* Attention from C: exact, then in 8 bits with scratch memory that is allocated once; prints the difference. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Codes that the program made itself: V of an int8 cache, one scale a head, goes into attention as it lies there. */
+/* Codes made by the program: V of an int8 cache, one scale per head, is passed to attention without conversion. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ int main(void) {
   octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
   size_t i;
 
-  /* Each head of V holds one value everywhere, so that is what attention has to give. */
+  /* Each head of V has one value everywhere, which must be the result of attention. */
   for (i = 0; i < sizeof q / sizeof q[0]; ++i) q[i] = (float)rand() / RAND_MAX - 0.5f;
   for (i = 0; i < sizeof k / sizeof k[0]; ++i) k[i] = (float)rand() / RAND_MAX - 0.5f;
   for (i = 0; i < sizeof codes; ++i) codes[i] = 100;

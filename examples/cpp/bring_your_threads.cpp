@@ -1,4 +1,4 @@
-// An engine that owns its threads and memory: octavo runs its tasks on them and allocates nothing.
+// An engine with its own threads and memory: octavo runs its tasks on these threads and allocates no memory.
 #include <atomic>
 #include <cstdio>
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace {
 
-// The smallest runner there is: threads that live for one call. An engine hands tasks to the pool that it has.
+// A minimal runner: threads that live for one call. An engine would pass the tasks to its thread pool.
 class ThreadsOfOneCall final : public octavo::ParallelRunner {
  public:
   explicit ThreadsOfOneCall(int threads) : threads_(threads) {}

@@ -1,4 +1,4 @@
-// Keys and values that many queries read are quantized once; attention then takes their codes.
+// Keys and values used by many queries are quantized once; attention then uses their codes.
 #include <cmath>
 #include <cstdio>
 #include <random>

@@ -1,4 +1,4 @@
-"""Every recipe on one's own tensors: how far its result is from exact attention, and which implementation ran it.
+"""Runs every recipe on your tensors; prints its error against exact attention and the implementation used.
 
     python examples/python/compare_recipes.py [Q.npy K.npy V.npy]     arrays [batch, seqlen, heads, head_dim]
 """
@@ -24,7 +24,7 @@ def main():
         try:
             o = octavo.attention(q, k, v, recipe=name, causal=True, out_dtype=np.float32)
         except NotImplementedError:
-            print(f"{name:18} has no fast kernel in this build; octavo.reference.attention runs it")
+            print(f"{name:18} has no kernel in this build; use octavo.reference.attention")
             continue
         error = np.linalg.norm(o - exact) / np.linalg.norm(exact)
         print(f"{name:18} {100 * error:8.3f} %   {octavo.info()['last_implementation']}")

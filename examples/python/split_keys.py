@@ -1,4 +1,4 @@
-"""Attention over keys that lie in several places: each part gives its result and its log-sum-exp, and parts merge."""
+"""Attention over keys in several parts: each part gives its output and log-sum-exp, and the results are merged."""
 
 import numpy as np
 

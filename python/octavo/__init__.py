@@ -1,8 +1,8 @@
 """octavo: softmax(Q K^T) V with 8-bit and 4-bit operands in one online-softmax pass.
 
->>> o = octavo.attention(q, k, v, recipe="int8", causal=True)    # NumPy, torch, anything with DLPack
+>>> o = octavo.attention(q, k, v, recipe="int8", causal=True)    # NumPy, torch, any DLPack object
 
-`octavo.recipes()` lists the arithmetic on offer, `octavo.info()` what this machine runs it on.
+`octavo.recipes()` lists the recipes, `octavo.info()` the implementations of this machine.
 """
 
 from __future__ import annotations

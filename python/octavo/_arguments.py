@@ -1,4 +1,4 @@
-"""Scalar keywords of the calls: how each is spelled in Python, what it defaults to, and what the core gets for it."""
+"""Scalar keywords of the calls: allowed Python values and their conversion to values of the core."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_SHOWN = 80
 
 
 def shown(value: Any) -> str:
-    """A value for a sentence; Python refuses to print integers of more than 4300 digits, and nobody reads 400."""
+    """A value for an error message, shortened; Python cannot print integers of more than 4300 digits."""
     try:
         text = repr(value)
     except ValueError:
@@ -46,7 +46,7 @@ def causal(value: Any) -> Causal:
 
 
 def number(value: Any, name: str) -> float:
-    """Whatever has a real value; a text that could be read as one is a slip, and so is a complex number."""
+    """Any value convertible to a real number, except text and complex numbers."""
     if type(value) is float:
         return value
     if not isinstance(value, (str, bytes, bytearray)) and (
@@ -56,13 +56,13 @@ def number(value: Any, name: str) -> float:
             return float(value)
         except OverflowError:
             raise ValueError(f"{name}: {shown(value)}; numbers up to 1.8e308 are allowed") from None
-        except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch's word for more than one element
+        except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch, for more than one element
             pass
     raise ValueError(f"{name}: {shown(value)} is not a number; a float or an integer is allowed")
 
 
 def scale(value: Any) -> float:
-    """NaN, the core's word for 1 / sqrt(D), where None is given; a NaN of the caller's is refused here."""
+    """None becomes NaN, which stands for 1 / sqrt(D) in the core; a NaN of the caller is an error."""
     if value is None:
         return math.nan
     value = number(value, "scale")
@@ -72,7 +72,7 @@ def scale(value: Any) -> float:
 
 
 def window(value: Any) -> tuple[int, int]:
-    """Any two integers one after the other, of a tuple, a list or an array."""
+    """Any sequence of two integers."""
     try:
         left, right = (min(operator.index(side), _INT64_MAX) for side in value)
         return max(left, -_INT64_MAX), max(right, -_INT64_MAX)
@@ -84,14 +84,14 @@ def window(value: Any) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=256)
 def _parse(text: str) -> _core.Recipe:
-    # Half a surrogate pair has no UTF-8: the core refuses what stands for it, and shows it.
+    # A lone surrogate has no UTF-8; the core reports an error for its escaped form.
     parsed = _core.parse_recipe(text.encode(errors="backslashreplace").decode())
     _core.check_recipe(parsed)
     return parsed
 
 
 def recipe(value: Any) -> _core.Recipe:
-    """The core's recipe of a name, a text of the recipe grammar or a Recipe."""
+    """The core's recipe from a preset name, a text of the recipe grammar, or a Recipe."""
     if isinstance(value, str):
         return _parse(value)
     held = getattr(value, "_value", None)

@@ -1,4 +1,4 @@
-// What the bindings share: how a Status becomes an exception, and the arguments of a call on views that others own.
+// Shared by the bindings: conversion of a Status to an exception, and the arguments of a call.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -47,7 +47,8 @@ T value(Result<T> result) {
   return *std::move(result);
 }
 
-// The arguments of attention() and workspace_size(). It holds views only: the caller keeps the arrays alive.
+// The arguments of attention() and workspace_size(). Python sets the options that differ from their defaults. Call
+// holds views only: the caller keeps the arrays alive.
 struct Call {
   AttentionInputs inputs;
   AttentionParams params;
@@ -55,35 +56,24 @@ struct Call {
   std::array<QuantizedView, 3> quantized;
   std::string implementation;
 
-  Call(nb::handle q, nb::handle k, nb::handle v, const TensorView& out, const TensorView* lse, const TensorView* mask,
-       const TensorView* alibi_slopes, const TensorView* sinks, const TensorView* kv_lens,
-       const TensorView* cu_seqlens_q, const TensorView* cu_seqlens_k, Layout layout, const Recipe& recipe,
-       double scale, Causal causal, std::int64_t window_left, std::int64_t window_right, double softcap,
-       std::string_view implementation_name, std::uintptr_t stream, const TensorView* workspace)
-      : implementation(implementation_name) {
+  Call(nb::handle q, nb::handle k, nb::handle v, const TensorView& out, Layout layout) {
     operand(q, inputs.q, inputs.quantized_q, quantized[0]);
     operand(k, inputs.k, inputs.quantized_k, quantized[1]);
     operand(v, inputs.v, inputs.quantized_v, quantized[2]);
     inputs.out = out;
-    const auto optional = [](const TensorView* given) { return given != nullptr ? *given : TensorView{}; };
-    inputs.lse = optional(lse);
-    inputs.mask = optional(mask);
-    inputs.alibi_slopes = optional(alibi_slopes);
-    inputs.sinks = optional(sinks);
-    inputs.kv_lens = optional(kv_lens);
-    inputs.cu_seqlens_q = optional(cu_seqlens_q);
-    inputs.cu_seqlens_k = optional(cu_seqlens_k);
     inputs.layout = layout;
-    params = {recipe, scale, causal, window_left, window_right, softcap};
-    execution.implementation = implementation;
-    execution.stream = reinterpret_cast<void*>(stream);
-    if (workspace != nullptr) {
-      execution.workspace = workspace->data;
-      execution.workspace_bytes = static_cast<std::size_t>(workspace->elements());
-    }
   }
   Call(const Call&) = delete;  // the inputs point into the object itself
   Call& operator=(const Call&) = delete;
+
+  void set_implementation(std::string_view name) {
+    implementation = name;
+    execution.implementation = implementation;
+  }
+  void set_workspace(const TensorView& bytes) {
+    execution.workspace = bytes.data;
+    execution.workspace_bytes = static_cast<std::size_t>(bytes.elements());
+  }
 
  private:
   static void operand(nb::handle given, TensorView& floats, const QuantizedView*& pointer, QuantizedView& codes) {

@@ -1,7 +1,7 @@
-"""Which family an array belongs to, NumPy, torch or DLPack, and what calls ask of arrays whatever their family.
+"""The array backend of an object (NumPy, torch or DLPack), and functions that work with every backend.
 
-Families are told apart by type: NumPy arrays (and whatever has the buffer protocol), torch tensors, and any other
-object that speaks DLPack. None of them is imported for the sake of the test, NumPy excepted.
+The type decides: NumPy arrays (and objects with the buffer protocol), torch tensors, other objects with DLPack. Only
+NumPy is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ._core import DType
 from ._dlpack import Dlpack
-from ._family import Array, Family
+from ._array_backend import Array, ArrayBackend
 from ._numpy import Numpy
 from ._torch import Torch
 
@@ -31,7 +31,7 @@ DLPACK = Dlpack(NUMPY)
 
 
 @functools.lru_cache(maxsize=128)
-def _family_of(kind: type) -> Family | None:
+def _backend_of(kind: type) -> ArrayBackend | None:
     if issubclass(kind, np.ndarray):
         return NUMPY
     for base in kind.__mro__:
@@ -44,9 +44,9 @@ def _family_of(kind: type) -> Family | None:
     return None
 
 
-def family_of(x: Any, name: str) -> Family:
-    family = _family_of(type(x))  # type: ignore[arg-type]  # mypy does not believe that type[Any] can be hashed
-    if family is None:
+def backend_of(x: Any, name: str) -> ArrayBackend:
+    backend = _backend_of(type(x))  # type: ignore[arg-type]  # mypy: type[Any] is not hashable
+    if backend is None:
         try:
             memoryview(x)
         except TypeError:
@@ -54,42 +54,40 @@ def family_of(x: Any, name: str) -> Family:
                 f"{name}: a {type(x).__qualname__} is not an array; NumPy arrays, torch tensors and objects with "
                 "DLPack or the buffer protocol are"
             ) from None
-        family = NUMPY
-    return family
+        backend = NUMPY
+    return backend
 
 
 def read(x: Any, name: str) -> Array:
     """View of an input.
 
-    Raises TypeError where `x` is not an array, ValueError for a dtype, byte order or rank that no call takes, and
-    RuntimeError for a device that cannot be used or a tensor that requires grad.
+    Raises TypeError if `x` is not an array, ValueError for an unsupported dtype, byte order or rank, and RuntimeError
+    for an unusable device or a tensor that requires grad.
     """
-    return family_of(x, name).read(x, name)
+    return backend_of(x, name).read(x, name)
 
 
 def _place(device: int) -> str:
     return "the CPU" if device < 0 else f"cuda:{device}"
 
 
-def check_places(arrays: list[tuple[str, Array | None]]) -> int:
-    """The one device of all arrays (-1 = the CPU); RuntimeError names the first that lies elsewhere."""
-    first: tuple[str, int] | None = None
-    for name, array in arrays:
-        if array is None:
-            continue
-        if first is None:
-            first = name, array.device
-        elif array.device != first[1]:
+def check_places(arrays: dict[str, Array]) -> int:
+    """The one device of all arrays (-1 = the CPU); RuntimeError names the first on another device."""
+    places = iter(arrays.items())
+    first, array = next(places)
+    device = array.device
+    for name, array in places:
+        if array.device != device:
             raise RuntimeError(
-                f"{name} is on {_place(array.device)} and {first[0]} on {_place(first[1])}; all arrays of a call must "
-                "be on one device"
+                f"{name} is on {_place(array.device)} and {first} on {_place(device)}; all arrays of a call must be on "
+                "one device"
             )
-    return -1 if first is None else first[1]
+    return device
 
 
 def write(x: Any, name: str) -> Array:
-    """View of a tensor that a call writes; read-only ones are refused."""
-    return family_of(x, name).write(x, name)
+    """View of a tensor that a call writes; ValueError if it is read-only."""
+    return backend_of(x, name).write(x, name)
 
 
 def float_dtype(dtype: Any, name: str) -> DType:

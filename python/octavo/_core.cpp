@@ -1,5 +1,5 @@
-// The C++ interface as Python sees it, one function to one function: this file knows how Python values become views and
-// how a Status becomes an exception. Containers, keywords and defaults belong to the Python modules beside it.
+// Bindings of the C++ interface, function by function: conversion of Python values to views, of a Status to an
+// exception. Containers, keywords and defaults are in the Python modules.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -27,7 +27,7 @@ using namespace nb::literals;
 namespace octavo::python {
 namespace {
 
-// The host's memory where a device's number would stand.
+// Device number of host memory.
 constexpr int kHost = -1;
 
 Device device_of(int number) { return number < 0 ? Device{} : Device{DeviceType::cuda, number}; }
@@ -50,6 +50,26 @@ TensorView make_view(std::uintptr_t data, DType dtype, const nb::tuple& shape, c
   return view;
 }
 
+// A view of an object with the buffer protocol; none if its strides or its address are not multiples of the element
+// size. At most 4 axes. The caller keeps the object alive and does not resize it.
+std::optional<TensorView> view_of_buffer(nb::handle x, DType dtype) {
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(x.ptr(), &buffer, PyBUF_STRIDES) != 0) throw nb::python_error();
+  TensorView view;
+  view.data = buffer.buf;
+  view.dtype = dtype;
+  view.rank = buffer.ndim;
+  const Py_ssize_t size = buffer.itemsize;
+  bool whole = buffer.ndim <= 4 && reinterpret_cast<std::uintptr_t>(buffer.buf) % static_cast<std::size_t>(size) == 0;
+  for (int axis = 0; whole && axis < buffer.ndim; ++axis) {
+    whole = buffer.strides[axis] % size == 0;
+    view.shape[static_cast<std::size_t>(axis)] = buffer.shape[axis];
+    view.strides[static_cast<std::size_t>(axis)] = buffer.strides[axis] / size;
+  }
+  PyBuffer_Release(&buffer);
+  return whole ? std::optional(view) : std::nullopt;
+}
+
 nb::tuple tuple_of(int rank, const std::array<std::int64_t, 4>& values) {
   nb::list list;
   for (int axis = 0; axis < rank; ++axis) list.append(values[static_cast<std::size_t>(axis)]);
@@ -59,7 +79,7 @@ nb::tuple tuple_of(int rank, const std::array<std::int64_t, 4>& values) {
 // A tensor whose memory belongs to a DLPack producer, kept for as long as this object lives.
 struct DlpackTensor {
   nb::ndarray<nb::ro> array;
-  std::optional<DType> dtype;  // none: an element type that octavo has no word for (complex, vectors)
+  std::optional<DType> dtype;  // none: an element type unknown to octavo (complex, vectors)
 };
 
 std::optional<DType> dtype_of(nb::dlpack::dtype type) {
@@ -90,21 +110,21 @@ std::optional<DType> dtype_of(nb::dlpack::dtype type) {
   }
 }
 
-// Memory of `owner` as a NumPy array; on a device as an object that speaks DLPack. Formats without a NumPy type come as
-// bytes; s4 keeps its two codes to a byte.
+// Memory of `owner` as a NumPy array; on a device as an object with DLPack. Formats without a NumPy type are returned
+// as bytes; s4 has two codes per byte.
 nb::object numpy_array(const TensorView& view, nb::handle owner) {
   if (!view.given()) return nb::none();
   nb::dlpack::dtype type = nb::dtype<std::uint8_t>();
   if (view.dtype == DType::f32) type = nb::dtype<float>();
   if (view.dtype == DType::s8) type = nb::dtype<std::int8_t>();
-  const bool packed = view.dtype == DType::s4;
+  const bool two_per_byte = view.dtype == DType::s4;
   std::array<std::size_t, 4> shape{};
   std::array<std::int64_t, 4> strides{};
   for (std::size_t axis = 0; axis < static_cast<std::size_t>(view.rank); ++axis) {
     const bool innermost = axis + 1 == static_cast<std::size_t>(view.rank);
-    const std::int64_t extent = packed && innermost ? (view.shape[axis] + 1) / 2 : view.shape[axis];
+    const std::int64_t extent = two_per_byte && innermost ? (view.shape[axis] + 1) / 2 : view.shape[axis];
     shape[axis] = static_cast<std::size_t>(extent);
-    strides[axis] = packed && !innermost ? view.strides[axis] / 2 : view.strides[axis];
+    strides[axis] = two_per_byte && !innermost ? view.strides[axis] / 2 : view.strides[axis];
   }
   const auto rank = static_cast<std::size_t>(view.rank);
   if (view.device.type == DeviceType::cuda) {
@@ -114,7 +134,7 @@ nb::object numpy_array(const TensorView& view, nb::handle owner) {
   return nb::cast(nb::ndarray<nb::numpy>(view.data, rank, shape.data(), owner, strides.data(), type));
 }
 
-// A dense result on a device, for containers that take it over by DLPack.
+// A dense result on a device, exported by DLPack.
 struct DeviceArray {
   DeviceMemory memory;
   TensorView view;
@@ -179,6 +199,8 @@ void bind_tensors(nb::module_& m) {
       .def_prop_ro("data", [](const TensorView& view) { return reinterpret_cast<std::uintptr_t>(view.data); })
       .def_prop_ro("shape", [](const TensorView& view) { return tuple_of(view.rank, view.shape); })
       .def_prop_ro("strides", [](const TensorView& view) { return tuple_of(view.rank, view.strides); });
+
+  m.def("view_of_buffer", &view_of_buffer, "x"_a, "dtype"_a);
 
   nb::class_<DlpackTensor>(m, "DlpackTensor")
       .def_ro("dtype", &DlpackTensor::dtype)
@@ -267,15 +289,39 @@ void bind_quantization(nb::module_& m) {
 
 void bind_calls(nb::module_& m) {
   nb::class_<Call> calls(m, "Call");
-  calls.def_prop_ro("stream", [](const Call& c) { return reinterpret_cast<std::uintptr_t>(c.execution.stream); });
-  calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, const TensorView*, const TensorView*,
-                     const TensorView*, const TensorView*, const TensorView*, const TensorView*, const TensorView*,
-                     Layout, const Recipe&, double, Causal, std::int64_t, std::int64_t, double, std::string_view,
-                     std::uintptr_t, const TensorView*>(),
-            "q"_a, "k"_a, "v"_a, "out"_a, "lse"_a.none(), "mask"_a.none(), "alibi_slopes"_a.none(), "sinks"_a.none(),
-            "kv_lens"_a.none(), "cu_seqlens_q"_a.none(), "cu_seqlens_k"_a.none(), "layout"_a, "recipe"_a, "scale"_a,
-            "causal"_a, "window_left"_a, "window_right"_a, "softcap"_a, "implementation"_a, "stream"_a,
-            "workspace"_a.none());
+  calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, Layout>(), "q"_a, "k"_a, "v"_a, "out"_a,
+            "layout"_a);
+  const auto tensor = [&calls](const char* name, TensorView AttentionInputs::* member) {
+    calls.def_prop_rw(
+        name, [member](const Call& c) { return c.inputs.*member; },
+        [member](Call& c, const TensorView& view) { c.inputs.*member = view; });
+  };
+  tensor("lse", &AttentionInputs::lse);
+  tensor("mask", &AttentionInputs::mask);
+  tensor("alibi_slopes", &AttentionInputs::alibi_slopes);
+  tensor("sinks", &AttentionInputs::sinks);
+  tensor("kv_lens", &AttentionInputs::kv_lens);
+  tensor("cu_seqlens_q", &AttentionInputs::cu_seqlens_q);
+  tensor("cu_seqlens_k", &AttentionInputs::cu_seqlens_k);
+  const auto parameter = [&calls]<class T>(const char* name, T AttentionParams::* member) {
+    calls.def_prop_rw(
+        name, [member](const Call& c) { return c.params.*member; },
+        [member](Call& c, const T& value) { c.params.*member = value; });
+  };
+  parameter("recipe", &AttentionParams::recipe);
+  parameter("scale", &AttentionParams::softmax_scale);
+  parameter("causal", &AttentionParams::causal);
+  parameter("softcap", &AttentionParams::softcap);
+  calls.def_prop_rw(
+      "window", [](const Call& c) { return std::tuple(c.params.window_left, c.params.window_right); },
+      [](Call& c, std::tuple<std::int64_t, std::int64_t> window) {
+        std::tie(c.params.window_left, c.params.window_right) = window;
+      });
+  calls.def_prop_rw("implementation", [](const Call& c) { return c.implementation; }, &Call::set_implementation);
+  calls.def_prop_rw(
+      "stream", [](const Call& c) { return reinterpret_cast<std::uintptr_t>(c.execution.stream); },
+      [](Call& c, std::uintptr_t stream) { c.execution.stream = reinterpret_cast<void*>(stream); });
+  calls.def("set_workspace", &Call::set_workspace, "bytes"_a);
   m.def(
       "attention", [](const Call& call) { check(attention(call.inputs, call.params, call.execution)); },
       nb::call_guard<nb::gil_scoped_release>(), "call"_a);

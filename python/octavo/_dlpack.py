@@ -1,4 +1,4 @@
-"""Any other object that speaks DLPack as a view for the core; results go back through its own array-API namespace."""
+"""Other objects with DLPack as views for the core; results are converted by their array-API namespace."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from . import _arguments, _core
 from ._core import DType
-from ._family import Array, check_rank, no_cuda, no_device, refuse_dtype
+from ._array_backend import Array, check_rank, device_error, dtype_error, no_cuda
 from ._numpy import Numpy
 
-_HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that this processor reads
+_HOST = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory accessible from the CPU
 _CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
@@ -39,13 +39,13 @@ def _device(x: Any, name: str) -> tuple[int, int]:
 
 
 def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
-    """The producer's tensor; it is asked here and not by the binding, which would swallow what it has to say."""
+    """The producer's tensor; exported here and not in the binding, which would hide the producer's exception."""
     try:
         capsule = x.__dlpack__(**stream)
     except MemoryError:
         raise
     except Exception as error:
-        try:  # memory that may not be written is handed out since DLPack 1.0 only, to those who say that they know it
+        try:  # read-only memory is exported only since DLPack 1.0, to consumers that declare support
             capsule = x.__dlpack__(**stream, max_version=(1, 0))
         except MemoryError:
             raise
@@ -57,8 +57,8 @@ def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
     except TypeError:
         pass
     raise TypeError(
-        f"{name}: __dlpack__ of this {type(x).__qualname__} returned {_arguments.shown(capsule)}; allowed is a capsule "
-        "that nobody has used"
+        f"{name}: __dlpack__ of this {type(x).__qualname__} returned {_arguments.shown(capsule)}; allowed is an "
+        "unused capsule"
     )
 
 
@@ -73,15 +73,15 @@ class Dlpack:
         device = -1
         if kind not in _HOST:
             if kind not in _CUDA:
-                raise no_device(name, f"DLPack device {kind}:{index}")
+                raise device_error(name, f"DLPack device {kind}:{index}")
             if no_cuda():
-                raise no_device(name, f"cuda:{index}")
+                raise device_error(name, f"cuda:{index}")
             device = index
-        # A producer on a device makes the stream that it is told wait for the data. 1 is the legacy default stream, on
-        # which such a call runs.
+        # A producer on a device makes the given stream wait for its data. 1 is the legacy default stream, on which the
+        # call runs.
         tensor = _tensor(x, name, {} if device < 0 else {"stream": 1})
         if tensor.dtype is None:
-            raise refuse_dtype(name, getattr(x, "dtype", "unknown"))
+            raise dtype_error(name, getattr(x, "dtype", "unknown"))
         shape = tensor.shape
         check_rank(len(shape), name)
         view = _core.TensorView(tensor.data, tensor.dtype, shape, tensor.strides, device)
@@ -91,33 +91,32 @@ class Dlpack:
         raise ValueError(f"{name}: a {type(x).__module__}.{type(x).__qualname__} cannot be written in place; NumPy "
                          "arrays and torch tensors can")
 
-    # Results are made in NumPy, on a device in memory of octavo's own, and handed to the producer's own array-API
-    # namespace.
+    # Results are NumPy arrays, or device memory of octavo, converted by the producer's array-API namespace.
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
         kind, index = like.__dlpack_device__()
         if int(kind) in _CUDA:
             made = _core.device_array(int(index), dtype, shape)
             return Array(made.view, shape, dtype, made, made, self, int(index))
         array = self.numpy.empty(shape, dtype, None)
-        array.family = self
+        array.backend = self
         return array
 
     def stream(self, device: int) -> int:
         return 0
 
-    def settle(self, device: int, stream: int) -> None:
+    def sync(self, device: int, stream: int) -> None:
         if device >= 0:
-            _core.synchronize(device, stream)  # nobody knows on which stream the result will be read
+            _core.synchronize(device, stream)  # the stream that will read the result is unknown
 
     def finish(self, array: Array, like: Any) -> Any:
         made = array.container
-        return self.adopt(made.dlpack() if isinstance(made, _core.DeviceArray) else made, array.dtype, like)
+        return self.wrap(made.dlpack() if isinstance(made, _core.DeviceArray) else made, array.dtype, like)
 
-    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+    def wrap(self, array: Any, dtype: DType, like: Any) -> Any:
         if not isinstance(array, np.ndarray):
             namespace = getattr(like, "__array_namespace__", None)
             return array if namespace is None else namespace().from_dlpack(array)
-        array = self.numpy.adopt(array, dtype, None)
+        array = self.numpy.wrap(array, dtype, None)
         namespace = getattr(like, "__array_namespace__", None)
         return array if namespace is None else namespace().asarray(array)
 

@@ -1,4 +1,4 @@
-"""NumPy arrays, and whatever has the buffer protocol, as views for the core."""
+"""NumPy arrays, and objects with the buffer protocol, as views for the core."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _core
 from ._core import DType
-from ._family import DTYPES, EXTENSION_DTYPES, Array, check_rank, refuse_dtype
+from ._array_backend import DTYPES, EXTENSION_DTYPES, Array, check_rank, dtype_error
 
 _DTYPES: dict[Any, DType] = {np.dtype(name): dtype for name, dtype in DTYPES.items()}
 _TYPES: dict[DType, Any] = {DType.f32: np.dtype(np.float32), DType.f16: np.dtype(np.float16)}
@@ -24,7 +24,7 @@ def _numpy_dtype(dtype: np.dtype, name: str) -> DType:
         )
     found = EXTENSION_DTYPES.get(dtype.name)
     if found is None:
-        raise refuse_dtype(name, dtype)
+        raise dtype_error(name, dtype)
     _DTYPES[dtype] = found
     return found
 
@@ -36,7 +36,7 @@ def _numpy_type(dtype: DType) -> Any:
             import ml_dtypes
         except ImportError:
             raise ImportError(
-                f"NumPy has no {dtype.name} of its own: install ml_dtypes, or ask for out_dtype='float32'"
+                f"NumPy has no {dtype.name}: install ml_dtypes, or pass out_dtype='float32'"
             ) from None
         names = {value: key for key, value in EXTENSION_DTYPES.items()}
         found = _TYPES[dtype] = np.dtype(getattr(ml_dtypes, names[dtype]))
@@ -50,18 +50,16 @@ class Numpy:
         if not isinstance(x, np.ndarray):
             x = np.asarray(x)
         elif isinstance(x, np.ma.MaskedArray):
-            raise ValueError(f"{name}: a masked array; hand its mask over as mask=")
+            raise ValueError(f"{name}: a masked array; pass its mask as mask=")
         return self._array(x, x, name)
 
     def _array(self, x: np.ndarray, container: Any, name: str) -> Array:
         dtype = _DTYPES.get(x.dtype) or _numpy_dtype(x.dtype, name)
         check_rank(x.ndim, name)
-        size = x.itemsize
-        if not x.flags.aligned or any([s % size for s in x.strides]):
-            x = x.copy()  # fields of records and the like: strides that no element count expresses
-        view = _core.TensorView(
-            x.__array_interface__["data"][0], dtype, x.shape, tuple([s // size for s in x.strides])
-        )
+        view = _core.view_of_buffer(x, dtype)
+        if view is None:
+            x = x.copy()  # a field of a record or the like: strides that are no multiple of the element size
+            view = _core.view_of_buffer(x, dtype)
         return Array(view, x.shape, dtype, container, x, self)
 
     def write(self, x: Any, name: str) -> Array:
@@ -81,18 +79,18 @@ class Numpy:
     def finish(self, array: Array, like: Any) -> Any:
         return array.container
 
-    def adopt(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
+    def wrap(self, array: np.ndarray, dtype: DType, like: Any) -> Any:
         if dtype in (DType.e4m3, DType.e5m2):
             try:
                 return array.view(_numpy_type(dtype))
-            except ImportError:  # the bytes themselves, which Quantized takes back
+            except ImportError:  # the bytes; Quantized accepts them too
                 return array
         return array
 
     def stream(self, device: int) -> int:
         return 0
 
-    def settle(self, device: int, stream: int) -> None:
+    def sync(self, device: int, stream: int) -> None:
         pass
 
     def dense(self, x: Any) -> Any:

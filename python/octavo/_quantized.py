@@ -1,4 +1,4 @@
-"""Quantized tensors in Python: codes, scales and mean as ordinary arrays, made here or the caller's own."""
+"""Quantized tensors: codes, scales and mean as ordinary arrays, made by octavo or by the caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._recipe import Recipe, recipe as _recipe
 
 _ROLES = {"q": _core.Role.q, "k": _core.Role.k, "v": _core.Role.v}
 _FORMATS = {"s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3, "e5m2": DType.e5m2}
-# What to_dict writes. Of these only what the tensor does not have may be None.
+# The keys of to_dict; those in _OPTIONAL may be None.
 _KEYS = ("codes", "scales", "mean", "role", "recipe", "layout", "rotated", "head_dim", "cu_seqlens")
 _OPTIONAL = ("scales", "mean", "cu_seqlens")
 
@@ -24,9 +24,9 @@ def _role(value: Any) -> str:
 
 
 class Quantized:
-    """A quantized Q, K or V: ``x ~ code * scale (+ mean)``, rotated back where `rotated`.
+    """A quantized Q, K or V: ``x ~ code * scale (+ mean)``, rotated back if `rotated`.
 
-    `octavo.quantize` makes one; the constructor wraps codes and scales of the caller's own, without copying.
+    `octavo.quantize` makes one; the constructor wraps the caller's codes and scales without copying.
 
     Parameters
     ----------
@@ -36,33 +36,33 @@ class Quantized:
         ml_dtypes) or their bytes as uint8.
     scales : array or None
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
-        [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None where the recipe
-        has no scale. docs/quantization.md says which row is in which group. Packed, with B sequences: [B, H],
-        [B, H, D], and sequence after sequence [H, groups], [H, total], [H, blocks, D].
+        [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None if the recipe
+        has no scale. docs/quantization.md defines the groups. Varlen, with B sequences: [B, H], [B, H, D], and,
+        concatenated over the sequences, [H, groups], [H, total], [H, blocks, D].
     role : {"q", "k", "v"}
         Which operand it is.
     recipe : str or Recipe
-        The recipe that the codes were made for; it decides format and granularity.
+        The recipe that the codes were made for; it determines format and granularity.
     layout : {"NHD", "HND"}
         Order of the axes of `codes`.
     mean : array, optional
-        float32, what was subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K and V,
-        [B, H, ceil(N / 128), D] for Q (packed: [H, blocks of all sequences, D]). Q of a recipe with smooth_q needs it;
-        K without one means that nothing was subtracted.
+        float32, the mean subtracted before quantization, in the codes' (rotated) domain: [B, H, D] for K and V,
+        [B, H, ceil(N / 128), D] for Q (varlen: [H, blocks of all sequences, D]). Required for Q if the recipe has
+        smooth_q; K without a mean means that nothing was subtracted.
     rotated : bool, optional
-        Whether the recipe's Hadamard rotation was applied to the codes. Default: whether the recipe has one.
+        Whether the recipe's Hadamard rotation was applied to the codes. Default: as in the recipe.
     head_dim : int, optional
         D; needed only for 4-bit codes of an odd D.
     cu_seqlens : array, optional
-        int32 or int64 [B + 1]: where packed sequences begin, last the total. `codes` then are [total, H, D] (NHD) or
-        [H, total, D] (HND), and groups and blocks begin anew with each sequence.
+        int32 or int64 [B + 1]: start of each varlen sequence, then the total. `codes` then are [total, H, D] (NHD) or
+        [H, total, D] (HND), and groups and blocks restart with each sequence.
 
     Raises
     ------
     TypeError
         `codes`, `scales`, `mean` or `cu_seqlens` is not an array.
     ValueError
-        A dtype, role or layout that does not fit; shapes are checked by the call that uses them.
+        An invalid dtype, role or layout; shapes are checked by the call that uses them.
     """
 
     __slots__ = (
@@ -98,14 +98,14 @@ class Quantized:
         self._shape = self._check(head_dim)
 
     def _check(self, head_dim: int | None) -> tuple[int, ...]:
-        """Dtypes against the recipe's formats; the shape of what the codes stand for."""
+        """Checks dtypes against the recipe's formats; returns the shape of the original tensor."""
         codes = _containers.read(self._codes, "codes")
         packed = self._format == DType.s4
         allowed = (DType.s8,) if self._format == DType.s8 else (DType.u8,) if packed else (self._format, DType.u8)
         if codes.dtype not in allowed:
             raise ValueError(
                 f"codes: dtype {codes.dtype.name}; recipe {self._recipe} has {self._format.name} codes for "
-                f"{self._role}, handed over as {' or '.join(dtype.name for dtype in allowed)}"
+                f"{self._role}, passed as {' or '.join(dtype.name for dtype in allowed)}"
             )
         self._nbytes = math.prod(codes.shape)
         for container, name in ((self._scales, "scales"), (self._mean, "mean")):
@@ -121,9 +121,9 @@ class Quantized:
                 f"scales: None; recipe {self._recipe} has one scale for each {granularity} of {self._role}"
             )
         if self._cu_seqlens is not None:
-            borders = _containers.read(self._cu_seqlens, "cu_seqlens")
-            if borders.dtype not in (DType.s32, DType.s64):
-                raise ValueError(f"cu_seqlens: dtype {borders.dtype.name}; int32 and int64 are allowed")
+            cu_seqlens = _containers.read(self._cu_seqlens, "cu_seqlens")
+            if cu_seqlens.dtype not in (DType.s32, DType.s64):
+                raise ValueError(f"cu_seqlens: dtype {cu_seqlens.dtype.name}; int32 and int64 are allowed")
         width = codes.shape[-1]
         if head_dim is None:
             head_dim = 2 * width if packed else width
@@ -134,7 +134,7 @@ class Quantized:
 
     @property
     def codes(self) -> Any:
-        """The codes in natural order, in the layout's shape; 4-bit ones packed along D."""
+        """The codes in natural order, in the layout's shape; 4-bit codes two per byte along D."""
         return self._codes
 
     @property
@@ -144,12 +144,12 @@ class Quantized:
 
     @property
     def mean(self) -> Any:
-        """float32, what was subtracted before quantization, or None."""
+        """float32, the mean subtracted before quantization, or None."""
         return self._mean
 
     @property
     def cu_seqlens(self) -> Any:
-        """Where packed sequences begin, last the total; None where the codes have a batch axis."""
+        """Start of each varlen sequence, then the total; None if the codes have a batch axis."""
         return self._cu_seqlens
 
     @property
@@ -175,7 +175,7 @@ class Quantized:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor that the codes stand for."""
+        """Shape of the original tensor."""
         return self._shape
 
     @property
@@ -184,11 +184,11 @@ class Quantized:
         return self._nbytes
 
     def _read(self) -> tuple[_core.QuantizedView, _containers.Array, list[Any]]:
-        """The core's view, the codes' container, and what must live as long as the view."""
+        """The core's view, the codes' array, and objects to keep alive with the view."""
         codes = _containers.read(self._codes, "codes")
         view = _recast(codes, self._format, self.head_dim)
         scales, mean = _dense(self._scales, "scales"), _dense(self._mean, "mean")
-        borders = None if self._cu_seqlens is None else _containers.read(self._cu_seqlens, "cu_seqlens")
+        cu_seqlens = None if self._cu_seqlens is None else _containers.read(self._cu_seqlens, "cu_seqlens")
         quantized = _core.QuantizedView(
             view,
             None if scales is None else scales.view,
@@ -197,49 +197,49 @@ class Quantized:
             _arguments.layout(self._layout),
             self._rotated,
             self._recipe._value,
-            None if borders is None else borders.view,
+            None if cu_seqlens is None else cu_seqlens.view,
         )
-        return quantized, codes, [codes, scales, mean, borders]
+        return quantized, codes, [codes, scales, mean, cu_seqlens]
 
     def dequantize(self, dtype: Any = "float32") -> Any:
-        """``code * scale + mean``, rotated back: an approximation of the tensor that was quantized.
+        """``code * scale + mean``, rotated back: an approximation of the original tensor.
 
         Parameters
         ----------
         dtype : {"float32", "float16", "bfloat16"} or a dtype object of those
-            Of the result.
+            Dtype of the result.
 
         Returns
         -------
         array
-            In the layout's shape [B, N, H, D] or [B, H, N, D], packed [total, H, D] or [H, total, D]; the kind of
-            container that `codes` is.
+            In the layout's shape [B, N, H, D] or [B, H, N, D], varlen [total, H, D] or [H, total, D]; the array type of
+            `codes`.
 
         Raises
         ------
         ValueError
-            `dtype`; codes, scales or mean whose shapes do not fit each other and the recipe.
+            Invalid `dtype`; shapes of codes, scales or mean that do not match each other and the recipe.
         """
         view, codes, alive = self._read()
-        out = codes.family.empty(self.shape, _containers.float_dtype(dtype, "dtype"), self._codes)
-        stream = codes.family.stream(codes.device)
+        out = codes.backend.empty(self.shape, _containers.float_dtype(dtype, "dtype"), self._codes)
+        stream = codes.backend.stream(codes.device)
         _core.dequantize(view, out.view, _runtime.forced.get(), stream)
-        codes.family.settle(codes.device, stream)
+        codes.backend.sync(codes.device, stream)
         del alive
-        return codes.family.finish(out, self._codes)
+        return codes.backend.finish(out, self._codes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Arrays and plain values from which `from_dict` makes the same tensor again."""
+        """Arrays and plain values from which `from_dict` makes the same tensor."""
         return {key: getattr(self, key) for key in _KEYS} | {"recipe": str(self._recipe)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Quantized:
-        """The tensor that `to_dict` described; a missing or unknown key is a ValueError, for nothing is guessed."""
+        """The tensor of a `to_dict` result; a missing or unknown key is a ValueError."""
         if not isinstance(fields, Mapping):
-            raise TypeError(f"from_dict: a {type(fields).__qualname__} is not a mapping; what to_dict returned is")
+            raise TypeError(f"from_dict: a {type(fields).__qualname__} is not a mapping; pass a result of to_dict")
         missing = [key for key in _KEYS if key not in fields or fields[key] is None and key not in _OPTIONAL]
         if missing:
-            raise ValueError(f"from_dict: {', '.join(missing)} missing; needed are {', '.join(_KEYS)}")
+            raise ValueError(f"from_dict: {', '.join(missing)} missing; required are {', '.join(_KEYS)}")
         unknown = [repr(key) for key in fields if key not in _KEYS]
         if unknown:
             raise ValueError(f"from_dict: {', '.join(unknown)} unknown; allowed are {', '.join(_KEYS)}")
@@ -253,27 +253,27 @@ class Quantized:
 
 
 def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _core.TensorView:
-    """Bytes as the codes that they hold: s4 counts nibbles, FP8 only changes its name."""
+    """A view of uint8 as its codes: strides of s4 count nibbles, FP8 only changes the dtype."""
     if codes.dtype != DType.u8:
         return codes.view
     data, shape, strides = codes.view.data, codes.shape, codes.view.strides
     if operand_format == DType.s4:
         if strides[-1] != 1 and shape[-1] > 1 and math.prod(shape) > 0:
-            raise ValueError(f"codes: packed 4-bit codes need stride 1 along D, not {strides[-1]}")
+            raise ValueError(f"codes: 4-bit codes, two per byte, need stride 1 along D, not {strides[-1]}")
         shape = (*shape[:-1], head_dim)
         strides = (*(2 * stride for stride in strides[:-1]), 1)
     return _core.TensorView(data, operand_format, shape, strides, codes.device)
 
 
 def _dense(x: Any, name: str) -> _containers.Array | None:
-    """Scales and means reach the core dense; others are copied once."""
+    """A dense view for the core, which requires dense scales and means; other arrays are copied."""
     if x is None:
         return None
     array = _containers.read(x, name)
     expected = 1
     for extent, stride in zip(reversed(array.shape), reversed(array.view.strides)):
         if extent > 1 and stride != expected:
-            return _containers.read(array.family.dense(x), name)
+            return _containers.read(array.backend.dense(x), name)
         expected *= extent
     return array
 
@@ -281,11 +281,11 @@ def _dense(x: Any, name: str) -> _containers.Array | None:
 def quantize(
     x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD", cu_seqlens: Any = None
 ) -> Quantized:
-    """Quantizes Q, K or V as a recipe does it: rotation, smoothing, scales and codes.
+    """Quantizes Q, K or V for a recipe: rotation, smoothing, scales and codes.
 
-    Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands does the arithmetic
-    that it does on the floats they were made from, with two exceptions: Q's smoothing takes its correction from
-    dequantized K where K comes as codes, and arrays of fewer than 16 queries are taken in 16 bits, codes as they are.
+    Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands computes the same
+    as on the original floats, with two exceptions: if K is passed as codes, the bias of Q's smoothing is computed from
+    dequantized K; and arrays of fewer than 16 queries have 16-bit codes, while passed codes are used unchanged.
 
     Parameters
     ----------
@@ -299,18 +299,18 @@ def quantize(
     layout : {"NHD", "HND"}
         Order of the axes of `x` and of the codes.
     cu_seqlens : array, optional
-        int32 or int64 [B + 1]: where packed sequences begin, last the total. Each gets the codes and scales that it
-        would get alone.
+        int32 or int64 [B + 1]: start of each varlen sequence, then the total. Each sequence has the codes and scales
+        that it would have alone.
 
     Returns
     -------
     Quantized
-        Its arrays are of `x`'s kind (NumPy, torch, ...).
+        With arrays of `x`'s type (NumPy, torch, ...).
 
     Raises
     ------
     ValueError
-        Shape, dtype, role, layout, recipe or cu_seqlens.
+        Invalid shape, dtype, role, layout, recipe or cu_seqlens.
     TypeError
         `x` is not an array.
     NotImplementedError
@@ -318,31 +318,31 @@ def quantize(
 
     Notes
     -----
-    ``scale = amax / R``, ``code = round(x * (R / amax))``, ties to even, R = 127 (s8), 7 (s4), 448 (E4M3): the whole
-    law, with a NumPy program that makes the same bytes, is in docs/quantization.md. Per-token scales are those of
-    INT-FlashAttention (arXiv 2409.16997, section 3), smoothing of K SageAttention's (arXiv 2410.02367, section 4.2),
-    smoothing of Q and per-thread groups SageAttention2's (arXiv 2411.10958, sections 3.1 and 3.2).
+    ``scale = amax / R``, ``code = round(x * (R / amax))``, ties to even, R = 127 (s8), 7 (s4), 448 (E4M3).
+    docs/quantization.md has the full definition, with a NumPy program that makes the same bytes. Sources: per-token
+    scales, INT-FlashAttention (arXiv 2409.16997, section 3); smoothing of K, SageAttention (arXiv 2410.02367, section
+    4.2); smoothing of Q and per-thread groups, SageAttention2 (arXiv 2411.10958, sections 3.1 and 3.2).
     """
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")
-    borders = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")
-    stream = array.family.stream(array.device)
+    starts = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")
+    stream = array.backend.stream(array.device)
     tensor = _core.quantize(
-        array.view, operand, made_for._value, order, _runtime.forced.get(), None if borders is None else borders.view,
+        array.view, operand, made_for._value, order, _runtime.forced.get(), None if starts is None else starts.view,
         stream
     )  # fmt: skip
-    array.family.settle(array.device, stream)
+    array.backend.sync(array.device, stream)
 
-    def adopt(made: Any, dtype: DType) -> Any:
-        return None if made is None else array.family.adopt(made, dtype, x)
+    def wrap(made: Any, dtype: DType) -> Any:
+        return None if made is None else array.backend.wrap(made, dtype, x)
 
     return Quantized(
-        adopt(tensor.codes, tensor.dtype),
-        adopt(tensor.scales, DType.f32),
+        wrap(tensor.codes, tensor.dtype),
+        wrap(tensor.scales, DType.f32),
         role=role,
         recipe=made_for,
         layout=layout,
-        mean=adopt(tensor.mean, DType.f32),
+        mean=wrap(tensor.mean, DType.f32),
         rotated=tensor.rotated,
         head_dim=array.shape[-1],
         cu_seqlens=cu_seqlens,

@@ -1,4 +1,4 @@
-"""Recipes in Python: an immutable value over the core's, whose fields and grammar are the core's own."""
+"""Recipes in Python: an immutable wrapper of the core's recipe, which defines the fields and the grammar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from . import _arguments, _core
 
 _DEFAULT = _core.Recipe()
 _FIELDS = tuple(_core.recipe_fields())
-_WORDS = {"on": True, "off": False}
+_BOOLS = {"on": True, "off": False}
 
 
 def _typed(text: str) -> Any:
     """A field's text as the Python value it stands for."""
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in _BOOLS:
+        return _BOOLS[text]
     for number in (int, float):
         try:
             return number(text)
@@ -29,16 +29,16 @@ def _text(value: Any) -> str:
         return "on" if value else "off"
     try:
         return str(value).encode(errors="backslashreplace").decode()
-    except ValueError:  # an integer beyond what Python prints: no field's value, and the core says so
+    except ValueError:  # an integer too long for Python to print: the core reports an invalid value
         return _arguments.shown(value)
 
 
 class Recipe:
     """How Q, K, P and V are represented and how their products are accumulated.
 
-    Fields that are not given keep those of the preset ``int8``. A recipe never changes: `replace` makes another one.
-    ``str(recipe)`` is a text of the recipe grammar (``"int8,smooth_q=off"``) that `octavo.recipe` reads back, the same
-    as on the command line.
+    Fields that are not given have the values of the preset ``int8``. Recipes are immutable: `replace` makes a new one.
+    ``str(recipe)`` is a text of the recipe grammar (``"int8,smooth_q=off"``) that `octavo.recipe` and the command-line
+    tool accept.
 
     Parameters
     ----------
@@ -47,41 +47,41 @@ class Recipe:
     q_scale, k_scale : {"none", "tensor", "block", "warp", "thread", "token"}
         Which elements of Q and of K share a scale (docs/quantization.md has pictures).
     q_group, k_group : int
-        Slices of rows that groups per warp and per thread are cut from: 16, 32 or 64 queries, 64 or 128 keys. 16 and
+        Rows of the slices that per-warp and per-thread groups are made of: 16, 32 or 64 queries, 64 or 128 keys. 16 and
         128 are those of SageAttention's Hopper kernels.
     hadamard : bool
-        Rotate Q and K over their channels; scores do not change (FlashAttention-3, arXiv 2407.08608, section 3.3).
+        Rotate the channels of Q and K; scores do not change (FlashAttention-3, arXiv 2407.08608, section 3.3).
     smooth_q, smooth_k, smooth_v : bool
         Subtract the mean of each 128 rows of Q (SageAttention2, arXiv 2411.10958, section 3.1), of K over its tokens
-        (SageAttention, arXiv 2410.02367, section 4.2), of V over its tokens; what they owe is given back.
+        (SageAttention, arXiv 2410.02367, section 4.2), of V over its tokens. Scores and output are corrected for it.
     p : {"u8", "s8", "u16", "e4m3", "e5m2", "f16", "input"}
         Representation of the weights.
     p_range : int
-        Largest code of an integer P, the static factor of a float one (a number of that format); 1 to what `p` holds.
+        Largest code of an integer P, static factor of a float P (a number of that format); 1 to the maximum of `p`.
     p_reference : {"block", "running"}
-        Which row maximum the codes of P are relative to: the key block's own, or the running one (INT-FlashAttention,
-        arXiv 2409.16997, algorithm 1), with which the error grows with the number of keys.
+        The row maximum that the codes of P are relative to: the key block's own, or the running one
+        (INT-FlashAttention, arXiv 2409.16997, algorithm 1), whose error grows with the number of keys.
     row_sum : {"weights", "codes"}
-        What the softmax's denominator adds up: the weights before rounding, or their codes (INT-FlashAttention).
+        Terms of the softmax denominator: the weights before rounding, or their codes (INT-FlashAttention).
     values : {"s8", "s4", "e4m3", "e5m2", "f16", "input"}
         Representation of V.
     v_scale : {"none", "tensor", "block", "token", "token_folded", "channel", "block_channel"}
-        Which elements of V share a scale. "token_folded": one row, its scale absorbed into P (docs/the_algorithm.md,
+        Which elements of V share a scale. "token_folded": one row, its scale moved into P (docs/the_algorithm.md,
         section 4).
     v_range : float
         Largest code of V; 0 = that of the format.
     hadamard_v : bool
-        Rotate V over its channels; O is rotated back.
+        Rotate the channels of V; O is rotated back.
     channel_gains : bool
         Divide V's channels by their amax over the geometric mean of all, before the fold; floats only.
     key_block : int
         Keys of one step of the online softmax: a multiple of 16 in 16..4096.
     accumulator : {"f32", "f16", "sm80", "sm89", "sm90", "sm100"}
-        How products of floats are added up: "f16" rounds the second product after every 32 keys (SageAttention2++,
-        arXiv 2505.21136); the last four are tensor cores to the bit (docs/the_algorithm.md, section 10), on the
-        reference only.
+        How products of floats are summed: "f16" rounds the second product after every 32 keys (SageAttention2++,
+        arXiv 2505.21136); the last four model tensor cores to the bit (docs/the_algorithm.md, section 10), on
+        the reference only.
     two_level : bool
-        With accumulators but "f32": a fresh sum per key block, added to an f32 output; False: the output is the
+        With accumulators other than "f32": a fresh sum per key block, added to an f32 output; False: the output is the
         accumulator.
 
     Raises
@@ -89,7 +89,7 @@ class Recipe:
     TypeError
         An unknown field.
     ValueError
-        A value that the field does not have, or fields that contradict each other.
+        An invalid value, or contradicting fields.
     """
 
     __slots__ = ("_value",)
@@ -166,7 +166,7 @@ class Recipe:
         return recipe, (str(self),)
 
 
-# help(Recipe) shows the core's fields and defaults, which stand nowhere else.
+# help(Recipe) shows the fields and defaults of the core.
 Recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=_typed(_core.recipe_field(_DEFAULT, field)))
@@ -176,17 +176,17 @@ Recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 
 
 def recipe(text: str | Recipe) -> Recipe:
-    """A recipe from its text: a preset's name, followed by ``,field=value`` of any fields, each once.
+    """Parses a recipe: a preset's name, followed by ``,field=value`` for any fields, each at most once.
 
     Parameters
     ----------
     text : str or Recipe
-        ``"int8"``, ``"int8,smooth_q=off,key_block=64"``; a Recipe is handed back as it is.
+        ``"int8"``, ``"int8,smooth_q=off,key_block=64"``; a Recipe is returned unchanged.
 
     Raises
     ------
     ValueError
-        An unknown preset, field or value (the message lists what is allowed), or fields that contradict each other.
+        An unknown preset, field or value (the message lists what is allowed), or contradicting fields.
     """
     if isinstance(text, Recipe):
         return text
@@ -196,5 +196,5 @@ def recipe(text: str | Recipe) -> Recipe:
 
 
 def recipes() -> dict[str, str]:
-    """Names of all presets, the default first, each with one line on what it is and where it comes from."""
+    """Names of all presets, the default first, each with a one-line description and its source."""
     return dict(_core.recipes())

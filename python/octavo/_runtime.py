@@ -1,4 +1,4 @@
-"""How calls run, apart from what they compute: threads, the implementation, and what this machine offers."""
+"""Threads, the choice of an implementation, and information about this machine."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 
 from . import _arguments, _core
 
-# Of the thread or task that entered the context, not of the process: a call of another thread is not redirected.
+# Per thread or task, not per process: calls of other threads are unaffected.
 forced: ContextVar[str] = ContextVar("octavo.implementation", default="")
 
 _ENVIRONMENT = ("OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG")
 
 
 def set_num_threads(n: int) -> None:
-    """Threads of octavo's pool, the caller included, for all later calls of the process.
+    """Sets the number of threads of octavo's pool, including the caller, for all later calls of the process.
 
     Results do not depend on it, bit for bit.
 
     Parameters
     ----------
     n : int
-        1 to 1024; 0 = as many as the machine gives this process.
+        1 to 1024; 0 = all processors available to this process.
 
     Raises
     ------
     ValueError
-        Another number.
+        Out of range.
     TypeError
-        No whole number.
+        Not an integer.
     """
     allowed = f"allowed are 0 (automatic) to {_core.max_threads}"
     try:
         number = operator.index(n)
     except TypeError:
-        raise TypeError(f"n: {_arguments.shown(n)} is not a whole number; {allowed}") from None
+        raise TypeError(f"n: {_arguments.shown(n)} is not an integer; {allowed}") from None
     if not 0 <= number <= _core.max_threads:
         raise ValueError(f"n: {_arguments.shown(n)}; {allowed}")
     _core.set_num_threads(number)
@@ -46,9 +46,9 @@ def set_num_threads(n: int) -> None:
 
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Context in which the pool has `n` threads (see `set_num_threads`); the number is the whole process's.
+    """Context in which the pool has `n` threads (see `set_num_threads`), for the whole process.
 
-    Behind it stands what was asked for before: a number, 0 for automatic, or nothing but OCTAVO_NUM_THREADS.
+    On exit the previous setting is restored: a number, 0 for automatic, or OCTAVO_NUM_THREADS.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def threads(n: int) -> Iterator[None]:
 def implementation(name: str | None) -> Iterator[None]:
     """Context in which calls of this thread run on one implementation of `info()["implementations"]`.
 
-    There is no silent way out: a call that the implementation cannot serve raises NotImplementedError.
+    There is no fallback: a call that the implementation does not support raises NotImplementedError.
 
     Parameters
     ----------
@@ -98,17 +98,16 @@ def implementation(name: str | None) -> Iterator[None]:
 
 
 def info() -> dict[str, Any]:
-    """What this build and this machine offer, as plain values (``json.dumps`` takes them).
+    """Version, implementations, recipes and environment, as plain values (usable with ``json.dumps``).
 
     Returns
     -------
     dict
         ``version``; ``processor``: instruction-set features; ``implementations``: list of dicts (name, description,
-        supported, reason, and device: "cpu" or "cuda", whose tensors it takes), in the order of choice;
-        ``active_implementation``: the one that calls of this thread use unless the call needs another, or None with
-        ``active_implementation_error`` where the environment names one that cannot run; ``last_implementation``: the
-        one that served this thread's last call; ``num_threads``; ``recipes``: name -> summary; ``environment``:
-        octavo's variables.
+        supported, reason, and device: "cpu" or "cuda", the tensors it accepts), in order of preference;
+        ``active_implementation``: the default for calls of this thread, or None with ``active_implementation_error`` if
+        the environment names one that cannot run; ``last_implementation``: the one of this thread's last call;
+        ``num_threads``; ``recipes``: name -> summary; ``environment``: octavo's variables.
     """
     result: dict[str, Any] = {
         "version": _core.version(),

@@ -1,4 +1,4 @@
-"""torch tensors as views for the core. torch is never imported: where there is a tensor it has been."""
+"""torch tensors as views for the core. torch is never imported here: a tensor implies that it already is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _core
 from ._core import DType
-from ._family import DTYPES, EXTENSION_DTYPES, Array, check_rank, no_cuda, no_device, refuse_dtype
+from ._array_backend import DTYPES, EXTENSION_DTYPES, Array, check_rank, device_error, dtype_error, no_cuda
 
 
 class Torch:
@@ -18,7 +18,7 @@ class Torch:
 
     @functools.cached_property
     def torch(self) -> Any:
-        return sys.modules["torch"]  # there is a tensor, so it was imported
+        return sys.modules["torch"]
 
     @functools.cached_property
     def dtypes(self) -> dict[Any, DType]:
@@ -32,24 +32,24 @@ class Torch:
     def read(self, x: Any, name: str) -> Array:
         if x.requires_grad and self.torch.is_grad_enabled():
             raise RuntimeError(
-                f"{name} requires grad and octavo has no backward pass: call it under torch.no_grad(), or hand over "
+                f"{name} requires grad and octavo has no backward pass: call it under torch.no_grad(), or pass "
                 f"{name}.detach()"
             )
         device = -1
         if not x.is_cpu:
             if not x.is_cuda or no_cuda():
-                raise no_device(name, str(x.device))
+                raise device_error(name, str(x.device))
             device = x.device.index
         if x.is_nested:
             raise NotImplementedError(
-                f"{name}: nested tensors are not supported; allowed are dense ones: sequences one after the other with "
-                "cu_seqlens_q and cu_seqlens_k, or padded with kv_lens"
+                f"{name}: nested tensors are not supported; allowed are dense ones: concatenated sequences with "
+                "cu_seqlens_q and cu_seqlens_k, or padded sequences with kv_lens"
             )
         if x.layout is not self.torch.strided:
             raise ValueError(f"{name}: layout {x.layout}; only dense (strided) tensors are supported")
         dtype = self.dtypes.get(x.dtype)
         if dtype is None:
-            raise refuse_dtype(name, x.dtype)
+            raise dtype_error(name, x.dtype)
         shape = x.shape
         check_rank(len(shape), name)
         pointer = x.data_ptr()
@@ -77,10 +77,10 @@ class Torch:
     def stream(self, device: int) -> int:
         return self.torch.cuda.current_stream(device).cuda_stream if device >= 0 else 0
 
-    def settle(self, device: int, stream: int) -> None:
-        pass  # torch goes on with the same stream
+    def sync(self, device: int, stream: int) -> None:
+        pass  # torch continues on the same stream
 
-    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
+    def wrap(self, array: Any, dtype: DType, like: Any) -> Any:
         x = self.torch.from_numpy(array) if isinstance(array, np.ndarray) else self.torch.from_dlpack(array)
         return x.view(self.types[dtype]) if dtype in (DType.e4m3, DType.e5m2) else x
 

@@ -1,4 +1,4 @@
-"""The oracle: every recipe in double precision, one thread, no cleverness; what the kernels are tested against."""
+"""The reference (oracle): every recipe in double precision, on one thread; kernels are tested against it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Trace", "attention", "trace"]
 def attention(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     """`octavo.attention` on the implementation "reference"; the same keywords, results and errors.
 
-    It runs every recipe that octavo knows, literally as it is defined, and is slow: use it on small shapes.
+    It supports every recipe, exactly as defined, and is slow: use it on small shapes.
 
     Parameters
     ----------
     q, k, v : array or Quantized
-        As for `octavo.attention`: [B, M, Hq, D], [B, N, Hkv, D], [B, N, Hkv, Dv] (NHD), their HND and packed forms.
+        As for `octavo.attention`: [B, M, Hq, D], [B, N, Hkv, D], [B, N, Hkv, Dv] (NHD), their HND and varlen forms.
     **keywords
         Those of `octavo.attention`.
 
@@ -37,11 +37,11 @@ def attention(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     ValueError, TypeError, RuntimeError, MemoryError
         As `octavo.attention`.
     NotImplementedError
-        An accumulator that the oracle has no model of, or a tensor core's with f32 where it multiplies 16-bit inputs.
+        An accumulator without a model in the reference, or a tensor core's accumulator with f32 operands.
 
     See Also
     --------
-    trace : what happens between the operands and the result.
+    trace : all intermediate values of a call.
     """
     with _runtime.implementation("reference"):
         return _attention.attention(q, k, v, **keywords)
@@ -52,30 +52,29 @@ attention.__signature__ = inspect.signature(_attention.attention)  # type: ignor
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trace:
-    """What the oracle went through: float64 NumPy arrays, heads before rows whatever the call's layout.
+    """Intermediate values of a call: float64 NumPy arrays, heads before rows in every layout.
 
-    B batch (packed: sequences), Hq query heads, M and N rows and keys (packed: of the longest sequence). A row or key
-    that does not exist, or a key that the row may not attend to, has the score -inf and the code 0; a row that a NaN
-    reached has NaN.
+    B batch (varlen: sequences), Hq query heads, M and N rows and keys (varlen: of the longest sequence). Rows and keys
+    that do not exist, and hidden keys, have the score -inf and the code 0; a row with a NaN in its operands has NaN.
 
     Attributes
     ----------
     scores : ndarray [B, Hq, M, N]
-        S: ``scale * q.k`` as the recipe's codes have it, with the correction of smoothing, softcap, mask and ALiBi;
+        S: ``scale * q.k`` computed from the recipe's codes, with the terms of smoothing, softcap, mask and ALiBi;
         natural units, so that ``exp(scores - lse[..., None])`` are the weights.
     folded : ndarray [B, Hq, M, N]
-        T = S log2(e) + log2(s_j / s_max), base 2: what the codes of P measure. s_j is the scale of V's token j where
-        the recipe folds it (`v_scale` = "token_folded"), else the second term is 0.
+        T = S log2(e) + log2(s_j / s_max), base 2: the input of P's quantization. s_j is the scale of V's token j if the
+        recipe folds it (`v_scale` = "token_folded"), else the second term is 0.
     codes : ndarray [B, Hq, M, N]
         Codes of P: the integer or float nearest to ``p_range * 2 ** (folded - reference)``, `reference` that of the
         key's block.
     references : ndarray [B, Hq, M, blocks]
-        What the codes of a key block are relative to, base 2: the block's own maximum of T or the running one
-        (`p_reference`); -inf where the row sees no key of the block.
+        The reference of the codes of a key block, base 2: the block's own maximum of T or the running maximum
+        (`p_reference`); -inf if no key of the block is visible to the row.
     maxima : ndarray [B, Hq, M, blocks]
         Running maximum of T after the block, base 2.
     row_sums : ndarray [B, Hq, M, blocks]
-        l after the block, relative to ``2 ** maxima``; in units of weights also where codes are summed.
+        l after the block, relative to ``2 ** maxima``; in units of weights, also if codes are summed.
     log_sums : ndarray [B, Hq, M, blocks]
         LSE after the block, natural logarithm, without the sink.
     output : array
@@ -98,30 +97,14 @@ class Trace:
     recipe: Recipe
 
 
-def trace(
-    q: Any,
-    k: Any,
-    v: Any,
-    *,
-    recipe: str | Recipe = "int8",
-    causal: bool | str = False,
-    scale: float | None = None,
-    window: tuple[int, int] = (-1, -1),
-    softcap: float = 0.0,
-    mask: Any = None,
-    sinks: Any = None,
-    layout: str = "NHD",
-    alibi_slopes: Any = None,
-    kv_lens: Any = None,
-    cu_seqlens_q: Any = None,
-    cu_seqlens_k: Any = None,
-) -> Trace:
-    """One call on the oracle, with everything that lies between its operands and its result.
+@_attention.takes_attention_keywords("return_lse", "out", "out_dtype", "stream", "workspace")
+def trace(arguments: dict[str, Any]) -> Trace:
+    """One call on the reference, with all intermediate values.
 
     Parameters
     ----------
     q, k, v : array or Quantized
-        As for `octavo.attention`; the codes and scales that they become are handed out by `octavo.quantize`.
+        As for `octavo.attention`; `octavo.quantize` returns their codes and scales.
     recipe, causal, scale, window, softcap, mask, sinks, layout, alibi_slopes, kv_lens, cu_seqlens_q, cu_seqlens_k
         Those of `octavo.attention`.
 
@@ -135,14 +118,14 @@ def trace(
     ValueError, TypeError, RuntimeError
         As `octavo.attention`.
     NotImplementedError
-        An accumulator that the oracle has no model of, or a tensor core's with f32 where it multiplies 16-bit inputs.
+        An accumulator without a model in the reference, or a tensor core's accumulator with f32 operands.
     MemoryError
         The scores would take more than 8 GiB.
 
     Notes
     -----
     The steps are those of FlashAttention's online softmax with integer weights, INT-FlashAttention (arXiv 2409.16997,
-    algorithm 1); the fold of V's token scales into P is octavo's own.
+    algorithm 1); the fold of V's token scales into P is specific to octavo.
 
     Examples
     --------
@@ -150,13 +133,12 @@ def trace(
     >>> steps.codes.max(), steps.row_sums[..., -1]
     """
     call, output, log_sum, like, _alive = _attention._prepare(
-        q, k, v, recipe, causal, scale, window, softcap, mask, sinks, layout, alibi_slopes, kv_lens, cu_seqlens_q,
-        cu_seqlens_k, True, None, "float32", None, None
-    )  # fmt: skip
+        arguments | {"return_lse": True, "out_dtype": "float32"}
+    )
     assert log_sum is not None
     return Trace(
         **_core.trace(call),
-        output=output.family.finish(output, like),
-        lse=log_sum.family.finish(log_sum, like),
-        recipe=_recipe(recipe),
+        output=output.backend.finish(output, like),
+        lse=log_sum.backend.finish(log_sum, like),
+        recipe=_recipe(arguments["recipe"]),
     )

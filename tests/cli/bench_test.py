@@ -1,4 +1,4 @@
-"""octavo bench: the figures follow from the times, and flags reach the call."""
+"""octavo bench: figures are consistent with times, and flags take effect."""
 
 import os
 import resource
@@ -99,12 +99,12 @@ class Bench(CommandTest):
         self.fails(3, "CUDA", "bench", "attention", *SMALL, "--device", "cuda")
         self.fails(3, "exact", "bench", "quantize", *SMALL, "--recipe", "exact")
         self.fails(2, "--repeat: '1.5' is no whole number in 1..", "bench", "attention", "--repeat", "1.5")
-        self.fails(2, "--scale: 'nan' is no finite number", "bench", "attention", *SMALL, "--scale", "nan")
+        self.fails(2, "--scale: 'nan' is not a finite number", "bench", "attention", *SMALL, "--scale", "nan")
 
     def test_memory_that_is_not_there(self):
         huge = ("--seqlen-q", 10**12, "--head-dim", 512)
-        self.fails(3, ["no memory", "tensor 'q' [1, 1000000000000, 8, 512]"], "bench", "attention", *huge)
-        self.fails(3, ["no memory", "tensor 'x'"], "bench", "quantize", *huge)
+        self.fails(3, ["out of memory", "tensor 'q' [1, 1000000000000, 8, 512]"], "bench", "attention", *huge)
+        self.fails(3, ["out of memory", "tensor 'x'"], "bench", "quantize", *huge)
 
 
 if __name__ == "__main__":

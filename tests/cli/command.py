@@ -1,4 +1,4 @@
-"""What the tests of the command share: running it, tensor files, and attention written from its definition."""
+"""Shared by the command-line tests: running the tool, tensor files, and attention from its definition."""
 
 import array
 import ast
@@ -42,7 +42,7 @@ class CommandTest(unittest.TestCase):
         return json.loads(self.ok(*arguments, "--json", "-", **options))
 
     def fails(self, code, words, *arguments, **options):
-        """The command ends with `code` and a sentence on stderr, and nothing on stdout."""
+        """The command exits with `code`, with a message on stderr and nothing on stdout."""
         done = run(*arguments, **options)
         self.assertEqual(done.returncode, code, done.stderr)
         self.assertEqual(done.stdout, "")

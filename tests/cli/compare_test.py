@@ -34,7 +34,7 @@ class Compare(CommandTest):
     def json_of_failure(self, *arguments):
         done = run("compare", self.path("a.npy"), self.path("b.npy"), *arguments, "--json", "-")
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn("beyond", done.stderr)
+        self.assertIn("relative L2 above", done.stderr)
         return json.loads(done.stdout)
 
     def test_a_nan_is_beyond_every_limit(self):
@@ -73,7 +73,7 @@ class Compare(CommandTest):
         self.assertEqual(lse["not_finite"], 0)  # nine rows of -infinity on both sides
         # The limit is O's: the LSE's norm has no natural zero to be relative to.
         self.ok("compare", "int8", "exact", *files, "--max-relative-l2", 0.03)
-        self.fails_with_table(1, "beyond", "compare", "int8", "exact", *files, "--max-relative-l2", 1e-5)
+        self.fails_with_table(1, "relative L2 above", "compare", "int8", "exact", *files, "--max-relative-l2", 1e-5)
 
     def fails_with_table(self, code, word, *arguments):
         done = run(*arguments)
@@ -81,12 +81,12 @@ class Compare(CommandTest):
         self.assertIn(word, done.stderr)
         self.assertIn("lse", done.stdout)
 
-    def test_flags_of_calls_have_no_meaning_for_outputs(self):
+    def test_flags_of_calls_are_errors_for_outputs(self):
         files = (self.path("a.npy"), self.path("b.npy"))
         for flag in ("--causal", "--window=1,1", "--scale=1", "--softcap=2", "--layout=HND", "--threads=1",
                      "--device=cpu", "--implementation=scalar"):
-            self.fails(2, [flag.split("=")[0] + ": no meaning", "--q"], "compare", *files, flag)
-        self.fails(2, "--scale, --softcap: no meaning", "compare", *files, "--softcap", 2, "--scale", 1)
+            self.fails(2, [flag.split("=")[0] + ": not allowed if A and B are outputs", "--q"], "compare", *files, flag)
+        self.fails(2, "--scale, --softcap: not allowed if A and B are outputs", "compare", *files, "--softcap", 2, "--scale", 1)
         # Two recipes without operands: what is missing is said, not that no file has the recipe's name.
         self.fails(2, ["--causal", "--q"], "compare", "int8", "exact", "--causal")
 
@@ -96,7 +96,7 @@ class Compare(CommandTest):
         self.fails(2, ["--json " + b, "B " + b], "compare", a, b, "--json", b)
 
     def test_refusals(self):
-        self.fails(2, ["--max-relative-l2", "'x' is no finite number"], "compare", self.path("a.npy"),
+        self.fails(2, ["--max-relative-l2", "'x' is not a finite number"], "compare", self.path("a.npy"),
                    self.path("b.npy"), "--max-relative-l2", "x")
         write_npy(self.path("c.npy"), (60, 10), self.b)
         self.fails(2, ["[60, 10]", "[10, 60]"], "compare", self.path("c.npy"), self.path("b.npy"))

@@ -1,4 +1,4 @@
-"""octavo demo: the table's figures on the capture of the repository and on one that the test writes."""
+"""octavo demo: the figures of the table, on the repository's capture and on one that the test writes."""
 
 import math
 import struct

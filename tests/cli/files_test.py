@@ -1,4 +1,4 @@
-"""Files that are not what they say: exit code 4 and a sentence, whatever the bytes."""
+"""Invalid files: exit code 4 and a message, for any bytes."""
 
 import random
 import unittest

@@ -1,4 +1,4 @@
-"""octavo, octavo info: what the command says about itself, and how it refuses what it does not know."""
+"""octavo, octavo info: information about the tool, and errors for unknown arguments."""
 
 import unittest
 
@@ -23,10 +23,10 @@ class Info(CommandTest):
 
     def test_text_goes_to_stdout_and_leaves_it_to_json(self):
         text = self.ok("info")
-        self.assertIn("recipes, the default first", text)
+        self.assertIn("recipes (the first is the default)", text)
         done = run("info", "--json", "-")
         self.assertTrue(done.stdout.startswith("{"))
-        self.assertIn("recipes, the default first", done.stderr)
+        self.assertIn("recipes (the first is the default)", done.stderr)
 
     def test_follows_the_environment(self):
         info = self.json("info", env={"OCTAVO_FORCE_IMPLEMENTATION": "reference", "OCTAVO_NUM_THREADS": "1"})

@@ -1,4 +1,4 @@
-"""octavo run with everything a call may have: masks, sinks, slopes, lengths, packed sequences, composed recipes."""
+"""octavo run with all options of a call: masks, sinks, slopes, lengths, varlen sequences, composed recipes."""
 
 import array
 import math
@@ -16,7 +16,7 @@ class Options(AttentionTest):
         return [x for name in tensors for x in ("--" + name.replace("_", "-"), file + name)]
 
     def check(self, arguments, rows=SHAPE, **definition):
-        """O and LSE of `exact` are the definition's; int8 takes the same flags and is near."""
+        """O and LSE of `exact` match the definition; int8 accepts the same flags and is close."""
         expected, expected_lse = attention(self.q, self.k, self.v, rows, **definition)
         for recipe, tolerance, lse_tolerance in (("exact", 1e-4, 1e-4), ("int8", 0.05, 0.1)):
             self.ok("run", *self.files, *arguments, "--recipe", recipe, "--out", self.path("o.npy"), "--lse",

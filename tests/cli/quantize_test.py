@@ -1,4 +1,4 @@
-"""octavo quantize: the file that is written dequantizes to the tensor that was read."""
+"""octavo quantize: the written file dequantizes to the input tensor."""
 
 import array
 import struct
@@ -46,7 +46,7 @@ class Quantize(CommandTest):
         self.assertEqual(metadata["codes_shape"], f"[1, {N}, {H}, {D}]")
 
     def test_run_takes_the_files(self):
-        """Every recipe with codes: the bits of floats. Q's correction is made from dequantized keys: without it."""
+        """Every recipe with codes has the bits of floats, without smooth_q: its bias is made from dequantized keys."""
         values = {name: normal(N * H * D, seed) for name, seed in (("q", 6), ("k", 7), ("v", 8))}
         for name, data in values.items():
             write_npy(self.path(name + ".npy"), (1, N, H, D), data)
@@ -72,7 +72,7 @@ class Quantize(CommandTest):
             self.assertLess(relative_l2(read_npy(self.path("lse.npy"))[1], lse), 1e-2 if "int4" in recipe else 1e-3)
 
     def test_packed_sequences(self):
-        """Each sequence is what it is alone; run takes the codes back, with the same borders."""
+        """Each sequence has the codes that it has alone; run accepts the codes with the same cu_seqlens."""
         borders = [0, 7, 7, N]
         write_safetensors(self.path("cu.safetensors"), {"cu": ("I32", (len(borders),), struct.pack("<4i", *borders))})
         cu = self.path("cu.safetensors") + ":cu"
@@ -119,7 +119,7 @@ class Quantize(CommandTest):
         self.ok("compare", "int_flash_int4", "int_flash_int4,key_block=64", *mixed)
 
     def test_codes_of_somebody_else(self):
-        """A file written here, of an odd head size; and what is wrong in such a file."""
+        """A file of codes with an odd head size, and invalid files."""
         heads, rows, dim = 2, 6, 5
         codes = bytes((3 * i) % 256 & 0x77 for i in range(rows * heads * 3))
         good = {"codes": ("U8", (1, rows, heads, 3), codes),

@@ -64,7 +64,7 @@ class Run(AttentionTest):
         self.assertEqual(read_safetensors(self.path("o.safetensors"))[0]["o"][0], "BF16")
 
     def test_an_output_has_a_file_of_its_own(self):
-        """Otherwise what is written last is all that is left: of O and LSE, or of the input."""
+        """Otherwise the last write would overwrite O, the LSE or the input."""
         out, lse, q = self.path("o.npy"), self.path("lse.npy"), self.path("q.npy")
         os.symlink(q, self.path("link.npy"))
         os.link(q, self.path("hard.npy"))
@@ -80,7 +80,7 @@ class Run(AttentionTest):
                 (["--out " + self.path("hard.npy"), "--q " + q], ("--out", self.path("hard.npy"))),
                 (["--out", "--v "], ("--out", os.path.relpath(self.path("v.npy")))),
                 (["--json " + q, "--q " + q], ("--json", q))):
-            self.fails(2, [*words, "would overwrite", "a file of its own"], "run", *self.files, *flags)
+            self.fails(2, [*words, "would overwrite", "a separate file"], "run", *self.files, *flags)
         with open(q, "rb") as file:
             self.assertEqual(file.read(), before)
         self.assertFalse(os.path.exists(out) or os.path.exists(lse))
@@ -104,7 +104,7 @@ class Run(AttentionTest):
     def test_numbers(self):
         for flag in ("--scale", "--softcap"):
             for value in ("nan", "inf", "-inf", "1x", "1e999", "--1"):
-                self.fails(2, [flag, f"'{value}' is no finite number"], "run", *self.files, f"{flag}={value}")
+                self.fails(2, [flag, f"'{value}' is not a finite number"], "run", *self.files, f"{flag}={value}")
         for value in ("+0.5", "5e-1", ".5"):
             self.assertEqual(self.json("run", *self.files, "--scale", value)["parameters"]["scale"], 0.5)
         for value in ("1.5", "x", "-1", "1025"):

@@ -95,10 +95,10 @@ TEST(Npy, HeaderVariantsThatNumpyHasWritten) {
 }
 
 TEST(Npy, UnsupportedFilesAreRefusedInWords) {
-  const auto expect = [](const std::string& header, const std::string& data, const std::string& word) {
+  const auto expect = [](const std::string& header, const std::string& data, const std::string& text) {
     const Status status = status_of(npy_bytes(header, data));
     EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << header;
-    EXPECT_NE(status.message().find(word), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find(text), std::string::npos) << status.message();
   };
   expect(header_text(">f4", "(1,)"), "abcd", "big endian");
   expect(header_text("<c8", "(1,)"), "abcdefgh", "'<c8'");
@@ -109,12 +109,12 @@ TEST(Npy, UnsupportedFilesAreRefusedInWords) {
   expect("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "abcd", "structured");
 }
 
-TEST(Npy, MalformedFilesAreRefusedInWords) {
-  const auto expect = [](const std::string& bytes, const std::string& word) {
+TEST(Npy, MalformedFilesAreErrors) {
+  const auto expect = [](const std::string& bytes, const std::string& text) {
     const ScratchFile file(".npy", bytes);
     const Status status = read_npy(file.path()).status();
-    EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition) << word;
-    EXPECT_NE(status.message().find(word), std::string::npos) << status.message();
+    EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition) << text;
+    EXPECT_NE(status.message().find(text), std::string::npos) << status.message();
     EXPECT_NE(status.message().find(file.path()), std::string::npos) << status.message();
   };
   const std::string good = header_text("<f4", "(1,)");
@@ -130,10 +130,10 @@ TEST(Npy, MalformedFilesAreRefusedInWords) {
   expect(npy_bytes("{", ""), "expected a string");
   expect(npy_bytes("{}", ""), "'descr' is missing");
   expect(npy_bytes("{'descr': '<f4', 'shape': (1,)}", "abcd"), "'fortran_order' is missing");
-  expect(npy_bytes("{'descr': '<f4', 'descr': '<f4'}", ""), "stands twice");
+  expect(npy_bytes("{'descr': '<f4', 'descr': '<f4'}", ""), "appears twice");
   expect(npy_bytes("{'descr': '<f4', 'colour': 1}", ""), "'colour'");
-  expect(npy_bytes("{'descr", ""), "without its end");
-  expect(npy_bytes(good + "x", "abcd"), "follows the dictionary");
+  expect(npy_bytes("{'descr", ""), "unterminated");
+  expect(npy_bytes(good + "x", "abcd"), "data after the dictionary");
   expect(npy_bytes(header_text("<f4", "(1,)", "Maybe"), "abcd"), "neither True nor False");
   expect(npy_bytes(header_text("<f4", "(1)"), "abcd"), "(n,)");
   expect(npy_bytes(header_text("<f4", "(-1,)"), "abcd"), "non-negative");

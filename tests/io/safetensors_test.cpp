@@ -85,32 +85,32 @@ TEST(Safetensors, AnUnknownDtypeIsListedAndNotRead) {
   EXPECT_NE(read.status().message().find("\"F4\""), std::string::npos) << read.status().message();
 }
 
-TEST(Safetensors, MalformedFilesAreRefusedInWords) {
-  const auto expect = [](const std::string& bytes, const std::string& word) {
+TEST(Safetensors, MalformedFilesAreErrors) {
+  const auto expect = [](const std::string& bytes, const std::string& text) {
     const Result<SafetensorsHeader> header = header_of(bytes);
-    EXPECT_EQ(header.status().code(), StatusCode::kFailedPrecondition) << word;
-    EXPECT_NE(header.status().message().find(word), std::string::npos) << header.status().message();
+    EXPECT_EQ(header.status().code(), StatusCode::kFailedPrecondition) << text;
+    EXPECT_NE(header.status().message().find(text), std::string::npos) << header.status().message();
   };
   const auto one = [](const std::string& text) { return "{" + text + "}"; };
   expect("", "at least 8");
   expect("1234567", "at least 8");
   expect(std::string(8, '\xFF'), "header length 18446744073709551615");
   expect(file_bytes("{}", "").substr(0, 9), "header length 2");
-  expect(file_bytes("", ""), "does not begin with '{'");
-  expect(file_bytes(" {}", ""), "does not begin with '{'");
-  expect(file_bytes("{} x", ""), "follows the document");
+  expect(file_bytes("", ""), "does not start with '{'");
+  expect(file_bytes(" {}", ""), "does not start with '{'");
+  expect(file_bytes("{} x", ""), "data after the end of the document");
   expect(file_bytes("{\"a\":1}", ""), "expected '{'");
   expect(file_bytes("{\"a\":{}}", ""), "lacks dtype");
   expect(file_bytes(R"({"a":{"dtype":"U8","shape":[1]}})", "x"), "lacks data_offsets");
-  expect(file_bytes(R"({"a":{"dtype":"U8","dtype":"U8"}})", "x"), "stands twice");
+  expect(file_bytes(R"({"a":{"dtype":"U8","dtype":"U8"}})", "x"), "appears twice");
   expect(file_bytes(R"({"a":{"colour":1}})", "x"), "colour");
-  expect(file_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", "x"), "two numbers");
+  expect(file_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", "x"), "must be two numbers");
   expect(file_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}})", "x"), "more than two");
   expect(file_bytes(R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", "x"), "non-negative");
   expect(file_bytes(R"({"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}})", "x"), "non-negative");
   expect(file_bytes(R"({"__metadata__":{"a":1}})", ""), "expected '\"'");
-  expect(file_bytes(R"({"__metadata__":{},"__metadata__":{}})", ""), "stands twice");
-  expect(file_bytes(one(entry("a", "U8", "[1]", 1, 0)), "x"), "descend");
+  expect(file_bytes(R"({"__metadata__":{},"__metadata__":{}})", ""), "appears twice");
+  expect(file_bytes(one(entry("a", "U8", "[1]", 1, 0)), "x"), "descending order");
   expect(file_bytes(one(entry("a", "U8", "[2]", 0, 2)), "x"), "the file has 1 bytes of data");
   expect(file_bytes(one(entry("a", "U8", "[1]", 0, 1)), "xy"), "end at data offset 1");
   expect(file_bytes(one(entry("a", "F32", "[1]", 0, 2)), "xy"), "needs 4 bytes");
@@ -123,7 +123,7 @@ TEST(Safetensors, MalformedFilesAreRefusedInWords) {
     return text;
   }()) + "]";
   expect(file_bytes(one(entry("a", "U8", axes, 0, 1)), "x"), "more than 64 axes");
-  expect(file_bytes(one(entry("a", "U8", "[1]", 0, 1) + "," + entry("a", "U8", "[1]", 1, 2)), "xy"), "stands twice");
+  expect(file_bytes(one(entry("a", "U8", "[1]", 0, 1) + "," + entry("a", "U8", "[1]", 1, 2)), "xy"), "appears twice");
   expect(file_bytes(one(entry("a", "U8", "[2]", 0, 2) + "," + entry("b", "U8", "[2]", 1, 3)), "xyz"), "inside");
   expect(file_bytes(one(entry("a", "U8", "[2]", 0, 2) + "," + entry("b", "U8", "[2]", 0, 2)), "xy"), "inside");
   expect(file_bytes(one(entry("a", "U8", "[1]", 0, 1) + "," + entry("b", "U8", "[1]", 2, 3)), "xyz"), "gap");

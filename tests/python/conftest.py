@@ -1,4 +1,4 @@
-"""Shared by all Python tests: seeded data, every implementation, and torch as a dependency that CI may not lack."""
+"""Shared by all Python tests: seeded data, every implementation, and torch, which CI requires."""
 
 import os
 

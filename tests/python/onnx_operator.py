@@ -1,4 +1,4 @@
-"""ONNX's operator Attention (opsets 23 to 25) in octavo's words: which keyword each input and attribute becomes.
+"""ONNX's operator Attention (opsets 23 to 25) as keywords of octavo.attention, for each input and attribute.
 
 ONNX counts its diagonal from `offset`: query i sees key j iff j <= i + offset, with offset = past_sequence_length,
 nonpad_kv_seqlen - M per sequence, or 0. These are octavo's diagonals "bottom_right" (N - M, with kv_lens len - M) and
@@ -22,14 +22,14 @@ def attributes_of(node):
 
 
 def inputs_of(node, arrays):
-    """Input name of the schema -> array; optional inputs that are left out have empty names."""
+    """Input name of the schema -> array; omitted optional inputs have empty names."""
     present = [place for place, name in zip(INPUTS, node.input) if name]
     assert len(present) == len(arrays) and len(node.input) <= len(INPUTS)
     return dict(zip(present, arrays))
 
 
 def four_axes(x, heads):
-    """[B, N, H * D] -> [B, H, N, D]; four axes stay as they are."""
+    """[B, N, H * D] -> [B, H, N, D]; four axes are unchanged."""
     if x.ndim == 4:
         return x
     batch, rows, _ = x.shape

@@ -1,4 +1,4 @@
-"""Attention as a textbook writes it, in float64 NumPy and without blocks: what the tests hold octavo against."""
+"""Attention from its definition, in float64 NumPy without blocks: the expected values of the tests."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""octavo.attention against the textbook, and what it hands back: shape, dtype, layout, LSE."""
+"""octavo.attention against its definition, and the properties of results: shape, dtype, layout, LSE."""
 
 import ml_dtypes
 import numpy as np

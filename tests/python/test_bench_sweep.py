@@ -1,4 +1,4 @@
-"""bench/sweep: what it runs, and when the growth bar holds."""
+"""bench/sweep: its measurements, and the check of growth."""
 
 import json
 import pathlib

@@ -1,5 +1,5 @@
-"""A CI that promises torch or onnx (OCTAVO_REQUIRE_TORCH=1, OCTAVO_REQUIRE_ONNX=1) fails without it; elsewhere its
-tests are skipped."""
+"""If torch or onnx is required (OCTAVO_REQUIRE_TORCH=1, OCTAVO_REQUIRE_ONNX=1), its absence fails the tests; otherwise
+they are skipped."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What counts as an array: views of every kind give the bits of their dense copies, and inputs stay as they are."""
+"""Array types: views of every type give the bits of their dense copies, and inputs are not modified."""
 
 import ctypes
 import subprocess
@@ -42,7 +42,7 @@ def read_only(x):
 
 
 def field(x):
-    """A field of packed records: strides that are no multiple of the element size."""
+    """A field of unaligned records: strides that are not multiples of the element size."""
     records = np.zeros(x.shape, dtype=[("flag", "u1"), ("value", x.dtype)])
     records["value"] = x
     return records["value"]
@@ -61,7 +61,7 @@ def buffer(x):
 
 
 def ctypes_buffer(x):
-    """The buffer protocol without NumPy behind it."""
+    """The buffer protocol without NumPy."""
     kind = ctypes.c_float
     for extent in reversed(x.shape):
         kind = kind * extent
@@ -69,7 +69,7 @@ def ctypes_buffer(x):
 
 
 class Dlpack:
-    """Nothing but DLPack."""
+    """Only DLPack."""
 
     def __init__(self, x):
         self.x = x
@@ -166,7 +166,7 @@ def test_read_only_everywhere(implementation, qkv):
 
 
 def test_jax_like_results(qkv):
-    """An array-API producer gets its own kind back."""
+    """An array-API producer receives its own array type."""
 
     class Namespace:
         @staticmethod

@@ -1,4 +1,4 @@
-"""The code in docs/python.md runs as it stands."""
+"""The code in docs/python.md runs unchanged."""
 
 import pathlib
 import re

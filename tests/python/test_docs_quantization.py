@@ -1,4 +1,4 @@
-"""docs/quantization.md is one program: it runs as it stands, and makes octavo's bytes on hard inputs, too."""
+"""docs/quantization.md is one program: it runs unchanged and makes octavo's bytes, on difficult inputs too."""
 
 import pathlib
 import re
@@ -25,7 +25,7 @@ def page():
 
 
 def hard_inputs():
-    """Shapes around the groups' borders, odd head sizes, other dtypes, values that amax and rounding stumble over."""
+    """Shapes around the groups' borders, odd head sizes, other dtypes, edge cases of amax and rounding."""
     rng = np.random.default_rng(3)
     for rows, dim in ((1, 64), (31, 96), (33, 7), (64, 40), (129, 128), (300, 15)):
         yield f"{rows} rows of {dim}", rng.standard_normal((1, rows, 2, dim), dtype=np.float32)
@@ -73,8 +73,8 @@ def test_bytes(page, name, recipe, role):
         assert mean.shape == made.mean.shape and mean.tobytes() == made.mean.tobytes()
 
 
-def words(recipe, role):
-    """What the page's quantizer has to be told of a recipe's operand; None: it has no codes."""
+def quantizer_arguments(recipe, role):
+    """Arguments of the page's quantizer for a recipe's operand; None: it has no codes."""
     form = recipe.values if role == "v" else recipe.scores
     granularity = getattr(recipe, f"{role}_scale")
     if form in ("input", "f16"):
@@ -114,7 +114,7 @@ def geometries():
 def test_every_geometry_and_every_preset(page, recipe, roles):
     recipe = octavo.recipe(recipe)
     for role in roles:
-        if (told := words(recipe, role)) is None:
+        if (told := quantizer_arguments(recipe, role)) is None:
             continue
         for name in ("129 rows of 128", "300 rows of 15", "33 rows of 7", "zero rows and a zero channel", "large",
                      "bf16"):
@@ -128,14 +128,14 @@ def test_every_geometry_and_every_preset(page, recipe, roles):
 
 @pytest.mark.parametrize("recipe", sorted(octavo.recipes()))
 def test_codes_made_from_the_page_give_the_bits_of_floats(page, recipe):
-    """Handed over instead of floats, on every implementation. Without Q's mean, whose correction takes K unrounded."""
+    """Passed instead of floats, on every implementation. Without smooth_q, whose bias is computed from unrounded K."""
     recipe = octavo.recipe(recipe).replace(smooth_q=False)
     rng = np.random.default_rng(5)
     floats = [rng.standard_normal((2, rows, heads, 40), dtype=np.float32)
               for rows, heads in ((70, 4), (200, 2), (200, 2))]
     operands = []
     for role, x in zip("qkv", floats):
-        if (told := words(recipe, role)) is None:
+        if (told := quantizer_arguments(recipe, role)) is None:
             operands.append(x)
             continue
         codes, scales, mean = page["quantize"](x, role, **told)
@@ -166,23 +166,23 @@ def test_empty_thread_groups_carry_the_scale_one(page):
 
 def test_the_table_of_presets():
     """Format and granularity that the page's first table gives for each preset are those of the recipes."""
-    rows = re.findall(r"^\| (`.*?) \|(.*)\|$", PAGE.read_text().split("## The law")[0], re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|(.*)\|$", PAGE.read_text().split("## Scale and code")[0], re.MULTILINE)
     seen = []
-    words = {"token": "token", "token (folded)": "token_folded", "thread": "thread", "tensor": "tensor",
+    names = {"token": "token", "token (folded)": "token_folded", "thread": "thread", "tensor": "tensor",
              "block": "block", "key block and channel": "block_channel", "none": "none"}  # fmt: skip
-    for names, cells in rows:
+    for presets, cells in rows:
         scores, rotated, smoothed, values, rotated_v = (cell.strip() for cell in cells.split("|"))
-        for name in re.findall(r"`(\w+)`", names):
+        for name in re.findall(r"`(\w+)`", presets):
             seen.append(name)
             recipe = octavo.recipe(name)
             form, per = scores.split(", ", 1)
-            assert recipe.scores == form.lower() and recipe.q_scale == recipe.k_scale == words[per], name
+            assert recipe.scores == form.lower() and recipe.q_scale == recipe.k_scale == names[per], name
             assert recipe.hadamard == (rotated == "Q, K"), name
             assert (recipe.smooth_q, recipe.smooth_k) == ("Q" in smoothed, "K" in smoothed), name
             if values == "floats":
                 assert recipe.values == "f16" and rotated_v == "-", name
                 continue
             form, per = values.split(" (`")[0].split(", ", 1)
-            assert recipe.values == form.lower() and recipe.v_scale == words.get(per, per), name
+            assert recipe.values == form.lower() and recipe.v_scale == names.get(per, per), name
             assert recipe.hadamard_v == (rotated_v == "yes"), name
     assert sorted(seen) == sorted(set(octavo.recipes()) - {"exact"})

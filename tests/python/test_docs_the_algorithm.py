@@ -1,4 +1,4 @@
-"""docs/the_algorithm.md: its loop is the oracle's, what it says of merging holds, its table names files that exist."""
+"""docs/the_algorithm.md: its loop matches the reference, its statements on merging hold, the files it names exist."""
 
 import pathlib
 import re
@@ -23,7 +23,7 @@ def page():
 
 
 def test_the_loop_on_a_sink(page, rng):
-    """Where the fold matters most: a key that leads by many nats and has a tiny value, and a token of zeros."""
+    """The hardest case for the fold: a key with large scores and a tiny value, and a token of zeros."""
     q, k, v = (rng.standard_normal((1, n, 1, 64)).astype(np.float32) for n in (40, 300, 300))
     q += np.float32(0.5)
     k[:, 0] = 2

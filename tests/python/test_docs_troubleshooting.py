@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: its example runs, and every sentence in its table of errors is one that octavo says."""
+"""docs/troubleshooting.md: its example runs, and every message in its table of errors occurs in octavo."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ import octavo
 from octavo import _core
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
-SENTENCES = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text().split("## Errors")[1], re.MULTILINE)
+MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text().split("## Errors")[1], re.MULTILINE)
 Q, K, V = (np.ones((1, rows, heads, 16), np.float32) for rows, heads in ((20, 4), (30, 2), (30, 2)))
 CALLS = {
     "allowed are f32, f16 and bf16": lambda: octavo.attention(Q.astype(np.float64), K, V),
@@ -36,13 +36,13 @@ def test_the_example(capsys):
 
 
 def test_the_table_is_complete():
-    assert sorted(SENTENCES) == sorted([*CALLS, "requires grad", "cannot run on this machine"])
+    assert sorted(MESSAGES) == sorted([*CALLS, "requires grad", "cannot run on this machine"])
 
 
-@pytest.mark.parametrize("sentence", CALLS)
-def test_sentences(sentence):
-    with pytest.raises((ValueError, NotImplementedError), match=re.escape(sentence)):
-        CALLS[sentence]()
+@pytest.mark.parametrize("message", CALLS)
+def test_messages(message):
+    with pytest.raises((ValueError, NotImplementedError), match=re.escape(message)):
+        CALLS[message]()
 
 
 def test_a_missing_implementation(monkeypatch):
@@ -70,7 +70,7 @@ def test_numbers_that_always_fit(recipe):
 
 
 def test_what_smoothing_takes_off_may_leave_f32():
-    """The reason for the bound: less the mean of all, a number of one sign passes f32's end."""
+    """The reason for the bound: a number minus the mean of all may overflow f32."""
     x = np.zeros((1, 20, 1, 16), np.float32)
     x[:, 0], x[:, 1:3] = -3.4e38, 3.4e38
     for role, smoothed in (("q", "smooth_q"), ("k", "smooth_k")):

@@ -1,4 +1,4 @@
-"""Every refusal: its type, and the words that tell the caller what was wrong."""
+"""Every error: its type and its message."""
 
 from fractions import Fraction
 
@@ -23,7 +23,7 @@ def test_the_call_itself_is_legal():
 
 
 @pytest.mark.parametrize(
-    "q, k, v, words",
+    "q, k, v, message",
     [
         (ones(5, 4, 16), K, V, "q .*4 axes"),
         (ones(2, 5, 4, 16, 1), K, V, "q: rank 5"),
@@ -49,8 +49,8 @@ def test_the_call_itself_is_legal():
         (Q.astype(ml_dtypes.float8_e4m3fn), K, V, "e4m3"),
     ],
 )  # fmt: skip
-def test_operands(q, k, v, words):
-    with pytest.raises(ValueError, match=words):
+def test_operands(q, k, v, message):
+    with pytest.raises(ValueError, match=message):
         octavo.attention(q, k, v)
 
 
@@ -65,7 +65,7 @@ def test_not_an_array(value):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    "options, message",
     [
         ({"recipe": "int9"}, "int9"),
         ({"recipe": 8}, "recipe: 8"),
@@ -121,8 +121,8 @@ def test_not_an_array(value):
         ({"cu_seqlens_q": np.array([0, 5])}, "cu_seqlens_k"),
     ],
 )  # fmt: skip
-def test_options(options, words):
-    with pytest.raises(ValueError, match=words):
+def test_options(options, message):
+    with pytest.raises(ValueError, match=message):
         octavo.attention(Q, K, V, **options)
 
 
@@ -193,7 +193,7 @@ class OnCuda:
     def __dlpack_device__(self):
         return (2, 1)
 
-    def __dlpack__(self, **keywords):
+    def __dlpack__(self, **keymessage):
         raise AssertionError("a tensor on another device is refused before its memory is asked for")
 
 
@@ -218,7 +218,7 @@ def test_other_devices():
 
 
 class Producer:
-    """An array on the CPU by its own account, whose two methods do what they are told."""
+    """An array that reports the CPU as its device and has configurable DLPack methods."""
 
     def __init__(self, give, device=lambda: (1, 0)):
         self.give, self.device = give, device
@@ -226,7 +226,7 @@ class Producer:
     def __dlpack_device__(self):
         return self.device()
 
-    def __dlpack__(self, **keywords):
+    def __dlpack__(self, **keymessage):
         return self.give()
 
 
@@ -270,7 +270,7 @@ def test_a_producer_of_something_else():
     used = K.__dlpack__()
     np.from_dlpack(Producer(lambda: used))
     for garbage in (None, 3, "x", object(), (1, 2), K, used):
-        with pytest.raises(TypeError, match="^k: __dlpack__ of this Producer returned .*; allowed is a capsule"):
+        with pytest.raises(TypeError, match="^k: __dlpack__ of this Producer returned .*; allowed is an unused capsule"):
             octavo.attention(Q, Producer(lambda: garbage), V)
     for garbage in (None, 3, "cpu", (1,), (1, 0, 0), (1, None), ("cpu", 0)):
         with pytest.raises(TypeError, match="^k: __dlpack_device__ of this Producer returned .*; allowed is a pair"):

@@ -1,4 +1,4 @@
-"""What newcomers run first: the README's Python and examples/python, as they stand there."""
+"""The README's Python code and examples/python run unchanged."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""What no caller should hand in: NaN, infinities, huge and tiny numbers, absurd shapes, calls in a forked child.
+"""Adversarial inputs: NaN, infinities, huge and tiny numbers, absurd shapes, calls in a forked child.
 
 Nothing crashes or hangs, and no finite number that comes out is wrong.
 """
@@ -39,7 +39,7 @@ def rows_of(o):
 
 
 class Clean:
-    """Causal attention before anything is poisoned, and how far off the rows of the recipe are in the oracle."""
+    """Causal attention on clean inputs, and the row errors of the recipe on the reference."""
 
     def __init__(self, recipe):
         operands = make_operands()
@@ -52,7 +52,7 @@ class Clean:
         return distance.swapaxes(1, 2)
 
     def right(self, o):
-        """Which rows are about as near to the textbook as the recipe is; [1, H, M]."""
+        """Rows whose error is about that of the recipe; [1, H, M]."""
         return self.errors(o) <= max(self.room, 1e-5)
 
 
@@ -143,7 +143,7 @@ def huge(q, k, v):
 @pytest.mark.parametrize("name", list(huge(*(np.zeros((1, 2, 1, 1)),) * 3)))
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_huge_and_tiny(operands, recipe, name):
-    """Finite in, finite out, and what the oracle gets."""
+    """Finite in, finite out, and close to the reference."""
     given = huge(*operands)[name]
     wanted, wanted_lse = octavo.reference.attention(*given, recipe=recipe, return_lse=True)
     assert np.all(np.isfinite(wanted)) and np.all(np.isfinite(wanted_lse))
@@ -160,7 +160,7 @@ def test_huge_and_tiny(operands, recipe, name):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_scores_beyond_f32(implementation, operands, recipe):
-    """q.k of 1e60: no f32 holds it. NaN, or the one key that is left; never anything else."""
+    """q.k of 1e60: it overflows f32. The result is NaN or the value of the one remaining key."""
     q, k, v = operands
     o, _ = octavo.attention(q * np.float32(1e30), k * np.float32(1e30), v, recipe=recipe, return_lse=True)
     expected, _ = softmax_attention(q.astype(np.float64) * 1e30, k.astype(np.float64) * 1e30, v)
@@ -265,7 +265,7 @@ def test_fork_during_and_after_use():
 
 
 def test_concurrent_calls_of_every_kind(rng):
-    """Options, errors, implementations, quantizing and thread counts at once: each call gets what it gets alone."""
+    """Options, errors, implementations, quantizing and thread counts concurrently: each call has its own result."""
     q = rng.standard_normal((1, 50, 4, 32)).astype(np.float32)
     k, v = (rng.standard_normal((1, 90, 2, 32)).astype(np.float32) for _ in range(2))
     mask = rng.random((50, 90)) < 0.7

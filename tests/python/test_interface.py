@@ -2,12 +2,14 @@
 
 import inspect
 import json
+import math
 import pathlib
 import re
 
 import pytest
 
 import octavo
+from octavo import _arguments, _core
 
 EXPECTED = {
     "recipe": "int8",
@@ -104,3 +106,15 @@ def test_info_is_plain():
         assert entry["description"] and bool(entry["reason"]) != entry["supported"]
     assert set(info["environment"]) == {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"}
     assert info["recipes"] == octavo.recipes()
+
+
+def test_defaults_are_those_of_the_core():
+    """`attention` does not pass options that have their default."""
+    x = _core.TensorView(0, _core.DType.f32, (1, 1, 1, 1), (1, 1, 1, 1))
+    call = _core.Call(x, x, x, x, _core.Layout.NHD)
+    defaults = {name: p.default for name, p in inspect.signature(octavo.attention).parameters.items()}
+    assert _core.recipe_text(call.recipe) == defaults["recipe"]
+    assert call.window == defaults["window"] and call.softcap == defaults["softcap"]
+    assert call.causal == _arguments.causal(defaults["causal"])
+    assert math.isnan(call.scale) and defaults["scale"] is None
+    assert call.implementation == "" and call.stream == 0

@@ -1,4 +1,4 @@
-"""octavo.merge_state: parts over disjoint keys join to the whole."""
+"""octavo.merge_state: partial results over disjoint keys merge to the whole."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ONNX's own node tests of the operator Attention, with the outputs that ONNX expects: nobody here wrote them."""
+"""ONNX's own node tests of the operator Attention, with the expected outputs of ONNX."""
 
 import os
 import warnings
@@ -73,7 +73,7 @@ def test_int8(name):
 
 
 def check(name, recipe, close):
-    """Y of a case on every implementation; rows that see nothing are exactly 0."""
+    """Y of a case on every implementation; rows without visible keys are exactly 0."""
     case = CASES[name]
     node = case.model.graph.node[0]
     for arrays, outputs in case.data_sets:
@@ -91,7 +91,7 @@ def check(name, recipe, close):
 
 @pytest.mark.parametrize("name", [name for name in CASES if "past" in name])
 def test_past_and_present(name):
-    """The keys that the call gets are ONNX's present_key and present_value, bit for bit."""
+    """The keys of the call are ONNX's present_key and present_value, bit for bit."""
     case = CASES[name]
     node = case.model.graph.node[0]
     names = [output for output in node.output if output]

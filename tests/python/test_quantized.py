@@ -1,4 +1,4 @@
-"""octavo.quantize and octavo.Quantized: shapes, error bounds, and quantized operands in place of floats."""
+"""octavo.quantize and octavo.Quantized: shapes, error bounds, and quantized operands instead of floats."""
 
 import ml_dtypes
 import numpy as np
@@ -157,7 +157,7 @@ def test_round_trip_through_a_dict(qkv, recipe):
 
 @pytest.mark.parametrize("key", "codes scales mean role recipe layout rotated head_dim cu_seqlens".split())
 def test_a_dict_without_a_key_is_not_completed(qkv, key):
-    """No default is right: codes of int4 in HND without their recipe or layout would be another tensor."""
+    """No key has a default: int4 codes in HND without their recipe or layout would be a different tensor."""
     made = octavo.quantize(qkv[1], role="k", recipe="int4", layout="HND")
     fields = made.to_dict()
     assert sorted(fields) == sorted(octavo.Quantized.from_dict(fields).to_dict())
@@ -165,7 +165,7 @@ def test_a_dict_without_a_key_is_not_completed(qkv, key):
         with pytest.raises(ValueError, match=f"from_dict: {key} missing"):
             octavo.Quantized.from_dict({**fields, key: None})
     del fields[key]
-    with pytest.raises(ValueError, match=f"from_dict: {key} missing; needed are codes, scales.*cu_seqlens"):
+    with pytest.raises(ValueError, match=f"from_dict: {key} missing; required are codes, scales.*cu_seqlens"):
         octavo.Quantized.from_dict(fields)
 
 
@@ -231,7 +231,7 @@ def test_refusals(qkv):
 
 @pytest.mark.parametrize("recipe", ["int8", "int4", "sage2_8b", "fa3_fp8"])
 def test_packed_sequences_as_codes(rng, recipe):
-    """Codes of a pack give each sequence the bits that its own codes give it; they travel through to_dict."""
+    """With varlen codes each sequence has the bits of a call on its own codes; they survive to_dict."""
     q_borders, k_borders = np.array([0, 20, 20, 150]), np.array([0, 64, 70, 250], np.int32)
     q = rng.standard_normal((150, 4, 32), dtype=np.float32)
     k, v = (rng.standard_normal((250, 2, 32), dtype=np.float32) for _ in range(2))

@@ -1,4 +1,4 @@
-"""docs/recipes.md names every preset, and its figures are what scripts/recipe_figures.py makes: some are made again."""
+"""docs/recipes.md names every preset, and its figures are those of scripts/recipe_figures.py; some are recomputed."""
 
 import importlib.util
 import pathlib
@@ -68,7 +68,7 @@ def test_a_captured_head_is_within_the_table(figures):
 
 
 def test_head_errors(monkeypatch, capsys):
-    """The script beside it, on data/: its own row is the table's of presets; its schemes are recipes."""
+    """scripts/head_errors.py on data/: its int8 row is that of the presets' table; its schemes are valid recipes."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     head_errors = importlib.import_module("head_errors")
     schemes = [str(octavo.recipe(recipe)) for recipe in head_errors.SCHEMES]

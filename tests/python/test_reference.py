@@ -1,4 +1,4 @@
-"""octavo.reference: the oracle's steps, and that its result is made of them."""
+"""octavo.reference: intermediate values, and their consistency with the result."""
 
 import inspect
 

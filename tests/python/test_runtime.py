@@ -1,4 +1,4 @@
-"""Threads, implementations and calls from many Python threads: how a call runs never changes what it computes."""
+"""Threads, implementations and calls from many Python threads: they never change results."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_threads_context():
             assert octavo.info()["num_threads"] == 1
         assert octavo.info()["num_threads"] == 3
         for value in ("many", 1.5, None):
-            words = f"^n: {value!r} is not a whole number; allowed are 0 .automatic. to 1024"
+            words = f"^n: {value!r} is not an integer; allowed are 0 .automatic. to 1024"
             with pytest.raises(TypeError, match=words):
                 octavo.set_num_threads(value)
             with pytest.raises(TypeError, match=words), octavo.threads(value):
@@ -63,7 +63,7 @@ def test_bad_numbers_of_threads():
 
 
 def test_threads_context_leaves_no_number_behind():
-    """After it, automatic is automatic still: a process that may use fewer processors then uses fewer threads."""
+    """The automatic setting is restored: with fewer processors the process then uses fewer threads."""
     code = (
         "import os, octavo\n"
         "if {first}: octavo.set_num_threads(0)\n"
@@ -192,7 +192,7 @@ def test_the_interpreter_runs_on_during_a_call(rng):
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 def test_overhead_of_a_call(kind, request, capsys):
-    """A call on one row and one key is all overhead: 40 us are promised, 15 usual. Other processes may be running."""
+    """The overhead of a call, on one row and one key: the limit is 40 us, 15 is usual. Other processes may run."""
     x = np.ones((1, 1, 1, 16), np.float32)
     mask, out = np.ones((1, 1), bool), np.empty_like(x)
     if kind == "torch":
@@ -216,10 +216,10 @@ def test_overhead_of_a_call(kind, request, capsys):
 
 
 @pytest.mark.parametrize(
-    "variable, value, words",
+    "variable, value, message",
     [("OCTAVO_FORCE_IMPLEMENTATION", "avx1024", "avx1024"), ("OCTAVO_NUM_THREADS", "many", "many")],
 )
-def test_environment(variable, value, words, monkeypatch):
+def test_environment(variable, value, message, monkeypatch):
     monkeypatch.setenv(variable, value)
     code = (
         "import numpy, octavo\n"
@@ -230,4 +230,4 @@ def test_environment(variable, value, words, monkeypatch):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    assert words in result.stdout.splitlines()[0] and variable in result.stdout.splitlines()[0]
+    assert message in result.stdout.splitlines()[0] and variable in result.stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Every option on every kernel and recipe, against the oracle running the same recipe."""
+"""Every option on every kernel and recipe, against the reference with the same recipe."""
 
 import ml_dtypes
 import numpy as np
@@ -33,7 +33,7 @@ def problem(rng, dtype=np.float32, batch=2):
 
 
 def options(rng):
-    """Name -> keywords; those that meet in one call are the last."""
+    """Name -> keywords; the last entries combine options."""
     bool_mask = rng.random((2, 1, ROWS, KEYS)) < 0.6
     bool_mask[0, 0, 5] = False
     float_mask = rng.standard_normal((HEADS, ROWS, KEYS)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_dtypes(rng, recipe, dtype):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_out_workspace_and_threads(implementation, rng, recipe):
-    """The same bits wherever the result goes, with dirty scratch memory and any number of threads."""
+    """The same bits for any output array, dirty scratch memory and any number of threads."""
     q, k, v = problem(rng, batch=1)
     given = {"recipe": recipe, "mask": rng.standard_normal((ROWS, KEYS)).astype(np.float16), "causal": True}
     expected, lse = octavo.attention(q, k, v, return_lse=True, **given)
@@ -147,7 +147,7 @@ def test_out_workspace_and_threads(implementation, rng, recipe):
 
 @pytest.mark.parametrize("recipe", ["exact", "int8"])
 def test_constant_masks_change_nothing(implementation, rng, recipe):
-    """-1e9 and finfo.min are numbers: added to all scores of a row they leave softmax as it is."""
+    """-1e9 and finfo.min are finite: added to all scores of a row they do not change softmax."""
     operands = problem(rng)
     plain = octavo.attention(*operands, recipe=recipe)
     for value in (0.0, -1e4, -1e9, float(np.finfo(np.float32).min)):

@@ -1,4 +1,4 @@
-"""Random attention problems for torch tensors, each from its seed alone, and what float64 SDPA makes of them."""
+"""Random attention problems for torch tensors, each from its seed alone, and the float64 SDPA result."""
 
 import dataclasses
 import math
@@ -39,7 +39,7 @@ class Case:
 
 
 def draw(seed):
-    """Half of the options are off in any one case, so that each is also seen alone."""
+    """Half of the options are off in each case, so that each option also occurs alone."""
     r = random.Random(seed)
     kv_heads, lens = r.choice((1, 2, 3)), r.choice(("none", "none", "kv_lens", "packed"))
     heads, batch = kv_heads * r.choice((1, 1, 2, 3)), r.choice((1, 1, 2, 3)) if r.random() < 0.95 else 0
@@ -122,7 +122,7 @@ def operands(torch, case):
 
 
 def bias_of(torch, case, rows, keys, options, b):
-    """What is added to the scores of sequence b: float64 [Hq, rows, keys], -inf where a row may not attend."""
+    """What is added to the scores of sequence b: float64 [Hq, rows, keys], -inf for hidden keys."""
     bias = torch.zeros(case.heads, rows, keys, dtype=torch.float64)
     mask = options.get("mask")
     if mask is not None:

@@ -46,8 +46,8 @@ Result<InputFile> InputFile::open(const std::string& path) {
   struct stat info{};
   if (::fstat(file.descriptor_, &info) != 0) return system_error(path, "inspect");
   if (!S_ISREG(info.st_mode)) {
-    return file.malformed(S_ISDIR(info.st_mode) ? "is a directory; a regular file is needed"
-                                                : "is not a regular file; pipes and devices are not read");
+    return file.malformed(S_ISDIR(info.st_mode) ? "is a directory; a regular file is required"
+                                                : "is not a regular file; pipes and devices are not supported");
   }
   file.size_ = static_cast<std::uint64_t>(info.st_size);
   return file;

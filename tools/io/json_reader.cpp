@@ -104,13 +104,13 @@ bool JsonReader::read_escape(std::string& value) {
     ++position_;
     std::uint32_t point = 0;
     if (!read_hex(point)) return false;
-    if (point >= 0xDC00 && point < 0xE000) return fail("a low surrogate without its high one");
+    if (point >= 0xDC00 && point < 0xE000) return fail("a low surrogate without a high surrogate");
     if (point >= 0xD800 && point < 0xDC00) {
       std::uint32_t low = 0;
-      if (text_.substr(position_, 2) != "\\u") return fail("a high surrogate without its low one");
+      if (text_.substr(position_, 2) != "\\u") return fail("a high surrogate without a low surrogate");
       position_ += 2;
       if (!read_hex(low)) return false;
-      if (low < 0xDC00 || low >= 0xE000) return fail("a high surrogate without its low one");
+      if (low < 0xDC00 || low >= 0xE000) return fail("a high surrogate without a low surrogate");
       point = 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00);
     }
     append_utf8(value, point);
@@ -137,7 +137,7 @@ bool JsonReader::read_string(std::string& value) {
       return false;
     }
   }
-  return fail("a string without its end");
+  return fail("an unterminated string");
 }
 
 bool JsonReader::read_unsigned(std::uint64_t& value) {
@@ -147,7 +147,7 @@ bool JsonReader::read_unsigned(std::uint64_t& value) {
   value = 0;
   for (; position_ < text_.size() && is_digit(text_[position_]); ++position_) {
     const auto digit = static_cast<std::uint64_t>(text_[position_] - '0');
-    if (value > (std::numeric_limits<std::uint64_t>::max() - digit) / 10) return fail("a number beyond 2^64 - 1");
+    if (value > (std::numeric_limits<std::uint64_t>::max() - digit) / 10) return fail("a number above 2^64 - 1");
     value = value * 10 + digit;
   }
   const bool leading_zero = position_ - start > 1 && text_[start] == '0';
@@ -160,7 +160,7 @@ bool JsonReader::read_unsigned(std::uint64_t& value) {
 bool JsonReader::finish() {
   if (failed()) return false;
   skip_space();
-  return position_ == text_.size() || fail("something follows the document's end");
+  return position_ == text_.size() || fail("data after the end of the document");
 }
 
 std::string json_quoted(std::string_view text) {

@@ -46,7 +46,7 @@ class Dictionary {
       if (!take(':')) return fail("expected ':'");
       bool* seen = key == "descr" ? &descr : key == "fortran_order" ? &order : key == "shape" ? &shape : nullptr;
       if (seen == nullptr) return fail("unknown key '" + key + "'; allowed are descr, fortran_order, shape");
-      if (*seen) return fail("key '" + key + "' stands twice");
+      if (*seen) return fail("key '" + key + "' appears twice");
       *seen = true;
       const bool read = key == "descr"           ? read_descr(header.descr)
                         : key == "fortran_order" ? read_bool(header.fortran_order)
@@ -58,7 +58,7 @@ class Dictionary {
       }
     }
     skip_space();
-    if (position_ != text_.size()) return fail("something follows the dictionary");
+    if (position_ != text_.size()) return fail("data after the dictionary");
     if (!descr || !order || !shape) {
       return fail(std::string("key '") + (!descr ? "descr" : !order ? "fortran_order" : "shape") + "' is missing");
     }
@@ -90,7 +90,7 @@ class Dictionary {
     const char quote = position_ < text_.size() ? text_[position_] : '\0';
     if (quote != '\'' && quote != '"') return fail("expected a string");
     const std::size_t end = text_.find(quote, position_ + 1);
-    if (end == std::string_view::npos) return fail("a string without its end");
+    if (end == std::string_view::npos) return fail("an unterminated string");
     value = text_.substr(position_ + 1, end - position_ - 1);
     position_ = end + 1;
     return true;
@@ -119,7 +119,7 @@ class Dictionary {
       if (!read_extent(extent)) return false;
       shape.push_back(extent);
       if (!take(',')) {
-        if (shape.size() == 1) return fail("a shape of one axis is written (n,)");
+        if (shape.size() == 1) return fail("a shape with one axis must be written (n,)");
         if (take(')')) return true;
         return fail("expected ',' or ')' in the shape");
       }
@@ -132,7 +132,7 @@ class Dictionary {
     for (; position_ < text_.size() && text_[position_] >= '0' && text_[position_] <= '9'; ++position_) {
       const std::int64_t digit = text_[position_] - '0';
       if (extent > (std::numeric_limits<std::int64_t>::max() - digit) / 10) {
-        return fail("an extent beyond 2^63 - 1 in the shape");
+        return fail("an extent above 2^63 - 1 in the shape");
       }
       extent = extent * 10 + digit;
     }
@@ -156,15 +156,15 @@ Status resolve_type(const InputFile& file, NpyHeader& header) {
   }
   std::string what = "dtype '" + header.descr + "' is not supported; supported are " + std::string(kSupportedTypes);
   if (header.descr.starts_with('>')) {
-    what = "dtype '" + header.descr + "' is big endian; only little-endian files are read (array.astype('<" +
+    what = "dtype '" + header.descr + "' is big endian; only little-endian files are supported (array.astype('<" +
            header.descr.substr(1) + "') converts)";
   } else if (header.descr == "<V1" || header.descr == "|V1") {
-    what = "dtype '" + header.descr + "' does not say which 8-bit type it is; a safetensors file can";
+    what = "dtype '" + header.descr + "' does not identify an 8-bit type; use a safetensors file";
   }
   return file.unsupported(what);
 }
 
-Status out_of_memory() { return {StatusCode::kResourceExhausted, "no memory for the header of an npy file"}; }
+Status out_of_memory() { return {StatusCode::kResourceExhausted, "out of memory for the header of an npy file"}; }
 
 Result<NpyHeader> read_header(const InputFile& file) {
   std::array<unsigned char, 12> start{};
@@ -173,7 +173,7 @@ Result<NpyHeader> read_header(const InputFile& file) {
   }
   if (Status status = file.read(0, start.data(), 10); !status.ok()) return status;
   if (std::memcmp(start.data(), kMagic.data(), kMagic.size()) != 0) {
-    return file.malformed("does not begin with npy's magic bytes \\x93NUMPY");
+    return file.malformed("does not start with the npy magic bytes \\x93NUMPY");
   }
   const unsigned major = start[6];
   if (major < 1 || major > 3) {
@@ -188,7 +188,7 @@ Result<NpyHeader> read_header(const InputFile& file) {
     header_offset = 12;
   }
   if (length > kLongestHeader || length > file.size() - header_offset) {
-    return file.malformed("header length " + std::to_string(length) + " at byte 8 is beyond the file's " +
+    return file.malformed("header length " + std::to_string(length) + " at byte 8 exceeds the file's " +
                           std::to_string(file.size()) + " bytes or the longest supported, " +
                           std::to_string(kLongestHeader));
   }

@@ -48,7 +48,7 @@ bool read_shape(JsonReader& json, std::vector<std::int64_t>& shape) {
     std::uint64_t extent = 0;
     if (!json.read_unsigned(extent)) return false;
     if (extent > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-      return json.fail("an extent beyond 2^63 - 1");
+      return json.fail("an extent above 2^63 - 1");
     }
     if (shape.size() == kMostAxesListed) return json.fail("more than 64 axes");
     shape.push_back(static_cast<std::int64_t>(extent));
@@ -66,10 +66,10 @@ bool read_offsets(JsonReader& json, TensorEntry& entry) {
     if (!json.read_unsigned(offsets[count++])) return false;
   }
   if (json.failed()) return false;
-  if (count != offsets.size()) return json.fail("data_offsets are two numbers");
+  if (count != offsets.size()) return json.fail("data_offsets must be two numbers");
   if (offsets[1] < offsets[0]) {
     return json.fail("data_offsets " + std::to_string(offsets[0]) + " and " + std::to_string(offsets[1]) +
-                     " descend; the end follows the begin");
+                     " are in descending order");
   }
   entry.offset = offsets[0];
   entry.bytes = offsets[1] - offsets[0];
@@ -85,7 +85,7 @@ bool read_entry(JsonReader& json, TensorEntry& entry) {
     if (seen == nullptr) {
       return json.fail("unknown key " + json_quoted(key) + "; allowed are dtype, shape, data_offsets");
     }
-    if (*seen) return json.fail("key " + json_quoted(key) + " stands twice");
+    if (*seen) return json.fail("key " + json_quoted(key) + " appears twice");
     *seen = true;
     if (!(key == "dtype"   ? json.read_string(entry.dtype_name)
           : key == "shape" ? read_shape(json, entry.shape)
@@ -122,7 +122,7 @@ bool read_document(JsonReader& json, SafetensorsHeader& header) {
   if (!json.enter_object()) return false;
   while (json.next_member(key)) {
     if (key == "__metadata__") {
-      if (metadata) return json.fail("key \"__metadata__\" stands twice");
+      if (metadata) return json.fail("key \"__metadata__\" appears twice");
       metadata = true;
       if (!read_metadata(json, header.metadata)) return false;
       continue;
@@ -141,7 +141,7 @@ Status check_names(const InputFile& file, const std::vector<TensorEntry>& entrie
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice == names.end()) return {};
-  return file.malformed("tensor " + json_quoted(*twice) + " stands twice in the header");
+  return file.malformed("tensor " + json_quoted(*twice) + " appears twice in the header");
 }
 
 // [begin, end) of the tensors, sorted, must tile [0, data_bytes) exactly; where the type is known, the size must fit.
@@ -170,9 +170,9 @@ Status check_extents(const InputFile& file, const std::vector<TensorEntry>& entr
   std::uint64_t end = 0;
   for (const TensorEntry* entry : sorted) {
     if (entry->offset != end) {
-      return file.malformed("tensor " + json_quoted(entry->name) + " begins at data offset " +
-                            std::to_string(entry->offset) + (entry->offset < end ? " inside" : " after a gap behind") +
-                            " the tensor before it, which ends at " + std::to_string(end));
+      return file.malformed("tensor " + json_quoted(entry->name) + " starts at data offset " +
+                            std::to_string(entry->offset) + (entry->offset < end ? " inside" : " after a gap after") +
+                            " the previous tensor, which ends at " + std::to_string(end));
     }
     end = entry->offset + entry->bytes;
   }
@@ -184,7 +184,7 @@ Status check_extents(const InputFile& file, const std::vector<TensorEntry>& entr
 }
 
 Status out_of_memory(const std::string& path) {
-  return {StatusCode::kResourceExhausted, "'" + path + "': no memory for the header"};
+  return {StatusCode::kResourceExhausted, "'" + path + "': out of memory for the header"};
 }
 
 Result<SafetensorsHeader> read_header(const InputFile& file) {
@@ -196,13 +196,13 @@ Result<SafetensorsHeader> read_header(const InputFile& file) {
   std::uint64_t length = 0;
   for (std::size_t i = 0; i < start.size(); ++i) length |= static_cast<std::uint64_t>(start[i]) << (8 * i);
   if (length > kLongestHeader || length > file.size() - start.size()) {
-    return file.malformed("header length " + std::to_string(length) + " at byte 0 is beyond the file's " +
+    return file.malformed("header length " + std::to_string(length) + " at byte 0 exceeds the file's " +
                           std::to_string(file.size()) + " bytes or the longest allowed, " +
                           std::to_string(kLongestHeader) + "; not a safetensors file, or truncated");
   }
   std::string text(length, '\0');
   if (Status status = file.read(start.size(), text.data(), length); !status.ok()) return status;
-  if (!text.starts_with('{')) return file.malformed("the header at byte 8 does not begin with '{'");
+  if (!text.starts_with('{')) return file.malformed("the header at byte 8 does not start with '{'");
 
   SafetensorsHeader header;
   JsonReader json(text);

@@ -43,7 +43,7 @@ struct NamedView {
   TensorView view;
 };
 
-/// Any strides. Errors: invalid_argument (a name stands twice), unimplemented (s4: hand in the packed bytes as u8).
+/// Any strides. Errors: invalid_argument (a duplicate name), unimplemented (s4: pass the bytes as u8).
 Status write_safetensors(const std::string& path, std::span<const NamedView> tensors, const Metadata& metadata = {});
 
 }  // namespace octavo::io

@@ -25,7 +25,7 @@ Result<std::uint64_t> dense_bytes(DType dtype, std::span<const std::int64_t> sha
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     if (shape[axis] < 0) {
       return Status(StatusCode::kInvalidArgument, "shape has extent " + std::to_string(shape[axis]) + " on axis " +
-                                                      std::to_string(axis) + "; extents are at least 0");
+                                                      std::to_string(axis) + "; extents must be at least 0");
     }
     auto extent = static_cast<std::uint64_t>(shape[axis]);
     if (bits == 4 && axis + 1 == shape.size()) extent = extent / 2 + extent % 2;
@@ -66,7 +66,7 @@ Result<Tensor> Tensor::allocate(std::string name, DType dtype, std::span<const s
   void* memory =
       reserved > std::numeric_limits<std::size_t>::max() ? nullptr : std::aligned_alloc(kAlignment, reserved);
   if (memory == nullptr) {
-    return Status(StatusCode::kResourceExhausted, "no memory for " + std::to_string(*bytes) + " bytes of tensor '" +
+    return Status(StatusCode::kResourceExhausted, "out of memory for " + std::to_string(*bytes) + " bytes of tensor '" +
                                                       tensor.name_ + "' " + shape_string(tensor.view_));
   }
   tensor.memory_ = std::shared_ptr<void>(memory, std::free);
@@ -90,7 +90,7 @@ Result<Tensor> Tensor::copy_of(std::string name, const TensorView& view) {
                   "a view of rank " + std::to_string(view.rank) + "; 1 to 4 axes are supported");
   }
   if (view.device.type != DeviceType::cpu) {
-    return Status(StatusCode::kUnimplemented, "tensor '" + name + "' is not in the CPU's memory");
+    return Status(StatusCode::kUnimplemented, "tensor '" + name + "' is not in CPU memory");
   }
   Result<Tensor> copy =
       allocate(std::move(name), view.dtype, std::span(view.shape.data(), static_cast<std::size_t>(view.rank)));
@@ -101,7 +101,7 @@ Result<Tensor> Tensor::copy_of(std::string name, const TensorView& view) {
     return copy;
   }
   if (view.dtype == DType::s4) {
-    return Status(StatusCode::kUnimplemented, "an s4 tensor with gaps between its rows; dense s4 is supported");
+    return Status(StatusCode::kUnimplemented, "an s4 tensor with gaps between its rows; only dense s4 is supported");
   }
   // Four axes, missing ones in front with extent 1.
   std::array<std::int64_t, 4> shape{1, 1, 1, 1};

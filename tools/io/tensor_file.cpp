@@ -43,9 +43,9 @@ Result<TensorFile> TensorFile::open(const std::string& path) {
         {npy_name(path), header->descr, header->dtype, header->shape, header->data_offset, header->data_bytes});
     return result;
   }
-  if (path.ends_with(".npy")) return file.malformed("does not begin with npy's magic bytes \\x93NUMPY");
+  if (path.ends_with(".npy")) return file.malformed("does not start with the npy magic bytes \\x93NUMPY");
   if (magic[0] == 'P' && magic[1] == 'K')
-    return file.unsupported("is a zip archive (.npz?); .npy and .safetensors are read");
+    return file.unsupported("is a zip archive (.npz?); .npy and .safetensors are supported");
   Result<SafetensorsHeader> header = read_safetensors_header(file);
   if (!header.ok()) return header.status();
   result.entries_ = std::move(header->entries);
@@ -70,8 +70,8 @@ Result<Tensor> TensorFile::find(std::string_view name) const {
     if (entry.name == name) found = &entry;
   }
   if (found == nullptr) {
-    return file_->malformed((name.empty() ? std::string("holds more or less than one tensor; name one of them: ")
-                                          : "no tensor '" + std::string(name) + "'; it holds ") +
+    return file_->malformed((name.empty() ? std::string("does not have exactly one tensor; name one of: ")
+                                          : "no tensor '" + std::string(name) + "'; it has ") +
                             names_of(entries_));
   }
   if (!npy_) return read_safetensors(*file_, *found);
@@ -90,7 +90,7 @@ Status write_tensor(const std::string& path, const std::string& name, const Tens
     const NamedView named{name, tensor};
     return write_safetensors(path, {&named, 1});
   }
-  return {StatusCode::kInvalidArgument, "'" + path + "': the name ends neither in .npy nor in .safetensors"};
+  return {StatusCode::kInvalidArgument, "'" + path + "': the name must end in .npy or .safetensors"};
 }
 
 }  // namespace octavo::io

@@ -94,7 +94,7 @@ void run(Options& options) {
     json["vnni_gops"] = known ? Json(peak.value) : Json(nullptr);
     json["vnni_cpu_share"] = known ? Json(peak.cpu_share) : Json(nullptr);
     json["fraction_of_vnni_peak"] = known ? Json(gops / peak.value) : Json(nullptr);
-    line += known ? format("  %.1f %% of %.1f vnni_gops (measured with %.0f %% of the processors)",
+    line += known ? format("  %.1f %% of %.1f vnni_gops (measured with %.0f %% of the processor time)",
                            100 * gops / peak.value, peak.value, 100 * peak.cpu_share)
                   : "  no int8 peak here";
   }
@@ -111,10 +111,11 @@ void add_bench_attention(CLI::App& bench) {
   add_shape_options(*command, options->shape);
   add_mask_options(*command, options->call);
   command
-      ->add_option("--with-quantization", options->with_quantization, "false: hand in codes that were made beforehand")
+      ->add_option("--with-quantization", options->with_quantization,
+                   "false: quantize the operands beforehand, outside the measured time")
       ->type_name("true|false")
       ->capture_default_str();
-  command->add_flag("--peak", options->peak, "Measure the int8 peak too, and say which fraction of it was reached");
+  command->add_flag("--peak", options->peak, "Also measure the int8 peak and print the fraction reached");
   add_machine_options(*command, options->call);
   command->footer(
       "Examples:\n"

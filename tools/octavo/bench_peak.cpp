@@ -42,7 +42,7 @@ void run(int threads, const std::string& json) {
                threads, threads == 1 ? "" : "s");
   table.print(stream);
   if (cpu_share < kUndisturbed) {
-    std::fprintf(stderr, "octavo: other processes took up to %.0f %% of the processors: these peaks are too low\n",
+    std::fprintf(stderr, "octavo: other processes used up to %.0f %% of the processor time: these peaks are too low\n",
                  100 * (1 - cpu_share));
   }
   write_json(json, {{"schema_version", kSchemaVersion},

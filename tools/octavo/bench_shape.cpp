@@ -13,12 +13,12 @@ void add_shape_options(CLI::App& command, BenchShape& shape) {
   extent("--batch", shape.batch, 1, "Sequences [1]");
   extent("--heads", shape.heads, 1, "Query heads [8]");
   extent("--kv-heads", shape.kv_heads, 1, "Key and value heads [as --heads]");
-  extent("--seqlen-q", shape.seqlen_q, 1, "Queries of a sequence [4096]");
-  extent("--seqlen-k", shape.seqlen_k, 1, "Keys of a sequence [as --seqlen-q]");
+  extent("--seqlen-q", shape.seqlen_q, 1, "Queries per sequence [4096]");
+  extent("--seqlen-k", shape.seqlen_k, 1, "Keys per sequence [as --seqlen-q]");
   extent("--head-dim", shape.head_dim, 1, "Channels of Q and K [128]");
   extent("--value-head-dim", shape.value_head_dim, 1, "Channels of V [as --head-dim]");
   command.add_option("--dtype", shape.dtype, "f32, f16 or bf16")->capture_default_str();
-  command.add_option("--repeat", shape.repeat, "Measured calls, after two that are not")
+  command.add_option("--repeat", shape.repeat, "Measured calls, after two warm-up calls")
       ->check(whole_number(1, 1000000))
       ->capture_default_str();
 }

@@ -18,7 +18,7 @@ void add_recipe_option(CLI::App& command, CallOptions& options) {
 
 void add_mask_options(CLI::App& command, CallOptions& options) {
   command.add_flag("--causal{bottom_right}", options.causal,
-                   "Hide later keys; --causal=top_left counts the diagonal from the first key");
+                   "Causal mask; --causal=top_left: the diagonal starts at the first key");
   command.add_option("--window", options.window, "L,R: keys visible left and right of the diagonal; -1 = unlimited")
       ->capture_default_str();
   command.add_option("--scale", options.scale, "Factor of q.k; default 1 / sqrt(head_dim)")->check(finite_number());
@@ -66,7 +66,7 @@ Execution execution_of(const CallOptions& options) {
   if (options.device != "cpu") {
     const Status status = devices().status();
     fail(kExitUnsupported, "--device " + options.device + ": " +
-                               (status.ok() ? "this command works on tensors of the CPU" : status.message()));
+                               (status.ok() ? "this command supports CPU tensors only" : status.message()));
   }
   if (options.threads > 0) set_num_threads(options.threads);
   Execution execution;

@@ -17,14 +17,15 @@ struct Flag {
 };
 
 constexpr Flag kFlags[] = {
-    {"--q", &TensorOptions::q, "Queries [B, M, Hq, D], the batch axis may be missing; or codes of octavo quantize"},
+    {"--q", &TensorOptions::q, "Queries [B, M, Hq, D], the batch axis is optional; or codes of octavo quantize"},
     {"--k", &TensorOptions::k, "Keys [B, N, Hkv, D]"},
     {"--v", &TensorOptions::v, "Values [B, N, Hkv, Dv]"},
     {"--mask", &TensorOptions::mask, "bool (may attend) or float (added), broadcast to [B, Hq, M, N]"},
     {"--sinks", &TensorOptions::sinks, "One extra logit per head [Hq], floats"},
     {"--alibi-slopes", &TensorOptions::alibi_slopes, "[Hq] or [B, Hq], floats"},
-    {"--kv-lens", &TensorOptions::kv_lens, "s32 or s64 [B]: keys beyond it do not exist"},
-    {"--cu-seqlens-q", &TensorOptions::cu_seqlens_q, "s32 or s64 [B + 1]: packed sequences, three axes"},
+    {"--kv-lens", &TensorOptions::kv_lens, "s32 or s64 [B]: number of keys of each sequence"},
+    {"--cu-seqlens-q", &TensorOptions::cu_seqlens_q,
+     "s32 or s64 [B + 1]: varlen sequences; the tensors have three axes"},
     {"--cu-seqlens-k", &TensorOptions::cu_seqlens_k, "s32 or s64 [B + 1]"},
 };
 constexpr int kOperands = 3;
@@ -50,7 +51,7 @@ void add_tensor_options(CLI::App& command, TensorOptions& options, bool required
 CallTensors::CallTensors(const TensorOptions& options) {
   for (int operand = 0; operand < kOperands; ++operand) {
     if ((options.*kFlags[operand].argument).empty()) {
-      fail(kExitUsage, std::string(kFlags[operand].name) + " is missing; a call needs --q, --k and --v");
+      fail(kExitUsage, std::string(kFlags[operand].name) + " is missing; --q, --k and --v are required");
     }
   }
   inputs.layout = layout_of(options.layout);
@@ -72,7 +73,7 @@ CallTensors::CallTensors(const TensorOptions& options) {
       if (floats[operand]->given()) *floats[operand] = operands_[operand];
     }
   } else if (rank_ != 3) {
-    fail(kExitUsage, "--q has shape " + shape_string(operands_[0]) + "; with cu_seqlens it has three axes");
+    fail(kExitUsage, "--q has shape " + shape_string(operands_[0]) + "; with cu_seqlens three axes are required");
   }
 }
 

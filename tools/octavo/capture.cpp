@@ -53,7 +53,7 @@ void check(const std::string& path, const Layer& layer) {
   fail(kExitIo, "'" + path + "': " + layer.name + " has q " + std::string(to_string(q.dtype)) + " " + shape_string(q) +
                     ", k " + std::string(to_string(k.dtype)) + " " + shape_string(k) + ", v " +
                     std::string(to_string(v.dtype)) + " " + shape_string(v) +
-                    "; needed are q [Hq, M, D], k [Hkv, N, D], v [Hkv, N, Dv] of one dtype f32, f16 or bf16, Hq a "
+                    "; required are q [Hq, M, D], k [Hkv, N, D], v [Hkv, N, Dv] of one dtype f32, f16 or bf16, Hq a "
                     "multiple of Hkv");
 }
 
@@ -66,7 +66,7 @@ std::string find_default_capture() {
     if (fs::is_regular_file(path, error)) return path.string();
     places += "\n  " + path.string();
   }
-  fail(kExitIo, std::string("no ") + kFileName + "; looked for" + places + "\nname a file: octavo demo FILE");
+  fail(kExitIo, std::string("no ") + kFileName + "; searched" + places + "\nname a file: octavo demo FILE");
 }
 
 std::vector<Layer> read_capture(const std::string& path) {
@@ -77,7 +77,7 @@ std::vector<Layer> read_capture(const std::string& path) {
     if (number >= 0) numbers.push_back(number);
   }
   if (numbers.empty()) {
-    fail(kExitIo, "'" + path + "': holds no tensor L<layer>.q; the demo needs L<layer>.q, .k and .v of each layer");
+    fail(kExitIo, "'" + path + "': has no tensor L<layer>.q; the demo requires L<layer>.q, .k and .v of each layer");
   }
   std::sort(numbers.begin(), numbers.end());
   std::vector<Layer> layers;

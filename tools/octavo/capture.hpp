@@ -15,7 +15,7 @@ struct Layer {
 };
 
 // The default file: beside the working directory, the binary, or in its installation; a Failure lists where it was
-// looked for.
+// searched.
 std::string find_default_capture();
 // Layers in ascending order; shapes and dtypes are checked.
 std::vector<Layer> read_capture(const std::string& path);

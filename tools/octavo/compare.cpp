@@ -93,7 +93,7 @@ void refuse_flags_of_calls(const CLI::App& command) {
     flags += (flags.empty() ? "" : ", ") + name;
   }
   if (flags.empty()) return;
-  fail(kExitUsage, flags + ": no meaning where A and B are outputs; with --q, --k and --v they are recipes");
+  fail(kExitUsage, flags + ": not allowed if A and B are outputs; with --q, --k and --v A and B are recipes");
 }
 
 void run(const CLI::App& command, const Options& options) {
@@ -136,7 +136,7 @@ void run(const CLI::App& command, const Options& options) {
   table.print(text_stream(options.call.json));
   write_json(options.call.json, json);
   if (!beyond.empty()) {
-    fail(kExitCheckFailed, "relative L2 beyond " + format("%g", options.max_relative_l2) + ": " + beyond);
+    fail(kExitCheckFailed, "relative L2 above " + format("%g", options.max_relative_l2) + ": " + beyond);
   }
 }
 
@@ -144,14 +144,15 @@ void run(const CLI::App& command, const Options& options) {
 
 void add_compare(CLI::App& octavo) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = octavo.add_subcommand("compare", "Error metrics between two outputs or two recipes; B is right");
+  CLI::App* command =
+      octavo.add_subcommand("compare", "Error metrics between two outputs or two recipes; B is the expected value");
   command->add_option("a", options->a, "A file (or FILE:NAME), or a recipe with --q, --k and --v")->required();
-  command->add_option("b", options->b, "What A is measured against")->required();
+  command->add_option("b", options->b, "The expected value")->required();
   add_tensor_options(*command, options->tensors, false);
   add_mask_options(*command, options->call);
   command
       ->add_option("--max-relative-l2", options->max_relative_l2,
-                   "Exit with 1 where that of a tensor (two recipes: of o) is larger")
+                   "Exit with 1 if a tensor's (two recipes: o's) relative L2 is larger")
       ->check(finite_number());
   add_machine_options(*command, options->call);
   command->footer(

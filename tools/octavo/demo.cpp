@@ -186,7 +186,7 @@ void check(const std::vector<Row>& rows) {
         fail(kExitCheckFailed, std::string(row.info.name) + ": an output is not finite in " + errors.worst_head);
       }
       if (row.info.name == "exact" && errors.worst > kExactTolerance) {
-        fail(kExitCheckFailed, format("exact: relative error %.2e in %s; at most %.0e is right", errors.worst,
+        fail(kExitCheckFailed, format("exact: relative error %.2e in %s; at most %.0e is allowed", errors.worst,
                                       errors.worst_head.c_str(), kExactTolerance));
       }
     }
@@ -221,11 +221,11 @@ void run(const Options& options) {
 void add_demo(CLI::App& octavo) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      octavo.add_subcommand("demo", "Real Q, K and V through every recipe: error against f64, speed against exact");
+      octavo.add_subcommand("demo", "Every recipe on real Q, K and V: error against f64, speed relative to exact");
   command->add_option("file", options->file,
-                      "Safetensors with L<layer>.q [Hq, M, D], .k and .v [Hkv, N, D]; default: octavo's own capture");
+                      "Safetensors with L<layer>.q [Hq, M, D], .k and .v [Hkv, N, D]; default: the included capture");
   command->add_flag("--markdown", options->markdown, "Print the table as Markdown");
-  command->add_option("--repeat", options->repeat, "Measured calls of each recipe")
+  command->add_option("--repeat", options->repeat, "Measured calls per recipe")
       ->check(whole_number(1, 1000))
       ->capture_default_str();
   add_machine_options(*command, options->call);

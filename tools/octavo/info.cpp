@@ -86,7 +86,7 @@ void print(const Json& json, std::FILE* stream) {
                "compute capability " + word(card["compute_capability"])});
   }
   cards.print(stream);
-  std::fprintf(stream, "\nimplementations, in the order of choice\n");
+  std::fprintf(stream, "\nimplementations, in order of preference\n");
   Table implementations({Align::left, Align::left, Align::left, Align::left});
   for (const Json& entry : json["implementations"]) {
     implementations.add({"", word(entry["name"]),
@@ -94,7 +94,7 @@ void print(const Json& json, std::FILE* stream) {
                          word(entry["description"])});
   }
   implementations.print(stream);
-  std::fprintf(stream, "\nrecipes, the default first\n");
+  std::fprintf(stream, "\nrecipes (the first is the default)\n");
   Table recipes({Align::left, Align::left, Align::left, Align::left});
   for (const Json& entry : json["recipes"]) {
     recipes.add({"", word(entry["name"]), entry["supported"].get<bool>() ? "yes" : "not here", word(entry["summary"])});
@@ -111,7 +111,7 @@ void print(const Json& json, std::FILE* stream) {
 void add_info(CLI::App& octavo) {
   auto json = std::make_shared<std::string>();
   CLI::App* command =
-      octavo.add_subcommand("info", "Processor, implementations and why each can or cannot run, recipes, environment");
+      octavo.add_subcommand("info", "Processor, implementations and why one cannot run, recipes, environment");
   add_json_option(*command, *json);
   command->footer("Examples:\n  octavo info\n  octavo info --json -");
   command->callback([json] {

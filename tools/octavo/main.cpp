@@ -40,18 +40,18 @@ void report_missing_subcommand(const CLI::App& app) {
 int main(int argc, char** argv) {
   using namespace octavo::tool;
   try {
-    CLI::App app("Quantized attention: what this machine can run, how exact and how fast it is.", "octavo");
+    CLI::App app("Quantized attention: supported implementations, accuracy and speed on this machine.", "octavo");
     app.set_version_flag("--version", std::string("octavo ") + octavo::version());
     app.require_subcommand(1);
     app.footer(
-        "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported here, 4 input or output.\n"
-        "'octavo COMMAND --help' explains a command and gives examples.");
+        "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported, 4 input or output.\n"
+        "'octavo COMMAND --help' describes a command, with examples.");
     add_info(app);
     add_demo(app);
     add_run(app);
     add_compare(app);
     add_quantize(app);
-    CLI::App* bench = app.add_subcommand("bench", "Measure time: attention, quantize, or the machine's own peaks");
+    CLI::App* bench = app.add_subcommand("bench", "Benchmarks: attention, quantize, and the machine's peaks");
     bench->require_subcommand(1);
     bench->footer(
         "Examples:\n"
@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "octavo: %s\n", failure.message.c_str());
     return failure.exit_code;
   } catch (const std::bad_alloc&) {
-    std::fputs("octavo: not enough memory\n", stderr);
+    std::fputs("octavo: out of memory\n", stderr);
     return kExitUnsupported;
   } catch (const std::exception& error) {
     std::fflush(stdout);

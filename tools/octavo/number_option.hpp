@@ -32,7 +32,7 @@ inline CLI::Validator finite_number() {
   return {[](std::string& text) {
             double value = 0;
             if (read_number(text, value) && std::isfinite(value)) return std::string();
-            return "'" + text + "' is no finite number, as 0.125 and -1e-3 are";
+            return "'" + text + "' is not a finite number; 0.125 and -1e-3 are examples";
           },
           "", "finite number"};
 }

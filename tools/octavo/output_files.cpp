@@ -38,12 +38,13 @@ void check_outputs(const std::vector<NamedFile>& outputs, const std::vector<Name
     if (!is_file(outputs[i])) continue;
     for (const NamedFile& input : inputs) {
       if (!is_file(input) || !one_file(outputs[i].path, input.path)) continue;
-      fail(kExitUsage, said(outputs[i]) + " would overwrite " + said(input) + "; an output needs a file of its own");
+      fail(kExitUsage,
+           said(outputs[i]) + " would overwrite " + said(input) + "; every output requires a separate file");
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (!is_file(outputs[j]) || !one_file(outputs[i].path, outputs[j].path)) continue;
       fail(kExitUsage,
-           said(outputs[i]) + " would overwrite " + said(outputs[j]) + "; an output needs a file of its own");
+           said(outputs[i]) + " would overwrite " + said(outputs[j]) + "; every output requires a separate file");
     }
   }
 }

@@ -68,7 +68,7 @@ Round run_together(int threads, const Body& body) {
     called_off.store(true);  // those that there are wait for the others
     for (std::thread& other : others) other.join();
     fail(kExitUnsupported, "thread " + std::to_string(others.size() + 2) + " of " + std::to_string(threads) +
-                               " could not be started (" + error.code().message() + "); ask for fewer with --threads");
+                               " could not be started (" + error.code().message() + "); reduce --threads");
   }
   work(0);
   for (std::thread& other : others) other.join();

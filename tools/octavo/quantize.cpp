@@ -36,7 +36,8 @@ TensorView as_bytes(const TensorView& codes) {
 
 void run(const Options& options) {
   if (!options.out.empty() && !options.out.ends_with(".safetensors")) {
-    fail(kExitUsage, "'" + options.out + "': codes, scales and mean go into one file, whose name ends in .safetensors");
+    fail(kExitUsage,
+         "'" + options.out + "': codes, scales and mean are written to one file; its name must end in .safetensors");
   }
   check_outputs({{"--out", options.out}, {"--json", options.call.json}},
                 {{"the tensor's file", file_of(options.file)}, {"--cu-seqlens", file_of(options.cu_seqlens)}});
@@ -96,14 +97,16 @@ void run(const Options& options) {
 void add_quantize(CLI::App& octavo) {
   auto options = std::make_shared<Options>();
   CLI::App* command = octavo.add_subcommand("quantize", "Write codes and scales of a tensor");
-  command->add_option("tensor", options->file, "FILE or FILE:NAME, [B, N, H, D]; the batch axis may be missing")
+  command->add_option("tensor", options->file, "FILE or FILE:NAME, [B, N, H, D]; the batch axis is optional")
       ->required();
   add_role_option(*command, options->role);
   add_recipe_option(*command, options->call);
   command->add_option("--layout", options->layout, "NHD or HND")->capture_default_str();
-  command->add_option("--cu-seqlens", options->cu_seqlens, "s32 or s64 [B + 1]: packed sequences, three axes")
+  command
+      ->add_option("--cu-seqlens", options->cu_seqlens,
+                   "s32 or s64 [B + 1]: varlen sequences; the tensors have three axes")
       ->type_name("FILE[:NAME]");
-  command->add_option("--out", options->out, "Where codes, scales and mean go: .safetensors");
+  command->add_option("--out", options->out, "Output file for codes, scales and mean: .safetensors");
   add_machine_options(*command, options->call);
   command->footer(
       "Example:\n"

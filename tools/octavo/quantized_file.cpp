@@ -16,7 +16,7 @@ namespace {
 std::string_view word(const io::TensorFile& file, std::string_view key) {
   const std::string_view value = file.metadata(key);
   if (value.empty()) {
-    fail(kExitIo, file.path() + ": codes need the metadata \"" + std::string(key) + "\", and it is missing");
+    fail(kExitIo, file.path() + ": the metadata \"" + std::string(key) + "\" of the codes is missing");
   }
   return value;
 }

@@ -23,7 +23,7 @@ struct Options {
 
 void check_target(const std::string& path) {
   if (path.empty() || path.ends_with(".npy") || path.ends_with(".safetensors")) return;
-  fail(kExitUsage, "'" + path + "': the name ends neither in .npy nor in .safetensors");
+  fail(kExitUsage, "'" + path + "': the name must end in .npy or .safetensors");
 }
 
 void run(const Options& options) {
@@ -84,9 +84,9 @@ void add_run(CLI::App& octavo) {
   add_tensor_options(*command, options->tensors, true);
   add_recipe_option(*command, options->call);
   add_mask_options(*command, options->call);
-  command->add_option("--out", options->out, "Where O goes: .npy or .safetensors");
+  command->add_option("--out", options->out, "Output file for O: .npy or .safetensors");
   command->add_option("--out-dtype", options->out_dtype, "f32, f16 or bf16; default as --q, f32 for codes");
-  command->add_option("--lse", options->lse, "Where the log-sum-exp goes, f32 [B, Hq, M]");
+  command->add_option("--lse", options->lse, "Output file for the log-sum-exp, f32 [B, Hq, M]");
   add_machine_options(*command, options->call);
   command->footer(
       "Examples:\n"

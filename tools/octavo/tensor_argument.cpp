@@ -38,8 +38,8 @@ TensorView with_batch(const TensorView& x, Layout layout, const std::string& nam
     result.shape = {1, nhd ? x.shape[0] : 1, nhd ? 1 : x.shape[0], x.shape[1]};
     result.strides = {0, nhd ? x.strides[0] : 0, nhd ? 0 : x.strides[0], x.strides[1]};
   } else {
-    fail(kExitUsage, name + " has shape " + shape_string(x) + "; needed are 2 axes [seqlen, dim], 3 without a batch " +
-                         "axis, or 4");
+    fail(kExitUsage, name + " has shape " + shape_string(x) +
+                         "; required are 2 axes [seqlen, dim], 3 without a batch " + "axis, or 4");
   }
   return result;
 }

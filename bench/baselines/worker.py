@@ -1,4 +1,4 @@
-"""One contender in a process of its own: idle while others are timed, so that no pool spins beside another.
+"""Runs one library in its own process, which is idle while others are timed, so that thread pools do not compete.
 
 Reads one JSON object a line: {"prepare": shape} or {"run": calls}; answers with one a line.
 """
@@ -17,35 +17,35 @@ def reason_of(error: Exception) -> str:
     return text if isinstance(error, (NotImplementedError, ModuleNotFoundError)) else f"{type(error).__name__}: {text}"
 
 
-def seconds_of_a_call(contender, calls: int) -> float:
+def seconds_of_a_call(library, calls: int) -> float:
     """The first call of a turn wakes the threads and fills the caches, and is not timed."""
-    contender.run()
-    if hasattr(contender, "seconds"):
-        return contender.seconds(calls)
+    library.run()
+    if hasattr(library, "seconds"):
+        return library.seconds(calls)
     start = time.perf_counter()
     for _ in range(calls):
-        contender.run()
+        library.run()
     return (time.perf_counter() - start) / calls
 
 
 def main() -> None:
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is not an answer
-    contender = None
+    library = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if "prepare" in request:
-                from contenders import CONTENDERS
+                from adapters import ADAPTERS
 
-                contender = contender or CONTENDERS[sys.argv[1]].make(int(sys.argv[2]))
+                library = library or ADAPTERS[sys.argv[1]].make(int(sys.argv[2]))
                 q, k, v = operands(request["prepare"])
-                contender.prepare(q, k, v, request["prepare"]["causal"])
-                contender.run()
-                answer = {"error": sampled_error(contender.output(), q, k, v, request["prepare"]["causal"])}
+                library.prepare(q, k, v, request["prepare"]["causal"])
+                library.run()
+                answer = {"error": sampled_error(library.output(), q, k, v, request["prepare"]["causal"])}
             else:
-                answer = {"seconds": seconds_of_a_call(contender, request["run"])}
-        except Exception as error:  # a contender that cannot take part is listed with its reason
+                answer = {"seconds": seconds_of_a_call(library, request["run"])}
+        except Exception as error:  # a library that cannot take part is listed with its reason
             answer = {"refused": reason_of(error)}
             if isinstance(error, ModuleNotFoundError):
                 answer["module"] = error.name

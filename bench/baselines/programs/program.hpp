@@ -50,20 +50,20 @@ struct Problem {
   }
 };
 
-// A library: Peer(const Problem&), void run(), std::vector<float> output().
-template <class Peer>
+// Library has: Library(const Problem&), void run(), std::vector<float> output().
+template <class Library>
 int serve(int argc, char** argv) {
   try {
-    if (argc != 11) throw std::runtime_error("THREADS B HQ HKV M N D CAUSAL FORMAT FILE are wanted");
+    if (argc != 11) throw std::runtime_error("THREADS B HQ HKV M N D CAUSAL FORMAT FILE are required");
     const Problem problem(argv);
-    Peer peer(problem);
-    peer.run();
-    problem.write(peer.output());
+    Library library(problem);
+    library.run();
+    problem.write(library.output());
     std::puts("ready");
     std::fflush(stdout);
     for (long calls; std::scanf("%ld", &calls) == 1;) {
       const auto start = std::chrono::steady_clock::now();
-      for (long i = 0; i < calls; ++i) peer.run();
+      for (long i = 0; i < calls; ++i) library.run();
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
       std::printf("seconds %.9f\n", took.count() / static_cast<double>(calls));
       std::fflush(stdout);

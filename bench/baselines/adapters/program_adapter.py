@@ -1,8 +1,8 @@
-"""A library that is called from C++: a small program of bench/peers/programs, compiled here and spoken to line by line.
+"""Libraries called from C++: small programs in bench/baselines/programs, compiled here and driven line by line.
 
 The program gets `THREADS B HQ HKV M N D CAUSAL FORMAT FILE`: FILE holds q, k, v as f32 [B, H, rows, D]. It prepares,
-writes o over FILE, says `ready`, and then answers each number of calls with the seconds of one. What goes wrong comes
-as a line that begins with `refused`.
+writes o over FILE, says `ready`, and then answers each number of calls with the seconds of one. An error is
+reported as a line that begins with `refused`.
 """
 
 from __future__ import annotations

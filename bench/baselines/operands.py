@@ -1,4 +1,4 @@
-"""The operands of a shape, and how far an output is from the truth."""
+"""The operands of a shape, and the error of an output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def operands(s: dict, seed: int = 0) -> list[np.ndarray]:
-    """N(0, 1) q, k and v [B, H, N, D], the same for every contender."""
+    """N(0, 1) q, k and v [B, H, N, D], the same for every library."""
     rng = np.random.default_rng(seed)
     dims = [(s["batch"], s[heads], s[rows], s["head_dim"])
             for heads, rows in (("heads", "seqlen_q"), ("kv_heads", "seqlen_k"), ("kv_heads", "seqlen_k"))]

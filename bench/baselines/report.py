@@ -16,7 +16,7 @@ SHORT_LIST = ["octavo int8", "octavo int_flash", "octavo sage2_8b", "octavo exac
 
 
 def peak_of(name: str, products: dict, peaks: dict) -> float | None:
-    """Operations a second at which both products of a contender would run at their instruction's peak."""
+    """Operations a second at which both products of a library would run at their instruction's peak."""
     bound = products.get(name)
     if bound is None or any(instruction not in peaks for instruction in bound):
         return None
@@ -24,20 +24,20 @@ def peak_of(name: str, products: dict, peaks: dict) -> float | None:
 
 
 def products() -> dict:
-    from contenders import ALL
+    from adapters import ALL
 
-    return {contender.name: contender.products for contender in ALL if contender.products}
+    return {adapter.name: adapter.products for adapter in ALL if adapter.products}
 
 
-def best_peer(result: dict) -> float | None:
-    speeds = [e["gops"] for name, e in result["contenders"].items() if "gops" in e and not name.startswith(OURS)]
+def best_baseline(result: dict) -> float | None:
+    speeds = [e["gops"] for name, e in result["timings"].items() if "gops" in e and not name.startswith(OURS)]
     return max(speeds, default=None)
 
 
 def rows(result: dict, bounds: dict) -> list[str]:
-    best = best_peer(result)
-    timed = {name: e for name, e in result["contenders"].items() if "gops" in e}
-    lines = ["| | ms | Gop/s | of its peak | of the best peer | relative L2 |", "|:--|--:|--:|--:|--:|--:|"]
+    best = best_baseline(result)
+    timed = {name: e for name, e in result["timings"].items() if "gops" in e}
+    lines = ["| | ms | Gop/s | of its peak | x best baseline | relative L2 |", "|:--|--:|--:|--:|--:|--:|"]
     for name, e in sorted(timed.items(), key=lambda item: -item[1]["gops"]):
         bound = peak_of(name, bounds, result["peak"])
         ms = f"{e['median_ms']:.0f}" if e["median_ms"] >= 100 else f"{e['median_ms']:.3g}"
@@ -60,10 +60,10 @@ def disturbed(result: dict) -> str:
 
 
 def absent(results: list[dict]) -> list[str]:
-    """Who did not run, with the reason and the shapes that it holds for."""
+    """Libraries that did not run, each with its reason and the shapes it applies to."""
     reasons: dict[tuple[str, str], list[dict]] = {}
     for result in results:
-        for name, e in result["contenders"].items():
+        for name, e in result["timings"].items():
             if "refused" in e:
                 reasons.setdefault((name, e["refused"]), []).append(result["shape"])
     shapes = [result["shape"] for result in results]

@@ -1,4 +1,4 @@
-"""What a family of containers owes to the package, and what every family refuses in the same words."""
+"""The interface of an array backend (NumPy, torch, DLPack), dtype names, and error messages common to all backends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import _core
 from ._core import DType
 
 
-# What every family calls its dtypes, and those that NumPy has of ml_dtypes, which need not be there.
+# Dtype names common to all array types, and those that NumPy has only with ml_dtypes.
 DTYPES = {
     "float32": DType.f32,
     "float16": DType.f16,
@@ -28,12 +28,12 @@ EXTENSION_DTYPES = {"bfloat16": DType.bf16, "float8_e4m3fn": DType.e4m3, "float8
 
 
 class Array:
-    """One tensor of a call: what the core reads, and what is needed to make a result like it."""
+    """One tensor of a call: the core's view, and the container that it belongs to."""
 
-    __slots__ = ("view", "shape", "dtype", "container", "owner", "family", "device")
+    __slots__ = ("view", "shape", "dtype", "container", "owner", "backend", "device")
 
     def __init__(
-        self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, family: Family,
+        self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, backend: ArrayBackend,
         device: int = -1
     ):  # fmt: skip
         self.view = view
@@ -41,38 +41,38 @@ class Array:
         self.dtype = dtype
         self.container = container
         self.owner = owner  # keeps the memory of `view` alive
-        self.family = family
-        self.device = device  # of CUDA; -1 = the CPU
+        self.backend = backend
+        self.device = device  # CUDA device; -1 = the CPU
 
 
-class Family(Protocol):
-    """What the rest of the package needs to know about a kind of container."""
+class ArrayBackend(Protocol):
+    """Operations on one array type."""
 
     name: str
 
     def read(self, x: Any, name: str) -> Array:
-        """View of an input; `name` is the argument's, for messages."""
+        """View of an input; `name` is the argument's name, for error messages."""
 
     def write(self, x: Any, name: str) -> Array:
         """View of a tensor that will be written."""
 
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
-        """An uninitialised result that `finish` turns into the caller's kind."""
+        """An uninitialised result; `finish` converts it to the caller's array type."""
 
     def finish(self, array: Array, like: Any) -> Any:
-        """The container that the caller gets."""
+        """The container returned to the caller."""
 
     def stream(self, device: int) -> int:
-        """The CUDA stream on which calls run that name none."""
+        """The CUDA stream of calls without a `stream` argument."""
 
-    def settle(self, device: int, stream: int) -> None:
-        """After a call on a device: what must happen before the caller may use the result."""
+    def sync(self, device: int, stream: int) -> None:
+        """Synchronizes after a call on a device, if the caller could not use the result otherwise."""
 
-    def adopt(self, array: Any, dtype: DType, like: Any) -> Any:
-        """The core's own memory, a NumPy array or a DLPack object on a device, as a container of this family."""
+    def wrap(self, array: Any, dtype: DType, like: Any) -> Any:
+        """Memory of the core, a NumPy array or a DLPack object on a device, as a container of this backend."""
 
     def dense(self, x: Any) -> Any:
-        """A row-major copy, in a container that `octavo._containers.read` takes."""
+        """A row-major copy that `octavo._containers.read` accepts."""
 
 
 def check_rank(rank: int, name: str) -> None:
@@ -81,7 +81,7 @@ def check_rank(rank: int, name: str) -> None:
 
 
 _ANY_FLOAT = "float32, float16, bfloat16 and float64"
-# What else than an operand an array may be, for dtypes of which the core has no notion; all others it refuses itself.
+# Allowed dtypes of arguments other than operands, for dtypes unknown to the core; it reports the others itself.
 _ALLOWED = {
     "mask": f"bool, {_ANY_FLOAT}",
     "sinks": _ANY_FLOAT,
@@ -92,17 +92,17 @@ _ALLOWED = {
 }
 
 
-def refuse_dtype(name: str, dtype: Any) -> ValueError:
+def dtype_error(name: str, dtype: Any) -> ValueError:
     allowed = _ALLOWED.get(name, "float32, float16 and bfloat16")
     return ValueError(f"{name}: dtype {dtype} is not supported; allowed: {allowed}")
 
 
 @functools.cache
 def no_cuda() -> str:
-    """Why no CUDA device can be used here; "" where one can."""
+    """Why no CUDA device can be used; "" if one can."""
     return _core.no_devices()
 
 
-def no_device(name: str, device: str) -> RuntimeError:
+def device_error(name: str, device: str) -> RuntimeError:
     why = no_cuda() if device.startswith("cuda") else "octavo reads tensors on the CPU and on CUDA devices only"
     return RuntimeError(f"{name} is on {device}: {why}; move it to the CPU")

@@ -1,8 +1,8 @@
-"""octavo beside other libraries, interleaved, in one run: medians of rounds, errors against float64, fractions of peak.
+"""octavo and other libraries, interleaved in one run: medians of rounds, errors against float64, fractions of peak.
 
     python compare.py --octavo build/release/octavo [--out bench/results] [--shapes quick|d128|causal|...]
 
-Every contender lives in its own process and is timed in turn, in a new order each round; the instruction peaks are
+Every library lives in its own process and is timed in turn, in a new order each round; the instruction peaks are
 measured before the first round and after each, and their median counts: the clock changes within minutes. Under --out,
 cpu.json gathers the shapes of all runs, a newer one in place of an older; cpu.md, cpu_speed.svg and cpu_peak.svg are
 made of it.
@@ -20,16 +20,16 @@ import subprocess
 import sys
 import time
 
-from contenders import AVX2, CONTENDERS, environment
+from adapters import ADAPTERS, AVX2, environment
 from problem import SHAPES, key, operations, title
 from report import markdown, write_reports
 
-SLICE = 0.1  # seconds that a contender is timed for in a round, at least one call
-PAUSE = 0.05  # seconds before a turn, for the pools of the one before to fall asleep
+SLICE = 0.1  # seconds that a library is timed for in a round, at least one call
+PAUSE = 0.05  # seconds before a turn, so that the threads of the previous library go to sleep
 
 
 class Worker:
-    """A contender's process; it stays for all shapes."""
+    """A library's process; it stays for all shapes."""
 
     def __init__(self, name: str, threads: int, avx2: bool):
         self.name, self.calls = name, 1
@@ -55,7 +55,7 @@ class Worker:
 
 
 def peaks(tool: str, threads: int) -> tuple[dict, float]:
-    """Operations a second by instruction, and the least part of the processors that a loop had."""
+    """Operations a second by instruction, and the smallest CPU share of a loop."""
     command = [tool, "bench", "peak", "--threads", str(threads), "--json", "-"]
     measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     found = {name: measured[field] for name, field in
@@ -64,7 +64,7 @@ def peaks(tool: str, threads: int) -> tuple[dict, float]:
 
 
 def machine(tool: str) -> dict:
-    """What must be the same for results to stand beside each other."""
+    """What must match for results to be comparable."""
     run = subprocess.run([tool, "info", "--json", "-"], check=True, capture_output=True, text=True)
     about = json.loads(run.stdout)["machine"]
     return {name: about[name] for name in ("processor", "features", "logical_processors")}
@@ -109,7 +109,7 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
     names = peaks_found[0][0]
     return {"shape": s, "peak": {name: statistics.median(found[name] for found, _ in peaks_found) for name in names},
             "rounds": rounds, "cpu_share": min(share for _, share in peaks_found),
-            "contenders": {name: entries[name] for name in sorted(entries)}}
+            "timings": {name: entries[name] for name in sorted(entries)}}
 
 
 def merged(old: list[dict], new: list[dict]) -> list[dict]:
@@ -124,30 +124,30 @@ def main() -> None:
     parser.add_argument("--octavo", required=True, help="the octavo command, for the instruction peaks")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
     parser.add_argument("--shapes", nargs="+", choices=[*SHAPES, "full"], default=["quick"])
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME",
-                        help=", ".join(CONTENDERS))
+    parser.add_argument("--libraries", nargs="+", choices=ADAPTERS, default=list(ADAPTERS), metavar="NAME",
+                        help=", ".join(ADAPTERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--not-installed", type=pathlib.Path, help="JSON: module -> why it could not be installed")
-    parser.add_argument("--avx2", action="store_true", help="only those that can be held to AVX2, held to it; the "
-                        "results have a folder of their own, avx2, and no peaks")
+    parser.add_argument("--avx2", action="store_true", help="run only the libraries that can be limited to AVX2; "
+                        "results go to a separate folder, avx2, without peaks")
     arguments = parser.parse_args()
     if arguments.avx2:
         arguments.out /= "avx2"
-        if arguments.contenders == list(CONTENDERS):
-            arguments.contenders = [name for name in CONTENDERS if name in AVX2]
-        if others := set(arguments.contenders) - AVX2:
-            parser.error(f"{', '.join(sorted(others))} cannot be held to AVX2; {', '.join(sorted(AVX2))} can")
+        if arguments.libraries == list(ADAPTERS):
+            arguments.libraries = [name for name in ADAPTERS if name in AVX2]
+        if others := set(arguments.libraries) - AVX2:
+            parser.error(f"{', '.join(sorted(others))} cannot be limited to AVX2; {', '.join(sorted(AVX2))} can")
 
     not_installed = json.loads(arguments.not_installed.read_text()) if arguments.not_installed else {}
     names = [name for name in SHAPES if "full" in arguments.shapes or name in arguments.shapes]
     shapes = list({key(s): s for name in names for s in SHAPES[name]}.values())
-    workers = [Worker(name, arguments.threads, arguments.avx2) for name in arguments.contenders]
+    workers = [Worker(name, arguments.threads, arguments.avx2) for name in arguments.libraries]
     about = {"threads": arguments.threads, "machine": machine(arguments.octavo)}
     path = arguments.out / "cpu.json"
     old = json.loads(path.read_text()) if path.exists() else about | {"results": []}
     if {name: old[name] for name in about} != about:
-        print("earlier results are of another machine or number of threads: they are dropped", file=sys.stderr)
+        print("earlier results are from another machine or number of threads: dropping them", file=sys.stderr)
         old["results"] = []
     results = []
 

@@ -23,7 +23,7 @@ def series(results: list[dict], value) -> dict[str, dict[str, list[tuple[int, fl
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for result in results:
         names = panels.setdefault(panel_of(result["shape"]), {})
-        for name, entry in result["contenders"].items():
+        for name, entry in result["timings"].items():
             y = value(name, entry, result) if "gops" in entry else None
             if y is not None:
                 names.setdefault(name, []).append((result["shape"]["seqlen_k"], y))
@@ -36,7 +36,7 @@ def series(results: list[dict], value) -> dict[str, dict[str, list[tuple[int, fl
 
 def against_length(results: list[dict], value, unit: str, most: float | None = None,
                    only: list[str] | None = None) -> str:
-    """value(name, entry, result) -> what is drawn, or None; `only` these contenders."""
+    """value(name, entry, result) -> what is drawn, or None; `only` these libraries."""
     chosen = lambda name, entry, result: value(name, entry, result) if only is None or name in only else None
     panels = series(results, chosen)
     names = sorted({name for group in panels.values() for name in group},

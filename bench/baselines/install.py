@@ -1,5 +1,5 @@
-"""The peers in the environment of the Python that runs this, each by itself: one that cannot be installed is a reason
-in NOT_INSTALLED.json (module -> pip's last words), not the end.
+"""Installs the baselines into the environment of the running Python, each separately. A failure is recorded in
+NOT_INSTALLED.json (module -> pip's last line of output) and does not stop the others.
 
     .venv-bench/bin/python install.py NOT_INSTALLED.json
 """
@@ -14,7 +14,7 @@ import sys
 # What octavo's own module and the scripts need; without it nothing runs.
 NEEDED = ["numpy==2.4.6", "ml_dtypes", "nanobind", "scikit-build-core"]
 # Module -> packages. torch by its exact version: an unpinned one may bring gigabytes of another build.
-PEERS = {
+BASELINES = {
     "torch": ["torch==2.13.0"],
     "openvino": ["openvino==2026.4.1"],
     "onnxruntime": ["onnxruntime==1.31.1"],
@@ -45,7 +45,7 @@ def main() -> int:
         print(f"error: {' '.join(NEEDED)} could not be installed: {reason}", file=sys.stderr)
         return 1
     refused = {}
-    for module, packages in PEERS.items():
+    for module, packages in BASELINES.items():
         prefix = prefix_of(module)
         if prefix is not None and (prefix / "include").is_dir():
             continue

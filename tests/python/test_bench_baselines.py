@@ -1,4 +1,4 @@
-"""bench/peers: what is counted, how results become tables and charts, and that a peer that cannot run is a reason."""
+"""bench/baselines: operation counts, tables, charts, and the reasons reported for libraries that cannot run."""
 
 import json
 import pathlib
@@ -9,8 +9,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-PEERS = pathlib.Path(__file__).resolve().parents[2] / "bench" / "peers"
-sys.path.insert(0, str(PEERS))
+BASELINES = pathlib.Path(__file__).resolve().parents[2] / "bench" / "baselines"
+sys.path.insert(0, str(BASELINES))
 
 import charts  # noqa: E402
 import compare  # noqa: E402
@@ -23,10 +23,10 @@ PEAKS = {"vnni": 2000.0, "bf16": 1000.0, "f32": 500.0}
 
 
 def result(s, speeds, refused=()):
-    contenders = {name: {"error": 1e-3, "seconds": [1.0], "median_ms": 1e3, "gops": gops}
+    timings = {name: {"error": 1e-3, "seconds": [1.0], "median_ms": 1e3, "gops": gops}
                   for name, gops in speeds.items()}
     return {"shape": s, "peak": PEAKS, "rounds": 5, "measured": "then", "cpu_share": 1.0,
-            "contenders": contenders | {name: {"refused": reason} for name, reason in refused}}
+            "timings": timings | {name: {"refused": reason} for name, reason in refused}}
 
 
 def test_operations_count_visible_pairs():
@@ -65,7 +65,7 @@ def test_peak_is_each_products_own():
     assert report.peak_of("int8", bounds, {"f32": 500.0}) is None
 
 
-def test_tables_are_ordered_by_speed_and_hold_ratios_to_the_best_peer():
+def test_tables_are_ordered_by_speed_and_hold_ratios_to_the_best_baseline():
     rows = report.rows(result(problem.shape(), {"PyTorch SDPA f32": 100, "octavo int8": 1000, "OpenVINO bf16": 400}),
                        report.products())
     names = [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]]
@@ -106,7 +106,7 @@ def test_newer_results_take_the_place_of_older_ones():
     old = [result(problem.shape(), {"octavo int8": 1}), result(problem.shape(seqlen=128), {"octavo int8": 2})]
     new = [result(problem.shape(), {"octavo int8": 3})]
     found = compare.merged(old, new)
-    assert [(r["shape"]["seqlen_q"], r["contenders"]["octavo int8"]["gops"]) for r in found] == [(128, 2), (4096, 3)]
+    assert [(r["shape"]["seqlen_q"], r["timings"]["octavo int8"]["gops"]) for r in found] == [(128, 2), (4096, 3)]
 
 
 def test_a_missing_module_carries_pips_reason():
@@ -122,7 +122,7 @@ def test_a_failed_installation_is_a_reason(tmp_path):
 
 
 def ask(name, *requests):
-    run = subprocess.run([sys.executable, str(PEERS / "worker.py"), name, "1"], text=True, capture_output=True,
+    run = subprocess.run([sys.executable, str(BASELINES / "worker.py"), name, "1"], text=True, capture_output=True,
                          input="".join(json.dumps(request) + "\n" for request in requests), check=True)
     return [json.loads(line) for line in run.stdout.splitlines()]
 
@@ -134,7 +134,7 @@ def test_worker_times_octavo_and_knows_its_error():
     assert timed["seconds"] > 0
 
 
-def test_worker_says_why_a_contender_does_not_take_part(monkeypatch):
+def test_worker_says_why_a_library_does_not_take_part(monkeypatch):
     monkeypatch.delenv("OCTAVO_IK_LLAMA", raising=False)
     s = problem.shape(heads=1, seqlen=16, head_dim=16)
     answer, = ask("ik_llama.cpp q8_0", {"prepare": s})
@@ -142,7 +142,7 @@ def test_worker_says_why_a_contender_does_not_take_part(monkeypatch):
 
 
 def test_programs_that_cannot_be_compiled_say_so(tmp_path, monkeypatch):
-    from contenders.program_contender import PROGRAMS, compiled
+    from adapters.program_adapter import PROGRAMS, compiled
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(RuntimeError, match="onednn_graph.cpp could not be compiled: .*error"):
