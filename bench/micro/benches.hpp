@@ -1,4 +1,4 @@
-// The benchmarks that main.cpp registers, and the peaks that their figures refer to.
+// What main.cpp registers, and the ceilings that every figure is read against.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -12,7 +12,7 @@ struct Peaks {
   double int8 = 0, bf16 = 0, f32 = 0;
 };
 
-// qk, softmax, qk_softmax and pv on one query block and one key block, and the attention task that contains them.
+// Score, weight, score_and_weigh and value over one query block and one key block, and the task they are part of.
 void register_stages(const cpu::Implementation& implementation, const Peaks& peaks);
 // Packing of key blocks, and quantize() of each operand.
 void register_operands(const cpu::Implementation& implementation);
