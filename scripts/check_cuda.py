@@ -20,7 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # GPU generations with machine code in the library, and their PTX, as in src/cuda/targets/gencode.cmake.
-CARDS = ["80", "90", "100", "120"]
+GENERATIONS = ["80", "90", "100", "120"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Two planes of 256 channels
 # (attend_s8_s8_256_q16, the worst) keep more sums than there are registers: up to 1220 bytes with nvcc 13.0.
 MOST_SPILLED = 1280
@@ -67,21 +67,21 @@ def judge(log):
     return failures + sorted({line.strip() for line in log.splitlines() if "'setmaxnreg' ignored" in line})
 
 
-def compile_for(source, card, folder):
-    target = folder / f"{source.stem}_{card}.cubin"
+def compile_for(source, generation, folder):
+    target = folder / f"{source.stem}_{generation}.cubin"
     command = ["nvcc", "-std=c++20", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-cubin", "-Xptxas", "-v"]
     # "90a" has instructions of its own, which no other PTX may be asked for.
-    front = card if not card.isdigit() else "100" if int(card) >= 100 else "80"
-    command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{front},code=sm_{card}"]
+    front = generation if not generation.isdigit() else "100" if int(generation) >= 100 else "80"
+    command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{front},code=sm_{generation}"]
     start = time.monotonic()
     done = subprocess.run([*command, source, "-o", target], capture_output=True, text=True, check=False)
-    return source, card, time.monotonic() - start, done, target
+    return source, generation, time.monotonic() - start, done, target
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", type=pathlib.Path)
-    parser.add_argument("--cards", default=",".join(CARDS))
+    parser.add_argument("--cards", default=",".join(GENERATIONS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--log", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -99,18 +99,18 @@ def main():
     failures, size, seconds = [], 0, 0.0
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         jobs = [
-            pool.submit(compile_for, source, card, pathlib.Path(folder))
+            pool.submit(compile_for, source, generation, pathlib.Path(folder))
             for source in sources
-            for card in arguments.cards.split(",")
+            for generation in arguments.cards.split(",")
         ]
         for job in jobs:
-            source, card, took, done, target = job.result()
+            source, generation, took, done, target = job.result()
             if done.returncode != 0:
-                failures.append(f"{source.name} does not compile for sm_{card}:\n{done.stderr[-4000:]}")
+                failures.append(f"{source.name} does not compile for sm_{generation}:\n{done.stderr[-4000:]}")
                 continue
             size += target.stat().st_size
             seconds += took
-            print(f"{source.name} sm_{card}: {took:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
+            print(f"{source.name} sm_{generation}: {took:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
             failures += judge(done.stdout + done.stderr)
     print(f"all: {seconds:.0f} s of nvcc, {size / 1e6:.1f} MB")
     print("\n".join(failures))

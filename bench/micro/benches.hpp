@@ -1,4 +1,4 @@
-// The benchmarks that main.cpp registers, and the peaks that their figures refer to.
+// What main.cpp registers, and the ceilings that every figure is read against.
 #pragma once
 
 #include <benchmark/benchmark.h>

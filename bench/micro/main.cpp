@@ -1,7 +1,7 @@
 // octavo_micro: every kernel of every implementation that this processor can run, one thread.
 //   octavo_micro --benchmark_filter=avx512_vnni_bf16/int8/d128
-// Names are implementation/recipe/head size/kernel. Peaks are measured first, in this process, and printed in
-// the context.
+// Names are implementation/recipe/head size/kernel. Peaks are measured first, in this process, and stand in the
+// context.
 #include <time.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Operands: key blocks packed as in attention(), and quantize() of an operand
+// What becomes of floats before the stages: key blocks packed as attention() packs them, and quantize() of an operand
 // [1024, D] by role, all in nanoseconds a row (of K and V together where blocks are packed).
 #include <array>
 #include <cstdint>

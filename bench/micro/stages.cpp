@@ -1,8 +1,8 @@
-// The three stages, called as in prefill.hpp: the eight row groups of a query block, [128, D], against one key block.
-//   Gop/s    2 operations for each product of a row, a key and a channel (qk: D, pv: Dv, attend: D + Dv)
-//   of_peak  relative to the peak of the instruction of its products, measured in this process;
-//            not reported for AMX tiles, whose peak is not measured
-// softmax has no products: it is reported in nanoseconds per row of 128 keys.
+// The three stages as prefill.hpp calls them: the eight row groups of a query block, [128, D], against one key block.
+//   Gop/s    2 operations for each product of a row, a key and a channel (score: D, value: Dv, attend: D + Dv)
+//   of_peak  the same as a part of the instruction peak of the numbers the stage multiplies, measured in this process;
+//            not where tiles multiply, whose peak is not measured
+// The weights have no products: they are given in nanoseconds a row of 128 keys.
 #include <cmath>
 #include <memory>
 #include <string>

@@ -1,5 +1,5 @@
-// CUDA devices as this process sees them, memory on them, and waiting for them: what a program without CUDA headers
-// needs to hand device tensors to octavo.
+// CUDA devices of this process, device memory and synchronization, for programs that use device tensors without CUDA
+// headers.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace octavo {
 
-/// One CUDA device as the driver describes it.
+/// Properties of one CUDA device.
 struct DeviceInfo {
   Device device;
   std::string name;                // "NVIDIA H200"
@@ -22,12 +22,12 @@ struct DeviceInfo {
   int multiprocessors = 0;
 };
 
-/// The CUDA devices, in the driver's order. Errors: unavailable, with the reason there are none (a build without CUDA,
-/// no driver, too old a driver, no device).
+/// The CUDA devices, in the driver's order. Errors: unavailable, with the reason (a build without CUDA,
+/// no driver, an outdated driver, no device).
 OCTAVO_API Result<std::vector<DeviceInfo>> devices() noexcept;
 
-/// Waits for all work of a stream (cudaStream_t; null: the legacy default stream) and says whether it succeeded.
-/// Nothing to wait for on the CPU. Errors: invalid_argument (no such device), internal (work failed).
+/// Waits for all work of a stream (cudaStream_t; null: the legacy default stream) and returns whether it succeeded.
+/// Does nothing on the CPU. Errors: invalid_argument (no such device), internal (work failed).
 OCTAVO_API Status synchronize(Device device, void* stream = nullptr) noexcept;
 
 /// Memory of a device, aligned to 256 bytes, freed with the last copy of this object (which waits for the device).
@@ -41,8 +41,8 @@ class OCTAVO_API DeviceMemory {
   std::size_t bytes() const noexcept { return bytes_; }
   Device device() const noexcept { return device_; }
 
-  /// From and to the host's memory, `bytes` at `offset`; work enqueued on the legacy default stream comes first, and
-  /// the copy is complete on return. Errors: invalid_argument (beyond the end), internal.
+  /// Copies `bytes` at `offset` from and to host memory, after all work on the legacy default stream; complete on
+  /// return. Errors: invalid_argument (out of range), internal.
   Status copy_from(const void* host, std::size_t bytes, std::size_t offset = 0) const noexcept;
   Status copy_to(void* host, std::size_t bytes, std::size_t offset = 0) const noexcept;
 

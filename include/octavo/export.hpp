@@ -1,4 +1,4 @@
-// Which symbols leave the shared library: everything is hidden but what carries OCTAVO_API.
+// Symbol visibility: the shared library exports only symbols marked OCTAVO_API.
 #pragma once
 
 #if defined(_WIN32)

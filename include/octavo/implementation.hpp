@@ -1,4 +1,4 @@
-// The implementations of this build as objects one can list, ask and force (one per instruction set, and the
+// Listing, querying and forcing the implementations of this build (one per instruction set, and the
 // reference).
 #pragma once
 
@@ -12,32 +12,32 @@
 
 namespace octavo {
 
-/// One implementation of this build, whether this machine can run it or not.
+/// One implementation of this build; this machine need not support it.
 struct ImplementationInfo {
   std::string_view name;         // "avx512_vnni"
-  std::string_view description;  // one line: which instructions it uses
+  std::string_view description;  // one line: the instructions it uses
   bool supported;                // this machine can run it
   std::string reason;            // empty when supported, else what is missing
-  DeviceType device;             // whose tensors it takes
+  DeviceType device;             // the tensors it accepts
 };
 
-/// All implementations of this build: the CPU's in the order of choice, then CUDA's, "reference" last. In a build with
-/// CUDA this asks the driver for its devices. Throws std::bad_alloc without memory for the list.
+/// All implementations of this build: the CPU's in order of preference, then CUDA's, "reference" last. In a build with
+/// CUDA this queries the driver. Throws std::bad_alloc without memory for the list.
 OCTAVO_API std::vector<ImplementationInfo> implementations();
 
-/// Forces an implementation for later calls of the whole process; "" returns to the automatic choice. Setters win over
-/// the environment's OCTAVO_FORCE_IMPLEMENTATION.
+/// Forces an implementation for later calls of the whole process; "" restores the automatic choice. Overrides the
+/// environment variable OCTAVO_FORCE_IMPLEMENTATION.
 /// Errors: invalid_argument (unknown; lists the names), unavailable (this machine cannot run it).
 OCTAVO_API Status force_implementation(std::string_view name) noexcept;
 
-/// The implementation that calls on CPU tensors without an explicit one will use now; an error if the environment names
-/// one that is unknown or cannot run.
+/// The implementation of calls on CPU tensors that name none; an error if the environment variable names an unknown one
+/// or one that cannot run.
 OCTAVO_API Result<std::string_view> active_implementation() noexcept;
 
-/// Name of the implementation that served the calling thread's last successful call; "" before the first.
+/// Name of the implementation of the calling thread's last successful call; "" before the first.
 OCTAVO_API std::string_view last_implementation() noexcept;
 
-/// Which instruction-set features the processor and the operating system offer, as text: "avx2 fma avx512f ...".
+/// Instruction-set features supported by the processor and the operating system, as text: "avx2 fma avx512f ...".
 /// Throws std::bad_alloc without memory for it.
 OCTAVO_API std::string processor_features();
 

@@ -1,4 +1,4 @@
-// Joining two partial results over disjoint key sets: the algebra under split keys, ring and tree attention.
+// Merging two partial results over disjoint key sets, as in split-KV, ring and tree attention.
 #pragma once
 
 #include "octavo/execution.hpp"
@@ -9,10 +9,10 @@
 namespace octavo {
 
 /// LSE = max + log1p(exp(min - max)); O = O_a exp(LSE_a - LSE) + O_b exp(LSE_b - LSE), LSE in natural logarithms.
-/// Commutative and, but for rounding, associative; where both LSE are -infinity the result is O = 0, LSE = -infinity.
-/// What the parts' recipes must be for the result to be that of one call: docs/the_algorithm.md, section 9.
+/// Commutative and, except for rounding, associative; if both LSE are -infinity, the result is O = 0, LSE = -infinity.
+/// When the result equals that of one call: docs/the_algorithm.md, section 9.
 /// o_a, o_b, out: f32 [B, M, H, Dv] (nhd) or [B, H, M, Dv] (hnd); lse_a, lse_b, lse: f32 [B, H, M]; any strides. `out`
-/// and `lse` may be the very tensors of a or b. Of `execution` the stream and the implementation count, for device
+/// and `lse` may be the tensors of a or b. Of `execution` the stream and the implementation count, for device
 /// tensors: on the CPU, which has no stream, there is one way to merge, on the calling thread. Errors: invalid_argument
 /// (shape, dtype, device, another overlap), unavailable (device, implementation).
 OCTAVO_API Status merge_state(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b,

@@ -1,14 +1,14 @@
-/* octavo's C interface: the only ABI that is promised. What it promises, and how structs grow, stands here; what the
- * calls compute stands with the C++ declarations of the same names (attention.hpp, quantize.hpp, merge.hpp).
+/* octavo's C interface, the only stable ABI. This header documents the ABI; the C++ declarations of the same names
+ * document what the functions compute (attention.hpp, quantize.hpp, merge.hpp).
  *
- * - Every struct begins with its size: fill it with the OCTAVO_*_INIT macro of its name, then set what differs.
- *   A program built against an older, smaller struct keeps working: the fields it lacks have their defaults. A newer,
- *   larger one is taken as long as the bytes that this library does not know are zero.
- * - Enumerations are int32_t fields; their values never change, and neither do the functions' signatures.
- * - A function that can fail returns octavo_status_t. On an error no output is written, and octavo_last_error() is a
- *   sentence with the offending value and what is allowed.
- * - All functions may be called from any thread. Nothing is printed, nothing exits.
- * - Strings that come back live as long as the process unless something else is said. */
+ * - Every struct starts with its size: initialise it with the OCTAVO_*_INIT macro of its name, then set other fields.
+ *   A program built with an older, smaller struct keeps working: missing fields have their defaults. A newer, larger
+ *   struct is accepted if the bytes unknown to this library are zero.
+ * - Enumerations are int32_t fields; their values and the functions' signatures never change.
+ * - A function that can fail returns octavo_status_t. On an error no output is written, and octavo_last_error() returns
+ *   a message with the offending value and what is allowed.
+ * - All functions may be called from any thread. The library does not print and does not exit.
+ * - Returned strings live as long as the process unless documented otherwise. */
 #pragma once
 
 #include <math.h>
@@ -27,15 +27,15 @@ extern "C" {
 typedef int32_t octavo_status_t;
 enum {
   OCTAVO_OK = 0,
-  OCTAVO_INVALID_ARGUMENT = 1,    /* the call can never succeed as written: shape, dtype, stride, value */
-  OCTAVO_UNIMPLEMENTED = 2,       /* valid, and not supported by this build or implementation */
+  OCTAVO_INVALID_ARGUMENT = 1,    /* the call is invalid: shape, dtype, stride, value */
+  OCTAVO_UNIMPLEMENTED = 2,       /* valid, but not supported by this build or implementation */
   OCTAVO_UNAVAILABLE = 3,         /* a device, driver or instruction set is missing on this machine */
-  OCTAVO_RESOURCE_EXHAUSTED = 4,  /* memory could not be had */
-  OCTAVO_FAILED_PRECONDITION = 5, /* an object is not in the state the call needs */
-  OCTAVO_INTERNAL = 6             /* a defect of octavo */
+  OCTAVO_RESOURCE_EXHAUSTED = 4,  /* out of memory */
+  OCTAVO_FAILED_PRECONDITION = 5, /* an object is not in the required state */
+  OCTAVO_INTERNAL = 6             /* a bug in octavo */
 };
 
-/** What went wrong in the calling thread's last call that returned a status; "" if it succeeded. Valid until the
+/** Error message of the calling thread's last call that returned a status; "" if it succeeded. Valid until the
  *  thread's next such call. */
 OCTAVO_API const char* octavo_last_error(void);
 /** "invalid_argument"; "unknown" for a number that is no status. */
@@ -56,8 +56,8 @@ enum {
   OCTAVO_U32 = 9,
   OCTAVO_S64 = 10,
   OCTAVO_U64 = 11,
-  OCTAVO_S4 = 12,   /* two to a byte along the last axis, the even index in the low nibble */
-  OCTAVO_E4M3 = 13, /* the "fn" kind: no infinity, largest value 448 */
+  OCTAVO_S4 = 12,   /* two per byte along the last axis, the even index in the low nibble */
+  OCTAVO_E4M3 = 13, /* the "fn" variant: no infinity, largest value 448 */
   OCTAVO_E5M2 = 14,
   OCTAVO_BOOL = 15
 };
@@ -65,7 +65,7 @@ enum { OCTAVO_CPU = 0, OCTAVO_CUDA = 1 };
 /** NHD = [batch, seqlen, heads, head_dim], HND = [batch, heads, seqlen, head_dim]. */
 enum { OCTAVO_NHD = 0, OCTAVO_HND = 1 };
 
-/** Somebody else's memory, one to four axes. Strides count elements (not bytes) and may be zero or negative. */
+/** A non-owning view with one to four axes. Strides count elements (not bytes) and may be zero or negative. */
 typedef struct octavo_tensor_t {
   size_t struct_size;
   void* data; /* inputs are never written */
@@ -172,18 +172,18 @@ typedef struct octavo_recipe_t {
    OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64}
 /* clang-format on */
 
-/** From text: a preset's name followed by ",field=value" of any fields, each once ("int8,smooth_q=off").
+/** Parses a preset's name followed by ",field=value" for any fields, each at most once ("int8,smooth_q=off").
  *  `recipe->struct_size` must be set. */
 OCTAVO_API octavo_status_t octavo_recipe_parse(const char* text, octavo_recipe_t* recipe);
-/** The text that parses back to the recipe, cut to `capacity` bytes with its final zero. `length`, where not null, is
- *  the whole text's, without the zero; with a capacity of 0 nothing else is written. */
+/** The recipe as text, truncated to `capacity` bytes including the final zero. `length`, if not null, is set to the
+ *  length of the whole text without the zero; with a capacity of 0 nothing else is written. */
 OCTAVO_API octavo_status_t octavo_recipe_text(const octavo_recipe_t* recipe, char* buffer, size_t capacity,
                                               size_t* length);
 /** One field as text ("smooth_q" -> "on"), written like octavo_recipe_text(). */
 OCTAVO_API octavo_status_t octavo_recipe_get(const octavo_recipe_t* recipe, const char* field, char* buffer,
                                              size_t capacity, size_t* length);
 OCTAVO_API octavo_status_t octavo_recipe_set(octavo_recipe_t* recipe, const char* field, const char* value);
-/** Whether the composition has a meaning. */
+/** Checks the combination of fields. */
 OCTAVO_API octavo_status_t octavo_recipe_check(const octavo_recipe_t* recipe);
 
 /** Presets, the default first; NULL from octavo_recipe_count() on. */
@@ -194,24 +194,24 @@ OCTAVO_API const char* octavo_recipe_summary(size_t index);
 OCTAVO_API size_t octavo_recipe_field_count(void);
 OCTAVO_API const char* octavo_recipe_field_name(size_t index);
 
-/* ---- How a call runs ---- */
+/* ---- Execution ---- */
 
 typedef void (*octavo_task_t)(void* context, int64_t task);
 
-/** The caller's own threads. run() calls task(context, i) once for every i in 0..tasks-1, in any order and on any
- *  threads, and returns when all these calls have returned. It must not throw and not jump out. */
+/** A thread pool of the caller. run() calls task(context, i) once for every i in 0..tasks-1, in any order and on any
+ *  threads, and returns when all these calls have returned. It must not throw or longjmp. */
 typedef struct octavo_runner_t {
   size_t struct_size;
   void (*run)(void* user, int64_t tasks, octavo_task_t task, void* context);
   void* user;
-  int32_t threads; /* how many tasks may run at the same time, 1 to 1024 */
+  int32_t threads; /* maximum number of concurrent tasks, 1 to 1024 */
   int32_t reserved;
 } octavo_runner_t;
 #define OCTAVO_RUNNER_INIT {sizeof(octavo_runner_t), NULL, NULL, 1, 0}
 
 typedef struct octavo_execution_t {
   size_t struct_size;
-  const char* implementation;    /* "avx512_vnni"; NULL or "" = the best that this machine and the call allow */
+  const char* implementation;    /* "avx512_vnni"; NULL or "" = the best one for this machine and call */
   const octavo_runner_t* runner; /* NULL = octavo's own threads */
   void* stream;                  /* CUDA stream for device tensors; NULL on the CPU */
   void* workspace;               /* scratch memory, aligned to 64 bytes, on CUDA to 256 (execution.hpp) */
@@ -219,36 +219,36 @@ typedef struct octavo_execution_t {
 } octavo_execution_t;
 #define OCTAVO_EXECUTION_INIT {sizeof(octavo_execution_t), NULL, NULL, NULL, NULL, 0}
 
-/** Threads of octavo's own pool, the caller included: 1 to 1024 (more count as 1024); 0 = as many as the machine gives;
- *  negative = what OCTAVO_NUM_THREADS says, as before the first call. */
+/** Threads of octavo's own pool, including the caller: 1 to 1024 (larger values are clamped); 0 = all available
+ *  processors; negative = the value of OCTAVO_NUM_THREADS, as before the first call. */
 OCTAVO_API void octavo_set_num_threads(int32_t threads);
-/** What octavo_set_num_threads() was last told, to be told again later: 0 to 1024, or -1 where OCTAVO_NUM_THREADS
- *  decides. */
+/** The last value of octavo_set_num_threads(), to restore it later: 0 to 1024, or -1 if OCTAVO_NUM_THREADS
+ *  applies. */
 OCTAVO_API int32_t octavo_requested_num_threads(void);
-/** Threads of a call that begins now, at least 1. */
+/** Threads of a call that starts now, at least 1. */
 OCTAVO_API int32_t octavo_num_threads(void);
 
-/** Implementations of this build, in the order of choice; NULL from octavo_implementation_count() on. */
+/** Implementations of this build, in order of preference; NULL from octavo_implementation_count() on. */
 OCTAVO_API size_t octavo_implementation_count(void);
 OCTAVO_API const char* octavo_implementation_name(size_t index);
 OCTAVO_API const char* octavo_implementation_description(size_t index);
-/** Why it cannot run on this machine; "" when it can. */
+/** The reason why it cannot run on this machine; "" if it can. */
 OCTAVO_API const char* octavo_implementation_reason(size_t index);
-/** For later calls of the whole process; NULL or "" returns to the automatic choice. */
+/** For later calls of the whole process; NULL or "" restores the automatic choice. */
 OCTAVO_API octavo_status_t octavo_force_implementation(const char* name);
-/** What calls that name none will use. */
+/** The implementation of calls that name none. */
 OCTAVO_API octavo_status_t octavo_active_implementation(const char** name);
-/** Who served the calling thread's last successful call; "" before the first. */
+/** The implementation of the calling thread's last successful call; "" before the first. */
 OCTAVO_API const char* octavo_last_implementation(void);
-/** "avx2 fma avx512f ..."; NULL if there is no memory for it. */
+/** "avx2 fma avx512f ..."; NULL if out of memory. */
 OCTAVO_API const char* octavo_processor_features(void);
 
-/** Of the library, as OCTAVO_VERSION is of the headers. */
+/** Version of the library; OCTAVO_VERSION is that of the headers. */
 OCTAVO_API const char* octavo_version(void);
 
 /* ---- CUDA devices ---- */
 
-/** One device as the driver describes it. */
+/** Properties of one CUDA device. */
 typedef struct octavo_device_t {
   size_t struct_size;
   int32_t device_type;
@@ -261,13 +261,13 @@ typedef struct octavo_device_t {
 } octavo_device_t;
 #define OCTAVO_DEVICE_INIT {sizeof(octavo_device_t), OCTAVO_CUDA, 0, NULL, NULL, 0, 0, 0}
 
-/** How many there are. Errors: unavailable, with the reason there are none; the next call asks again. The first
- *  list that the driver gives stays for the life of the process, where C++'s devices() asks anew each time. */
+/** Number of CUDA devices. Errors: unavailable, with the reason; the next call queries again. The first list returned
+ *  by the driver is kept for the life of the process, while C++'s devices() queries each time. */
 OCTAVO_API octavo_status_t octavo_device_count(size_t* count);
 /** Device 0 to octavo_device_count() - 1 of that list; `device->struct_size` must be set. */
 OCTAVO_API octavo_status_t octavo_device_info(size_t index, octavo_device_t* device);
-/** Waits for all work of a stream (cudaStream_t; NULL: the legacy default stream) and says whether it succeeded.
- *  Nothing to wait for on the CPU. Errors: invalid_argument (no such device), unavailable (no CUDA), internal (the
+/** Waits for all work of a stream (cudaStream_t; NULL: the legacy default stream) and returns whether it
+ *  succeeded. Does nothing on the CPU. Errors: invalid_argument (no such device), unavailable (no CUDA), internal (the
  *  work failed). */
 OCTAVO_API octavo_status_t octavo_synchronize(int32_t device_type, int32_t device_index, void* stream);
 
@@ -275,18 +275,18 @@ OCTAVO_API octavo_status_t octavo_synchronize(int32_t device_type, int32_t devic
 
 enum { OCTAVO_ROLE_Q = 0, OCTAVO_ROLE_K = 1, OCTAVO_ROLE_V = 2 };
 
-/** Codes and scales that somebody else owns; quantize.hpp has the shapes. */
+/** A non-owning view of codes and scales; quantize.hpp has the shapes. */
 typedef struct octavo_quantized_view_t {
   size_t struct_size;
   const octavo_tensor_t* codes;
-  const octavo_tensor_t* scales; /* NULL where the recipe has none */
-  const octavo_tensor_t* mean;   /* NULL where nothing was subtracted */
+  const octavo_tensor_t* scales; /* NULL if the recipe has none */
+  const octavo_tensor_t* mean;   /* NULL if nothing was subtracted */
   const octavo_recipe_t* recipe; /* the one the codes were made for; NULL = the default */
   int32_t role;
   int32_t layout;
   int32_t rotated; /* 0 or 1 */
   int32_t reserved;
-  const octavo_tensor_t* cu_seqlens; /* where packed sequences begin; NULL = codes are not packed */
+  const octavo_tensor_t* cu_seqlens; /* start of each varlen sequence; NULL = batched codes */
 } octavo_quantized_view_t;
 #define OCTAVO_QUANTIZED_VIEW_INIT \
   {sizeof(octavo_quantized_view_t), NULL, NULL, NULL, NULL, OCTAVO_ROLE_Q, OCTAVO_NHD, 0, 0, NULL}
@@ -299,13 +299,13 @@ typedef struct octavo_quantized_t octavo_quantized_t;
 OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const octavo_recipe_t* recipe,
                                            int32_t layout, const octavo_execution_t* execution,
                                            octavo_quantized_t** result);
-/** The same of packed sequences, x [total, heads, head_dim] or [heads, total, head_dim]: each gets the codes and scales
- *  that it would get alone. */
+/** The same for varlen sequences, x [total, heads, head_dim] or [heads, total, head_dim]: each has the codes and scales
+ *  that it would have alone. */
 OCTAVO_API octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
                                                   int32_t role, const octavo_recipe_t* recipe, int32_t layout,
                                                   const octavo_execution_t* execution, octavo_quantized_t** result);
-/** What it holds, valid until it is freed; NULL for NULL. To be read and handed on by its pointer: its struct_size is
- *  the library's, which may be larger than the program's. */
+/** A view of its contents, valid until it is freed; NULL for NULL. Use it by pointer, without copying: its struct_size
+ *  is the library's, which may be larger than the program's. */
 OCTAVO_API const octavo_quantized_view_t* octavo_quantized_view(const octavo_quantized_t* quantized);
 OCTAVO_API void octavo_quantized_free(octavo_quantized_t* quantized);
 OCTAVO_API octavo_status_t octavo_dequantize(const octavo_quantized_view_t* x, const octavo_tensor_t* out,
@@ -357,13 +357,13 @@ typedef struct octavo_attention_params_t {
 OCTAVO_API octavo_status_t octavo_attention(const octavo_attention_inputs_t* inputs,
                                             const octavo_attention_params_t* params,
                                             const octavo_execution_t* execution);
-/** Bytes of scratch memory with which octavo_attention() on these arguments allocates nothing; data pointers may be
- *  NULL here, except those of kv_lens and cu_seqlens. */
+/** Bytes of scratch memory with which octavo_attention() on these arguments allocates no memory; data pointers
+ *  may be NULL here, except those of kv_lens and cu_seqlens. */
 OCTAVO_API octavo_status_t octavo_workspace_size(const octavo_attention_inputs_t* inputs,
                                                  const octavo_attention_params_t* params,
                                                  const octavo_execution_t* execution, size_t* bytes);
 
-/** Joins partial results over disjoint key sets; o_*: f32 [B, M, H, Dv] or [B, H, M, Dv], lse_*: f32 [B, H, M].
+/** Merges partial results over disjoint key sets; o_*: f32 [B, M, H, Dv] or [B, H, M, Dv], lse_*: f32 [B, H, M].
  *  execution may be NULL: the defaults. */
 OCTAVO_API octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const octavo_tensor_t* lse_a,
                                               const octavo_tensor_t* o_b, const octavo_tensor_t* lse_b,

@@ -1,4 +1,4 @@
-// Everything of octavo's C++ interface.
+// Includes octavo's whole C++ interface.
 #pragma once
 
 #include "octavo/attention.hpp"

@@ -1,4 +1,4 @@
-// How octavo reports errors: a code and a sentence, as a value. The library never prints or exits.
+// Errors are values: a code and a message. The library never prints or exits.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +13,19 @@ namespace octavo {
 
 enum class StatusCode : std::int32_t {
   kOk = 0,
-  kInvalidArgument = 1,     // the call can never succeed as written: shape, dtype, stride, value
-  kUnimplemented = 2,       // valid, and not supported by this build or implementation
+  kInvalidArgument = 1,     // the call is invalid: shape, dtype, stride, value
+  kUnimplemented = 2,       // valid, but not supported by this build or implementation
   kUnavailable = 3,         // a device, driver or instruction set is missing on this machine
-  kResourceExhausted = 4,   // memory could not be had
-  kFailedPrecondition = 5,  // a file or object is not in the state the call needs
-  kInternal = 6,            // a defect of octavo
+  kResourceExhausted = 4,   // out of memory
+  kFailedPrecondition = 5,  // a file or object is not in the required state
+  kInternal = 6,            // a bug in octavo
 };
 
 /// Lower-case name of a code, e.g. "invalid_argument".
 OCTAVO_API std::string_view to_string(StatusCode code) noexcept;
 
-/// Result of a call that returns nothing else: ok, or a code with a sentence that names the offending value and what
-/// is allowed.
+/// Result of a call without a return value: ok, or a code with a message that names the offending value and what is
+/// allowed.
 class [[nodiscard]] Status {
  public:
   Status() noexcept = default;
@@ -40,7 +40,7 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-/// A value of type T, or the Status that says why there is none.
+/// A value of type T, or an error Status.
 template <class T>
 class [[nodiscard]] Result {
  public:

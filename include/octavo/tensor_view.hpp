@@ -1,4 +1,4 @@
-// A tensor that somebody else owns: pointer, dtype, device, shape and strides. Nothing is copied by making one.
+// A non-owning view of a tensor: pointer, dtype, device, shape and strides.
 #pragma once
 
 #include <array>
@@ -12,8 +12,8 @@
 
 namespace octavo {
 
-/// Element types. s4 is two signed nibbles to a byte along the innermost axis, the even index in the low nibble; e4m3
-/// is the "fn" kind (no infinity, largest value 448), e5m2 the IEEE-like one.
+/// Element types. s4 has two signed nibbles per byte along the innermost axis, the even index in the low nibble; e4m3
+/// is the "fn" variant (no infinity, largest value 448), e5m2 the IEEE-like one.
 enum class DType : std::uint8_t { f32, f16, bf16, f64, s8, u8, s16, u16, s32, u32, s64, u64, s4, e4m3, e5m2, boolean };
 
 OCTAVO_API std::string_view to_string(DType dtype) noexcept;
@@ -29,7 +29,7 @@ struct Device {
 };
 
 /// Order of the axes of Q, K, V and O: NHD = [batch, seqlen, heads, head_dim], HND = [batch, heads, seqlen, head_dim].
-/// Without a batch axis (variable length) [total, heads, head_dim] and [heads, total, head_dim].
+/// Varlen sequences, without a batch axis: [total, heads, head_dim] and [heads, total, head_dim].
 enum class Layout : std::uint8_t { nhd, hnd };
 
 OCTAVO_API std::string_view to_string(Layout layout) noexcept;
@@ -64,7 +64,7 @@ struct TensorView {
     for (std::int64_t step : steps) strides[static_cast<std::size_t>(axis++)] = step;
   }
 
-  /// Whether a tensor was given at all. An empty tensor (an extent of 0) is given though its pointer may be null.
+  /// Whether a tensor was given. An empty tensor (an extent of 0) is given even if its pointer is null.
   bool given() const noexcept { return rank > 0; }
   std::int64_t elements() const noexcept {
     std::int64_t count = 1;

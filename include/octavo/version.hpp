@@ -1,4 +1,4 @@
-// The version of the headers, for C too; version() is that of the library that was linked.
+// The version of the headers, for C and C++; version() is that of the linked library.
 #pragma once
 
 #include "octavo/export.hpp"

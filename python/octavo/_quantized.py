@@ -100,8 +100,8 @@ class Quantized:
     def _check(self, head_dim: int | None) -> tuple[int, ...]:
         """Checks dtypes against the recipe's formats; returns the shape of the original tensor."""
         codes = _containers.read(self._codes, "codes")
-        packed = self._format == DType.s4
-        allowed = (DType.s8,) if self._format == DType.s8 else (DType.u8,) if packed else (self._format, DType.u8)
+        two_per_byte = self._format == DType.s4
+        allowed = (DType.s8,) if self._format == DType.s8 else (DType.u8,) if two_per_byte else (self._format, DType.u8)
         if codes.dtype not in allowed:
             raise ValueError(
                 f"codes: dtype {codes.dtype.name}; recipe {self._recipe} has {self._format.name} codes for "
@@ -126,8 +126,8 @@ class Quantized:
                 raise ValueError(f"cu_seqlens: dtype {cu_seqlens.dtype.name}; int32 and int64 are allowed")
         width = codes.shape[-1]
         if head_dim is None:
-            head_dim = 2 * width if packed else width
-        needed = (head_dim + 1) // 2 if packed else head_dim
+            head_dim = 2 * width if two_per_byte else width
+        needed = (head_dim + 1) // 2 if two_per_byte else head_dim
         if needed != width:
             raise ValueError(f"head_dim: {head_dim} takes {needed} bytes a row, but the codes have {width}")
         return (*codes.shape[:-1], head_dim)

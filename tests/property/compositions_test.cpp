@@ -1,6 +1,7 @@
-// Options compose: whatever stands in a recipe's fields, it is refused in words, or it is a recipe that the oracle runs
-// and that every other implementation either computes alike or refuses in words. Fields and their values are drawn from
-// all that the grammar knows, some of them nonsense. OCTAVO_TEST_DRAWS=20000 draws more, OCTAVO_TEST_DRAW=17 only one.
+// Options compose: any values of a recipe's fields are either an error with a message, or a recipe that the reference
+// supports and that every other implementation computes with the same result or reports as unsupported. Fields and
+// values are drawn from the whole grammar, some of them invalid. OCTAVO_TEST_DRAWS=20000 draws more,
+// OCTAVO_TEST_DRAW=17 only one.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -58,7 +59,7 @@ class Draw {
     return range[below(std::size(range))];
   }
 
-  // A preset with one to five fields of another value; now and then every field by lot.
+  // A preset with one to five changed fields; occasionally all fields are random.
   Recipe recipe() {
     Recipe recipe = of(recipes()).recipe;
     const std::vector<std::string_view>& fields = recipe_fields();
@@ -71,7 +72,7 @@ class Draw {
     return recipe;
   }
 
-  // Small, with ends of blocks and groups in it.
+  // Small, with partial blocks and groups.
   Scenario scenario(const Recipe& recipe) {
     Scenario s;
     s.recipe = to_string(recipe);
@@ -99,7 +100,7 @@ class Draw {
   std::mt19937 random_;
 };
 
-// A sentence, not a word.
+// A message, not a single word.
 bool is_a_reason(const Status& status) {
   return status.message().size() > 30 && status.message().find(' ') != std::string::npos;
 }
@@ -108,12 +109,12 @@ bool has_integer_weights(const Recipe& recipe) {
   return recipe.p == WeightFormat::s8 || recipe.p == WeightFormat::u8 || recipe.p == WeightFormat::u16;
 }
 
-// How much more than a weight of a hundred levels one flipped code shows.
+// The effect of one flipped code, relative to a weight with a hundred levels.
 double coarseness(const Recipe& recipe) {
   return has_integer_weights(recipe) ? std::max(1.0, 100.0 / recipe.p_range) : 1;
 }
 
-// Every legal recipe goes to text and back; every other is refused for the same reason on both ways.
+// Every valid recipe survives the conversion to text and back; every other has the same error both ways.
 void check_text(const Recipe& recipe, const Status& legal) {
   const Result<Recipe> back = parse_recipe(to_string(recipe));
   ASSERT_EQ(back.ok(), legal.ok()) << to_string(recipe);
@@ -143,7 +144,7 @@ TEST(Compositions, AreRefusedWithAReasonOrRunAlikeEverywhere) {
   const char* draws = std::getenv("OCTAVO_TEST_DRAWS");
   const char* only = std::getenv("OCTAVO_TEST_DRAW");
   const int count = draws != nullptr ? std::atoi(draws) : 4000;
-  std::map<std::string, std::pair<int, int>> counts;  // ran, refused
+  std::map<std::string, std::pair<int, int>> counts;  // ran, unsupported
   int contradictions = 0;
   for (int i = 0; i < count; ++i) {
     if (only != nullptr && std::atoi(only) != i) continue;

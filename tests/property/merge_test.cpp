@@ -1,4 +1,4 @@
-// Keys split at block borders, each part attended on its own, the parts merged: the whole again. Holds for recipes
+// Keys split at block boundaries, attention on each part, and the merged result equals the whole. Holds for recipes
 // whose codes are relative to their key block's maximum, with means that do not depend on the part (smooth_k=off).
 #include <gtest/gtest.h>
 
@@ -52,7 +52,7 @@ TEST(Merge, KeysSplitAtBlockBorders) {
     s.d = 64;
     s.dv = 40;
     Call call(s);
-    // The fold's s_max is of the keys at hand: every block has the token with the largest scale, the first.
+    // The fold's s_max is that of the part's keys: every block has the token with the largest scale as its first.
     for (std::int64_t head = 0; head < s.kv_heads; ++head)
       for (std::int64_t key = 0; key < s.n; key += e.block)
         for (std::int64_t c = 0; c < s.dv; ++c)

@@ -1,4 +1,4 @@
-// What holds for any inputs, on the kernels: orders of keys, constants in K, sizes of V, weights with more levels.
+// Invariances of the kernels: order of keys, constants added to K, scaling of V, weights with more levels.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -39,7 +39,7 @@ void for_each_pair(const Call& a, const Call& b, const Body& body) {
   EXPECT_GT(served, 0) << a.scenario().recipe;
 }
 
-// Rows of [heads][rows][dim] in another order.
+// Permuted rows of [heads][rows][dim].
 std::vector<float> reordered(const std::vector<float>& values, const std::vector<std::int64_t>& order,
                              std::int64_t dim) {
   std::vector<float> result;
@@ -69,11 +69,11 @@ void expect_order_free(const std::string& recipe, bool across_blocks, double bou
 }
 
 TEST(Symmetries, KeysOfABlockMayBePermuted) {
-  // smooth_k=off: the mean's sum depends on the order, and with it single codes.
+  // smooth_k=off: the sum of the mean depends on the order, and so do single codes.
   for (const char* recipe :
        {"exact", "int8,smooth_k=off", "int8_p16,smooth_k=off", "int4,smooth_k=off", "int_flash", "int_flash_int4"})
     expect_order_free(recipe, false, 2e-6);
-  // Halves are rounded relative to a reference that moves with the order of the maxima.
+  // f16 rounding is relative to a reference that depends on the order of the maxima.
   expect_order_free("int_flash_half", false, 1e-3);
   expect_order_free("int8", false, 1e-3);
 }
@@ -109,7 +109,7 @@ TEST(Symmetries, AConstantAddedToAllKeysMovesTheLseOnly) {
 
 TEST(Symmetries, ScalingVByAPowerOfTwoScalesO) {
   for (const RecipeInfo& info : recipes()) {
-    if (info.name == "fp8_e5m2") continue;  // no scale: small codes lose digits
+    if (info.name == "fp8_e5m2") continue;  // no scale: small codes lose precision
     const Scenario s = scenario(std::string(info.name), 40, 200);
     const Call call(s);
     for (const float factor : {0.125f, 1024.0f}) {
@@ -140,7 +140,7 @@ TEST(Symmetries, ConstantVComesBack) {
   }
 }
 
-// Scores in floats and a V that its codes hold exactly leave the levels of P as the only error: it falls as 1 / R.
+// With float scores and a V that its codes represent exactly, the only error is that of P: it falls as 1 / R.
 TEST(Symmetries, MoreLevelsOfPApproachExact) {
   const std::string recipe = "exact,p=u8,p_reference=block,values=s8,v_scale=token_folded,p_range=";
   Call call(scenario(recipe + "255", 64, 512));

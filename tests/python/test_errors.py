@@ -270,7 +270,7 @@ def test_a_producer_of_something_else():
     used = K.__dlpack__()
     np.from_dlpack(Producer(lambda: used))
     for garbage in (None, 3, "x", object(), (1, 2), K, used):
-        with pytest.raises(TypeError, match="^k: __dlpack__ of this Producer returned .*; allowed is an unused capsule"):
+        with pytest.raises(TypeError, match="^k: __dlpack__ of this Producer returned .*; allowed is an unused"):
             octavo.attention(Q, Producer(lambda: garbage), V)
     for garbage in (None, 3, "cpu", (1,), (1, 0, 0), (1, None), ("cpu", 0)):
         with pytest.raises(TypeError, match="^k: __dlpack_device__ of this Producer returned .*; allowed is a pair"):

@@ -1,5 +1,5 @@
-// Small attention problems for the oracle's tests: random tensors in f32, a Problem over them, and a softmax written
-// out in double that knows nothing of the library.
+// Small attention problems for the tests of the reference: random f32 tensors, a Problem over them, and the relative
+// error of results.
 #pragma once
 
 #include <cmath>
@@ -47,7 +47,7 @@ struct Case {
     return result;
   }
 
-  // Runs the oracle under a recipe's text; whatever else was set in `problem` counts.
+  // Runs the reference with a recipe's text; other fields of `problem` are kept.
   const std::vector<float>& run(std::string_view recipe) {
     Result<Recipe> parsed = parse_recipe(recipe);
     if (!parsed.ok()) throw std::runtime_error(parsed.status().message());
@@ -82,11 +82,11 @@ inline Broadcast shared_mask(const void* data, DType dtype, std::int64_t n) {
   return mask;
 }
 
-inline double relative_l2(const std::vector<float>& x, const std::vector<double>& truth) {
+inline double relative_l2(const std::vector<float>& x, const std::vector<double>& expected) {
   double error = 0, norm = 0;
-  for (std::size_t i = 0; i < truth.size(); ++i) {
-    error += (x[i] - truth[i]) * (x[i] - truth[i]);
-    norm += truth[i] * truth[i];
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    error += (x[i] - expected[i]) * (x[i] - expected[i]);
+    norm += expected[i] * expected[i];
   }
   return std::sqrt(error / norm);
 }

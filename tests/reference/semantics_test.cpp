@@ -1,6 +1,6 @@
-// Every option of a call, alone and together: `exact` against attention written from its definition, and the quantized
-// recipes against the same truth within their error. K carries a bias, so that a recipe that smooths K and forgets what
-// it owes to the LSE, to the softcap or to the sink is far off.
+// Every option of a call, alone and in combination: `exact` against attention written from its definition, and the
+// quantized recipes against the same values within their error. K has a bias: a recipe that smooths K and drops the
+// offset from the LSE, the softcap or the sink fails by a wide margin.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -15,7 +15,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Sets a problem up from the naive options; the vectors must outlive the run.
 void apply(const NaiveOptions& o, Case& c) {
   Problem& p = c.problem;
-  p.causal = o.causal == 0 ? Causal::none : o.causal == 1 ? Causal::bottom_right : Causal::top_left;
+  p.causal = o.causal;
   p.window_left = o.left;
   p.window_right = o.right;
   p.softcap = o.softcap;
@@ -32,14 +32,15 @@ void apply(const NaiveOptions& o, Case& c) {
 
 void check(Case& c, const NaiveOptions& o, const char* recipe, double out_error, double lse_error) {
   apply(o, c);
-  const NaiveResult truth = naive_attention(c, o);
+  const test::HeadResult expected = naive_attention(c, o);
   c.run(recipe);
-  EXPECT_LE(relative_l2(c.out, truth.out), out_error) << recipe;
-  for (std::size_t i = 0; i < truth.lse.size(); ++i) {
-    if (std::isinf(truth.lse[i])) {
+  EXPECT_LE(relative_l2(c.out, expected.out), out_error) << recipe;
+  for (std::size_t i = 0; i < expected.lse.size(); ++i) {
+    if (std::isinf(expected.lse[i])) {
       ASSERT_EQ(c.lse[i], -kInfinity) << recipe;
     } else {
-      ASSERT_NEAR(c.lse[i], truth.lse[i], lse_error * std::max(1.0, std::fabs(truth.lse[i]))) << recipe << " row " << i;
+      ASSERT_NEAR(c.lse[i], expected.lse[i], lse_error * std::max(1.0, std::fabs(expected.lse[i])))
+          << recipe << " row " << i;
     }
   }
 }
@@ -47,7 +48,7 @@ void check(Case& c, const NaiveOptions& o, const char* recipe, double out_error,
 // M and N that are no multiples of anything, heads that share keys, more than one block of keys and queries.
 // A row that sees one key has that score's rounding error in its LSE. With one scale for 128 x 40 normal values (the
 // coarsest of these recipes) a step is 4 / 127, and rounding q and k so gives a score of 40 channels a standard
-// deviation of 0.013; five of them. What smoothing K owes here is 0.8 in the mean.
+// deviation of 0.013; five of them. The logit offset of smoothing K is 0.8 on average here.
 constexpr double kLseError = 0.065;
 
 struct Semantics : testing::TestWithParam<const char*> {
@@ -73,18 +74,24 @@ struct Semantics : testing::TestWithParam<const char*> {
 TEST_P(Semantics, Plain) { check_here(); }
 
 TEST_P(Semantics, Causal) {
-  for (o.causal = 1; o.causal <= 2; ++o.causal) check_here();
+  for (Causal causal : {Causal::bottom_right, Causal::top_left}) {
+    o.causal = causal;
+    check_here();
+  }
 }
 
 TEST_P(Semantics, CausalWithMoreQueriesThanKeys) {
   Case tall(60, 23, 32, 8, 3);
-  for (o.causal = 1; o.causal <= 2; ++o.causal)
+  for (Causal causal : {Causal::bottom_right, Causal::top_left}) {
+    o.causal = causal;
     check(tall, o, GetParam(), exact ? 1e-6 : 0.03, exact ? 1e-6 : kLseError);
+  }
 }
 
 TEST_P(Semantics, Windows) {
   for (auto [left, right] : {std::array<std::int64_t, 2>{20, -1}, {-1, 3}, {140, 0}, {0, 0}, {1LL << 40, 1LL << 40}}) {
-    for (o.causal = 0; o.causal <= 2; ++o.causal) {
+    for (Causal causal : {Causal::none, Causal::bottom_right, Causal::top_left}) {
+      o.causal = causal;
       o.left = left;
       o.right = right;
       check_here();
@@ -95,7 +102,7 @@ TEST_P(Semantics, Windows) {
 TEST_P(Semantics, BoolMask) {
   o.allowed = random_mask();
   check_here();
-  o.causal = 1;
+  o.causal = Causal::bottom_right;
   check_here();
 }
 
@@ -109,7 +116,7 @@ TEST_P(Semantics, FloatMask) {
 TEST_P(Semantics, Alibi) {
   o.slopes = {0.5f, 0.1f, 0.02f, 0.0f};
   check_here();
-  o.causal = 2;
+  o.causal = Causal::top_left;
   check_here();
 }
 
@@ -129,14 +136,14 @@ TEST_P(Semantics, Sinks) {
 
 TEST_P(Semantics, KvLens) {
   o.kv_lens = {301, 17};
-  o.causal = 1;
+  o.causal = Causal::bottom_right;
   check_here();
   o.kv_lens = {0, 130};
   check_here();
 }
 
 TEST_P(Semantics, Everything) {
-  o.causal = 1;
+  o.causal = Causal::bottom_right;
   o.left = 150;
   o.softcap = 5;
   o.allowed = random_mask();
@@ -150,7 +157,7 @@ TEST_P(Semantics, FewRows) {
   for (std::int64_t rows : {1, 2, 15, 16}) {
     Case decode(rows, 200, 64, 0, 21, 1, 4, 2);
     for (std::size_t i = 0; i < decode.k.size(); i += 64) decode.k[i] += 5;
-    o.causal = 1;
+    o.causal = Causal::bottom_right;
     o.sinks = {0.0f, 1.0f, 2.0f, 3.0f};
     check(decode, o, GetParam(), exact ? 1e-6 : 0.03, exact ? 1e-6 : kLseError);
   }
@@ -182,10 +189,10 @@ TEST(Attention, ScaleMayBeZeroOrNegative) {
     EXPECT_NEAR(c.lse[0], std::log(50.0), 1e-6);
   }
   c.problem.softmax_scale = -0.2;
-  const std::vector<double> truth = as_double(c.run("exact"));
+  const std::vector<double> expected = as_double(c.run("exact"));
   for (float& x : c.q) x = -x;
   c.problem.softmax_scale = 0.2;
-  EXPECT_LE(relative_l2(c.run("exact"), truth), 1e-6);
+  EXPECT_LE(relative_l2(c.run("exact"), expected), 1e-6);
 }
 
 TEST(Attention, EmptyExtents) {
@@ -247,11 +254,11 @@ TEST(Attention, PackedSequencesAreSequences) {
 
 TEST(Attention, HugeConstantMasksChangeNothing) {
   Case c(20, 300, 64);
-  const std::vector<double> truth = as_double(c.run("int8"));
+  const std::vector<double> expected = as_double(c.run("int8"));
   for (float constant : {-1e4f, -1e9f, std::numeric_limits<float>::lowest()}) {
     const std::vector<float> mask(static_cast<std::size_t>(c.m * c.n), constant);
     c.problem.mask = shared_mask(mask.data(), DType::f32, c.n);
-    EXPECT_LE(relative_l2(c.run("int8"), truth), 1e-3) << constant;
+    EXPECT_LE(relative_l2(c.run("int8"), expected), 1e-3) << constant;
   }
 }
 

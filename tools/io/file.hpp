@@ -1,4 +1,4 @@
-// Bytes of a file by offset: the only place that calls the operating system, and where its errors become sentences.
+// Bytes of a file by offset: the only code that calls the operating system and converts its errors to messages.
 // Files are read, not mapped: a file that shrinks while it is in use then gives an error, not a signal, and tensors
 // that lie at odd offsets come out aligned.
 #pragma once

@@ -32,7 +32,7 @@ void add_machine_options(CLI::App& command, CallOptions& options);
 void add_json_option(CLI::App& command, std::string& target);
 
 AttentionParams params_of(const CallOptions& options);
-// Sets the number of threads; refuses devices that this build does not have.
+// Sets the number of threads; an error for devices that this build does not support.
 Execution execution_of(const CallOptions& options);
 // "none" | "bottom_right" | "top_left"
 std::string causal_word(Causal causal);

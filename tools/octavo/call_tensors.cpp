@@ -65,8 +65,8 @@ CallTensors::CallTensors(const TensorOptions& options) {
   inputs.cu_seqlens_q = load(options.cu_seqlens_q);
   inputs.cu_seqlens_k = load(options.cu_seqlens_k);
   rank_ = operands_[0].rank;
-  packed_ = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
-  if (!packed_) {
+  varlen_ = inputs.cu_seqlens_q.given() || inputs.cu_seqlens_k.given();
+  if (!varlen_) {
     TensorView* const floats[] = {&inputs.q, &inputs.k, &inputs.v};
     for (std::size_t operand = 0; operand < operands_.size(); ++operand) {
       operands_[operand] = with_batch(operands_[operand], inputs.layout, kFlags[operand].name);
@@ -111,12 +111,12 @@ io::Tensor CallTensors::allocate_lse() const {
 }
 
 TensorView CallTensors::as_given(const io::Tensor& output) const {
-  return packed_ ? output.view() : without_batch(output.view(), rank_, inputs.layout);
+  return varlen_ ? output.view() : without_batch(output.view(), rank_, inputs.layout);
 }
 
 TensorView CallTensors::lse_as_given(const io::Tensor& lse) const {
   const TensorView view = lse.view();
-  if (packed_ || rank_ == 4) return view;
+  if (varlen_ || rank_ == 4) return view;
   if (rank_ == 3) return TensorView(view.data, view.dtype, {view.shape[1], view.shape[2]});
   return TensorView(view.data, view.dtype, {view.shape[2]});
 }

@@ -42,9 +42,9 @@ class CallTensors {
   // f32 for codes.
   DType float_dtype() const { return inputs.q.given() ? inputs.q.dtype : DType::f32; }
 
-  // [B, M, Hq, Dv] or [B, Hq, M, Dv]; packed: three axes.
+  // [B, M, Hq, Dv] or [B, Hq, M, Dv]; varlen: three axes.
   io::Tensor allocate_output(DType dtype) const;
-  // f32 [B, Hq, M]; packed: [Hq, total]
+  // f32 [B, Hq, M]; varlen: [Hq, total]
   io::Tensor allocate_lse() const;
   // A result with the axes that q had.
   TensorView as_given(const io::Tensor& output) const;
@@ -58,7 +58,7 @@ class CallTensors {
   std::array<std::optional<QuantizedFile>, 3> codes_;
   std::array<TensorView, 3> operands_;
   int rank_ = 0;
-  bool packed_ = false;
+  bool varlen_ = false;
 };
 
 // The files that a call reads.

@@ -1,4 +1,4 @@
-// Where the capture lies, and what makes one complete.
+// The search for the capture file, and the check that it is complete.
 #include "capture.hpp"
 
 #include <algorithm>

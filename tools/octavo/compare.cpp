@@ -85,7 +85,7 @@ std::vector<Comparison> compare_recipes(const Options& options) {
 }
 
 // What says how outputs are computed means nothing where they are given: an ignored --causal would be taken for obeyed.
-void refuse_flags_of_calls(const CLI::App& command) {
+void check_no_call_flags(const CLI::App& command) {
   std::string flags;
   for (const CLI::Option* option : command.get_options([](const CLI::Option* o) { return o->count() > 0; })) {
     const std::string name = option->get_name();
@@ -98,7 +98,7 @@ void refuse_flags_of_calls(const CLI::App& command) {
 
 void run(const CLI::App& command, const Options& options) {
   const bool recipes = options.tensors.any();
-  if (!recipes) refuse_flags_of_calls(command);
+  if (!recipes) check_no_call_flags(command);
   std::vector<NamedFile> inputs = input_files(options.tensors);
   if (!recipes) inputs = {{"A", file_of(options.a)}, {"B", file_of(options.b)}};
   check_outputs({{"--json", options.call.json}}, inputs);

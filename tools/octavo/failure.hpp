@@ -1,4 +1,4 @@
-// How a subcommand ends when it cannot go on: an exit code and the sentence that main() prints on stderr.
+// A subcommand that fails ends with an exit code and a message that main() prints on stderr.
 #pragma once
 
 #include <string>

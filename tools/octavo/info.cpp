@@ -39,15 +39,15 @@ Json collect() {
                                        {"reason", info.reason}});
   }
   json["devices"] = Json::array();
-  const Result<std::vector<DeviceInfo>> cards = devices();
-  json["devices_reason"] = cards.status().message();
-  for (std::size_t i = 0; cards.ok() && i < (*cards).size(); ++i) {
-    const DeviceInfo& card = (*cards)[i];
-    json["devices"].push_back({{"index", card.device.index},
-                               {"name", card.name},
-                               {"compute_capability", card.compute_capability},
-                               {"memory_bytes", card.memory_bytes},
-                               {"multiprocessors", card.multiprocessors}});
+  const Result<std::vector<DeviceInfo>> found = devices();
+  json["devices_reason"] = found.status().message();
+  for (std::size_t i = 0; found.ok() && i < (*found).size(); ++i) {
+    const DeviceInfo& info = (*found)[i];
+    json["devices"].push_back({{"index", info.device.index},
+                               {"name", info.name},
+                               {"compute_capability", info.compute_capability},
+                               {"memory_bytes", info.memory_bytes},
+                               {"multiprocessors", info.multiprocessors}});
   }
   const Result<std::string_view> active = active_implementation();
   json["active_implementation"] = active.ok() ? Json(*active) : Json(nullptr);
@@ -80,12 +80,12 @@ void print(const Json& json, std::FILE* stream) {
           .c_str());
   std::fprintf(stream, "\nCUDA devices\n");
   if (json["devices"].empty()) std::fprintf(stream, "  none: %s\n", word(json["devices_reason"]).c_str());
-  Table cards({Align::left, Align::left, Align::left, Align::left});
-  for (const Json& card : json["devices"]) {
-    cards.add({"", "cuda:" + card["index"].dump(), word(card["name"]),
-               "compute capability " + word(card["compute_capability"])});
+  Table gpus({Align::left, Align::left, Align::left, Align::left});
+  for (const Json& gpu : json["devices"]) {
+    gpus.add({"", "cuda:" + gpu["index"].dump(), word(gpu["name"]),
+              "compute capability " + word(gpu["compute_capability"])});
   }
-  cards.print(stream);
+  gpus.print(stream);
   std::fprintf(stream, "\nimplementations, in order of preference\n");
   Table implementations({Align::left, Align::left, Align::left, Align::left});
   for (const Json& entry : json["implementations"]) {

@@ -1,4 +1,4 @@
-// Numbers as flags, refused with the value and with what is allowed, of which CLI11's own sentences say one or neither.
+// Numeric flags with error messages that name the value and what is allowed; CLI11 names one of them or neither.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -23,7 +23,7 @@ struct Options {
   std::string file, role = "k", layout = "NHD", cu_seqlens, out;
 };
 
-// s4 codes lie two to a byte along the last axis; no file format has a name for that: they are written as bytes.
+// s4 codes have two per byte along the last axis; no file format has this dtype: they are written as bytes.
 TensorView as_bytes(const TensorView& codes) {
   if (codes.dtype != DType::s4) return codes;
   TensorView bytes = codes;
@@ -45,11 +45,11 @@ void run(const Options& options) {
   const Execution execution = execution_of(options.call);
   const Layout layout = layout_of(options.layout);
   const io::Tensor x = load_tensor(options.file);
-  const bool packed = !options.cu_seqlens.empty();
-  const io::Tensor cu_seqlens = packed ? load_tensor(options.cu_seqlens) : io::Tensor{};
-  const TensorView operand = packed ? x.view() : with_batch(x.view(), layout, "the tensor");
+  const bool varlen = !options.cu_seqlens.empty();
+  const io::Tensor cu_seqlens = varlen ? load_tensor(options.cu_seqlens) : io::Tensor{};
+  const TensorView operand = varlen ? x.view() : with_batch(x.view(), layout, "the tensor");
   const QuantizedTensor quantized = value_of(
-      quantize(operand, role_of(options.role), recipe, layout, execution, packed ? cu_seqlens.view() : TensorView{}));
+      quantize(operand, role_of(options.role), recipe, layout, execution, varlen ? cu_seqlens.view() : TensorView{}));
   const QuantizedView& view = quantized.view();
 
   const std::vector<std::int64_t> shape(operand.shape.begin(), operand.shape.begin() + operand.rank);
