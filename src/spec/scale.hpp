@@ -1,4 +1,4 @@
-// How a group of numbers becomes codes and one scale: the f32 quantizer law, the same bits on every processor.
+// How a group of numbers becomes codes and one scale: the f32 quantizer, the same bits on every processor.
 //   amax over the finite values; a = max(amax, R * FLT_MIN); scale = a / R; code = clamp(rhe(x * (R / a)), -R, R)
 //   amax = 0: scale 1 (0 for a token of V), codes 0. A group that holds a NaN or an infinity: scale NaN.
 // R is 127 (s8), 7 (s4), 32639 (16-bit Q), 448 (E4M3) or 57344 (E5M2); rhe rounds half to even. The integer code of a

@@ -1,4 +1,4 @@
-// The quantizer law: what its codes promise, at ordinary values and at every edge of f32.
+// The quantizer: the error of its codes, at ordinary values and at every edge of f32.
 #include "spec/scale.hpp"
 
 #include <gtest/gtest.h>
