@@ -48,7 +48,7 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
 
 Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
   if (!inputs.kv_lens.given()) return {};
-  if (problem.packed()) {
+  if (problem.varlen()) {
     return invalid_argument(
         "kv_lens and cu_seqlens are both given; varlen sequences have their lengths in cu_seqlens_k");
   }
@@ -72,7 +72,7 @@ Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& 
 // The axes that a mask is broadcast to. Varlen sequences share one mask that is as large as the longest of them.
 std::array<std::int64_t, 4> mask_target(const Problem& problem) {
   std::int64_t rows = problem.q_rows, keys = problem.k_rows;
-  if (problem.packed() && problem.device.type == DeviceType::cpu) {
+  if (problem.varlen() && problem.device.type == DeviceType::cpu) {
     rows = keys = 0;
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       const Sequence sequence = problem.sequence(b);
@@ -100,12 +100,12 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
   for (int axis = 0; axis < mask.rank; ++axis) {
     const auto from = static_cast<std::size_t>(axis), to = static_cast<std::size_t>(axis + 4 - mask.rank);
     if (mask.shape[from] == 1) continue;  // broadcast: stride 0
-    if (to >= 2 && problem.packed() && problem.device.type == DeviceType::cuda) {
+    if (to >= 2 && problem.varlen() && problem.device.type == DeviceType::cuda) {
       (to == 2 ? problem.mask_rows : problem.mask_keys) = mask.shape[from];
     } else if (mask.shape[from] != target[to]) {
       return invalid_argument(
           "mask has shape ", shape_string(mask), "; it must broadcast from the right to ", shape_text(target, 4),
-          problem.packed() ? ", [batch, heads, longest of q, longest of k]" : ", [batch, heads, seqlen_q, seqlen_k]");
+          problem.varlen() ? ", [batch, heads, longest of q, longest of k]" : ", [batch, heads, seqlen_q, seqlen_k]");
     }
     broadcast.strides[to] = mask.strides[from];
   }

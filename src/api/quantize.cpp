@@ -16,7 +16,7 @@
 #include "core/text.hpp"
 #include "cuda/host/cuda.hpp"
 #include "octavo/device.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo {
 namespace {
@@ -109,7 +109,7 @@ Status for_each_sequence(const QuantizeProblem& all, const CuSeqlens& sequences,
   Operand sides;
   sides.scales_per_sequence = all.heads * all.scales_per_head;
   sides.means_per_sequence = all.heads * all.means_per_head;
-  spec::SideWalk walk(sides, spec::groups_of(all.role, all.recipe), all.dim, true);
+  spec::ScaleCursor walk(sides, spec::groups_of(all.role, all.recipe), all.dim, true);
   for (std::int64_t b = 0; b < sequences.batch; ++b) {
     QuantizeProblem sequence = all;
     sequence.rows = sequences.rows(b);

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/text.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo {
 namespace {

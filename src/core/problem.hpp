@@ -41,13 +41,13 @@ struct Problem {
   std::int64_t mask_rows = 0, mask_keys = 0;
   IntegerArray kv_lens, cu_seqlens_q, cu_seqlens_k;
 
-  OCTAVO_MEMBER constexpr bool packed() const noexcept { return cu_seqlens_q.data != nullptr; }
+  OCTAVO_MEMBER constexpr bool varlen() const noexcept { return cu_seqlens_q.data != nullptr; }
   OCTAVO_MEMBER constexpr std::int64_t kv_head(std::int64_t q_head) const noexcept {
     return q_head / (q_heads / kv_heads);
   }
 
   OCTAVO_MEMBER Sequence sequence(std::int64_t b) const noexcept {
-    if (packed()) {
+    if (varlen()) {
       return {cu_seqlens_q[b], cu_seqlens_q[b + 1] - cu_seqlens_q[b], cu_seqlens_k[b],
               cu_seqlens_k[b + 1] - cu_seqlens_k[b]};
     }

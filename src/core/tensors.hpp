@@ -31,7 +31,7 @@ struct Operand {
   bool quantized = false;
   bool rotated = false;
   // Floats from one head to the next, and from one sequence to the next; packed, what is in row order has no stride of
-  // sequences: spec/side_arrays.hpp.
+  // sequences: spec/scale_layout.hpp.
   const float* scales = nullptr;  // null where the recipe has none
   std::int64_t scales_per_head = 0, scales_per_sequence = 0;
   const float* mean = nullptr;  // null: nothing was subtracted

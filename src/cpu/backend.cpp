@@ -42,7 +42,7 @@ class CpuBackend final : public Backend {
   std::string missing(const octavo::Implementation& which) const override { return cpu::missing(own(which)); }
   std::string claim(const octavo::Implementation& which) const override {
     std::string reason = missing(which);
-    return reason.empty() ? cpu::withheld(own(which)) : reason;
+    return reason.empty() ? cpu::os_permission_error(own(which)) : reason;
   }
 
   Status supports(const octavo::Implementation& which, const Problem& problem) const override {

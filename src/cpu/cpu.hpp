@@ -26,7 +26,7 @@ const char* name(const Implementation&) noexcept;
 std::string missing(const Implementation&);
 // Of one that this machine can run: asks the operating system for what only a process that wants it gets, once and for
 // good. Empty, or why it refuses.
-std::string withheld(const Implementation&);
+std::string os_permission_error(const Implementation&);
 std::string processor_features();
 
 // Ok, or unimplemented with what this implementation supports.

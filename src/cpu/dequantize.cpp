@@ -3,7 +3,7 @@
 
 #include "cpu/for_each_task.hpp"
 #include "cpu/implementation.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::cpu {
 
@@ -14,10 +14,10 @@ void dequantize(const Implementation& implementation, const DequantizeProblem& p
   for_each_task(runner, workers, problem.batch * problem.heads, [&](std::int64_t, std::int64_t task) {
     const std::int64_t b = task / problem.heads, head = task % problem.heads;
     if (problem.cu_seqlens.data == nullptr) {
-      const spec::SidePlace place{b * codes.scales_per_sequence, b * codes.means_per_sequence};
+      const spec::ScalePlace place{b * codes.scales_per_sequence, b * codes.means_per_sequence};
       return implementation.kernels->dequantize_head(problem, b, head, place, 0, problem.rows);
     }
-    spec::SideWalk walk(codes, spec::groups_of(problem.role, problem.recipe), problem.dim, true);
+    spec::ScaleCursor walk(codes, spec::groups_of(problem.role, problem.recipe), problem.dim, true);
     for (std::int64_t s = 0; s < problem.sequences; ++s) {
       const std::int64_t begin = problem.cu_seqlens[s], rows = problem.cu_seqlens[s + 1] - begin;
       implementation.kernels->dequantize_head(problem, b, head, walk.place(), begin, rows);

@@ -35,9 +35,9 @@ class CallDriver {
     const Problem& problem = *plan_.problem;
     const Recipe& recipe = problem.recipe;
     std::int64_t block = 0, partial = 0, query_range = 0;
-    spec::SideWalk q_sides(problem.q, spec::groups_of(Role::q, recipe), problem.head_dim, problem.packed());
-    spec::SideWalk k_sides(problem.k, spec::groups_of(Role::k, recipe), problem.head_dim, problem.packed());
-    spec::SideWalk v_sides(problem.v, spec::groups_of(Role::v, recipe), problem.value_dim, problem.packed());
+    spec::ScaleCursor q_scale_place(problem.q, spec::groups_of(Role::q, recipe), problem.head_dim, problem.varlen());
+    spec::ScaleCursor k_scale_place(problem.k, spec::groups_of(Role::k, recipe), problem.head_dim, problem.varlen());
+    spec::ScaleCursor v_scale_place(problem.v, spec::groups_of(Role::v, recipe), problem.value_dim, problem.varlen());
     for (std::int64_t b = 0; b < problem.batch; ++b) {
       SequenceInfo& info = *new (sequence_at(call_, b)) SequenceInfo;
       info.rows = problem.sequence(b);
@@ -50,12 +50,12 @@ class CallDriver {
       info.query_ranges = (info.rows.q_rows + spec::kQueryBlock - 1) / spec::kQueryBlock;
       info.first_query_range = query_range;
       query_range += problem.q_heads * info.query_ranges;
-      info.q_sides = q_sides.place();
-      info.k_sides = k_sides.place();
-      info.v_sides = v_sides.place();
-      q_sides.pass(info.rows.q_rows);
-      k_sides.pass(info.rows.k_rows);
-      v_sides.pass(info.rows.k_rows);
+      info.q_scale_place = q_scale_place.place();
+      info.k_scale_place = k_scale_place.place();
+      info.v_scale_place = v_scale_place.place();
+      q_scale_place.pass(info.rows.q_rows);
+      k_scale_place.pass(info.rows.k_rows);
+      v_scale_place.pass(info.rows.k_rows);
       for (std::int64_t h = 0; h < problem.kv_heads; ++h) {
         HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
         head.pending_partials = info.partials;

@@ -39,7 +39,7 @@ std::string missing(const Implementation& implementation) {
   return lacking == 0 ? std::string() : "this processor lacks " + feature_names(lacking);
 }
 
-std::string withheld(const Implementation& implementation) {
+std::string os_permission_error(const Implementation& implementation) {
   if (claim_features(implementation.features)) return {};
   return "the operating system does not let this process use " + feature_names(implementation.features & kAmxInt8);
 }

@@ -28,7 +28,7 @@ struct KernelTable {
   void (*range_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*code_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
 
-  void (*dequantize_head)(const DequantizeProblem&, std::int64_t b, std::int64_t head, const spec::SidePlace& place,
+  void (*dequantize_head)(const DequantizeProblem&, std::int64_t b, std::int64_t head, const spec::ScalePlace& place,
                           std::int64_t begin, std::int64_t rows);
   void (*merge_rows)(const MergeProblem&, std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t last);
 };

@@ -1,5 +1,6 @@
-// The choices behind a plan: which products a recipe's formats and the policy's words lead to (16-bit floats only where
-// no rotation, mean or scale has added digits to them), how many rows make a task, and the order of scratch memory.
+// The choices behind a plan: which products a recipe's formats and the policy's primitives lead to (16-bit floats only
+// where no rotation, mean or scale has added digits to them), how many rows make a task, and the order of scratch
+// memory.
 #include "cpu/plan.hpp"
 
 #include <algorithm>

@@ -38,9 +38,9 @@ struct GroupRange {
 };
 
 void put_scale(const QuantizePlan& plan, const GroupRange& range, float* scale, float* inverse) {
-  const spec::Scale law = spec::scale_of(range.amax, plan.range, plan.zero_scale_of_zero ? 0.0f : 1.0f);
-  *scale = range.finite ? law.scale : __builtin_nanf("");
-  *inverse = law.inverse;
+  const spec::Scale of_group = spec::scale_of(range.amax, plan.range, plan.zero_scale_of_zero ? 0.0f : 1.0f);
+  *scale = range.finite ? of_group.scale : __builtin_nanf("");
+  *inverse = of_group.inverse;
 }
 
 void finish_scales(const QuantizeCall& call, std::int64_t head) {

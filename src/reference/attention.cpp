@@ -12,9 +12,9 @@
 #include "reference/softmax_steps.hpp"
 #include "reference/tensor_core.hpp"
 #include "reference/trace.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 #include "spec/scale.hpp"
-#include "spec/value_unit.hpp"
+#include "spec/v_prescale.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -95,33 +95,32 @@ RowResult result_of_row(const ScoreRow& row, const PreparedV& v, const Problem& 
 // A sequence of the batch: its rows, and where the scales and means of the caller's codes lie.
 struct Place {
   Sequence rows;
-  spec::SidePlace q_sides, k_sides, v_sides;
+  spec::ScalePlace q_scale_place, k_scale_place, v_scale_place;
 };
 
 QuantizedRows head_of_q(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
   const Sequence& s = place.rows;
   if (p.q.quantized) {
-    return from_codes(p.q, Role::q, p.recipe, b, h, place.q_sides, s.q_begin, s.q_rows, p.head_dim);
+    return from_codes(p.q, Role::q, p.recipe, b, h, place.q_scale_place, s.q_begin, s.q_rows, p.head_dim);
   }
-  return quantize_q(load_rows(p.q, b, h, s.q_begin, s.q_rows, p.head_dim), p.recipe,
-                    spec::query_is_wide(p.recipe, s.q_rows));
+  return quantize_q(load_rows(p.q, b, h, s.q_begin, s.q_rows, p.head_dim), p.recipe, spec::is_q16(p.recipe, s.q_rows));
 }
 QuantizedRows head_of_k(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
   const Sequence& s = place.rows;
   if (p.k.quantized) {
-    return from_codes(p.k, Role::k, p.recipe, b, h, place.k_sides, s.k_begin, s.k_rows, p.head_dim);
+    return from_codes(p.k, Role::k, p.recipe, b, h, place.k_scale_place, s.k_begin, s.k_rows, p.head_dim);
   }
   return quantize_k(load_rows(p.k, b, h, s.k_begin, s.k_rows, p.head_dim), p.recipe);
 }
 QuantizedRows head_of_v(const Problem& p, const Place& place, std::int64_t b, std::int64_t h) {
   const Sequence& s = place.rows;
   if (p.v.quantized) {
-    return from_codes(p.v, Role::v, p.recipe, b, h, place.v_sides, s.k_begin, s.k_rows, p.value_dim);
+    return from_codes(p.v, Role::v, p.recipe, b, h, place.v_scale_place, s.k_begin, s.k_rows, p.value_dim);
   }
   Matrix rows = load_rows(p.v, b, h, s.k_begin, s.k_rows, p.value_dim);
   float amax = 0;
   for (float x : rows.data) amax = spec::grow_amax(amax, x);
-  const float unit = spec::takes_value_unit(p.recipe) ? spec::value_unit(amax) : 1.0f;
+  const float unit = spec::takes_v_prescale(p.recipe) ? spec::v_prescale(amax) : 1.0f;
   for (float& x : rows.data) x *= unit;
   QuantizedRows v = quantize_v(std::move(rows), p.recipe);
   v.value_unit = unit;
@@ -132,7 +131,7 @@ void attend_head(const Problem& p, const Place& place, std::int64_t b, std::int6
                  const PreparedV& v, Trace* trace) {
   const Sequence& sequence = place.rows;
   // Packed sequences have no batch axis of their own.
-  const std::int64_t tensor_b = p.packed() ? 0 : b;
+  const std::int64_t tensor_b = p.varlen() ? 0 : b;
   const QuantizedRows q = head_of_q(p, place, tensor_b, q_head);
   double sink = -std::numeric_limits<double>::infinity();
   if (p.sinks.data != nullptr) {
@@ -172,16 +171,16 @@ Status supports(const Problem& p) {
 }
 
 void attention(const Problem& p, Trace* trace) {
-  spec::SideWalk q_sides(p.q, spec::groups_of(Role::q, p.recipe), p.head_dim, p.packed());
-  spec::SideWalk k_sides(p.k, spec::groups_of(Role::k, p.recipe), p.head_dim, p.packed());
-  spec::SideWalk v_sides(p.v, spec::groups_of(Role::v, p.recipe), p.value_dim, p.packed());
+  spec::ScaleCursor q_scale_place(p.q, spec::groups_of(Role::q, p.recipe), p.head_dim, p.varlen());
+  spec::ScaleCursor k_scale_place(p.k, spec::groups_of(Role::k, p.recipe), p.head_dim, p.varlen());
+  spec::ScaleCursor v_scale_place(p.v, spec::groups_of(Role::v, p.recipe), p.value_dim, p.varlen());
   for (std::int64_t b = 0; b < p.batch; ++b) {
-    const Place place{p.sequence(b), q_sides.place(), k_sides.place(), v_sides.place()};
-    q_sides.pass(place.rows.q_rows);
-    k_sides.pass(place.rows.k_rows);
-    v_sides.pass(place.rows.k_rows);
+    const Place place{p.sequence(b), q_scale_place.place(), k_scale_place.place(), v_scale_place.place()};
+    q_scale_place.pass(place.rows.q_rows);
+    k_scale_place.pass(place.rows.k_rows);
+    v_scale_place.pass(place.rows.k_rows);
     if (place.rows.q_rows == 0) continue;
-    const std::int64_t tensor_b = p.packed() ? 0 : b;
+    const std::int64_t tensor_b = p.varlen() ? 0 : b;
     const std::int64_t group = p.q_heads / p.kv_heads;
     for (std::int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head) {
       const PreparedK k = prepare_k(head_of_k(p, place, tensor_b, kv_head), modelled_scores(p.recipe, p.q.dtype));

@@ -4,14 +4,14 @@
 #include "reference/operand.hpp"
 #include "reference/reference.hpp"
 #include "spec/rotation.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::reference {
 namespace {
 
 // All rows of head (b, h) of one sequence, whose first row is `begin`.
 void dequantize_head(const DequantizeProblem& p, const spec::Groups& groups, std::int64_t b, std::int64_t h,
-                     const spec::SidePlace& place, std::int64_t begin, std::int64_t rows) {
+                     const spec::ScalePlace& place, std::int64_t begin, std::int64_t rows) {
   Matrix x = load_rows(p.codes, b, h, begin, rows, p.dim);
   const float* const scales = spec::scales_at(p.codes, place, h);
   const float* const means = spec::means_at(p.codes, place, h);
@@ -36,11 +36,11 @@ void dequantize(const DequantizeProblem& p) {
   for (std::int64_t b = 0; b < p.batch; ++b) {
     for (std::int64_t h = 0; h < p.heads; ++h) {
       if (p.cu_seqlens.data == nullptr) {
-        const spec::SidePlace place{b * p.codes.scales_per_sequence, b * p.codes.means_per_sequence};
+        const spec::ScalePlace place{b * p.codes.scales_per_sequence, b * p.codes.means_per_sequence};
         dequantize_head(p, groups, b, h, place, 0, p.rows);
         continue;
       }
-      spec::SideWalk walk(p.codes, groups, p.dim, true);
+      spec::ScaleCursor walk(p.codes, groups, p.dim, true);
       for (std::int64_t s = 0; s < p.sequences; ++s) {
         const std::int64_t begin = p.cu_seqlens[s], rows = p.cu_seqlens[s + 1] - begin;
         dequantize_head(p, groups, b, h, walk.place(), begin, rows);

@@ -138,7 +138,7 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
   }
   const spec::Groups groups = spec::groups_of(Role::q, recipe);
   QuantizedRows result =
-      wide ? round_rows(q, Format::s8, groups, spec::kRangeWide) : round_rows(q, recipe.scores, groups);
+      wide ? round_rows(q, Format::s8, groups, spec::kRangeQ16) : round_rows(q, recipe.scores, groups);
   result.means = std::move(means);
   result.finite = finite_rows(rotated, result.scales);
   result.floats = std::move(rotated);
@@ -193,7 +193,7 @@ QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
 }
 
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         const spec::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim) {
+                         const spec::ScalePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim) {
   const spec::Groups groups = spec::groups_of(role, recipe);
   QuantizedRows result;
   result.codes = load_rows(operand, b, h, first, rows, dim);

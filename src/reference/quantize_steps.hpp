@@ -10,7 +10,7 @@
 #include "octavo/recipe.hpp"
 #include "reference/matrix.hpp"
 #include "spec/granularity.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::reference {
 
@@ -36,7 +36,7 @@ struct QuantizedRows {
   std::vector<bool> finite;    // Q, K per row: no NaN or infinity in the row or in its scale
   std::vector<float> gains;    // V: c_d of channel_gains; empty: all 1
   float value_divisor = 1.0f;  // V in f16: the power of two it was divided by
-  float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (spec/value_unit.hpp)
+  float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (spec/v_prescale.hpp)
 };
 
 // The steps.
@@ -46,13 +46,13 @@ void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const floa
 // Codes of `format` with the largest code `range` (0: the format's own), scales by `groups`.
 QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, float range = 0);
 
-// The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/query_width.hpp).
+// The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/q16.hpp).
 QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide = false);
 QuantizedRows quantize_k(Matrix k, const Recipe& recipe);
 QuantizedRows quantize_v(Matrix v, const Recipe& recipe);
 
 // The operand of head (b, h) that the caller hands in as codes; rows first..first+rows-1.
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,
-                         const spec::SidePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim);
+                         const spec::ScalePlace& place, std::int64_t first, std::int64_t rows, std::int64_t dim);
 
 }  // namespace octavo::reference

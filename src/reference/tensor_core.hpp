@@ -15,7 +15,7 @@ namespace octavo::reference {
 
 // How one of the two products is added up.
 struct ModelledProduct {
-  spec::DotLaw law;
+  spec::DotModel law;
   std::int32_t left_exponent, right_exponent;  // smallest ones of the formats of Q and K, of P and V
 };
 

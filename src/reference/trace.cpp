@@ -23,11 +23,11 @@ Result<Trace> Trace::of(const Problem& problem) {
   Trace trace;
   trace.batch = problem.batch;
   trace.heads = problem.q_heads;
-  if (!problem.packed()) {
+  if (!problem.varlen()) {
     trace.rows = problem.q_rows;
     trace.keys = problem.k_rows;
   }
-  for (std::int64_t b = 0; problem.packed() && b < trace.batch; ++b) {
+  for (std::int64_t b = 0; problem.varlen() && b < trace.batch; ++b) {
     trace.rows = std::max(trace.rows, problem.sequence(b).q_rows);
     trace.keys = std::max(trace.keys, problem.sequence(b).k_rows);
   }

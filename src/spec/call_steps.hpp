@@ -4,8 +4,8 @@
 #include "core/inline.hpp"
 #include "core/problem.hpp"
 #include "spec/operand.hpp"
-#include "spec/query_width.hpp"
-#include "spec/value_unit.hpp"
+#include "spec/q16.hpp"
+#include "spec/v_prescale.hpp"
 
 namespace octavo::spec {
 
@@ -23,7 +23,7 @@ struct CallSteps {
   bool channel_gains = false;     // V's channels are divided by gains
   bool v_epilogue_scale = false;  // channels of O have a factor of their own in the epilogue
   bool v_block_scales = false;    // V has scales that change with the key block
-  bool v_prescale = false;        // V near f32's end is multiplied by a power of two (spec/value_unit.hpp)
+  bool v_prescale = false;        // V near f32's end is multiplied by a power of two (spec/v_prescale.hpp)
   bool score_mod = false;         // softcap, mask or ALiBi: the fold's b is added after them
   bool running_maximum = false;   // codes of P are relative to the running maximum, else to the key block's own
   bool sum_codes = false;         // the row sum adds codes of P
@@ -45,7 +45,7 @@ OCTAVO_INLINE constexpr CallSteps steps_of(const Problem& problem) {
   steps.channel_gains = recipe.channel_gains && !problem.v.quantized;
   steps.v_epilogue_scale = recipe.v_scale == Granularity::channel || steps.channel_gains;
   steps.v_block_scales = recipe.v_scale == Granularity::block || recipe.v_scale == Granularity::block_channel;
-  steps.v_prescale = takes_value_unit(recipe);
+  steps.v_prescale = takes_v_prescale(recipe);
   steps.score_mod = problem.modifies_scores();
   steps.running_maximum = recipe.p_reference == MaximumReference::running;
   steps.sum_codes = recipe.row_sum == RowSum::codes;
@@ -66,14 +66,14 @@ OCTAVO_INLINE constexpr CallSteps steps_of(const Problem& problem) {
 
 // Whether Q of a sequence with that many query rows is taken in 16 bits.
 OCTAVO_INLINE constexpr bool takes_q16(const Problem& problem, std::int64_t q_rows) {
-  return !problem.q.quantized && query_is_wide(problem.recipe, q_rows);
+  return !problem.q.quantized && is_q16(problem.recipe, q_rows);
 }
 
 // Whether the scores of such a sequence get the products of K with Q's means back. A quantized Q without means lost
 // nothing.
 OCTAVO_INLINE constexpr bool has_smooth_q_bias(const Problem& problem, std::int64_t q_rows) {
   if (problem.q.quantized) return problem.q.mean != nullptr;
-  return problem.recipe.smooth_q && !query_is_wide(problem.recipe, q_rows);
+  return problem.recipe.smooth_q && !is_q16(problem.recipe, q_rows);
 }
 
 }  // namespace octavo::spec

@@ -1,4 +1,4 @@
-// What a format of codes is: integers or 8-bit floats, and its largest code, R of the quantizer law.
+// What a format of codes is: integers or 8-bit floats, and its largest code, R of the quantizer (spec/scale.hpp).
 #pragma once
 
 #include "octavo/recipe.hpp"

@@ -5,7 +5,7 @@
 //   c <- cut(sum_i trunc(a_i b_i, 2^(e - f)) + trunc(c, 2^(e - f))),  e = max(e_c, max_i (e_ai + e_bi))
 // An exponent is that of the encoding: a subnormal has its format's smallest, a product of 1.x by 1.x is not
 // normalized. Facts: MMA-Sim (arXiv 2511.10909), which checked them against the hardware. Sums of integer products are
-// exact there and need no law.
+// exact there and need no model.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,7 @@ OCTAVO_INLINE constexpr Factor factor_of(float x, std::int32_t smallest_exponent
 }
 
 // One kind of product of one machine.
-struct DotLaw {
+struct DotModel {
   std::int32_t fraction_bits;  // f
   std::int32_t mantissa_bits;  // of the result, 23 or 13
   std::int32_t step;           // elements of one sum
@@ -60,14 +60,14 @@ struct DotLaw {
 
 // Products of FP8 (`float8`) or 16-bit operands. An instruction of 32 FP8 or 16 16-bit elements goes in two halves on
 // sm_80 and sm_89. sm_80 has no FP8.
-OCTAVO_INLINE constexpr DotLaw dot_law(Accumulator machine, bool float8) {
+OCTAVO_INLINE constexpr DotModel dot_law(Accumulator machine, bool float8) {
   switch (machine) {
     case Accumulator::sm80:
       return {24, 23, 8};
     case Accumulator::sm89:
-      return float8 ? DotLaw{13, 13, 16} : DotLaw{24, 23, 8};
+      return float8 ? DotModel{13, 13, 16} : DotModel{24, 23, 8};
     case Accumulator::sm90:
-      return float8 ? DotLaw{13, 13, 32} : DotLaw{25, 23, 16};
+      return float8 ? DotModel{13, 13, 32} : DotModel{25, 23, 16};
     default:
       return {25, 23, float8 ? 32 : 16};
   }
@@ -124,7 +124,7 @@ OCTAVO_INLINE constexpr float fused_dot_of_specials(const Factor* a, const Facto
 
 // One step: c + sum_i a_i b_i, i < count <= 32.
 OCTAVO_INLINE constexpr float fused_dot_step(const Factor* a, const Factor* b, std::int32_t count, float c,
-                                             const DotLaw& law) {
+                                             const DotModel& model) {
   const std::uint32_t c_bits = bits_of_f32(c), c_magnitude = c_bits & 0x7fffffffu;
   const std::int32_t c_field = static_cast<std::int32_t>(c_magnitude >> 23);
   const std::int32_t c_exponent = c_magnitude == 0 ? kZeroExponent : c_field == 0 ? -126 : c_field - 127;
@@ -140,22 +140,22 @@ OCTAVO_INLINE constexpr float fused_dot_step(const Factor* a, const Factor* b, s
   const std::int64_t c_significand =
       static_cast<std::int64_t>((c_magnitude & 0x007fffffu) | (c_field == 0 ? 0u : 0x00800000u));
   std::int64_t sum = shifted_towards_zero((c_bits >> 31) != 0 ? -c_significand : c_significand,
-                                          c_exponent - largest + law.fraction_bits - 23);
+                                          c_exponent - largest + model.fraction_bits - 23);
   for (std::int32_t i = 0; i < count; ++i) {
     sum += shifted_towards_zero(std::int64_t{a[i].significand} * b[i].significand,
-                                a[i].exponent + b[i].exponent - largest + law.fraction_bits - 2 * kFactorBits);
+                                a[i].exponent + b[i].exponent - largest + model.fraction_bits - 2 * kFactorBits);
   }
   const bool negative = sum < 0;
-  return cut_to_f32(negative, static_cast<std::uint64_t>(negative ? -sum : sum), largest - law.fraction_bits,
-                    law.mantissa_bits);
+  return cut_to_f32(negative, static_cast<std::uint64_t>(negative ? -sum : sum), largest - model.fraction_bits,
+                    model.mantissa_bits);
 }
 
 // c + sum_i a_i b_i, i < count, step by step.
 OCTAVO_INLINE constexpr float fused_dot(const Factor* a, const Factor* b, std::int64_t count, float c,
-                                        const DotLaw& law) {
-  for (std::int64_t i = 0; i < count; i += law.step) {
+                                        const DotModel& model) {
+  for (std::int64_t i = 0; i < count; i += model.step) {
     const std::int64_t left = count - i;
-    c = fused_dot_step(a + i, b + i, static_cast<std::int32_t>(left < law.step ? left : law.step), c, law);
+    c = fused_dot_step(a + i, b + i, static_cast<std::int32_t>(left < model.step ? left : model.step), c, model);
   }
   return c;
 }

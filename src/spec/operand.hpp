@@ -21,7 +21,7 @@ OCTAVO_INLINE constexpr bool is_smoothed(const Recipe& recipe, Role role) {
   return role == Role::q ? recipe.smooth_q : role == Role::k ? recipe.smooth_k : recipe.smooth_v;
 }
 
-// R of the quantizer law: the format's, or V's own.
+// R of the quantizer (spec/scale.hpp): the format's, or V's own.
 OCTAVO_INLINE constexpr float code_range(const Recipe& recipe, Role role) {
   return role == Role::v && recipe.v_range > 0 ? static_cast<float>(recipe.v_range) : range_of(format_of(recipe, role));
 }

@@ -1,6 +1,6 @@
 // The rotation of a row over its channels: y = H (sign * x) / sqrt(n), Walsh-Hadamard in natural order, block by block
 // with n the largest power of two that is left of D (96: 64 + 32; 40: 32 + 8). Scores of rotated Q and K are unchanged.
-// The f32 bits are the law: signs, then butterflies h = 1, 2, 4, ... on (a + b, a - b), then one product by
+// The f32 bits are specified: signs, then butterflies h = 1, 2, 4, ... on (a + b, a - b), then one product by
 // f32(1 / sqrt(n)).
 #pragma once
 
@@ -29,7 +29,7 @@ OCTAVO_INLINE constexpr float rotation_factor(std::int64_t n) {
   return n == 2 ? factor * 0.70710678118654752440f : factor;
 }
 
-// In place: x[0..n) <- H x / sqrt(n). T is float, whose bits are the law, or the oracle's double.
+// In place: x[0..n) <- H x / sqrt(n). T is float, whose bits are specified, or the oracle's double.
 template <class T>
 OCTAVO_INLINE constexpr void hadamard(T* x, std::int64_t n) {
   for (std::int64_t h = 1; h < n; h *= 2) {

@@ -1,4 +1,4 @@
-// How a group of numbers becomes codes and one scale: the f32 quantizer law, the same bits on every processor.
+// How a group of numbers becomes codes and one scale: the f32 quantizer, the same bits on every processor.
 //   amax over the finite values; a = max(amax, R * FLT_MIN); scale = a / R; code = clamp(rhe(x * (R / a)), -R, R)
 //   amax = 0: scale 1 (0 for a token of V), codes 0. A group that holds a NaN or an infinity: scale NaN.
 // R is 127 (s8), 7 (s4), 32639 (16-bit Q), 448 (E4M3) or 57344 (E5M2); rhe rounds half to even. The integer code of a
@@ -17,7 +17,7 @@ constexpr float kRangeS8 = 127.0f;
 constexpr float kRangeS4 = 7.0f;
 constexpr float kRangeE4m3 = 448.0f;
 constexpr float kRangeE5m2 = 57344.0f;
-constexpr float kRangeWide = 32639.0f;  // 16-bit Q: 127 * 256 + 127, so that both bytes stay within +-127.. -128
+constexpr float kRangeQ16 = 32639.0f;  // 16-bit Q: 127 * 256 + 127, so that both bytes stay within +-127.. -128
 
 // Largest finite magnitude so far; NaN and infinity do not count.
 OCTAVO_INLINE constexpr float grow_amax(float amax, float x) {
@@ -60,10 +60,10 @@ OCTAVO_INLINE constexpr std::uint8_t e5m2_code(float x, float inverse) {
 }
 
 // A 16-bit code as two s8 planes: code = 256 * high + low.
-struct WideCode {
+struct Q16Code {
   std::int32_t high, low;
 };
-OCTAVO_INLINE constexpr WideCode split_wide(std::int32_t code) {
+OCTAVO_INLINE constexpr Q16Code split_q16(std::int32_t code) {
   const std::int32_t high = (code + 128) >> 8;
   return {high, code - 256 * high};
 }

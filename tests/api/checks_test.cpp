@@ -378,7 +378,7 @@ TEST(ChecksTest, TheProblemIsResolved) {
   EXPECT_EQ(strides_of(problem.out), (std::array<std::int64_t, 4>{120, 6, 24, 1}));
   EXPECT_EQ(strides_of(problem.mask), (std::array<std::int64_t, 4>{0, 0, 0, 1}));
   EXPECT_EQ(strides_of(problem.alibi_slopes), (std::array<std::int64_t, 4>{4, 1, 0, 0}));
-  EXPECT_FALSE(problem.packed());
+  EXPECT_FALSE(problem.varlen());
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
-// V near f32's end on a device (spec/value_unit.hpp): sums of such values, their means and a rotation's butterflies
+// V near f32's end on a device (spec/v_prescale.hpp): sums of such values, their means and a rotation's butterflies
 // would leave f32; what they stand for does not. Every form in which the kernels hold V, beside the oracle.
-#include "spec/value_unit.hpp"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include "compare.hpp"
 #include "device_twin.hpp"
 #include "scenario.hpp"
+#include "spec/v_prescale.hpp"
 
 namespace octavo::test {
 namespace {

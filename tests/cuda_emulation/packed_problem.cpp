@@ -11,7 +11,7 @@
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
 #include "spec/granularity.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 #include "spec/scale.hpp"
 
 namespace octavo::test {
@@ -69,7 +69,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.queries = {p.batch, p.q_heads, p.q_rows, {}, p.cu_seqlens_q, {}};
   to.keys = {p.batch, p.kv_heads, p.k_rows, p.kv_lens, p.cu_seqlens_k, {}};
   for (cuda::DeviceSequences* each : {&to.queries, &to.keys}) {
-    each->grid = p.packed() ? cuda::grid_of_varlen(p.batch, each->rows) : cuda::grid_of_batch(each->heads, each->rows);
+    each->grid = p.varlen() ? cuda::grid_of_varlen(p.batch, each->rows) : cuda::grid_of_batch(each->heads, each->rows);
   }
   to.value_dim = p.value_dim;
   to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
@@ -85,7 +85,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.lse = p.lse;
   to.lse_strides = p.lse_strides;
 
-  to.chunk = {0, to.queries.grid.head_stride, 0, p.q_heads, 0, p.packed() ? 1 : p.batch};
+  to.chunk = {0, to.queries.grid.head_stride, 0, p.q_heads, 0, p.varlen() ? 1 : p.batch};
   const std::int64_t q_blocks = to.chunk.batches * p.q_heads * to.queries.grid.head_stride;
   const std::int64_t k_blocks = to.chunk.batches * p.kv_heads * to.keys.grid.head_stride;
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
@@ -128,11 +128,11 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
 }
 
 std::int64_t PackedProblem::first_q_block(std::int64_t b, std::int64_t head) const {
-  const std::int64_t within = problem_.packed() ? cuda::first_varlen_block(problem_.sequence(b).q_begin, b) : 0;
+  const std::int64_t within = problem_.varlen() ? cuda::first_varlen_block(problem_.sequence(b).q_begin, b) : 0;
   return b * params_.queries.grid.batch_stride + head * params_.queries.grid.head_stride + within;
 }
 std::int64_t PackedProblem::first_k_block(std::int64_t b, std::int64_t head) const {
-  const std::int64_t within = problem_.packed() ? cuda::first_varlen_block(problem_.sequence(b).k_begin, b) : 0;
+  const std::int64_t within = problem_.varlen() ? cuda::first_varlen_block(problem_.sequence(b).k_begin, b) : 0;
   return b * params_.keys.grid.batch_stride + head * params_.keys.grid.head_stride + within;
 }
 
@@ -149,7 +149,7 @@ void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat fo
 void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
   const Problem& p = problem_;
   const Sequence sequence = p.sequence(b);
-  const std::int64_t tensor_b = p.packed() ? 0 : b, keys = sequence.k_rows;
+  const std::int64_t tensor_b = p.varlen() ? 0 : b, keys = sequence.k_rows;
   const auto k =
       reference::quantize_k(reference::load_rows(p.k, tensor_b, head, sequence.k_begin, keys, p.head_dim), p.recipe);
   const auto v = reference::prepare_v(
@@ -196,8 +196,8 @@ void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
 void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
   const Problem& p = problem_;
   const Sequence sequence = p.sequence(b);
-  const std::int64_t tensor_b = p.packed() ? 0 : b, kv_head = p.kv_head(head);
-  const bool wide = spec::query_is_wide(p.recipe, sequence.q_rows);
+  const std::int64_t tensor_b = p.varlen() ? 0 : b, kv_head = p.kv_head(head);
+  const bool wide = spec::is_q16(p.recipe, sequence.q_rows);
   const auto q = reference::quantize_q(
       reference::load_rows(p.q, tensor_b, head, sequence.q_begin, sequence.q_rows, p.head_dim), p.recipe, wide);
   const auto k = reference::prepare_k(reference::quantize_k(
@@ -209,7 +209,7 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
       const std::int64_t at = (first + row) * dim_ + c;
       const float code = sound && c < p.head_dim ? q.codes.at(row, c) : 0;
       if (wide) {
-        const spec::WideCode planes = spec::split_wide(static_cast<std::int32_t>(code));
+        const spec::Q16Code planes = spec::split_q16(static_cast<std::int32_t>(code));
         store_code(q_codes, scores_, at, static_cast<float>(planes.high));
         q_low[static_cast<std::size_t>(at)] = static_cast<std::int8_t>(planes.low);
       } else {

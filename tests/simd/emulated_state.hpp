@@ -5,19 +5,19 @@
 #include <cstdint>
 
 #include "cpu/implementation.hpp"
-#include "words.hpp"
+#include "primitives.hpp"
 
 namespace octavo::cpu {
 
 struct EmulatedTileState {
   bool open;
-  long faults;  // words outside of open_tiles() and close_tiles(), and those two out of order
+  long faults;  // primitives outside of open_tiles() and close_tiles(), and those two out of order
   long products;
   std::uint8_t bytes[8 * 16 * 64];
 };
 extern thread_local constinit EmulatedTileState emulated_tiles;
 
 extern const Implementation kEmulatedTiles;
-extern const SimdWords k_words_emulated_tiles;
+extern const SimdPrimitives k_primitives_emulated_tiles;
 
 }  // namespace octavo::cpu

@@ -1,9 +1,11 @@
-// AmxInt8 with its tile words on plain arrays, written from the instructions' documented operation: everything above
-// those words runs wherever AVX-512 with VNNI and BF16 does. A word that this policy forgot would be the instruction.
+// AmxInt8 with its tile primitives on plain arrays, written from the instructions' documented operation: everything
+// above those primitives runs wherever AVX-512 with VNNI and BF16 does. A primitive that this policy forgot would be
+// the instruction.
 //   TDPBSSD c, a, b: for m, k, n < 16 and i < 4,
 //     c.dword[m][n] += s8(a.byte[m][4 k + i]) * s8(b.byte[k][4 n + i])
 //   TDPBUSD: the same with u8(a...).
-// Sums wrap around. LDTILECFG zeroes all tiles; outside of it and TILERELEASE every word is an error, which is counted.
+// Sums wrap around. LDTILECFG zeroes all tiles; outside of it and TILERELEASE every primitive is an error, which is
+// counted.
 #pragma once
 
 #include <cstring>

@@ -11,7 +11,7 @@ namespace {
 
 TEST(Executed, EveryPolicyThatTheMachineSupports) {
   std::set<std::string> executed;
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     const std::vector<float> a = random_floats(kMostLanes, 1), b = random_floats(kMostLanes, 2);
     float out[kMostLanes];
     w.add(a.data(), b.data(), out);
@@ -22,7 +22,7 @@ TEST(Executed, EveryPolicyThatTheMachineSupports) {
   std::string line = "executed:";
   for (const std::string& name : executed) line += " " + name;
   for (const Policy& policy : policies())
-    if (!policy.supported) line += " (not here: " + std::string(policy.words->name) + ")";
+    if (!policy.supported) line += " (not here: " + std::string(policy.primitives->name) + ")";
   std::printf("%s\n", line.c_str());
 
   for (const std::string& name : test::expected_here()) EXPECT_TRUE(executed.count(name)) << name;

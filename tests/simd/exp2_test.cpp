@@ -7,12 +7,12 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-void expect_exp2(const SimdWords& w, SimdWords::Unary word, double bound) {
+void expect_exp2(const SimdPrimitives& w, SimdPrimitives::Unary primitive, double bound) {
   float x[kMostLanes], y[kMostLanes];
   double worst = 0;
   for (double at = -126; at <= 127; at += 0.00137 * w.lanes) {
     for (int i = 0; i < w.lanes; ++i) x[i] = std::min(127.0f, static_cast<float>(at + 0.00137 * i));
-    word(x, y);
+    primitive(x, y);
     for (int i = 0; i < w.lanes; ++i) {
       const double truth = std::exp2(static_cast<double>(x[i]));
       worst = std::max(worst, std::fabs(y[i] - truth) / truth);
@@ -23,27 +23,27 @@ void expect_exp2(const SimdWords& w, SimdWords::Unary word, double bound) {
   const float beyond[] = {-126.5f, -127, -150, -1000, -3e38f, -kInfinity};
   for (float value : beyond) {
     std::fill_n(x, w.lanes, value);
-    word(x, y);
+    primitive(x, y);
     for (int i = 0; i < w.lanes; ++i) {
       EXPECT_GE(y[i], 0.0f) << value;
       EXPECT_LE(y[i], 0x1.00001p-126f) << value;
     }
   }
   std::fill_n(x, w.lanes, kNan);
-  word(x, y);
+  primitive(x, y);
   for (int i = 0; i < w.lanes; ++i) EXPECT_TRUE(std::isnan(y[i]));
 }
 
 TEST(Exp2, Quartic) {
-  for_each_policy([](const SimdWords& w) { expect_exp2(w, w.exp2_quartic, 3e-6); });
+  for_each_policy([](const SimdPrimitives& w) { expect_exp2(w, w.exp2_quartic, 3e-6); });
 }
 
 TEST(Exp2, Quintic) {
-  for_each_policy([](const SimdWords& w) { expect_exp2(w, w.exp2_quintic, 1e-6); });
+  for_each_policy([](const SimdPrimitives& w) { expect_exp2(w, w.exp2_quintic, 1e-6); });
 }
 
 TEST(Exp2, ZeroGivesOne) {
-  for_each_policy([](const SimdWords& w) {
+  for_each_policy([](const SimdPrimitives& w) {
     float x[kMostLanes] = {}, y[kMostLanes];
     w.exp2_quintic(x, y);
     for (int i = 0; i < w.lanes; ++i) EXPECT_EQ(y[i], 1.0f);
@@ -51,7 +51,7 @@ TEST(Exp2, ZeroGivesOne) {
 }
 
 TEST(Log2, OfPositiveNormalNumbers) {
-  for_each_policy([](const SimdWords& w) {
+  for_each_policy([](const SimdPrimitives& w) {
     float x[kMostLanes], y[kMostLanes];
     std::mt19937 random(13);
     double worst = 0;

@@ -1,4 +1,4 @@
-// Expectations of words that work lane by lane: the same C++ expression for every lane.
+// Expectations of primitives that work lane by lane: the same C++ expression for every lane.
 #pragma once
 
 #include "policies.hpp"
@@ -7,8 +7,8 @@ namespace octavo::cpu {
 
 // Every pair of `values` goes through every lane.
 template <class T, class Expected, class Same>
-void expect_of_pairs(const SimdWords& w, const char* name, SimdWords::Binary word, const std::vector<T>& values,
-                     const Expected& expected, const Same& same) {
+void expect_of_pairs(const SimdPrimitives& w, const char* name, SimdPrimitives::Binary primitive,
+                     const std::vector<T>& values, const Expected& expected, const Same& same) {
   T a[kMostLanes], b[kMostLanes], out[kMostLanes];
   for (std::size_t shift = 0; shift < values.size(); ++shift) {
     for (std::size_t first = 0; first < values.size(); ++first) {
@@ -16,7 +16,7 @@ void expect_of_pairs(const SimdWords& w, const char* name, SimdWords::Binary wor
         a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
         b[i] = values[(first + shift + static_cast<std::size_t>(i)) % values.size()];
       }
-      word(a, b, out);
+      primitive(a, b, out);
       for (int i = 0; i < w.lanes; ++i)
         ASSERT_TRUE(same(out[i], expected(a[i], b[i])))
             << name << "(" << a[i] << ", " << b[i] << ") is " << out[i] << " in lane " << i;
@@ -25,13 +25,13 @@ void expect_of_pairs(const SimdWords& w, const char* name, SimdWords::Binary wor
 }
 
 template <class In, class Out, class Expected, class Same>
-void expect_of_each(const SimdWords& w, const char* name, SimdWords::Unary word, const std::vector<In>& values,
-                    const Expected& expected, const Same& same) {
+void expect_of_each(const SimdPrimitives& w, const char* name, SimdPrimitives::Unary primitive,
+                    const std::vector<In>& values, const Expected& expected, const Same& same) {
   In a[kMostLanes];
   Out out[kMostLanes];
   for (std::size_t first = 0; first < values.size(); first += static_cast<std::size_t>(w.lanes)) {
     for (int i = 0; i < w.lanes; ++i) a[i] = values[(first + static_cast<std::size_t>(i)) % values.size()];
-    word(a, out);
+    primitive(a, out);
     for (int i = 0; i < w.lanes; ++i)
       ASSERT_TRUE(same(out[i], expected(a[i]))) << name << "(" << a[i] << ") is " << out[i] << " in lane " << i;
   }

@@ -33,7 +33,7 @@ TEST(Formats, SixteenBitFloats) {
   const auto same_bf16 = [](std::uint16_t got, std::uint16_t expected) {
     return (expected & 0x7fff) > 0x7f80 ? (got & 0x7fff) > 0x7f80 : got == expected;
   };
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     expect_of_each<std::uint16_t, float>(
         w, "load_f16", w.load_f16, patterns, [](std::uint16_t a) { return f16_to_f32(a); }, same_float);
     expect_of_each<std::uint16_t, float>(
@@ -49,7 +49,7 @@ TEST(Formats, SixteenBitFloats) {
 
 TEST(Formats, TwoVectorsOfBf16InOrder) {
   const std::vector<float> values = around_every([](std::uint16_t x) { return bf16_to_f32(x); });
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     ASSERT_EQ(w.store_bf16x2 != nullptr, w.has_bf16);
     if (!w.has_bf16) return;
     const auto count = static_cast<std::size_t>(2 * w.lanes);
@@ -90,7 +90,7 @@ std::vector<float> around_every_float8(float (*to_f32)(std::uint8_t)) {
 
 // As numbers: whether a zero keeps its sign matters to no product.
 TEST(Formats, EightBitFloats) {
-  using Word = SimdWords::Unary SimdWords::*;
+  using Primitive = SimdPrimitives::Unary SimdPrimitives::*;
   const auto e4m3 = [](float x) { return e4m3_to_f32(f32_to_e4m3(x)); };
   const auto e5m2 = [](float x) { return e5m2_to_f32(f32_to_e5m2(x)); };
   const auto same_number = [](float got, float expected) {
@@ -104,20 +104,21 @@ TEST(Formats, EightBitFloats) {
       if (!(std::fabs(x) > most)) kept.push_back(x);  // NaN too
     return kept;
   };
-  for_each_policy([&](const SimdWords& w) {
-    const auto check = [&](const char* name, Word word, const std::vector<float>& values, const auto& law) {
-      expect_of_each<float, float>(w, name, w.*word, values, law, same_number);
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto check = [&](const char* name, Primitive primitive, const std::vector<float>& values,
+                           const auto& expected) {
+      expect_of_each<float, float>(w, name, w.*primitive, values, expected, same_number);
     };
-    check("round_e4m3", &SimdWords::round_e4m3, near_e4m3, e4m3);
-    check("round_e5m2", &SimdWords::round_e5m2, near_e5m2, e5m2);
+    check("round_e4m3", &SimdPrimitives::round_e4m3, near_e4m3, e4m3);
+    check("round_e5m2", &SimdPrimitives::round_e5m2, near_e5m2, e5m2);
     // Weights: a little beyond the largest number by exp2's error, never more.
-    check("round_e4m3_in_range", &SimdWords::round_e4m3_in_range, within(near_e4m3, 448.001f), e4m3);
-    check("round_e5m2_in_range", &SimdWords::round_e5m2_in_range, within(near_e5m2, 57344.1f), e5m2);
+    check("round_e4m3_in_range", &SimdPrimitives::round_e4m3_in_range, within(near_e4m3, 448.001f), e4m3);
+    check("round_e5m2_in_range", &SimdPrimitives::round_e5m2_in_range, within(near_e5m2, 57344.1f), e5m2);
   });
 }
 
 TEST(Formats, Bytes) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     std::vector<std::int8_t> signed_bytes;
     for (int i = -128; i < 128; ++i) signed_bytes.push_back(static_cast<std::int8_t>(i));
     expect_of_each<std::int8_t, std::int32_t>(

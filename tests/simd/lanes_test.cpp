@@ -7,7 +7,7 @@ namespace {
 TEST(Lanes, LanesChangePlaces) {
   std::vector<float> values = edge_floats();
   for (float x : random_floats(64, 7)) values.push_back(x);
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     float a[kMostLanes], out[kMostLanes];
     for (int power = 0; (1 << power) < w.lanes; ++power) {
       const int distance = 1 << power;
@@ -27,7 +27,7 @@ TEST(Lanes, LanesChangePlaces) {
 }
 
 TEST(Lanes, Transpose) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     for (int from_ld : {w.lanes, w.lanes + 3}) {
       for (int to_ld : {w.lanes, w.lanes + 5}) {
         std::vector<std::int32_t> from(static_cast<std::size_t>(from_ld * w.lanes));
@@ -46,7 +46,7 @@ TEST(Lanes, Transpose) {
 }
 
 TEST(Lanes, Reductions) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     const auto lanes = static_cast<std::size_t>(w.lanes);
     std::mt19937 random(8);
     std::vector<float> rows(lanes * lanes);

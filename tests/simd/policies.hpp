@@ -1,4 +1,4 @@
-// The tables of words that this processor can run, from the page that lists the implementations.
+// The tables of primitives that this processor can run, from the page that lists the implementations.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,36 +13,36 @@
 
 #include "core/float_types.hpp"
 #include "cpu/features.hpp"
-#include "words.hpp"
+#include "primitives.hpp"
 
 namespace octavo::cpu {
 
-#define OCTAVO_CPU_IMPLEMENTATION(name, table, features, description) extern const SimdWords k_words_##name;
+#define OCTAVO_CPU_IMPLEMENTATION(name, table, features, description) extern const SimdPrimitives k_primitives_##name;
 #include "cpu/implementations.inc"
 #undef OCTAVO_CPU_IMPLEMENTATION
 
 struct Policy {
-  const SimdWords* words;
+  const SimdPrimitives* primitives;
   bool supported;
 };
 
 inline const std::vector<Policy>& policies() {
   static const std::vector<Policy> all = {
 #define OCTAVO_CPU_IMPLEMENTATION(name, table, needed, description) \
-  Policy{&k_words_##name, ((needed) & ~features()) == 0 && claim_features(needed)},
+  Policy{&k_primitives_##name, ((needed) & ~features()) == 0 && claim_features(needed)},
 #include "cpu/implementations.inc"
 #undef OCTAVO_CPU_IMPLEMENTATION
   };
   return all;
 }
 
-// Calls body(words) for every policy that can run here.
+// Calls body(primitives) for every policy that can run here.
 template <class Body>
 void for_each_policy(const Body& body) {
   for (const Policy& policy : policies()) {
     if (!policy.supported) continue;
-    SCOPED_TRACE(policy.words->name);
-    body(*policy.words);
+    SCOPED_TRACE(policy.primitives->name);
+    body(*policy.primitives);
   }
 }
 

@@ -10,8 +10,8 @@ struct ByteProducts {
 
 // Every pair of values, in every one of the four places of a word, beside random others; then words of one pair only,
 // which is where 16-bit intermediates would saturate.
-void expect_products(const SimdWords& w, SimdWords::Ternary word, const ByteProducts& domain, int a_offset,
-                     int b_offset, int a_bias) {
+void expect_products(const SimdPrimitives& w, SimdPrimitives::Ternary primitive, const ByteProducts& domain,
+                     int a_offset, int b_offset, int a_bias) {
   const int bytes = 4 * w.lanes;
   std::mt19937 random(11);
   std::vector<int> a(static_cast<std::size_t>(bytes)), b(a.size());
@@ -23,7 +23,7 @@ void expect_products(const SimdWords& w, SimdWords::Ternary word, const ByteProd
       b_bytes[i] = static_cast<std::uint8_t>(b[static_cast<std::size_t>(i)] + b_offset);
     }
     for (int i = 0; i < w.lanes; ++i) acc[i] = static_cast<std::int32_t>(random() % 2000001) - 1000000;
-    word(acc, a_bytes, b_bytes, out);
+    primitive(acc, a_bytes, b_bytes, out);
     for (int i = 0; i < w.lanes; ++i) {
       std::int32_t expected = acc[i];
       for (std::size_t k = static_cast<std::size_t>(4 * i); k < static_cast<std::size_t>(4 * i + 4); ++k)
@@ -63,10 +63,10 @@ std::vector<int> range(int first, int last) {
   return values;
 }
 
-// Calls body(words) for every policy whose integer products are vectors; tiles have tests of their own.
+// Calls body(primitives) for every policy whose integer products are vectors; tiles have tests of their own.
 template <class Body>
 void for_each_vector_product(const Body& body) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     ASSERT_NE(w.dot_key == nullptr, w.tile_keys[0] == nullptr);
     if (w.dot_key != nullptr) body(w);
   });
@@ -74,27 +74,27 @@ void for_each_vector_product(const Body& body) {
 
 // Query bytes reach -128 (the low plane of 16-bit queries); key codes are symmetric.
 TEST(Products, ScoresAreExact) {
-  for_each_vector_product([&](const SimdWords& w) {
+  for_each_vector_product([&](const SimdPrimitives& w) {
     expect_products(w, w.dot_key, {range(-128, 127), range(-127, 127)}, 0, w.key_bias, 0);
   });
 }
 
 TEST(Products, ValuesAreExact) {
-  for_each_vector_product([&](const SimdWords& w) {
+  for_each_vector_product([&](const SimdPrimitives& w) {
     expect_products(w, w.dot_value, {range(0, 255), range(-127, 127)}, 0, 0, w.weight_bias);
   });
 }
 
 // Keys and values of -128, which callers' codes may hold.
 TEST(Products, EveryCodeIsExact) {
-  for_each_vector_product([&](const SimdWords& w) {
+  for_each_vector_product([&](const SimdPrimitives& w) {
     expect_products(w, w.dot_full_range_key, {range(-128, 127), range(-128, 127)}, 0, w.key_bias, 0);
     expect_products(w, w.dot_full_range_value, {range(0, 255), range(-128, 127)}, 0, 0, w.weight_bias);
   });
 }
 
 TEST(Products, Bf16Pairs) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     ASSERT_EQ(w.dot_bf16 != nullptr, w.has_bf16);
     if (!w.has_bf16) return;
     const auto lanes = static_cast<std::size_t>(w.lanes);

@@ -1,4 +1,4 @@
-// The quantizer law: what its codes promise, at ordinary values and at every edge of f32.
+// The quantizer: the error of its codes, at ordinary values and at every edge of f32.
 #include "spec/scale.hpp"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ TEST(Scale, AmaxLeavesOutWhatIsNotFinite) {
 TEST(Scale, ReachesTheRangeAndStaysWithinHalfAStep) {
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
-  for (float range : {kRangeS8, kRangeS4, kRangeWide}) {
+  for (float range : {kRangeS8, kRangeS4, kRangeQ16}) {
     for (float size : {1e-30f, 1e-3f, 1.0f, 777.0f, 1e30f}) {
       const float amax = size;
       const Scale scale = scale_of(amax, range);
@@ -50,7 +50,7 @@ TEST(Scale, Edges) {
   EXPECT_EQ(scale_of(0, 127, 0.0f).scale, 0.0f);
   EXPECT_EQ(integer_code(0.0f, scale_of(0, 127).inverse, 127), 0);
   // Subnormal groups: the scale is never below the smallest normal number, so its inverse is finite.
-  for (float range : {kRangeS4, kRangeS8, kRangeE4m3, kRangeWide, kRangeE5m2, 2.25f}) {
+  for (float range : {kRangeS4, kRangeS8, kRangeE4m3, kRangeQ16, kRangeE5m2, 2.25f}) {
     for (float amax : {FLT_TRUE_MIN, FLT_MIN / 4, FLT_MIN, FLT_MAX}) {
       const Scale scale = scale_of(amax, range);
       EXPECT_TRUE(std::isfinite(scale.inverse) && scale.inverse > 0) << amax << " " << range;
@@ -71,7 +71,7 @@ TEST(Scale, FloatCodes) {
 
 TEST(Scale, WideCodesSplitIntoTwoBytes) {
   for (std::int32_t code = -32639; code <= 32639; ++code) {
-    const WideCode wide = split_wide(code);
+    const Q16Code wide = split_q16(code);
     ASSERT_EQ(256 * wide.high + wide.low, code);
     ASSERT_TRUE(wide.high >= -127 && wide.high <= 127 && wide.low >= -128 && wide.low <= 127) << code;
   }

@@ -33,7 +33,7 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
     constant[query_block] = k.quantized ? 0.0f : dot<S>(means + query_block * width, key_mean, width);
     if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + query_block * width, signs, dim);
   }
-  const float* scales = spec::scales_at(k, sequence_at(call, b)->k_sides, kv_head);
+  const float* scales = spec::scales_at(k, sequence_at(call, b)->k_scale_place, kv_head);
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
   alignas(64) float buffer[kSmoothQBiasKeys * kMaxPadded];
   alignas(64) float sums[kQueryBlocks][S::kLanes * S::kLanes];

@@ -156,7 +156,7 @@ OCTAVO_INLINE void finish_keys(const Call& call, std::int64_t b, std::int64_t kv
   float* mean = mean_of_keys(head);
   for (std::int64_t d = 0; d < padded(dim); ++d) mean[d] = 0;
   if (problem.k.quantized && problem.k.mean != nullptr) {
-    const float* given = spec::means_at(problem.k, sequence_at(call, b)->k_sides, kv_head);
+    const float* given = spec::means_at(problem.k, sequence_at(call, b)->k_scale_place, kv_head);
     for (std::int64_t d = 0; d < dim; ++d) mean[d] = given[d];
   }
   if (c == nullptr) return;
@@ -181,7 +181,7 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
     vectors.gain[d] = vectors.inverse[d] = vectors.epilogue_scale[d] = 1;
   }
   if (v.quantized) {
-    const spec::SidePlace& place = sequence_at(call, b)->v_sides;
+    const spec::ScalePlace& place = sequence_at(call, b)->v_scale_place;
     const float *mean = spec::means_at(v, place, kv_head), *scales = spec::scales_at(v, place, kv_head);
     const float unit = head->v_prescale;
     for (std::int64_t d = 0; mean != nullptr && d < dim; ++d) vectors.mean[d] = mean[d] * unit;

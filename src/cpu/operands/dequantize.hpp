@@ -2,14 +2,14 @@
 #pragma once
 
 #include "cpu/operands/load_transform.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::cpu {
 namespace {
 
 // All rows of head `head` of one sequence, whose first row in the tensor is `begin`.
 template <class S>
-void dequantize_head(const DequantizeProblem& problem, std::int64_t b, std::int64_t head, const spec::SidePlace& place,
+void dequantize_head(const DequantizeProblem& problem, std::int64_t b, std::int64_t head, const spec::ScalePlace& place,
                      std::int64_t begin, std::int64_t rows) {
   const Operand &codes = problem.codes, &out = problem.out;
   const std::int64_t dim = problem.dim;

@@ -1,4 +1,4 @@
-// Rounding to E4M3 and E5M2 on a vector, and the numbers behind their codes: the law of core/float_types.hpp in f32.
+// Rounding to E4M3 and E5M2 on a vector, and the numbers behind their codes: as core/float_types.hpp defines them.
 //   step = 2^(exponent of x) / 2^mantissa bits, no finer than the format's subnormals; x -> nearest even multiple of it
 #pragma once
 

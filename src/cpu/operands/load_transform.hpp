@@ -10,7 +10,7 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of an operand before smoothing. `unit`: a factor for V (spec/value_unit.hpp).
+// One row of an operand before smoothing. `unit`: a factor for V (spec/v_prescale.hpp).
 template <class S>
 OCTAVO_INLINE void load_transformed(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
                                     float* to, float unit = 1.0f) {

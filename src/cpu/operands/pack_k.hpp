@@ -38,7 +38,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   const std::int64_t dim = problem.head_dim, width = plan.k_width, first = i * plan.key_block;
   const std::int64_t end = first + plan.key_block;
   const spec::Groups groups = spec::groups_of(Role::k, problem.recipe);
-  const float* given_scales = spec::scales_at(k, sequence.k_sides, kv_head);
+  const float* given_scales = spec::scales_at(k, sequence.k_scale_place, kv_head);
   float* factor = part<float>(block, plan.block.key_factor);
   float* addend = part<float>(block, plan.block.key_addend);
   auto& flags = *part<BlockFlags>(block, plan.block.flags);

@@ -22,9 +22,9 @@ OCTAVO_INLINE void quantize_row_16(const float* x, std::int64_t dim, float inver
   *high_sum = *low_sum = 0;
   alignas(64) std::int32_t codes[kMaxPadded];
   for (std::int64_t d = 0; d < padded(dim); d += S::kLanes)
-    S::store(codes + d, codes_of<S>(S::load(x + d), S::set1(inverse), S::set1(spec::kRangeWide)));
+    S::store(codes + d, codes_of<S>(S::load(x + d), S::set1(inverse), S::set1(spec::kRangeQ16)));
   for (std::int64_t d = 0; d < padded(dim); ++d) {
-    const spec::WideCode wide = spec::split_wide(codes[d]);
+    const spec::Q16Code wide = spec::split_q16(codes[d]);
     high[d] = static_cast<std::int8_t>(wide.high);
     low[d] = static_cast<std::int8_t>(wide.low);
     *high_sum += wide.high;
@@ -146,7 +146,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const PackedQueryBlock& packed
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
   const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);
-  RowScales scales(groups, q16 ? spec::kRangeWide : plan.qk_range, range_of_head(call, rows.b, rows.head));
+  RowScales scales(groups, q16 ? spec::kRangeQ16 : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
   // A stretch of shared scales is never cut; rows with scales of their own go by as many as are ranged at once.
   const bool shared = scales.stretch() > 1;
@@ -195,7 +195,7 @@ OCTAVO_INLINE void pack_query_codes(const Call& call, const PackedQueryBlock& pa
   const Problem& problem = *plan.problem;
   const Operand& q = problem.q;
   const std::int64_t dim = problem.head_dim;
-  const spec::SidePlace& place = sequence_at(call, rows.b)->q_sides;
+  const spec::ScalePlace& place = sequence_at(call, rows.b)->q_scale_place;
   const float *means = spec::means_at(q, place, rows.head), *scales = spec::scales_at(q, place, rows.head);
   const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
   const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);

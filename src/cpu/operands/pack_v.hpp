@@ -231,7 +231,7 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                          spec::groups_of(Role::v, problem.recipe),
                          value_vectors(call, head_at(call, b, kv_head)),
                          signs,
-                         spec::scales_at(problem.v, sequence.v_sides, kv_head),
+                         spec::scales_at(problem.v, sequence.v_scale_place, kv_head),
                          head_at(call, b, kv_head)->v_prescale};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.full_range_s8_in_v = false;

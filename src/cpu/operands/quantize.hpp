@@ -1,4 +1,4 @@
-// The quantizer law (spec/scale.hpp) on dense padded rows, bit for bit.
+// The quantizer (spec/scale.hpp) on dense padded rows, bit for bit.
 #pragma once
 
 #include "cpu/operands/load.hpp"
@@ -115,8 +115,8 @@ OCTAVO_INLINE void centre_rows(float* rows, std::int64_t count, std::int64_t wid
   }
 }
 
-// Channel sums of one block of the mean law, a row at a time: sums[c] += x[c]. Where something is not finite the sums
-// are no numbers, and are taken anew with add_finite_to_sums.
+// Channel sums of one block of a mean (spec/mean.hpp), a row at a time: sums[c] += x[c]. Where something is not finite
+// the sums are no numbers, and are taken anew with add_finite_to_sums.
 template <class S>
 OCTAVO_INLINE void add_to_sums(const float* x, std::int64_t dim, float* sums) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) S::store(sums + d, S::add(S::load(sums + d), S::load(x + d)));
@@ -127,7 +127,7 @@ OCTAVO_INLINE bool sums_are_finite(const float* sums, std::int64_t dim) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) poison = S::fma(S::load(sums + d), S::set1(0.0f), poison);
   return S::all(S::is_finite(poison));
 }
-// The law to the letter: finite values only, counts[c] += 1 for each.
+// As spec/mean.hpp defines it: finite values only, counts[c] += 1 for each.
 template <class S>
 OCTAVO_INLINE void add_finite_to_sums(const float* x, std::int64_t dim, float* sums, float* counts) {
   for (std::int64_t d = 0; d < dim; d += S::kLanes) {

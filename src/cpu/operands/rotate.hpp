@@ -1,5 +1,5 @@
-// The rotation law (spec/rotation.hpp) on dense rows, a vector at a time, bit for bit: the butterflies inside a vector
-// are the policy's word, those between vectors are additions.
+// The rotation (spec/rotation.hpp) on dense rows, a vector at a time, bit for bit: the butterflies inside a vector
+// are a primitive of the policy, those between vectors are additions.
 #pragma once
 
 #include "cpu/operands/load.hpp"

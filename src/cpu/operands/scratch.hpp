@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "cpu/operands/call_plan.hpp"
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::cpu {
 
@@ -18,7 +18,7 @@ struct SequenceInfo {
   std::int64_t partials = 0;
   std::int64_t first_query_range = 0;  // of query head 0, likewise
   std::int64_t query_ranges = 0;
-  spec::SidePlace q_sides, k_sides, v_sides;  // of the caller's codes
+  spec::ScalePlace q_scale_place, k_scale_place, v_scale_place;  // of the caller's codes
 };
 
 // One (sequence, KV head) after its statistics. Vectors of its channels follow it in memory: mean_of_keys(),
@@ -26,7 +26,7 @@ struct SequenceInfo {
 struct alignas(64) HeadInfo {
   std::int64_t pending_partials = 0, pending_blocks = 0;  // remaining tasks; the last one completes the head
   float out_scale = 1;                                    // what O / l is multiplied by
-  float v_prescale = 1;                                   // V is multiplied by it (spec/value_unit.hpp)
+  float v_prescale = 1;                                   // V is multiplied by it (spec/v_prescale.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
   bool k_finite = true;
 };

@@ -1,8 +1,8 @@
-// V near f32's end (spec/value_unit.hpp), found from the ranges that packing records. Other V costs nothing more.
+// V near f32's end (spec/v_prescale.hpp), found from the ranges that packing records. Other V costs nothing more.
 #pragma once
 
 #include "cpu/operands/channel_stats.hpp"
-#include "spec/value_unit.hpp"
+#include "spec/v_prescale.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -21,7 +21,7 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
   RowRange all{0.0f, true};
   if (v.quantized) {
     const spec::Groups groups = spec::groups_of(Role::v, problem.recipe);
-    const float* scales = spec::scales_at(v, sequence.v_sides, kv_head);
+    const float* scales = spec::scales_at(v, sequence.v_scale_place, kv_head);
     const std::int64_t count = spec::scales_per_head(groups, sequence.rows.k_rows, problem.value_dim);
     for (std::int64_t i = 0; scales != nullptr && i < count; ++i) all.amax = spec::grow_amax(all.amax, scales[i]);
     const float amax = all.amax * largest_code(v.dtype);
@@ -52,7 +52,7 @@ bool choose_v_prescale(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   HeadInfo* head = head_at(call, b, kv_head);
   if (!plan.v_prescale || !may_be_huge(call, b, kv_head)) return false;
-  head->v_prescale = spec::value_unit(largest_value<S>(call, b, kv_head));
+  head->v_prescale = spec::v_prescale(largest_value<S>(call, b, kv_head));
   return head->v_prescale != 1;
 }
 

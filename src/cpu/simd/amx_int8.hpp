@@ -1,4 +1,4 @@
-// The words of AVX-512 with VNNI and BF16, and AMX's tiles for the integer products.
+// The primitives of AVX-512 with VNNI and BF16, and AMX's tiles for the integer products.
 //
 // AMX has eight registers of 16 rows by 64 bytes. TDPBSSD and TDPBUSD take A [16][16] words, B [16][16] words and add
 // A B to C [16][16] s32, a word being four codes along the contracted axis: the layout that VPDPBUSD reads, too. A

@@ -1,5 +1,5 @@
-// 256-bit words (AVX2, FMA, F16C). VPMADDUBSW adds pairs with saturation at 16 bits, so the unsigned side is kept at
-// 128 or below: |a| with a's sign moved to the other side; weights are taken less 128 first (kWeightBias).
+// 256-bit primitives (AVX2, FMA, F16C). VPMADDUBSW adds pairs with saturation at 16 bits, so the unsigned side is kept
+// at 128 or below: |a| with a's sign moved to the other side; weights are taken less 128 first (kWeightBias).
 #pragma once
 
 #include <immintrin.h>

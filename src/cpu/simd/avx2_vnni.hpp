@@ -1,4 +1,4 @@
-// The 256-bit words with AVX-VNNI's VPDPBUSD for the integer products.
+// The 256-bit primitives with AVX-VNNI's VPDPBUSD for the integer products.
 #pragma once
 
 #include "cpu/simd/avx2.hpp"

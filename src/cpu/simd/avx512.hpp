@@ -1,5 +1,5 @@
-// 512-bit words (AVX-512 F, BW, DQ, VL). Integer products go through VPMADDUBSW as on 256 bits (avx2.hpp): |a| with a's
-// sign moved to the other side, weights taken less 128 first.
+// 512-bit primitives (AVX-512 F, BW, DQ, VL). Integer products go through VPMADDUBSW as on 256 bits (avx2.hpp): |a|
+// with a's sign moved to the other side, weights taken less 128 first.
 #pragma once
 
 #include <immintrin.h>

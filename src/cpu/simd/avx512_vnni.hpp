@@ -1,4 +1,4 @@
-// The 512-bit words with VPDPBUSD for the integer products and, in the second policy, VDPBF16PS.
+// The 512-bit primitives with VPDPBUSD for the integer products and, in the second policy, VDPBF16PS.
 #pragma once
 
 #include "cpu/simd/avx512.hpp"

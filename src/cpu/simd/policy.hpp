@@ -1,5 +1,5 @@
-// The vocabulary of the CPU kernels: what a SIMD policy must speak. Kernels are templates over a policy and contain no
-// intrinsics; a policy contains no algorithm. The words, for a policy S with L = S::kLanes (a power of two):
+// The primitives that a SIMD policy provides to the CPU kernels. Kernels are templates over a policy and contain no
+// intrinsics; a policy contains no algorithm. The primitives, for a policy S with L = S::kLanes (a power of two):
 //
 //   f32, s32                      vectors of L floats, of L 32-bit integers
 //   load store set1 zero          memory need not be aligned; set1 repeats one value

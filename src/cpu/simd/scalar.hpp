@@ -1,5 +1,5 @@
-// The words in portable C++, four lanes as an array: what runs where nothing better does, and what the other policies
-// are tested against.
+// The primitives in portable C++, four lanes as an array: what runs where nothing better does, and what the other
+// policies are tested against.
 #pragma once
 
 #include <cstring>
@@ -66,7 +66,7 @@ struct Scalar {
   OCTAVO_INLINE f32 min(f32 a, f32 b) {
     return map<f32>([](float x, float y) { return x < y ? x : y; }, a, b);
   }
-  // The product of two floats is exact in double; the one double rounding that is left does not matter to any law.
+  // The product of two floats is exact in double; the one double rounding that is left changes no specified result.
   OCTAVO_INLINE f32 fma(f32 a, f32 b, f32 c) {
     return map<f32>(
         [](float x, float y, float z) {

@@ -6,7 +6,7 @@
 
 #include "cuda/attention/params.hpp"
 #include "cuda/tile/machine.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 #include "spec/visibility.hpp"
 
 namespace octavo::cuda {
@@ -62,7 +62,7 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
   task.packed_row = q_block * kPackedRows + first_row;
   task.first_slot = static_cast<std::uint32_t>(
       (task.batch * k_grid.batch_stride + task.kv_head * k_grid.head_stride + first_k_block) * kPackedRows);
-  task.q16 = p.q.codes_low != nullptr && q.rows < spec::kWideQueryRows;
+  task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {
     const std::int64_t row =

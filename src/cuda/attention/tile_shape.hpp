@@ -55,7 +55,7 @@ struct AttentionShape {
 };
 
 // Kernels of one shape. plain: the hot one. score_mod: softcap, a mask or ALiBi come between the products. q16: for
-// sequences of 16-bit Q (spec/query_width.hpp), whatever the options; each skips the sequences of the other kind, so a
+// sequences of 16-bit Q (spec/q16.hpp), whatever the options; each skips the sequences of the other kind, so a
 // varlen batch that may hold both is launched with both.
 enum class AttentionVariant : std::uint8_t { plain, score_mod, q16 };
 

@@ -12,7 +12,7 @@
 #include "cuda/host/workspace.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/format.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -274,9 +274,9 @@ class AttentionDriver {
 
   // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
   void attend(const AttentionKernelParams& params) {
-    const bool short_queries = problem_.q_rows < spec::kWideQueryRows;
-    if (plan_.q16 && (problem_.packed() || short_queries)) attend(params, AttentionVariant::q16);
-    if (plan_.q16 && !problem_.packed() && short_queries) return;
+    const bool short_queries = problem_.q_rows < spec::kQ16Rows;
+    if (plan_.q16 && (problem_.varlen() || short_queries)) attend(params, AttentionVariant::q16);
+    if (plan_.q16 && !problem_.varlen() && short_queries) return;
     attend(params, plan_.steps.score_mod ? AttentionVariant::score_mod : AttentionVariant::plain);
   }
 

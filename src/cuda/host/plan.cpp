@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "spec/format.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -46,7 +46,7 @@ AttentionPlan::AttentionPlan(const Problem& its, const DeviceProperties& device)
 
 void AttentionPlan::choose_steps() {
   steps = spec::steps_of(problem);
-  smooth_q_bias = spec::has_smooth_q_bias(problem, spec::kWideQueryRows);
+  smooth_q_bias = spec::has_smooth_q_bias(problem, spec::kQ16Rows);
   q16 = spec::takes_q16(problem, 1);
   divides_v = recipe.values == Format::f16;
   v_granularity = spec::is_integer(recipe.values) ? recipe.v_scale : Granularity::none;

@@ -54,7 +54,7 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   for (std::int64_t rows : {problem.q_rows, problem.k_rows}) {
     if (rows > kMostRows) return refuse(text(rows, " rows; it supports up to ", kMostRows));
   }
-  if (problem.packed() && (problem.mask_rows > 0 || problem.mask_keys > 0)) {
+  if (problem.varlen() && (problem.mask_rows > 0 || problem.mask_keys > 0)) {
     return refuse(
         "a mask over the rows or keys of varlen sequences, whose lengths are on the device; pass the sequences as a "
         "batch with kv_lens");

@@ -4,7 +4,7 @@
 #include "cuda/operands/load.hpp"
 #include "cuda/operands/params.hpp"
 #include "cuda/operands/rotate.hpp"
-#include "spec/value_unit.hpp"
+#include "spec/v_prescale.hpp"
 
 namespace octavo::cuda {
 
@@ -13,9 +13,9 @@ namespace octavo::cuda {
 template <int per_lane>
 constexpr int kRowsAtOnce = 8 / per_lane;
 
-// The prescale of V of head `at`, counted over sequences (spec/value_unit.hpp).
+// The prescale of V of head `at`, counted over sequences (spec/v_prescale.hpp).
 OCTAVO_DEVICE float v_prescale(const std::uint32_t* amax, std::int64_t at) {
-  return amax == nullptr ? 1.0f : spec::value_unit(f32_of_bits(amax[at]));
+  return amax == nullptr ? 1.0f : spec::v_prescale(f32_of_bits(amax[at]));
 }
 
 // Rows row.. of the block, times V's prescale, rotated where the steps ask for it.

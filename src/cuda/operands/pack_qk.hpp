@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/operands/quantize.hpp"
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 
 namespace octavo::cuda {
 
@@ -41,10 +41,10 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
   if (!at.live) return;
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
-  const bool q16 = p.q16 && at.rows < spec::kWideQueryRows;
+  const bool q16 = p.q16 && at.rows < spec::kQ16Rows;
   const bool bits16 = p.format != PackedFormat::s8;
   ScaleRule rule = p.rule;
-  if (q16) rule.range = spec::kRangeWide;
+  if (q16) rule.range = spec::kRangeQ16;
   // Codes of the caller's stay as they are; the row as given is code * scale + mean.
   const float* const given_mean =
       source.quantized && source.mean != nullptr
@@ -110,7 +110,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
                 second = spec::integer_code(b, inverse[i], rule.range);
               }
               if (q16) {
-                const spec::WideCode low = spec::split_wide(first), high = spec::split_wide(second);
+                const spec::Q16Code low = spec::split_q16(first), high = spec::split_q16(second);
                 static_cast<std::uint16_t*>(p.codes_low)[to / 2] =
                     static_cast<std::uint16_t>((low.low & 255) | (high.low & 255) << 8);
                 first = low.high;

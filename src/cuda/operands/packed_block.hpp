@@ -63,7 +63,7 @@ OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) { return 
 // stay uninitialised.
 struct PackedQuery {
   void* codes = nullptr;      // the high plane of 16-bit Q
-  void* codes_low = nullptr;  // sequences of fewer rows than spec::kWideQueryRows have 16-bit codes, 256 high + low;
+  void* codes_low = nullptr;  // sequences of fewer rows than spec::kQ16Rows have 16-bit codes, 256 high + low;
                               // null: no sequence has
   float* factor = nullptr;    // [query_blocks][128]: scale of the row; 1 in 16-bit formats; behind the last row 0
   // [query_blocks][128]: softmax_scale * q . mean of K, natural units, which smooth_k took off the row; null: 0
@@ -85,7 +85,7 @@ struct PackedValues {
   float* output_factor = nullptr;   // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   float* output_addend = nullptr;   // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the gains;
                                     // null: 0
-  float* output_rescale = nullptr;  // [sequences * kv_heads]: undoes V's prescale (spec/value_unit.hpp) at the very
+  float* output_rescale = nullptr;  // [sequences * kv_heads]: undoes V's prescale (spec/v_prescale.hpp) at the very
                                     // end, saturating; null: 1
 };
 

@@ -18,7 +18,7 @@ struct RowSteps {
   const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
   bool mean_of_block = false;
   // V: bits of the largest magnitude of [sequence, head], which decides the prescale of its rows
-  // (spec/value_unit.hpp); null: 1.
+  // (spec/v_prescale.hpp); null: 1.
   const std::uint32_t* prescale_amax = nullptr;
 };
 OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {

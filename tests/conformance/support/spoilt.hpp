@@ -1,4 +1,4 @@
-// What is done to rows of numbers before they are quantized: the edges of the law of scales and codes, each by itself.
+// What is done to rows of numbers before they are quantized: the edges of scales and codes, each by itself.
 #pragma once
 
 #include <cstdint>

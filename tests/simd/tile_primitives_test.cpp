@@ -1,5 +1,5 @@
-// The words of tiles, held to one definition: amx_int8's where there is AMX, and those that are emulated in its place,
-// so that what runs over the one may be trusted to run over the other.
+// The primitives of tiles, held to one definition: amx_int8's where there is AMX, and those that are emulated in its
+// place, so that what runs over the one may be trusted to run over the other.
 #include "emulated_state.hpp"
 #include "policies.hpp"
 
@@ -13,8 +13,8 @@ using Tile = std::vector<std::uint8_t>;
 std::vector<Policy> policies_with_tiles() {
   std::vector<Policy> found;
   for (const Policy& policy : policies())
-    if (policy.supported && policy.words->tile_copy[0] != nullptr) found.push_back(policy);
-  if ((kEmulatedTiles.features & ~features()) == 0) found.push_back({&k_words_emulated_tiles, true});
+    if (policy.supported && policy.primitives->tile_copy[0] != nullptr) found.push_back(policy);
+  if ((kEmulatedTiles.features & ~features()) == 0) found.push_back({&k_primitives_emulated_tiles, true});
   return found;
 }
 
@@ -24,21 +24,21 @@ Tile random_bytes(std::size_t count, std::mt19937& random) {
   return bytes;
 }
 
-class TileWords : public testing::TestWithParam<Policy> {
+class TilePrimitives : public testing::TestWithParam<Policy> {
  protected:
-  const SimdWords& w = *GetParam().words;
+  const SimdPrimitives& w = *GetParam().primitives;
   std::mt19937 random{21};
 };
 
 // A vector product would read the keys of these policies with the wrong sign.
-TEST_P(TileWords, TakeThePlaceOfVectorProducts) {
+TEST_P(TilePrimitives, TakeThePlaceOfVectorProducts) {
   EXPECT_EQ(w.key_bias, 0);
   EXPECT_EQ(w.dot_key, nullptr);
   EXPECT_EQ(w.dot_full_range_value, nullptr);
 }
 
-TEST_P(TileWords, LoadAndStoreRowsAStrideApart) {
-  for (int tile = 0; tile < SimdWords::kTiles; ++tile) {
+TEST_P(TilePrimitives, LoadAndStoreRowsAStrideApart) {
+  for (int tile = 0; tile < SimdPrimitives::kTiles; ++tile) {
     for (const std::size_t from_stride : {64u, 128u, 256u, 68u}) {
       for (const std::size_t to_stride : {64u, 256u, 192u}) {
         const Tile from = random_bytes(kSide * from_stride, random), before = random_bytes(kSide * to_stride, random);
@@ -55,9 +55,9 @@ TEST_P(TileWords, LoadAndStoreRowsAStrideApart) {
   }
 }
 
-TEST_P(TileWords, ZeroOneAndNoOther) {
-  for (int tile = 0; tile < SimdWords::kTiles; ++tile) {
-    const Tile from = random_bytes(SimdWords::kTiles * kBytes, random);
+TEST_P(TilePrimitives, ZeroOneAndNoOther) {
+  for (int tile = 0; tile < SimdPrimitives::kTiles; ++tile) {
+    const Tile from = random_bytes(SimdPrimitives::kTiles * kBytes, random);
     Tile to(from.size()), expected = from;
     std::fill_n(expected.begin() + tile * static_cast<std::ptrdiff_t>(kBytes), kBytes, std::uint8_t{0});
     w.tile_zero[tile](from.data(), to.data());
@@ -66,12 +66,13 @@ TEST_P(TileWords, ZeroOneAndNoOther) {
 }
 
 // One tile product as sums of matrices of numbers: A [16][64], B [64][16] with four rows in a word, C [16][16].
-void expect_product(SimdWords::TileProduct word, bool signed_a, const Tile& a, const Tile& b, const Tile& start) {
+void expect_product(SimdPrimitives::TileProduct primitive, bool signed_a, const Tile& a, const Tile& b,
+                    const Tile& start) {
   const auto number = [](std::uint8_t byte, bool is_signed) {
     return is_signed && byte > 127 ? static_cast<std::int64_t>(byte) - 256 : static_cast<std::int64_t>(byte);
   };
   Tile c = start;
-  word(a.data(), b.data(), c.data());
+  primitive(a.data(), b.data(), c.data());
   for (std::size_t m = 0; m < kSide; ++m) {
     for (std::size_t n = 0; n < kSide; ++n) {
       std::int32_t first, got;
@@ -85,8 +86,8 @@ void expect_product(SimdWords::TileProduct word, bool signed_a, const Tile& a, c
   }
 }
 
-TEST_P(TileWords, ProductsAreExact) {
-  for (int tile = 0; tile < SimdWords::kTiles; ++tile) {
+TEST_P(TilePrimitives, ProductsAreExact) {
+  for (int tile = 0; tile < SimdPrimitives::kTiles; ++tile) {
     SCOPED_TRACE(tile);
     for (int trial = 0; trial < 20; ++trial) {
       const Tile a = random_bytes(kBytes, random), b = random_bytes(kBytes, random), c = random_bytes(kBytes, random);
@@ -108,10 +109,10 @@ TEST_P(TileWords, ProductsAreExact) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, TileWords, testing::ValuesIn(policies_with_tiles()),
-                         [](const auto& of) { return std::string(of.param.words->name); });
+INSTANTIATE_TEST_SUITE_P(Of, TilePrimitives, testing::ValuesIn(policies_with_tiles()),
+                         [](const auto& of) { return std::string(of.param.primitives->name); });
 // A machine without AVX-512 has none.
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TileWords);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TilePrimitives);
 
 }  // namespace
 }  // namespace octavo::cpu

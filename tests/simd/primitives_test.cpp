@@ -1,4 +1,4 @@
-// The words of every policy against plain C++, lane by lane, on the edges of their domains.
+// The primitives of every policy against plain C++, lane by lane, on the edges of their domains.
 #include <cfloat>
 
 #include "expect.hpp"
@@ -6,8 +6,8 @@
 namespace octavo::cpu {
 namespace {
 
-using Word2 = SimdWords::Binary SimdWords::*;
-using Word1 = SimdWords::Unary SimdWords::*;
+using Primitive2 = SimdPrimitives::Binary SimdPrimitives::*;
+using Primitive1 = SimdPrimitives::Unary SimdPrimitives::*;
 
 std::vector<std::int32_t> edge_ints() {
   std::vector<std::int32_t> values = {0, 1, -1, 2, 127, -128, 255, 256, 0x7fffff, 0xffffff, INT32_MAX, INT32_MIN};
@@ -19,17 +19,17 @@ std::vector<std::int32_t> edge_ints() {
 TEST(Words, FloatArithmetic) {
   std::vector<float> values = edge_floats();
   for (float x : random_floats(23, 1)) values.push_back(x);
-  for_each_policy([&](const SimdWords& w) {
-    const auto check = [&](const char* name, Word2 word, float (*expected)(float, float)) {
-      expect_of_pairs(w, name, w.*word, values, expected, same_float);
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto check = [&](const char* name, Primitive2 primitive, float (*expected)(float, float)) {
+      expect_of_pairs(w, name, w.*primitive, values, expected, same_float);
     };
-    check("add", &SimdWords::add, [](float a, float b) { return a + b; });
-    check("sub", &SimdWords::sub, [](float a, float b) { return a - b; });
-    check("mul", &SimdWords::mul, [](float a, float b) { return a * b; });
-    check("div", &SimdWords::div, [](float a, float b) { return a / b; });
+    check("add", &SimdPrimitives::add, [](float a, float b) { return a + b; });
+    check("sub", &SimdPrimitives::sub, [](float a, float b) { return a - b; });
+    check("mul", &SimdPrimitives::mul, [](float a, float b) { return a * b; });
+    check("div", &SimdPrimitives::div, [](float a, float b) { return a / b; });
     // The second operand where either is NaN, and of two zeros.
-    check("max", &SimdWords::max, [](float a, float b) { return a > b ? a : b; });
-    check("min", &SimdWords::min, [](float a, float b) { return a < b ? a : b; });
+    check("max", &SimdPrimitives::max, [](float a, float b) { return a > b ? a : b; });
+    check("min", &SimdPrimitives::min, [](float a, float b) { return a < b ? a : b; });
     expect_of_each<float, float>(w, "copy", w.copy_f32, values, [](float a) { return a; }, same_float);
     expect_of_each<float, float>(w, "abs", w.abs, values, [](float a) { return std::fabs(a); }, same_float);
   });
@@ -38,7 +38,7 @@ TEST(Words, FloatArithmetic) {
 TEST(Words, FmaRoundsOnce) {
   std::vector<float> values = edge_floats();
   for (float x : random_floats(40, 2)) values.push_back(x);
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     float a[kMostLanes], b[kMostLanes], c[kMostLanes], out[kMostLanes];
     std::mt19937 random(3);
     for (int trial = 0; trial < 20000; ++trial) {
@@ -65,7 +65,7 @@ TEST(Words, FractionAndPowerOfTheNearestInteger) {
   std::mt19937 random(5);
   for (int i = 0; i < 500; ++i) values.push_back(std::uniform_real_distribution<float>(-126, 127)(random));
   for (float x : std::vector<float>(values)) values.push_back(std::nextafter(x, 0.0f));
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     expect_of_each<float, float>(
         w, "fraction", w.fraction, values, [](float x) { return x - std::nearbyint(x); },
         [](float a, float b) { return a == b || (a != a && b != b); });
@@ -93,39 +93,39 @@ TEST(Words, IntegerArithmetic) {
   const std::vector<std::int32_t> values = edge_ints();
   const auto u32 = [](std::int32_t x) { return static_cast<std::uint32_t>(x); };
   const auto s32 = [](std::uint32_t x) { return static_cast<std::int32_t>(x); };
-  for_each_policy([&](const SimdWords& w) {
-    const auto check = [&](const char* name, Word2 word, const auto& expected) {
-      expect_of_pairs(w, name, w.*word, values, expected, same_int);
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto check = [&](const char* name, Primitive2 primitive, const auto& expected) {
+      expect_of_pairs(w, name, w.*primitive, values, expected, same_int);
     };
-    check("add_s32", &SimdWords::add_s32, [&](std::int32_t a, std::int32_t b) { return s32(u32(a) + u32(b)); });
-    check("max_s32", &SimdWords::max_s32, [](std::int32_t a, std::int32_t b) { return a > b ? a : b; });
-    check("and_s32", &SimdWords::and_s32, [](std::int32_t a, std::int32_t b) { return a & b; });
-    check("or_s32", &SimdWords::or_s32, [](std::int32_t a, std::int32_t b) { return a | b; });
-    check("xor_s32", &SimdWords::xor_s32, [](std::int32_t a, std::int32_t b) { return a ^ b; });
-    const auto left = [&](Word1 word, int bits) {
+    check("add_s32", &SimdPrimitives::add_s32, [&](std::int32_t a, std::int32_t b) { return s32(u32(a) + u32(b)); });
+    check("max_s32", &SimdPrimitives::max_s32, [](std::int32_t a, std::int32_t b) { return a > b ? a : b; });
+    check("and_s32", &SimdPrimitives::and_s32, [](std::int32_t a, std::int32_t b) { return a & b; });
+    check("or_s32", &SimdPrimitives::or_s32, [](std::int32_t a, std::int32_t b) { return a | b; });
+    check("xor_s32", &SimdPrimitives::xor_s32, [](std::int32_t a, std::int32_t b) { return a ^ b; });
+    const auto left = [&](Primitive1 primitive, int bits) {
       expect_of_each<std::int32_t, std::int32_t>(
-          w, "shift_left", w.*word, values, [&](std::int32_t a) { return s32(u32(a) << bits); }, same_int);
+          w, "shift_left", w.*primitive, values, [&](std::int32_t a) { return s32(u32(a) << bits); }, same_int);
     };
-    left(&SimdWords::shift_left_1, 1);
-    left(&SimdWords::shift_left_8, 8);
-    left(&SimdWords::shift_left_16, 16);
-    left(&SimdWords::shift_left_23, 23);
-    left(&SimdWords::shift_left_24, 24);
-    const auto right = [&](Word1 word, int bits) {
+    left(&SimdPrimitives::shift_left_1, 1);
+    left(&SimdPrimitives::shift_left_8, 8);
+    left(&SimdPrimitives::shift_left_16, 16);
+    left(&SimdPrimitives::shift_left_23, 23);
+    left(&SimdPrimitives::shift_left_24, 24);
+    const auto right = [&](Primitive1 primitive, int bits) {
       expect_of_each<std::int32_t, std::int32_t>(
-          w, "shift_right", w.*word, values, [&](std::int32_t a) { return s32(u32(a) >> bits); }, same_int);
+          w, "shift_right", w.*primitive, values, [&](std::int32_t a) { return s32(u32(a) >> bits); }, same_int);
     };
-    right(&SimdWords::shift_right_1, 1);
-    right(&SimdWords::shift_right_16, 16);
-    right(&SimdWords::shift_right_23, 23);
-    right(&SimdWords::shift_right_31, 31);
+    right(&SimdPrimitives::shift_right_1, 1);
+    right(&SimdPrimitives::shift_right_16, 16);
+    right(&SimdPrimitives::shift_right_23, 23);
+    right(&SimdPrimitives::shift_right_31, 31);
     expect_of_each<std::int32_t, std::int32_t>(
         w, "copy", w.copy_s32, values, [](std::int32_t a) { return a; }, same_int);
   });
 }
 
 TEST(Words, OneValueInAllLanes) {
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     float out[kMostLanes];
     std::int32_t ints[kMostLanes];
     for (float x : edge_floats()) {
@@ -150,7 +150,7 @@ TEST(Words, RoundingToIntegersIsToNearestEven) {
   std::mt19937 random(4);
   std::uniform_real_distribution<float> wide(-4194304.0f, 4194304.0f);
   for (int i = 0; i < 2000; ++i) values.push_back(wide(random));
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     expect_of_each<float, std::int32_t>(
         w, "round_to_s32", w.round_to_s32, values, [](float a) { return static_cast<std::int32_t>(std::nearbyint(a)); },
         same_int);
@@ -164,7 +164,7 @@ TEST(Words, BitsAreKept) {
   for (float x : edge_floats()) patterns.push_back(bits_of_f32(x));
   patterns.push_back(0x7f800001u);  // a signalling NaN with a payload
   patterns.push_back(0xffc12345u);
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     const auto same = [](std::uint32_t got, std::uint32_t expected) { return got == expected; };
     const auto itself = [](std::uint32_t a) { return a; };
     expect_of_each<std::uint32_t, std::uint32_t>(w, "bits", w.bits, patterns, itself, same);
@@ -174,7 +174,7 @@ TEST(Words, BitsAreKept) {
 
 TEST(Words, MasksChooseLaneByLane) {
   const std::vector<float> values = edge_floats();
-  for_each_policy([&](const SimdWords& w) {
+  for_each_policy([&](const SimdPrimitives& w) {
     float a[kMostLanes], b[kMostLanes], c[kMostLanes], out[kMostLanes];
     std::mt19937 random(6);
     for (int trial = 0; trial < 4000; ++trial) {
@@ -205,38 +205,40 @@ TEST(Words, MasksChooseLaneByLane) {
   });
 }
 
-// What the portable policy says is what every other one says, on numbers nobody chose: the words whose bits are fixed.
+// What the portable policy says is what every other one says, on numbers nobody chose: the primitives whose bits are
+// fixed.
 TEST(Words, EveryPolicySpeaksAsThePortableOne) {
-  const SimdWords* scalar = nullptr;
+  const SimdPrimitives* scalar = nullptr;
   for (const Policy& policy : policies())
-    if (std::string(policy.words->name) == "scalar") scalar = policy.words;
+    if (std::string(policy.primitives->name) == "scalar") scalar = policy.primitives;
   ASSERT_NE(scalar, nullptr);
   constexpr std::size_t kCount = 48 * 64;
   std::mt19937 random(9);
   std::vector<std::uint32_t> a(kCount), b(kCount), c(kCount);
   for (auto* x : {&a, &b, &c})
     for (std::uint32_t& bits : *x) bits = static_cast<std::uint32_t>(random());
-  const auto through = [&](const SimdWords& w, SimdWords::Binary word) {
+  const auto through = [&](const SimdPrimitives& w, SimdPrimitives::Binary primitive) {
     std::vector<std::uint32_t> out(kCount);
-    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) word(&a[i], &b[i], &out[i]);
+    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) primitive(&a[i], &b[i], &out[i]);
     return out;
   };
-  const auto through_three = [&](const SimdWords& w, SimdWords::Ternary word) {
+  const auto through_three = [&](const SimdPrimitives& w, SimdPrimitives::Ternary primitive) {
     std::vector<std::uint32_t> out(kCount);
-    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) word(&a[i], &b[i], &c[i], &out[i]);
+    for (std::size_t i = 0; i < kCount; i += static_cast<std::size_t>(w.lanes)) primitive(&a[i], &b[i], &c[i], &out[i]);
     return out;
   };
   const auto compare = [&](const char* name, const auto& got, const auto& expected) {
     for (std::size_t i = 0; i < kCount; ++i)
       ASSERT_TRUE(same_float(f32_of_bits(got[i]), f32_of_bits(expected[i]))) << name << " of element " << i;
   };
-  for_each_policy([&](const SimdWords& w) {
-    for (Word2 word :
-         {&SimdWords::add, &SimdWords::sub, &SimdWords::mul, &SimdWords::div, &SimdWords::max, &SimdWords::min,
-          &SimdWords::add_s32, &SimdWords::max_s32, &SimdWords::and_s32, &SimdWords::or_s32, &SimdWords::xor_s32})
-      compare("word", through(w, w.*word), through(*scalar, scalar->*word));
-    for (auto word : {&SimdWords::select_less, &SimdWords::select_equal, &SimdWords::select_finite})
-      compare("select", through_three(w, w.*word), through_three(*scalar, scalar->*word));
+  for_each_policy([&](const SimdPrimitives& w) {
+    for (Primitive2 primitive :
+         {&SimdPrimitives::add, &SimdPrimitives::sub, &SimdPrimitives::mul, &SimdPrimitives::div, &SimdPrimitives::max,
+          &SimdPrimitives::min, &SimdPrimitives::add_s32, &SimdPrimitives::max_s32, &SimdPrimitives::and_s32,
+          &SimdPrimitives::or_s32, &SimdPrimitives::xor_s32})
+      compare("primitive", through(w, w.*primitive), through(*scalar, scalar->*primitive));
+    for (auto primitive : {&SimdPrimitives::select_less, &SimdPrimitives::select_equal, &SimdPrimitives::select_finite})
+      compare("select", through_three(w, w.*primitive), through_three(*scalar, scalar->*primitive));
   });
 }
 

@@ -1,9 +1,9 @@
-// The table of one policy's words, for the one translation unit that has its flags.
+// The table of one policy's primitives, for the one translation unit that has its flags.
 #pragma once
 
 #include "cpu/operands/float8.hpp"
 #include "cpu/simd/exp2.hpp"
-#include "words.hpp"
+#include "primitives.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -11,30 +11,30 @@ namespace {
 OCTAVO_INLINE const float* floats(const void* p) { return static_cast<const float*>(p); }
 OCTAVO_INLINE const std::int32_t* ints(const void* p) { return static_cast<const std::int32_t*>(p); }
 
-// Word: an empty class with a static `of`, so that always-inline words are called and never pointed at.
-template <class S, class Word>
+// Primitive: an empty class with a static `of`, so that always-inline primitives are called and never pointed at.
+template <class S, class Primitive>
 void f32_to_f32(const void* a, void* out) {
-  S::store(static_cast<float*>(out), Word::of(S::load(floats(a))));
+  S::store(static_cast<float*>(out), Primitive::of(S::load(floats(a))));
 }
-template <class S, class Word>
+template <class S, class Primitive>
 void two_f32(const void* a, const void* b, void* out) {
-  S::store(static_cast<float*>(out), Word::of(S::load(floats(a)), S::load(floats(b))));
+  S::store(static_cast<float*>(out), Primitive::of(S::load(floats(a)), S::load(floats(b))));
 }
-template <class S, class Word>
+template <class S, class Primitive>
 void three_f32(const void* a, const void* b, const void* c, void* out) {
-  S::store(static_cast<float*>(out), Word::of(S::load(floats(a)), S::load(floats(b)), S::load(floats(c))));
+  S::store(static_cast<float*>(out), Primitive::of(S::load(floats(a)), S::load(floats(b)), S::load(floats(c))));
 }
-template <class S, class Word>
+template <class S, class Primitive>
 void s32_to_s32(const void* a, void* out) {
-  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a))));
+  S::store(static_cast<std::int32_t*>(out), Primitive::of(S::load(ints(a))));
 }
-template <class S, class Word>
+template <class S, class Primitive>
 void two_s32(const void* a, const void* b, void* out) {
-  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a)), S::load(ints(b))));
+  S::store(static_cast<std::int32_t*>(out), Primitive::of(S::load(ints(a)), S::load(ints(b))));
 }
-template <class S, class Word>
+template <class S, class Primitive>
 void three_s32(const void* a, const void* b, const void* c, void* out) {
-  S::store(static_cast<std::int32_t*>(out), Word::of(S::load(ints(a)), S::load(ints(b)), S::load(ints(c))));
+  S::store(static_cast<std::int32_t*>(out), Primitive::of(S::load(ints(a)), S::load(ints(b)), S::load(ints(c))));
 }
 
 #define OCTAVO_WORD(Name, parameters, expression)           \
@@ -96,7 +96,7 @@ struct Exp2Quartic {
   }
 };
 
-// A policy whose products take every code has no other words for them.
+// A policy whose products take every code has no other primitives for them.
 template <class S>
 struct DotEveryKey {
   using s32 = typename S::s32;
@@ -127,21 +127,21 @@ void butterfly_word(const void* a, void* out) {
   S::store(static_cast<float*>(out), S::template butterfly<kDistance>(S::load(floats(a))));
 }
 template <class S, int kDistance>
-constexpr SimdWords::Unary swap_or_null() {
+constexpr SimdPrimitives::Unary swap_or_null() {
   if constexpr (kDistance < S::kLanes)
     return swap_word<S, kDistance>;
   else
     return nullptr;
 }
 template <class S, int kDistance>
-constexpr SimdWords::Unary butterfly_or_null() {
+constexpr SimdPrimitives::Unary butterfly_or_null() {
   if constexpr (kDistance < S::kLanes)
     return butterfly_word<S, kDistance>;
   else
     return nullptr;
 }
 template <class S>
-constexpr SimdWords::Ternary dot_bf16_or_null() {
+constexpr SimdPrimitives::Ternary dot_bf16_or_null() {
   if constexpr (S::kHasBf16)
     return [](const void* acc, const void* a, const void* b, void* out) {
       S::store(static_cast<float*>(out), S::dot_bf16(S::load(floats(acc)), S::load(ints(a)), S::load(ints(b))));
@@ -151,7 +151,7 @@ constexpr SimdWords::Ternary dot_bf16_or_null() {
 }
 
 template <class S>
-constexpr SimdWords::Unary store_bf16x2_or_null() {
+constexpr SimdPrimitives::Unary store_bf16x2_or_null() {
   if constexpr (S::kHasBf16)
     return [](const void* a, void* out) {
       S::store_bf16x2(static_cast<std::uint16_t*>(out), S::load(floats(a)), S::load(floats(a) + S::kLanes));
@@ -160,12 +160,12 @@ constexpr SimdWords::Unary store_bf16x2_or_null() {
     return nullptr;
 }
 
-// The words of tiles, for tile kTile and those after it.
+// The primitives of tiles, for tile kTile and those after it.
 template <class S, int kTile = 0>
-constexpr void add_tile_words(SimdWords& w) {
-  if constexpr (S::kHasTiles && kTile < SimdWords::kTiles) {
+constexpr void add_tile_primitives(SimdPrimitives& w) {
+  if constexpr (S::kHasTiles && kTile < SimdPrimitives::kTiles) {
     constexpr std::ptrdiff_t kRow = 64, kBytes = 16 * kRow;
-    constexpr int kA = (kTile + 1) % SimdWords::kTiles, kB = (kTile + 2) % SimdWords::kTiles;
+    constexpr int kA = (kTile + 1) % SimdPrimitives::kTiles, kB = (kTile + 2) % SimdPrimitives::kTiles;
     w.tile_copy[kTile] = [](const void* from, std::ptrdiff_t from_stride, void* to, std::ptrdiff_t to_stride) {
       S::open_tiles();
       S::template tile_load<kTile>(from, from_stride);
@@ -201,13 +201,13 @@ constexpr void add_tile_words(SimdWords& w) {
       S::template tile_store<kTile>(c, kRow);
       S::close_tiles();
     };
-    add_tile_words<S, kTile + 1>(w);
+    add_tile_primitives<S, kTile + 1>(w);
   }
 }
 
 template <class S>
-constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
-  SimdWords w{};
+constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once = true) {
+  SimdPrimitives w{};
   w.name = name;
   w.lanes = S::kLanes, w.tile_rows = S::kTileRows, w.tile_columns = S::kTileColumns;
   w.key_bias = S::kKeyBias, w.weight_bias = S::kWeightBias;
@@ -275,7 +275,7 @@ constexpr SimdWords make_words(const char* name, bool fma_rounds_once = true) {
     w.dot_full_range_key = three_s32<S, DotEveryKey<S>>, w.dot_full_range_value = three_s32<S, DotEveryValue<S>>;
   }
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
-  add_tile_words<S>(w);
+  add_tile_primitives<S>(w);
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;
   w.log2 = f32_to_f32<S, Log2<S>>;
   w.round_e4m3 = f32_to_f32<S, RoundE4m3<S>>, w.round_e5m2 = f32_to_f32<S, RoundE5m2<S>>;

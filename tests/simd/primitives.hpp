@@ -1,4 +1,4 @@
-// Every word of a SIMD policy as a function over memory, so that one test can speak to all policies though each is
+// Every primitive of a SIMD policy as a function over memory, so that one test can speak to all policies though each is
 // compiled with flags of its own. Pointers are to kLanes elements (or as the member says); `out` never overlaps inputs.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace octavo::cpu {
 
-struct SimdWords {
+struct SimdPrimitives {
   const char* name;
   int lanes, tile_rows, tile_columns;
   int key_bias, weight_bias;
@@ -54,7 +54,7 @@ struct SimdWords {
   // c += a b with c in this tile, a in the next and b in the one after it, modulo eight.
   using TileProduct = void (*)(const void* a, const void* b, void* c);
   TileProduct tile_keys[kTiles], tile_values[kTiles];
-  // made of words: cpu/simd/exp2.hpp, cpu/operands/float8.hpp
+  // made of primitives: cpu/simd/exp2.hpp, cpu/operands/float8.hpp
   Unary exp2_quartic, exp2_quintic, log2;
   Unary round_e4m3, round_e5m2, round_e4m3_in_range, round_e5m2_in_range;
 };

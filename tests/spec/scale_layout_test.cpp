@@ -1,6 +1,6 @@
 // Places of scales and means beside codes: by arrays written out number by number as docs/quantization.md lays them
 // out, in which every sequence, head and index must find its own number again.
-#include "spec/side_arrays.hpp"
+#include "spec/scale_layout.hpp"
 
 #include <gtest/gtest.h>
 
@@ -42,7 +42,7 @@ std::int64_t sum(const std::vector<std::int64_t>& n) {
 
 void expect_own_numbers(const Operand& x, const Groups& groups, bool packed, const std::vector<std::int64_t>& rows,
                         const std::vector<std::int64_t>& scales, const std::vector<std::int64_t>& means) {
-  SideWalk walk(x, groups, kDim, packed);
+  ScaleCursor walk(x, groups, kDim, packed);
   for (std::size_t b = 0; b < rows.size(); ++b) {
     for (std::int64_t h = 0; h < kHeads; ++h) {
       for (std::int64_t i = 0; i < scales[b]; ++i)

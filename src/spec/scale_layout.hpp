@@ -1,8 +1,8 @@
 // Where the scales and means of a head lie in the arrays beside its codes, in floats; n of them for each head:
 //   batched                                           [B, H, n]           b * H * n + h * n
-//   packed, one set for a sequence (tensor, channel;
+//   varlen, one set for a sequence (tensor, channel;
 //   means of K and V)                                 [B, H, n]           likewise
-//   packed, in row order (every other granularity;
+//   varlen, in row order (every other granularity;
 //   means of Q's blocks)                              [H, sum of all n]   n of the sequences before + h * sum of all n
 #pragma once
 
@@ -22,29 +22,29 @@ OCTAVO_INLINE constexpr bool grows_with_rows(Granularity granularity) {
 OCTAVO_INLINE constexpr std::int64_t query_blocks(std::int64_t rows) { return (rows + kQueryBlock - 1) / kQueryBlock; }
 
 // Of head 0 of a sequence.
-struct SidePlace {
+struct ScalePlace {
   std::int64_t scales = 0, means = 0;
 };
 
-OCTAVO_INLINE const float* scales_at(const Operand& x, const SidePlace& place, std::int64_t head) {
+OCTAVO_INLINE const float* scales_at(const Operand& x, const ScalePlace& place, std::int64_t head) {
   return x.scales != nullptr ? x.scales + place.scales + head * x.scales_per_head : nullptr;
 }
-OCTAVO_INLINE const float* means_at(const Operand& x, const SidePlace& place, std::int64_t head) {
+OCTAVO_INLINE const float* means_at(const Operand& x, const ScalePlace& place, std::int64_t head) {
   return x.mean != nullptr ? x.mean + place.means + head * x.means_per_head : nullptr;
 }
 
 // Follows the places from sequence to sequence, in their order.
-class SideWalk {
+class ScaleCursor {
  public:
-  constexpr SideWalk(const Operand& x, const Groups& groups, std::int64_t dim, bool packed)
+  constexpr ScaleCursor(const Operand& x, const Groups& groups, std::int64_t dim, bool varlen)
       : scales_per_sequence_(x.scales_per_sequence),
         means_per_sequence_(x.means_per_sequence),
         groups_(groups),
         dim_(dim),
-        scales_in_rows_(packed && grows_with_rows(groups.granularity)),
-        means_in_rows_(packed && groups.role == Role::q) {}
+        scales_in_rows_(varlen && grows_with_rows(groups.granularity)),
+        means_in_rows_(varlen && groups.role == Role::q) {}
 
-  constexpr const SidePlace& place() const { return place_; }
+  constexpr const ScalePlace& place() const { return place_; }
   // Past a sequence of `rows` rows.
   constexpr void pass(std::int64_t rows) {
     place_.scales += scales_in_rows_ ? scales_per_head(groups_, rows, dim_) : scales_per_sequence_;
@@ -52,7 +52,7 @@ class SideWalk {
   }
 
  private:
-  SidePlace place_;
+  ScalePlace place_;
   std::int64_t scales_per_sequence_, means_per_sequence_;
   Groups groups_;
   std::int64_t dim_;

@@ -11,11 +11,11 @@
 
 namespace octavo::spec {
 
-constexpr std::int64_t kWideQueryRows = 16;
+constexpr std::int64_t kQ16Rows = 16;
 
 // `rows`: query rows of the sequence.
-OCTAVO_INLINE constexpr bool query_is_wide(const Recipe& recipe, std::int64_t rows) {
-  return rows < kWideQueryRows && recipe.smooth_q && recipe.q_scale == Granularity::token &&
+OCTAVO_INLINE constexpr bool is_q16(const Recipe& recipe, std::int64_t rows) {
+  return rows < kQ16Rows && recipe.smooth_q && recipe.q_scale == Granularity::token &&
          (recipe.scores == Format::s8 || recipe.scores == Format::s4);
 }
 

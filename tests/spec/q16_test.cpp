@@ -1,5 +1,5 @@
 // Which recipes take Q in 16 bits, and below how many rows.
-#include "spec/query_width.hpp"
+#include "spec/q16.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@ namespace octavo::spec {
 namespace {
 
 TEST(QueryWidth, SmoothedTokensBelow16Rows) {
-  const auto wide = [](const char* text, std::int64_t rows) { return query_is_wide(*parse_recipe(text), rows); };
+  const auto wide = [](const char* text, std::int64_t rows) { return is_q16(*parse_recipe(text), rows); };
   for (const char* recipe : {"int8", "int8_p16", "int4"}) {
     EXPECT_TRUE(wide(recipe, 1)) << recipe;
     EXPECT_TRUE(wide(recipe, 15)) << recipe;

@@ -14,12 +14,12 @@ namespace octavo::spec {
 constexpr float kLargestPlainValue = 0x1p80f;
 
 // Formats without a scale saturate where they always do.
-OCTAVO_INLINE constexpr bool takes_value_unit(const Recipe& recipe) {
+OCTAVO_INLINE constexpr bool takes_v_prescale(const Recipe& recipe) {
   return recipe.values == Format::input || recipe.values == Format::f16 || recipe.v_scale != Granularity::none;
 }
 
 // `amax`: the largest finite magnitude among the values of a sequence and KV head.
-OCTAVO_INLINE constexpr float value_unit(float amax) {
+OCTAVO_INLINE constexpr float v_prescale(float amax) {
   if (amax < kLargestPlainValue) return 1.0f;
   const std::uint32_t exponent = bits_of_f32(amax) >> 23;  // 127 + log2, 207..254
   return f32_of_bits((127 + 79 + 127 - exponent) << 23);
