@@ -81,7 +81,7 @@ TEST(QuantizedAttentionTest, Refusals) {
   {
     QuantizedCall call("int8");
     std::swap(call.inputs.quantized_q, call.inputs.quantized_k);
-    expect_invalid(call, {"quantized_q holds codes of k"});
+    expect_invalid(call, {"quantized_q has codes of k"});
   }
   {
     QuantizedCall call("int8");
