@@ -24,7 +24,7 @@ GENERATIONS = ["80", "90", "100", "120"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Two planes of 256 channels
 # (attend_s8_s8_256_q16, the worst) keep more sums than there are registers: up to 1220 bytes with nvcc 13.0.
 MOST_SPILLED = 1280
-COLD = re.compile(r"_(256|modified|wide)(_|$)")
+COLD = re.compile(r"_(256|score_mod|q16)(_|$)")
 HOT = re.compile(r"attend_")
 
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
