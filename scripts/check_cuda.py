@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles src/cuda for every GPU generation; ptxas may spill no register of a hot kernel nor ignore a setmaxnreg.
 
-usage: check_cuda.py [--cards 80,90] [--jobs 2] [FILE.cu ...]
+usage: check_cuda.py [--architectures 80,90] [--jobs 2] [FILE.cu ...]
        check_cuda.py --log FILE      the output of a build with CMAKE_CUDA_FLAGS=-Xptxas=-v instead of compiling
 
 Hot kernels are the plain ones of up to 128 channels; others may spill a little (MOST_SPILLED bytes). Prints a table of
@@ -81,7 +81,7 @@ def compile_for(source, generation, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", type=pathlib.Path)
-    parser.add_argument("--cards", default=",".join(GENERATIONS))
+    parser.add_argument("--architectures", default=",".join(GENERATIONS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--log", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -101,7 +101,7 @@ def main():
         jobs = [
             pool.submit(compile_for, source, generation, pathlib.Path(folder))
             for source in sources
-            for generation in arguments.cards.split(",")
+            for generation in arguments.architectures.split(",")
         ]
         for job in jobs:
             source, generation, took, done, target = job.result()

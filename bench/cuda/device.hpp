@@ -7,7 +7,7 @@
 
 // Kernels of wgmma would be empty, and their rates absurd.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900 && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#error "compute capability 9.0 is measured as 90a (OCTAVO_CUDA_CARDS): 90 has no wgmma"
+#error "compute capability 9.0 is measured as 90a (OCTAVO_CUDA_ARCHITECTURES): 90 has no wgmma"
 #endif
 
 namespace octavo::bench {

@@ -50,7 +50,7 @@ void register_all() {
   describe("f32", tool::f32_loop(), peaks.f32);
   for (const cpu::Implementation* implementation : cpu::implementations()) {
     std::string missing = cpu::missing(*implementation);
-    if (missing.empty()) missing = cpu::withheld(*implementation);
+    if (missing.empty()) missing = cpu::os_permission_error(*implementation);
     if (!missing.empty()) {
       benchmark::AddCustomContext(std::string("skipped_") + cpu::name(*implementation), missing);
       continue;

@@ -36,7 +36,7 @@ def build(context, architectures: str | None) -> Iterator[dict]:
     environment = tools.environment()
     name = "build: configure"
     try:
-        command = programs.configure_command(build_folder, f"-DOCTAVO_CUDA_CARDS={chosen}",
+        command = programs.configure_command(build_folder, f"-DOCTAVO_CUDA_ARCHITECTURES={chosen}",
                                              "-DOCTAVO_BUILD_PYTHON=OFF")
     except Missing as missing:
         yield {"name": name, "status": "failed", "seconds": 0.0, "note": str(missing)}

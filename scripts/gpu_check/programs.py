@@ -91,7 +91,7 @@ def build_portable(folder: pathlib.Path, build: pathlib.Path, architectures: str
     """`--build DIR`: the programs, stripped, and what they are; 0 where all are there and portable."""
     folder.mkdir(parents=True, exist_ok=True)
     build.mkdir(parents=True, exist_ok=True)
-    definitions = [f"-DOCTAVO_CUDA_CARDS={architectures}"] if architectures else []
+    definitions = [f"-DOCTAVO_CUDA_ARCHITECTURES={architectures}"] if architectures else []
     environment = tools.environment()
     try:
         commands = [configure_command(build, *definitions), lambda: build_command(build, *PROGRAMS)]

@@ -1,5 +1,5 @@
-// The interface of a back end: its implementations and what each of them can run. The front door (src/api) chooses and
-// calls implementations through it alone.
+// The interface of a back end: its implementations and what each of them can run. The api (src/api) selects and calls
+// implementations only through it.
 #pragma once
 
 #include <cstddef>

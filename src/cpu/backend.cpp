@@ -1,4 +1,4 @@
-// The CPU's row of the front door's table: plan, scratch memory and run of each call.
+// The CPU back end: plan, scratch memory and run of each call.
 #include "core/backend.hpp"
 
 #include <vector>

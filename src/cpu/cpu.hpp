@@ -1,5 +1,5 @@
-// The CPU back end as the front door sees it: a list of implementations, and two entry points that run a checked
-// problem on one of them.
+// The CPU back end's interface to the api: the back end, its list of implementations, and the functions that run a
+// checked problem on one of them.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace octavo::cpu {
 
-// This back end in the front door's table.
+// The CPU as a back end (core/backend.hpp).
 const Backend& backend() noexcept;
 
 struct Implementation;  // one instruction set: its name, what it needs, its kernels

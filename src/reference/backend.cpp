@@ -1,4 +1,4 @@
-// The oracle's row of the front door's table: one implementation, never chosen automatically.
+// The oracle as a back end of one implementation, which is never selected automatically.
 #include "core/backend.hpp"
 
 #include "reference/reference.hpp"

@@ -1,4 +1,4 @@
-// The oracle as the front door sees it: the arithmetic of docs/the_algorithm.md in double, one thread, step by step.
+// The oracle's interface to the api: the arithmetic of docs/the_algorithm.md in double, one thread, step by step.
 // The steps themselves are declared in the headers beside this one and can be called alone.
 #pragma once
 
@@ -18,7 +18,7 @@ void quantize(const QuantizeProblem&);
 void dequantize(const DequantizeProblem&);
 void merge(const MergeProblem&);
 
-// This back end in the front door's table.
+// The oracle as a back end (core/backend.hpp).
 const Backend& backend() noexcept;
 
 }  // namespace octavo::reference

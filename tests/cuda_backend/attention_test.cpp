@@ -1,4 +1,4 @@
-// octavo::attention() on device tensors, from the front door to the emulated card and back: packing, correction and
+// octavo::attention() on device tensors, from the api to the emulated GPU and back: packing, correction and
 // attention kernels against the oracle, over every option.
 #include "octavo/attention.hpp"
 

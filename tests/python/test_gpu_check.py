@@ -239,7 +239,8 @@ def build(tmp_path, monkeypatch):
 def test_a_build_for_the_gpu_that_is_there(build):
     rows, made, log = build(capability="9.0")
     assert set(made) == set(programs.PROGRAMS) and {row["status"] for row in rows.values()} == {"passed"}
-    assert "-DOCTAVO_CUDA_CARDS=90a" in log and "-DOCTAVO_GPU_PROGRAMS=ON" in log and "-DOCTAVO_BUILD_TESTS=OFF" in log
+    assert "-DOCTAVO_CUDA_ARCHITECTURES=90a" in log
+    assert "-DOCTAVO_GPU_PROGRAMS=ON" in log and "-DOCTAVO_BUILD_TESTS=OFF" in log
     assert machine.architecture("8.9") == "89" and machine.architecture("12.0") == "120"
 
 

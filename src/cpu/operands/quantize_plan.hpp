@@ -40,8 +40,8 @@ OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::i
   return reinterpret_cast<float*>(call.scratch + call.plan->sums_at) +
          (head * call.plan->mean_units + unit) * 2 * call.plan->width;
 }
-// Largest magnitudes, NaN where a value is not finite: f32 [rows] of a head, or f32 [units][width] for scales per
-// channel.
+// Largest finite magnitudes, the sign bit set where some value is not finite: f32 [rows] of a head, or
+// f32 [units][width] for scales per channel.
 OCTAVO_INLINE float* ranges_of(const QuantizeCall& call, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const std::int64_t per_head =

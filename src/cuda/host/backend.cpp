@@ -1,4 +1,4 @@
-// The CUDA back end's row of the front door's table.
+// The CUDA back end: its implementations, and the calls that the api makes through core/backend.hpp.
 #include "core/backend.hpp"
 
 #include "core/text.hpp"

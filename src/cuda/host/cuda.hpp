@@ -1,5 +1,5 @@
-// The CUDA back end's interface to the front door: its row of the table, and checks of devices and pointers. No CUDA
-// type appears here; in a build without CUDA every device is refused with a message.
+// The CUDA back end's interface to the api: the back end, and checks of devices and pointers. No CUDA type appears
+// here; in a build without CUDA every device is rejected with an error message.
 #pragma once
 
 #include <string_view>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/operands/quantize.hpp"
+#include "spec/base2.hpp"
 #include "spec/q16.hpp"
 
 namespace octavo::cuda {
@@ -125,7 +126,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
               // A non-finite key is marked in its addend; a query can be marked here only.
               const bool poisoned = nonfinite[i] != 0 && p.addend == nullptr;
               const float of_row = bits16 ? 1.0f : scale[i];
-              p.factor[stored] = !exists ? 0.0f : poisoned ? nan : of_row * p.factor_scale;
+              p.factor[stored] = !exists ? 0.0f : poisoned ? nan : spec::bounded(of_row * p.factor_scale);
             }
             if (p.addend != nullptr) {
               const bool poisoned = nonfinite[i] != 0 || scale[i] != scale[i];

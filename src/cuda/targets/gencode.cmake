@@ -3,8 +3,8 @@
 # Machine code of x.y runs on every later x.z, so each generation is translated to once, for its first GPU: copies would
 # make the library larger and no faster. nvcc's front end costs more than a translation; it runs once for 8.x and 9.0
 # and once for later ones (from PTX of 8.0 a hot kernel spills on 10.0). The later run's PTX travels along for
-# generations to come: of 10.0 with the default OCTAVO_CUDA_CARDS, since PTX of 12.0 would be a third run, and kernels
-# that use nothing newer than 8.0 gain nothing from it.
+# generations to come: of 10.0 with the default OCTAVO_CUDA_ARCHITECTURES, since PTX of 12.0 would be a third run, and
+# kernels that use nothing newer than 8.0 gain nothing from it.
 function(octavo_portable_gencode gpus result)
   set(generations "")
   foreach(gpu IN LISTS gpus)

@@ -1,8 +1,8 @@
 # What nvcc compiles, and for which GPUs.
-set(OCTAVO_CUDA_CARDS "80;89;90a;100;120" CACHE STRING "Compute capabilities to compile CUDA kernels for")
+set(OCTAVO_CUDA_ARCHITECTURES "80;89;90a;100;120" CACHE STRING "Compute capabilities to compile CUDA kernels for")
 
 include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
-octavo_portable_gencode("${OCTAVO_CUDA_CARDS}" octavo_gencode)
+octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_gencode)
 
 function(octavo_cuda_target source)
   target_sources(octavo_objects PRIVATE ${source})
