@@ -25,7 +25,7 @@ const char* name(const Implementation&) noexcept;
 // Empty when this machine can run it, else what is missing ("avx512_vnni is missing").
 std::string missing(const Implementation&);
 // Of one that this machine can run: asks the operating system for what only a process that wants it gets, once and for
-// good. Empty, or why it refuses.
+// good. Empty, or why the system denies it.
 std::string os_permission_error(const Implementation&);
 std::string processor_features();
 
