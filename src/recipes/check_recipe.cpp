@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <tuple>
 
 #include "core/float_types.hpp"
 #include "core/guard.hpp"
@@ -9,6 +10,7 @@
 #include "octavo/recipe.hpp"
 #include "recipes/recipe_fields.hpp"
 #include "spec/format.hpp"
+#include "spec/kept_keys.hpp"
 
 namespace octavo {
 namespace {
@@ -153,14 +155,21 @@ Status check_values(const Recipe& recipe) {
                     said(recipe, "values"));
     }
   }
-  if (recipe.smooth_v && recipe.v_scale == Granularity::token_folded) {
-    return refuse(
-        "smooth_v=on contradicts v_scale=token_folded: without its mean a token's scale no longer measures "
-        "its contribution");
-  }
   if (recipe.channel_gains && recipe.v_scale != Granularity::token_folded) {
     return refuse("channel_gains=on needs v_scale=token_folded; ", said(recipe, "v_scale"),
                   " has other means against uneven channels");
+  }
+  return {};
+}
+
+// Kept keys and the statistics around them.
+Status check_kept_keys(const Recipe& recipe) {
+  for (const auto& [field, value, most] : {std::tuple{"keep_first", recipe.keep_first, spec::kMostKeptFirst},
+                                           {"keep_near", recipe.keep_near, spec::kMostKeptNear},
+                                           {"keep_heavy", recipe.keep_heavy, spec::kMostKeptHeavy}}) {
+    if (value < 0 || value > most) {
+      return refuse(said(recipe, field), " is not possible; allowed: ", grammar::find_field(field)->allowed());
+    }
   }
   return {};
 }
@@ -233,7 +242,8 @@ Status check_accumulator(const Recipe& recipe) {
 
 Status check_recipe(const Recipe& recipe) noexcept {
   return guarded([&]() -> Status {
-    for (auto* check : {check_words, check_scores, check_groups, check_weights, check_values, check_accumulator}) {
+    for (auto* check :
+         {check_words, check_scores, check_groups, check_weights, check_values, check_kept_keys, check_accumulator}) {
       Status status = check(recipe);
       if (!status.ok()) return status;
     }

@@ -8,8 +8,11 @@
 #include "reference/operand.hpp"
 #include "spec/format.hpp"
 #include "spec/mean.hpp"
+#include "spec/qk_gain.hpp"
 #include "spec/rotation.hpp"
 #include "spec/scale.hpp"
+#include "spec/stray_rows.hpp"
+#include "spec/value_centre.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -42,14 +45,66 @@ std::vector<bool> finite_rows(const Matrix& floats, const Scales& scales) {
   return finite;
 }
 
+float row_amax(const Matrix& x, std::int64_t row) {
+  float amax = 0;
+  for (std::int64_t c = 0; c < x.cols; ++c) amax = spec::grow_amax(amax, x.at(row, c));
+  return amax;
+}
+
+// A channel's mean over blocks of 128 rows of max |x - mean of the block's|, over the rows that count.
+float mean_spread(const Matrix& x, std::int64_t c, const RowFlags& counted,
+                  const std::vector<std::vector<float>>& mean_of_block) {
+  float sum = 0;
+  std::int64_t blocks = 0;
+  for (std::int64_t first = 0; first < x.rows; first += spec::kMeanBlock) {
+    const float mean = mean_of_block[static_cast<std::size_t>(first / spec::kMeanBlock) % mean_of_block.size()]
+                                    [static_cast<std::size_t>(c)];
+    float low = std::numeric_limits<float>::infinity(), high = -low;
+    for (std::int64_t row = first; row < std::min(x.rows, first + spec::kMeanBlock); ++row) {
+      if (!flag(counted, row) || !is_finite(x.at(row, c))) continue;
+      low = std::min(low, x.at(row, c));
+      high = std::max(high, x.at(row, c));
+    }
+    if (low > high) continue;
+    sum += spec::spread(low, high, mean);
+    ++blocks;
+  }
+  return blocks > 0 ? sum / static_cast<float>(blocks) : 0.0f;
+}
+
+// V's centre under the fold (spec/value_centre.hpp), in the domain of the values as given.
+std::vector<float> value_centre(const Matrix& v, const RowFlags& seen) {
+  std::vector<float> sums(static_cast<std::size_t>(v.cols), 0.0f);
+  float weights = 0;
+  for (std::int64_t first = 0; first < v.rows; first += spec::kMeanBlock) {
+    std::vector<float> block_sums(sums.size(), 0.0f);
+    float block_weights = 0;
+    for (std::int64_t row = first; row < std::min(v.rows, first + spec::kMeanBlock); ++row) {
+      if (!flag(seen, row)) continue;
+      bool finite = true;
+      for (std::int64_t c = 0; c < v.cols; ++c) finite = finite && is_finite(v.at(row, c));
+      const float weight = spec::centre_weight(row_amax(v, row), finite);
+      if (weight == 0) continue;
+      block_weights += weight;
+      for (std::int64_t c = 0; c < v.cols; ++c) block_sums[static_cast<std::size_t>(c)] += weight * v.at(row, c);
+    }
+    weights += block_weights;
+    for (std::size_t c = 0; c < sums.size(); ++c) sums[c] += block_sums[c];
+  }
+  for (float& sum : sums) sum = spec::centre_of(sum, weights);
+  return sums;
+}
+
 // c_d = the channel's amax divided by the geometric mean of all channels' amax; channels without values keep 1.
-std::vector<float> channel_gains(const Matrix& v) {
+std::vector<float> channel_gains(const Matrix& v, const RowFlags& seen) {
   std::vector<float> gains(static_cast<std::size_t>(v.cols), 0.0f);
   double log_sum = 0;
   std::int64_t count = 0;
   for (std::int64_t c = 0; c < v.cols; ++c) {
     float& amax = gains[static_cast<std::size_t>(c)];
-    for (std::int64_t row = 0; row < v.rows; ++row) amax = spec::grow_amax(amax, v.at(row, c));
+    for (std::int64_t row = 0; row < v.rows; ++row) {
+      if (flag(seen, row)) amax = spec::grow_amax(amax, v.at(row, c));
+    }
     if (amax > 0) {
       log_sum += std::log(static_cast<double>(amax));
       ++count;
@@ -66,12 +121,66 @@ void rotate_rows(Matrix& x) {
   for (std::int64_t row = 0; row < x.rows; ++row) spec::rotate_row(x.row(row), x.cols);
 }
 
-std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows) {
+void scale_columns(Matrix& x, const std::vector<float>& factors) {
+  for (std::int64_t row = 0; row < x.rows; ++row) {
+    for (std::int64_t c = 0; c < x.cols; ++c) x.at(row, c) *= factors[static_cast<std::size_t>(c)];
+  }
+}
+
+void clear_unseen(Matrix& x, const RowFlags& seen) {
+  for (std::int64_t row = 0; row < x.rows; ++row) {
+    if (!flag(seen, row)) std::fill(x.row(row), x.row(row) + x.cols, 0.0f);
+  }
+}
+
+RowFlags counted_rows(const Matrix& x, std::int64_t first, std::int64_t rows, const RowFlags& seen, bool robust) {
+  RowFlags counted(static_cast<std::size_t>(x.rows), false);
+  spec::ExponentHistogram magnitudes;
+  for (std::int64_t row = first; row < first + rows; ++row) {
+    counted[static_cast<std::size_t>(row)] = flag(seen, row);
+    if (flag(seen, row)) spec::add_row(magnitudes, row_amax(x, row));
+  }
+  const std::uint32_t limit = robust ? spec::exponent_limit(magnitudes) : spec::kAnyExponent;
+  for (std::int64_t row = first; row < first + rows; ++row) {
+    if (spec::is_stray(row_amax(x, row), limit)) counted[static_cast<std::size_t>(row)] = false;
+  }
+  return counted;
+}
+
+std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows, const RowFlags& counted) {
   std::vector<float> means(static_cast<std::size_t>(x.cols));
   for (std::int64_t c = 0; c < x.cols; ++c) {
-    means[static_cast<std::size_t>(c)] = spec::column_mean(x.row(first) + c, rows, x.cols);
+    means[static_cast<std::size_t>(c)] =
+        spec::column_mean(x.row(first) + c, rows, x.cols, [&](std::int64_t row) { return flag(counted, first + row); });
   }
   return means;
+}
+
+std::vector<float> qk_gains(const std::vector<Matrix>& q_heads, const Matrix& k, const RowFlags& seen, bool robust) {
+  const RowFlags counted_k = counted_rows(k, 0, k.rows, seen, robust);
+  const std::vector<float> mean_of_k = column_means(k, 0, k.rows, counted_k);
+  std::vector<float> gains(static_cast<std::size_t>(k.cols)), spread_of_q(gains.size(), 0.0f);
+  for (const Matrix& q : q_heads) {
+    RowFlags counted(static_cast<std::size_t>(q.rows));
+    std::vector<std::vector<float>> means;
+    for (std::int64_t first = 0; first < q.rows; first += spec::kQueryBlock) {
+      const std::int64_t rows = std::min(spec::kQueryBlock, q.rows - first);
+      const RowFlags of_block = counted_rows(q, first, rows, {}, robust);
+      for (std::int64_t row = first; row < first + rows; ++row) {
+        counted[static_cast<std::size_t>(row)] = of_block[static_cast<std::size_t>(row)];
+      }
+      means.push_back(column_means(q, first, rows, of_block));
+    }
+    for (std::int64_t c = 0; c < k.cols; ++c) {
+      float& u = spread_of_q[static_cast<std::size_t>(c)];
+      u = std::max(u, mean_spread(q, c, counted, means));
+    }
+  }
+  for (std::int64_t c = 0; c < k.cols; ++c) {
+    const auto i = static_cast<std::size_t>(c);
+    gains[i] = spec::gain_of(spread_of_q[i], mean_spread(k, c, counted_k, {mean_of_k}));
+  }
+  return gains;
 }
 
 void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const float* means) {
@@ -122,7 +231,12 @@ QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, fl
   return result;
 }
 
-QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
+QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide, const std::vector<float>& gains) {
+  if (!gains.empty()) {
+    std::vector<float> inverse;
+    for (float gain : gains) inverse.push_back(1.0f / gain);
+    scale_columns(q, inverse);
+  }
   if (recipe.hadamard) rotate_rows(q);
   Matrix rotated = q;
   Matrix means;
@@ -131,7 +245,7 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
     for (std::int64_t block = 0; block < means.rows; ++block) {
       const std::int64_t first = block * spec::kQueryBlock;
       const std::int64_t rows = std::min(spec::kQueryBlock, q.rows - first);
-      const std::vector<float> mean = column_means(q, first, rows);
+      const std::vector<float> mean = column_means(q, first, rows, counted_rows(q, first, rows, {}, recipe.robust));
       std::copy(mean.begin(), mean.end(), means.row(block));
       subtract_means(q, first, rows, means.row(block));
     }
@@ -145,15 +259,26 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide) {
   return result;
 }
 
-QuantizedRows quantize_k(Matrix k, const Recipe& recipe) {
-  if (recipe.hadamard) rotate_rows(k);
+QuantizedRows quantize_k(Matrix k, const Recipe& recipe, const RowFlags& seen, const std::vector<float>& gains) {
   Matrix means;
-  if (recipe.smooth_k) {
-    means = Matrix(1, k.cols);
-    const std::vector<float> mean = column_means(k, 0, k.rows);
-    std::copy(mean.begin(), mean.end(), means.row(0));
-    subtract_means(k, 0, k.rows, means.row(0));
+  if (recipe.smooth_k) means = Matrix(1, k.cols);
+  if (!gains.empty()) {
+    // The mean is taken beside the gains' own statistics, from K as it was given; then it goes where K goes.
+    if (recipe.smooth_k) {
+      const std::vector<float> mean = column_means(k, 0, k.rows, counted_rows(k, 0, k.rows, seen, recipe.robust));
+      std::copy(mean.begin(), mean.end(), means.row(0));
+      scale_columns(means, gains);
+      if (recipe.hadamard) rotate_rows(means);
+    }
+    scale_columns(k, gains);
   }
+  if (recipe.hadamard) rotate_rows(k);
+  if (recipe.smooth_k && gains.empty()) {
+    const std::vector<float> mean = column_means(k, 0, k.rows, counted_rows(k, 0, k.rows, seen, recipe.robust));
+    std::copy(mean.begin(), mean.end(), means.row(0));
+  }
+  if (recipe.smooth_k) subtract_means(k, 0, k.rows, means.row(0));
+  clear_unseen(k, seen);
   QuantizedRows result = round_rows(k, recipe.scores, spec::groups_of(Role::k, recipe));
   result.means = std::move(means);
   result.finite = finite_rows(k, result.scales);
@@ -161,22 +286,33 @@ QuantizedRows quantize_k(Matrix k, const Recipe& recipe) {
   return result;
 }
 
-QuantizedRows quantize_v(Matrix v, const Recipe& recipe) {
+QuantizedRows quantize_v(Matrix v, const Recipe& recipe, const RowFlags& seen) {
+  const bool folded = recipe.v_scale == Granularity::token_folded;
+  Matrix means;
+  if (recipe.smooth_v) means = Matrix(1, v.cols);
+  if (recipe.smooth_v && folded) {
+    const std::vector<float> centre = value_centre(v, seen);
+    std::copy(centre.begin(), centre.end(), means.row(0));
+    if (recipe.hadamard_v) rotate_rows(means);
+  }
   if (recipe.hadamard_v) rotate_rows(v);
   std::vector<float> gains;
   if (recipe.channel_gains) {
-    gains = channel_gains(v);
+    Matrix centred = v;
+    if (!means.empty()) subtract_means(centred, 0, v.rows, means.row(0));
+    gains = channel_gains(centred, seen);
     for (std::int64_t row = 0; row < v.rows; ++row) {
       for (std::int64_t c = 0; c < v.cols; ++c) v.at(row, c) /= gains[static_cast<std::size_t>(c)];
     }
+    for (std::int64_t c = 0; c < means.cols; ++c) means.at(0, c) /= gains[static_cast<std::size_t>(c)];
   }
-  Matrix means;
-  if (recipe.smooth_v) {
-    means = Matrix(1, v.cols);
-    const std::vector<float> mean = column_means(v, 0, v.rows);
+  if (recipe.smooth_v && folded) subtract_means(v, 0, v.rows, means.row(0));
+  if (recipe.smooth_v && !folded) {
+    const std::vector<float> mean = column_means(v, 0, v.rows, seen);
     std::copy(mean.begin(), mean.end(), means.row(0));
     subtract_means(v, 0, v.rows, means.row(0));
   }
+  clear_unseen(v, seen);
   float divisor = 1.0f;
   if (recipe.values == Format::f16) {
     float amax = 0.0f;

@@ -31,7 +31,7 @@ struct Scales {
 struct QuantizedRows {
   Matrix codes;                // [rows, dim]: the value of each code (an integer, or the rounded float)
   Scales scales;               //
-  Matrix means;                // Q [blocks of 128, dim], K and V [1, dim]; empty where nothing was subtracted
+  Matrix means;                // Q [blocks of 128, dim], K and V [1, dim], rotated; empty: nothing was subtracted
   Matrix floats;               // Q: rotated; K: rotated and smoothed; before rounding. V: empty
   std::vector<bool> finite;    // Q, K per row: no NaN or infinity in the row or in its scale
   std::vector<float> gains;    // V: c_d of channel_gains; empty: all 1
@@ -39,17 +39,38 @@ struct QuantizedRows {
   float value_unit = 1.0f;     // V near f32's end: what it was multiplied by (spec/v_prescale.hpp)
 };
 
+// Per row of an operand; empty: true for all.
+using RowFlags = std::vector<bool>;
+inline bool flag(const RowFlags& flags, std::int64_t row) {
+  return flags.empty() || flags[static_cast<std::size_t>(row)];
+}
+
 // The steps.
 void rotate_rows(Matrix& x);
-std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows);
+// x[row][c] *= factors[c].
+void scale_columns(Matrix& x, const std::vector<float>& factors);
+// Rows first..first+rows-1 that take part in statistics: seen (keys that some row of the call may see) and, for robust
+// recipes, not stray among those rows (spec/stray_rows.hpp). Indexed by the row in x.
+RowFlags counted_rows(const Matrix& x, std::int64_t first, std::int64_t rows, const RowFlags& seen, bool robust);
+// Means of rows first..first+rows-1, of those that count.
+std::vector<float> column_means(const Matrix& x, std::int64_t first, std::int64_t rows, const RowFlags& counted = {});
 void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const float* means);
 // Codes of `format` with the largest code `range` (0: the format's own), scales by `groups`.
 QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, float range = 0);
 
-// The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/q16.hpp).
-QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide = false);
-QuantizedRows quantize_k(Matrix k, const Recipe& recipe);
-QuantizedRows quantize_v(Matrix v, const Recipe& recipe);
+// g_d of spec/qk_gain.hpp for a KV head, from the floats of its K and of the group's Q.
+std::vector<float> qk_gains(const std::vector<Matrix>& q_heads, const Matrix& k, const RowFlags& seen, bool robust);
+
+// The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/q16.hpp). `gains`: empty, or what
+// K's channels are multiplied by and Q's divided. `seen`: keys that some row of the call may see; the others must be
+// zeros here (clear_unseen()).
+QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide = false, const std::vector<float>& gains = {});
+QuantizedRows quantize_k(Matrix k, const Recipe& recipe, const RowFlags& seen = {},
+                         const std::vector<float>& gains = {});
+QuantizedRows quantize_v(Matrix v, const Recipe& recipe, const RowFlags& seen = {});
+
+// A key that no row may see is no key: zeros stand in its place, whatever the caller's memory holds.
+void clear_unseen(Matrix& x, const RowFlags& seen);
 
 // The operand of head (b, h) that the caller hands in as codes; rows first..first+rows-1.
 QuantizedRows from_codes(const Operand& operand, Role role, const Recipe& recipe, std::int64_t b, std::int64_t h,

@@ -21,6 +21,10 @@ double dot(const float* a, const float* b, std::int64_t n) {
   return sum;
 }
 
+bool all_finite(const float* x, std::int64_t n) {
+  return std::all_of(x, x + n, [](float value) { return std::isfinite(value); });
+}
+
 // Q8 . K8 for the keys of a range.
 std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, std::int64_t row, spec::KeyRange range) {
   const std::int64_t keys = range.end - range.begin;
@@ -92,7 +96,8 @@ std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, 
   return s;
 }
 
-AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range) {
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range,
+                             const RowFlags& seen) {
   AdditiveTerms terms;
   terms.of_key.assign(static_cast<std::size_t>(range.end - range.begin), 0.0);
   const Broadcast& mask = problem.mask;
@@ -112,8 +117,9 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec
   // A constant that the mask's terms share is no part of softmax: taken off, however huge, it can swallow the digits
   // neither of the scores nor of ALiBi.
   double largest = -kInfinity;
-  for (double term : terms.of_key) {
-    if (std::isfinite(term)) largest = std::max(largest, term);
+  for (std::size_t j = 0; j < terms.of_key.size(); ++j) {
+    const bool exists = flag(seen, range.begin + static_cast<std::int64_t>(j));
+    if (exists && std::isfinite(terms.of_key[j])) largest = std::max(largest, terms.of_key[j]);
   }
   terms.common = largest == -kInfinity ? 0 : largest;
   for (double& term : terms.of_key) term -= terms.common;
@@ -131,14 +137,14 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec
 }
 
 ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const QuantizedRows& q, const PreparedK& k,
-                       const std::vector<double>& delta) {
+                       const std::vector<double>& delta, const RowFlags& seen) {
   ScoreRow result;
   result.range = spec::visible_keys(problem.causal, problem.window_left, problem.window_right, place.sequence.q_rows,
                                     place.sequence.k_rows, place.row);
   if (result.range.begin == result.range.end) return result;
 
   result.scores = products_of_row(q, k, place.row, result.range, problem.softmax_scale, delta);
-  const AdditiveTerms terms = additive_terms(problem, place, result.range);
+  const AdditiveTerms terms = additive_terms(problem, place, result.range, seen);
   double constant = row_constant(q, k, place.row, problem.softmax_scale);
   if (problem.softcap > 0) {  // tanh needs the whole score; nothing is owed afterwards
     for (double& s : result.scores) s = problem.softcap * std::tanh((s + constant) / problem.softcap);
@@ -148,7 +154,7 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
   result.shift = constant + terms.common * std::numbers::ln2;
 
   for (std::size_t j = 0; j < terms.of_key.size(); ++j) {
-    if (terms.of_key[j] == -kInfinity) {
+    if (terms.of_key[j] == -kInfinity || !flag(seen, result.range.begin + static_cast<std::int64_t>(j))) {
       result.scores[j] = -kInfinity;  // whatever the product was
       continue;
     }
@@ -157,6 +163,31 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
     if (!std::isfinite(result.scores[j])) result.is_nan = true;
   }
   return result;
+}
+
+std::vector<double> take_kept_scores(const Problem& problem, const RowPlace& place, const float* q, const Matrix& k,
+                                     const Matrix& v, const RowFlags& kept, ScoreRow& row) {
+  std::vector<double> scores(row.scores.size(), -kInfinity);
+  const AdditiveTerms terms = additive_terms(problem, place, row.range);
+  row.sees_a_key = row.is_nan = false;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    if (row.scores[j] == -kInfinity) continue;
+    if (!kept[j]) {
+      row.sees_a_key = true;
+      row.is_nan = row.is_nan || !std::isfinite(row.scores[j]);
+      continue;
+    }
+    row.scores[j] = -kInfinity;
+    const std::int64_t key = row.range.begin + static_cast<std::int64_t>(j);
+    if (!all_finite(q, k.cols) || !all_finite(k.row(key), k.cols) || !all_finite(v.row(key), v.cols)) {
+      scores[j] = kNan;
+      continue;
+    }
+    double s = problem.softmax_scale * dot(q, k.row(key), k.cols);
+    if (problem.softcap > 0) s = problem.softcap * std::tanh(s / problem.softcap);
+    scores[j] = s + (terms.of_key[j] + terms.common) * std::numbers::ln2;
+  }
+  return scores;
 }
 
 }  // namespace octavo::reference

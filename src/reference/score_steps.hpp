@@ -44,16 +44,23 @@ struct AdditiveTerms {
   std::vector<double> of_key;  // index key - range.begin, less `common`
   double common = 0;           // the mask's largest finite term
 };
-AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range);
+AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec::KeyRange range,
+                             const RowFlags& seen = {});
 
 struct ScoreRow {
   spec::KeyRange range;
   std::vector<double> scores;  // base 2, minus shift; -infinity where the row may not attend; index key - range.begin
   double shift = 0;            // natural units: the true score is scores * ln 2 + shift
   bool sees_a_key = false;
-  bool is_nan = false;  // some score that it sees is NaN or +infinity
+  bool is_nan = false;  // some score that it sees is NaN or infinite
 };
 ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const QuantizedRows& q, const PreparedK& k,
-                       const std::vector<double>& delta);
+                       const std::vector<double>& delta, const RowFlags& seen = {});
+
+// The scores of the keys that a row keeps (`kept`, index key - range.begin), from Q and K as they were given: natural
+// units, whole; minus infinity for other keys and where the row may not attend, NaN where q, k or v is not finite. Such
+// keys leave `row`, whose flags then speak of the rest.
+std::vector<double> take_kept_scores(const Problem& problem, const RowPlace& place, const float* q, const Matrix& k,
+                                     const Matrix& v, const RowFlags& kept, ScoreRow& row);
 
 }  // namespace octavo::reference

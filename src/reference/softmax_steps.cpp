@@ -7,6 +7,7 @@
 #include "core/float_types.hpp"
 #include "spec/fold.hpp"
 #include "spec/rotation.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -59,17 +60,24 @@ std::int64_t keys_of_an_instruction(Format values) { return values == Format::f1
 
 }  // namespace
 
-PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model) {
+PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model, const RowFlags& seen, bool robust) {
   PreparedV result;
   result.model = model;
   if (model) result.factors = factors_by_channel(v.codes, model->right_exponent);
   if (v.scales.groups.granularity == Granularity::token_folded) {
-    double largest = 0;
+    const auto scale_of = [&](std::int64_t j) { return flag(seen, j) ? spec::scale_to_fold(v.scales.at(j, 0)) : 0.0f; };
+    spec::ExponentHistogram magnitudes;
+    for (std::int64_t j = 0; j < v.codes.rows; ++j) spec::add_row(magnitudes, scale_of(j));
+    const std::uint32_t limit = robust ? spec::exponent_limit(magnitudes) : spec::kAnyExponent;
+    double largest = 0, largest_of_all = 0;
     for (std::int64_t j = 0; j < v.codes.rows; ++j) {
-      result.relative_scales.push_back(spec::scale_to_fold(static_cast<double>(v.scales.at(j, 0))));
-      largest = spec::grow_largest_scale(largest, result.relative_scales.back());
+      result.relative_scales.push_back(static_cast<double>(scale_of(j)));
+      largest_of_all = spec::grow_largest_scale(largest_of_all, result.relative_scales.back());
+      if (!spec::is_stray(scale_of(j), limit)) {
+        largest = spec::grow_largest_scale(largest, result.relative_scales.back());
+      }
     }
-    result.largest_scale = spec::largest_scale_or_one(largest);
+    result.largest_scale = spec::largest_scale_or_one(spec::bounded_largest_scale(largest, largest_of_all));
     for (double& scale : result.relative_scales) scale = spec::folded_scale(scale, result.largest_scale);
   }
   result.rows = std::move(v);

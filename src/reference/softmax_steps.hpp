@@ -19,11 +19,13 @@ namespace octavo::reference {
 struct PreparedV {
   QuantizedRows rows;
   std::vector<double> relative_scales;   // s~_j [N]; empty without the fold
-  double largest_scale = 1;              // s_max
+  double largest_scale = 1;              // s_max; stray tokens may have larger ones
   std::optional<ModelledProduct> model;  // of P V
   std::vector<spec::Factor> factors;     // [Dv, N], with a model
 };
-PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model = std::nullopt);
+// `seen` and `robust`: tokens whose scale counts for s_max are those that some row may see and that are not stray.
+PreparedV prepare_v(QuantizedRows v, std::optional<ModelledProduct> model = std::nullopt, const RowFlags& seen = {},
+                    bool robust = false);
 
 // A row's state after some key blocks: running maximum (base 2), row sum and output relative to it.
 struct RowState {

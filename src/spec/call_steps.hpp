@@ -12,8 +12,10 @@ namespace octavo::spec {
 // What must be known of an operand's channels over all rows of a head before its rows can be quantized.
 struct ChannelNeeds {
   bool sums = false;      // for their means
-  bool extremes = false;  // for scales that rows share
-  OCTAVO_MEMBER constexpr bool any() const { return sums || extremes; }
+  bool extremes = false;  // for scales that rows share, and for gains
+  bool centre = false;    // of V under the fold: sums of weighted rows as they were given
+  bool as_given = false;  // of rows before their rotation
+  OCTAVO_MEMBER constexpr bool any() const { return sums || extremes || centre; }
 };
 
 struct CallSteps {
@@ -29,7 +31,11 @@ struct CallSteps {
   bool sum_codes = false;         // the row sum adds codes of P
   // The LSE, softcap or a sink needs softmax_scale * q . mean of K, which smooth_k took from every score of a row.
   bool smooth_k_logit_offset = false;
-  bool q_range = false;  // one scale serves all rows of Q, whose range must be known first
+  bool robust = false;      // stray rows take no part in means, gains and the fold's largest scale
+  bool qk_gains = false;    // channels of K are multiplied, those of Q divided by gains
+  bool keeps = false;       // some keys of a row are computed exactly, apart from the quantized product
+  bool hides_keys = false;  // whether a key exists must be looked up: key_mask, or a mask and a robust recipe
+  bool q_range = false;     // one scale serves all rows of Q, whose range must be known first
   ChannelNeeds k_needs, v_needs;
 };
 
@@ -47,17 +53,24 @@ OCTAVO_INLINE constexpr CallSteps steps_of(const Problem& problem) {
   steps.v_block_scales = recipe.v_scale == Granularity::block || recipe.v_scale == Granularity::block_channel;
   steps.v_prescale = takes_v_prescale(recipe);
   steps.score_mod = problem.modifies_scores();
+  const bool has_codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
+  steps.robust = recipe.robust;
+  steps.qk_gains = recipe.qk_gains && !has_codes;
+  steps.keeps = !has_codes && (recipe.keep_first > 0 || recipe.keep_near > 0 || recipe.keep_heavy > 0);
+  steps.hides_keys = (recipe.robust && problem.mask.data != nullptr) || problem.key_mask.data != nullptr;
   steps.running_maximum = recipe.p_reference == MaximumReference::running;
   steps.sum_codes = recipe.row_sum == RowSum::codes;
-  steps.smooth_k_logit_offset =
-      recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 || problem.sinks.data != nullptr);
+  steps.smooth_k_logit_offset = recipe.smooth_k && (problem.lse != nullptr || problem.softcap > 0 ||
+                                                    problem.sinks.data != nullptr || steps.keeps);
   steps.q_range = recipe.q_scale == Granularity::tensor && !problem.q.quantized;
   if (!problem.k.quantized) {
-    steps.k_needs.sums = recipe.smooth_k;
-    steps.k_needs.extremes = recipe.k_scale == Granularity::tensor;
+    steps.k_needs.sums = recipe.smooth_k || steps.qk_gains;
+    steps.k_needs.extremes = recipe.k_scale == Granularity::tensor || steps.qk_gains;
+    steps.k_needs.as_given = steps.qk_gains;
   }
   if (!problem.v.quantized) {
-    steps.v_needs.sums = recipe.smooth_v;
+    steps.v_needs.sums = recipe.smooth_v && !steps.fold;
+    steps.v_needs.centre = recipe.smooth_v && steps.fold;
     steps.v_needs.extremes = recipe.values == Format::f16 || recipe.v_scale == Granularity::tensor ||
                              recipe.v_scale == Granularity::channel || steps.channel_gains;
   }

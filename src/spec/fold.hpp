@@ -28,6 +28,13 @@ template <class T>
 OCTAVO_INLINE constexpr T grow_largest_scale(T largest, T scale) {
   return scale > largest ? scale : largest;
 }
+// s_max with stray tokens (spec/stray_rows.hpp) left out: their s~ exceeds 1, but not so far that others vanish beside
+// it.
+template <class T>
+OCTAVO_INLINE constexpr T bounded_largest_scale(T largest_of_others, T largest) {
+  const T least = largest * static_cast<T>(kFoldFloor);
+  return largest_of_others > least ? largest_of_others : least;
+}
 template <class T>
 OCTAVO_INLINE constexpr T largest_scale_or_one(T largest) {
   return largest > T(0) ? largest : T(1);

@@ -1,0 +1,103 @@
+// Kept keys: the keys of a query row that are computed exactly, apart from the quantized product (Recipe::keep_first,
+// keep_near, keep_heavy). Attention's mass lies on few keys: the first one (a sink), the row's neighbours, and a few
+// keys that every row of a query block looks at. The set of a row is the union of
+//   first   keys 0..first-1
+//   near    whole strips of 16 keys around the row's diagonal key d: causal 16 (floor(d / 16) - near + 1) .. d, else
+//           the strips floor(d / 16) - near + 1 .. floor(d / 16) + near - 1; none in cross-attention (not causal, no
+//           window, another number of queries than of keys)
+//   heavy   the keys of the row's query block with the largest smooth_q correction plus, under the fold, the logarithm
+//   of
+//           their V's scale: what the block's mean query expects to weigh most; the lower key first among equals
+// cut to the keys that the row sees.
+#pragma once
+
+#include <cstdint>
+
+#include "core/inline.hpp"
+#include "octavo/recipe.hpp"
+#include "spec/granularity.hpp"
+#include "spec/visibility.hpp"
+
+namespace octavo::spec {
+
+constexpr std::int64_t kNearStrip = 16;      // keys of a strip
+constexpr std::int64_t kMostKeptFirst = 16;  // largest values of the recipe's fields
+constexpr std::int64_t kMostKeptNear = 4;
+constexpr std::int64_t kMostKeptHeavy = 32;
+constexpr std::int64_t kHeavyQueryRows = 16;  // a sequence of fewer query rows has no heavy keys
+
+// The step of the number of near strips: not causal, near = 2 means 48 keys a row. Between these numbers of visible
+// keys they would cost more than 12 % of the call's time, so only the row's own strip is kept. Shorter sequences keep
+// all (their calls are dominated by other costs), longer ones hide them.
+constexpr std::int64_t kOwnStripFrom = 256, kOwnStripBelow = 2048;
+
+// How many keys of each kind the rows of one sequence keep.
+struct KeptKeys {
+  std::int64_t first = 0;
+  std::int64_t near = 0;  // strips on each side, the row's own included
+  std::int64_t heavy = 0;
+
+  friend constexpr bool operator==(const KeptKeys&, const KeptKeys&) = default;
+};
+OCTAVO_INLINE constexpr bool keeps_any(const KeptKeys& kept) {
+  return kept.first > 0 || kept.near > 0 || kept.heavy > 0;
+}
+
+// Rows and keys of a sequence, and what positions hide.
+struct PositionMask {
+  Causal causal = Causal::none;
+  std::int64_t window_left = -1, window_right = -1;
+  std::int64_t queries = 0, keys = 0;
+};
+OCTAVO_INLINE constexpr KeyRange visible_keys(const PositionMask& mask, std::int64_t row) {
+  return visible_keys(mask.causal, mask.window_left, mask.window_right, mask.queries, mask.keys, row);
+}
+
+// From shapes alone: the same on every processor. The measure of the work is the number of keys that the middle row of
+// the sequence sees.
+OCTAVO_INLINE constexpr KeptKeys kept_keys_of(const Recipe& recipe, const PositionMask& mask) {
+  KeptKeys kept{recipe.keep_first, recipe.keep_near, recipe.keep_heavy};
+  const bool causal = mask.causal != Causal::none;
+  if (!causal && mask.queries != mask.keys && mask.window_left < 0 && mask.window_right < 0) kept.near = 0;
+  const KeyRange middle = visible_keys(mask, mask.queries / 2);
+  const std::int64_t seen = middle.end - middle.begin;
+  if (!causal && kept.near > 1 && seen >= kOwnStripFrom && seen < kOwnStripBelow) kept.near = 1;
+  if (!recipe.smooth_q || mask.queries < kHeavyQueryRows) kept.heavy = 0;
+  return kept;
+}
+
+// The most columns that the kept keys of a query block take: the near ones side by side, then the list of the others,
+// both padded to 16.
+OCTAVO_INLINE constexpr std::int64_t most_kept_columns(std::int64_t near) {
+  const std::int64_t of_span = near == 0 ? 0 : kQueryBlock + (2 * near + 1) * kNearStrip;
+  return of_span + kMostKeptFirst + kMostKeptHeavy + 2 * 16;
+}
+
+OCTAVO_INLINE constexpr std::int64_t strip_of(std::int64_t key) {
+  return (key >= 0 ? key : key - kNearStrip + 1) / kNearStrip;
+}
+
+// The near keys of a row, cut to what it sees; empty: none.
+OCTAVO_INLINE constexpr KeyRange near_keys(const KeptKeys& kept, const PositionMask& mask, std::int64_t row) {
+  const KeyRange seen = visible_keys(mask, row);
+  if (kept.near == 0) return {0, 0};
+  const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, row), strip = strip_of(centre);
+  const std::int64_t begin = (strip - kept.near + 1) * kNearStrip;
+  const std::int64_t end = mask.causal != Causal::none ? centre + 1 : (strip + kept.near) * kNearStrip;
+  const KeyRange range{begin > seen.begin ? begin : seen.begin, end < seen.end ? end : seen.end};
+  return range.begin < range.end ? range : KeyRange{0, 0};
+}
+
+// Keys that may be heavy for the query block of rows first_row..last_row-1: those that some of its rows see by
+// position, behind the first ones; causal: before the diagonal of the block's first row.
+OCTAVO_INLINE constexpr KeyRange heavy_candidates(const KeptKeys& kept, const PositionMask& mask,
+                                                  std::int64_t first_row, std::int64_t last_row) {
+  KeyRange range = visible_keys_of_rows(mask.causal, mask.window_left, mask.window_right, mask.queries, mask.keys,
+                                        first_row, last_row);
+  const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, first_row);
+  if (range.begin < kept.first) range.begin = kept.first;
+  if (mask.causal != Causal::none && centre < range.end) range.end = centre;
+  return kept.heavy > 0 && range.begin < range.end ? range : KeyRange{0, 0};
+}
+
+}  // namespace octavo::spec
