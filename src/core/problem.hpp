@@ -37,6 +37,7 @@ struct Problem {
   std::int64_t window_left = -1, window_right = -1;
 
   Broadcast mask, alibi_slopes, sinks;
+  Broadcast key_mask;  // bool, strides b, 0, 0, n: false = the key does not exist
   // Packed on a device: the mask's own extents, for the host cannot know the longest sequences; 0: a broadcast axis.
   std::int64_t mask_rows = 0, mask_keys = 0;
   IntegerArray kv_lens, cu_seqlens_q, cu_seqlens_k;

@@ -75,6 +75,18 @@ class CallDriver {
                     [&](std::int64_t worker, std::int64_t task) { prepare_head(task, thread_scratch(worker)); });
       return;
     }
+    if (plan_.hides_keys) {
+      for_each_task(runner_, workers_, plan_.total_partials, [&](std::int64_t, std::int64_t task) {
+        const Place place = find(task, &SequenceInfo::first_partial, &SequenceInfo::partials);
+        kernels_.mark_seen(call_, place.b, place.head, place.i);
+      });
+    }
+    if (plan_.qk_gains) {
+      for_each_task(runner_, workers_, plan_.total_query_ranges, [&](std::int64_t, std::int64_t task) {
+        const Place place = find(task, &SequenceInfo::first_query_range, &SequenceInfo::query_ranges);
+        kernels_.query_spread(call_, place.b, place.head, place.i);
+      });
+    }
     if (needs_channel_stats()) {
       for_each_task(runner_, workers_, plan_.total_partials, [&](std::int64_t, std::int64_t task) {
         const Place place = find(task, &SequenceInfo::first_partial, &SequenceInfo::partials);
@@ -93,6 +105,11 @@ class CallDriver {
 
   void prepare_head(std::int64_t task, std::byte* thread) {
     const std::int64_t b = task / plan_.problem->kv_heads, kv_head = task % plan_.problem->kv_heads;
+    const SequenceInfo& sequence = *sequence_at(call_, b);
+    const std::int64_t group = plan_.problem->q_heads / plan_.problem->kv_heads;
+    for (std::int64_t i = 0; plan_.hides_keys && i < sequence.partials; ++i) kernels_.mark_seen(call_, b, kv_head, i);
+    for (std::int64_t h = kv_head * group; plan_.qk_gains && h < (kv_head + 1) * group; ++h)
+      for (std::int64_t i = 0; i < sequence.query_ranges; ++i) kernels_.query_spread(call_, b, h, i);
     if (needs_channel_stats()) find_channel_stats(b, kv_head);
     pack_head(b, kv_head, thread);
     finish_head(b, kv_head, thread);

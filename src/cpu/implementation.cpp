@@ -58,6 +58,8 @@ Status supports(const Implementation& implementation, const Problem& problem) {
     return refuse("accumulator=f16 with two_level=off; it supports two_level=on");
   if (recipe.key_block != 64 && recipe.key_block != 128 && recipe.key_block != 256 && recipe.key_block != 512)
     return refuse("key_block=" + std::to_string(recipe.key_block) + "; it supports 64, 128, 256 and 512");
+  if (recipe.qk_gains && recipe.k_scale == Granularity::tensor)
+    return refuse("qk_gains=on with k_scale=tensor; use another k_scale, or the reference");
   return {};
 }
 

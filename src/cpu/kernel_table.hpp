@@ -9,6 +9,9 @@ namespace octavo::cpu {
 
 struct KernelTable {
   PolicyTraits traits;
+  // Where a mask may hide keys: which ones some row of the call sees.
+  void (*mark_seen)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
+  void (*query_spread)(const Call&, std::int64_t b, std::int64_t head, std::int64_t block);
   void (*channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t partial);
   void (*finish_channel_stats)(const Call&, std::int64_t b, std::int64_t kv_head);
   void (*pack_block)(const Call&, std::int64_t b, std::int64_t kv_head, std::int64_t block, std::byte* thread);
@@ -24,7 +27,7 @@ struct KernelTable {
   void (*attend)(const Call&, const Stages&, const AttentionTask&, std::byte* thread);
 
   // quantize(): one unit of rows of a (batch, head) in each phase.
-  void (*sum_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
+  void (*sum_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit, std::uint32_t limit);
   void (*range_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
   void (*code_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit);
 

@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "cpu/operands/scratch.hpp"
+#include "spec/kept_keys.hpp"
 #include "spec/mean.hpp"
 
 namespace octavo::cpu {
@@ -131,18 +132,25 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.thread.weights = thread.take(weight_bytes);
   plan.thread.weights_low = thread.take(plan.weight_planes == 2 ? weight_bytes : 0);
   plan.thread.out = thread.take(query_blocks * rows * plan.v_columns * 4);
+  plan.thread.kept = thread.take(
+      plan.keeps ? spec::most_kept_columns(problem.recipe.keep_near) * (plan.k_width + plan.v_width + 1) * 4 : 0);
   plan.thread.bytes = thread.end;
 
   const std::int64_t k_stats = plan.k_needs.any() ? plan.k_width : 0;
   const std::int64_t v_stats = plan.v_needs.any() ? plan.v_width : 0;
-  plan.head_bytes = sizeof(HeadInfo) + static_cast<std::size_t>((plan.k_width + 4 * plan.v_width) * 4);
-  plan.partial_bytes = static_cast<std::size_t>(kChannelStats * (k_stats + v_stats) * 4);
+  plan.head_bytes =
+      sizeof(HeadInfo) +
+      static_cast<std::size_t>((plan.k_width + 4 * plan.v_width + (plan.qk_gains ? 2 : 0) * plan.k_width) * 4);
+  plan.partial_bytes =
+      static_cast<std::size_t>((kChannelStats * (k_stats + v_stats) + (k_stats > 0 ? spec::kMeanBlock : 0)) * 4);
   Layout64 all;
   plan.sequences_at = all.take(problem.batch * static_cast<std::int64_t>(sizeof(SequenceInfo)));
   plan.heads_at = all.take(problem.batch * problem.kv_heads * static_cast<std::int64_t>(plan.head_bytes));
   plan.partials_at = all.take(plan.total_partials * static_cast<std::int64_t>(plan.partial_bytes));
   plan.query_ranges_at =
       all.take(plan.q_range ? plan.total_query_ranges * static_cast<std::int64_t>(sizeof(QueryRange)) : 0);
+  plan.query_spreads_at = all.take(plan.qk_gains ? plan.total_query_ranges * plan.k_width * 4 : 0);
+  plan.seen_at = all.take(plan.hides_keys ? problem.batch * problem.kv_heads * plan.longest_keys : 0);
   plan.blocks_at = all.take(plan.total_blocks * static_cast<std::int64_t>(plan.block.bytes));
   plan.threads_at = all.take(threads * static_cast<std::int64_t>(plan.thread.bytes));
   plan.bytes = all.end;

@@ -8,13 +8,34 @@
 #include "cpu/operands/tile_config.hpp"
 #include "spec/mean.hpp"
 #include "spec/operand.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::cpu {
 namespace {
 
-// The mean over all rows of the head.
-void finish_mean(const QuantizeCall& call, std::int64_t head) {
+// Sums the units of K that hold stray rows anew without them.
+void leave_out_stray_rows(const QuantizeCall& call, const KernelTable& kernels, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
+  const auto rows_of = [&](std::int64_t unit) {
+    return std::min(spec::kMeanBlock, plan.problem->rows - unit * spec::kMeanBlock);
+  };
+  spec::ExponentHistogram histogram;
+  for (std::int64_t unit = 0; unit < plan.mean_units; ++unit) {
+    for (std::int64_t r = 0; r < rows_of(unit); ++r) spec::add_row(histogram, magnitudes_of(call, head, unit)[r]);
+  }
+  const std::uint32_t limit = spec::exponent_limit(histogram);
+  for (std::int64_t unit = 0; unit < plan.mean_units; ++unit) {
+    const float* magnitudes = magnitudes_of(call, head, unit);
+    const bool any =
+        std::any_of(magnitudes, magnitudes + rows_of(unit), [&](float x) { return spec::is_stray(x, limit); });
+    if (any) kernels.sum_unit(call, head, unit, limit);
+  }
+}
+
+// The mean over all rows of the head.
+void finish_mean(const QuantizeCall& call, const KernelTable& kernels, std::int64_t head) {
+  const QuantizePlan& plan = *call.plan;
+  if (plan.problem->recipe.robust && plan.problem->role == Role::k) leave_out_stray_rows(call, kernels, head);
   float* mean = mean_of_unit(call, head, 0);
   for (std::int64_t d = 0; d < plan.problem->dim; ++d) {
     float sum = 0;
@@ -109,6 +130,7 @@ QuantizePlan make_quantize_plan(const QuantizeProblem& problem) {
   const bool per_channel = spec::per_channel(plan.groups.granularity);
   plan.pending_at = take(4 * heads);
   plan.sums_at = take(problem.mean != nullptr ? heads * plan.mean_units * 2 * plan.width : 0);
+  plan.magnitudes_at = take(problem.mean != nullptr && recipe.robust ? heads * plan.mean_units * spec::kMeanBlock : 0);
   plan.ranges_at = take(heads * plan.units * (per_channel ? plan.width : plan.unit_rows));
   plan.inverses_at = take(heads * spec::row_groups(plan.groups, problem.rows) * (per_channel ? plan.width : 1));
   return plan;
@@ -130,14 +152,14 @@ void quantize(const Implementation& implementation, const QuantizeProblem& probl
   for (std::int64_t head = 0; head < heads; ++head) {
     pending_of(call, head)[0] = plan.mean_units;
     pending_of(call, head)[1] = plan.units;
-    if (plan.units == 0 && problem.mean != nullptr && problem.role != Role::q) finish_mean(call, head);
+    if (plan.units == 0 && problem.mean != nullptr && problem.role != Role::q) finish_mean(call, kernels, head);
     if (plan.units == 0 && problem.scales != nullptr) finish_scales(call, head);
   }
   if (problem.mean != nullptr) {
     for_each_task(runner, workers, heads * plan.mean_units, [&](std::int64_t, std::int64_t task) {
       const std::int64_t head = task / plan.mean_units;
-      kernels.sum_unit(call, head, task % plan.mean_units);
-      if (problem.role != Role::q && is_last(pending_of(call, head)[0])) finish_mean(call, head);
+      kernels.sum_unit(call, head, task % plan.mean_units, spec::kAnyExponent);
+      if (problem.role != Role::q && is_last(pending_of(call, head)[0])) finish_mean(call, kernels, head);
     });
   }
   if (problem.scales != nullptr) {

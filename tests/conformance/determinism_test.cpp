@@ -10,7 +10,8 @@ namespace octavo::test {
 namespace {
 
 std::vector<std::string> all_recipes() {
-  std::vector<std::string> texts = {"int8,key_block=64", "int8,channel_gains=on", "int8,v_scale=channel,smooth_v=on"};
+  std::vector<std::string> texts = {"int8,key_block=64", "int8,channel_gains=on", "int8,v_scale=channel,smooth_v=on",
+                                    "int8,smooth_v=on,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16"};
   for (const RecipeInfo& info : recipes()) texts.emplace_back(info.name);
   return texts;
 }
@@ -61,6 +62,8 @@ TEST(Determinism, AnyNumberOfThreadsAndAnyRunner) {
       s.d = s.dv = 32;
       s.kv_heads = m == 200 ? 1 : 5;
       s.causal = m == 200 ? Causal::none : Causal::bottom_right;
+      scenarios.push_back(s);
+      s.causal = Causal::none, s.window_left = s.window_right = 100;  // parts of a query block see other keys
       scenarios.push_back(s);
     }
   }

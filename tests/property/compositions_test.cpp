@@ -45,6 +45,11 @@ const std::map<std::string_view, Values>& values_of_fields() {
       {"key_block", {"16", "48", "64", "128", "256", "512", "1024", "4096", "0", "100", "8192", "-128"}},
       {"accumulator", {"f32", "f16", "sm80", "sm89", "sm90", "sm100"}},
       {"two_level", kSwitch},
+      {"qk_gains", kSwitch},
+      {"robust", kSwitch},
+      {"keep_first", {"0", "1", "16", "17", "-1"}},
+      {"keep_near", {"0", "1", "2", "4", "5"}},
+      {"keep_heavy", {"0", "1", "16", "32", "33"}},
   };
   return kValues;
 }
@@ -89,6 +94,7 @@ class Draw {
     s.sinks = chance(5);
     if (chance(5)) s.mask = MaskKind::bool_full;
     if (chance(5)) s.flavour = Flavour::key_bias;
+    s.key_mask = chance(6);
     const auto has_codes = [](Format format) { return format != Format::input && format != Format::f16; };
     s.quantized_q = has_codes(recipe.scores) && chance(4);
     s.quantized_k = has_codes(recipe.scores) && chance(4);

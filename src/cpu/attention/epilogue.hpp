@@ -3,6 +3,7 @@
 
 #include <numbers>
 
+#include "cpu/attention/kept_keys.hpp"
 #include "cpu/attention/row_group.hpp"
 #include "cpu/operands/channel_stats.hpp"
 #include "cpu/operands/load_transform.hpp"
@@ -12,12 +13,13 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean, rotated back) / unit; zeros
-// if the row sees no key. Dividing by the prescale `unit` saturates at the largest f32; what was not finite stays so.
+// One row of O from its sums: (O * factor * owed + present * mean * gain, rotated back) / unit + the kept part. Of any
+// size; zeros if it sees nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before
+// stays so.
 template <class S>
 OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
                                 typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
-                                std::int64_t at) {
+                                std::int64_t at, const float* kept, float kept_share) {
   const Problem& problem = *plan.problem;
   alignas(64) float x[kMaxPadded];
   for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
@@ -25,7 +27,7 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
   for (std::int64_t d = 0; plan.v_epilogue_scale && sees && d < plan.v_columns; d += S::kLanes)
     S::store(x + d, S::mul(S::load(x + d), S::load(values.epilogue_scale + d)));
   for (std::int64_t d = 0; plan.smooth_v && sees && d < plan.v_columns; d += S::kLanes)
-    S::store(x + d, S::fma(S::load(values.mean + d), present, S::load(x + d)));
+    S::store(x + d, S::fma(S::mul(S::load(values.mean + d), S::load(values.gain + d)), present, S::load(x + d)));
   if (plan.rotate_v && sees) rotate_row_back<S>(x, signs, problem.value_dim);
   const auto largest = S::set1(__FLT_MAX__);
   for (std::int64_t d = 0; unit != 1 && d < plan.v_columns; d += S::kLanes) {
@@ -33,13 +35,35 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
     const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, given_back));
     S::store(x + d, S::select(S::is_finite(sum), clamped, sum));
   }
+  for (std::int64_t d = 0; kept != nullptr && d < plan.v_columns; d += S::kLanes) {
+    const auto rest = S::load(x + d), part = S::load(kept + d), sum = S::fma(part, S::set1(kept_share), rest);
+    const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, sum));
+    S::store(x + d, S::select(S::is_finite(S::sub(part, part)), S::select(S::is_finite(rest), clamped, sum), sum));
+  }
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
-// O and the LSE of a group of rows.
+// The state of a row from that of its quantized part and that of its kept keys; a part without keys has no say.
+struct JoinedRow {
+  float m, l;
+  float of_rest = 1, of_kept = 0;  // factors of both parts' sums
+};
+OCTAVO_INLINE JoinedRow join_parts(const RowGroup& group, const KeptPart* kept, int i) {
+  JoinedRow row{group.m[i], group.l[i]};
+  if (kept == nullptr) return row;
+  const float nothing = -__builtin_inff();
+  row.m = kept->m[i] > group.m[i] ? kept->m[i] : group.m[i];
+  row.of_rest = group.m[i] == nothing ? 0.0f : __builtin_exp2f(group.m[i] - row.m);
+  row.of_kept = kept->m[i] == nothing ? 0.0f : __builtin_exp2f(kept->m[i] - row.m);
+  row.l = group.l[i] * row.of_rest + kept->l[i] * row.of_kept;
+  return row;
+}
+
+// O / l with what the recipe still owes, and the LSE.
 template <class S>
 OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row,
-                            const RowGroup& group, const float* smooth_k_logit_offset, float* out) {
+                            const RowGroup& group, const float* smooth_k_logit_offset, float* out,
+                            const KeptPart* kept) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
@@ -51,16 +75,17 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
   for (int i = 0; i < group.rows; ++i) {
-    const float m = group.m[i], l = group.l[i];
-    // With softcap the offset was added before the tanh.
+    const JoinedRow joined = join_parts(group, kept, i);
+    const float m = joined.m, l = joined.l;
+    // Softcap's tanh has used the row constant up.
     const float constant = problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i];
     const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
     const bool sees = end.sees;
-    const auto factor = S::set1(sees ? info->out_scale * end.factor / end.sum : 0.0f);
+    const auto factor = S::set1(sees ? info->out_scale * (end.factor * joined.of_rest) / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
-    const bool plain = sees && !plan.v_epilogue_scale && !plan.smooth_v && info->v_prescale == 1;
+    const bool plain = kept == nullptr && sees && !plan.v_epilogue_scale && !plan.smooth_v && info->v_prescale == 1;
     const bool stored =
         plain &&
         with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
@@ -71,8 +96,10 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
         });
     // The sink has no value, so V's mean is weighted by the share of the keys alone.
     if (!stored)
-      epilogue_row<S>(plan, values, sums, sees, factor, S::set1(sees ? spec::share_of_values(end, l) : 0.0f),
-                      info->v_prescale, signs, at);
+      epilogue_row<S>(plan, values, sums, sees, factor,
+                      S::set1(sees ? spec::share_of_values(end, group.l[i] * joined.of_rest) : 0.0f), info->v_prescale,
+                      signs, at, kept != nullptr && sees ? kept->out + i * plan.v_width : nullptr,
+                      kept != nullptr && sees ? spec::share_of_values(end, kept->l[i] * joined.of_kept) : 0.0f);
     if (problem.lse == nullptr) continue;
     const double max_lse =
         (static_cast<double>(m) + static_cast<double>(group.lse_offset[i])) * std::numbers::ln2 + constant;

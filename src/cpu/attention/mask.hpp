@@ -5,6 +5,7 @@
 
 #include "core/problem.hpp"
 #include "cpu/simd/policy.hpp"
+#include "spec/kept_keys.hpp"
 #include "spec/visibility.hpp"
 
 namespace octavo::cpu {
@@ -27,6 +28,50 @@ OCTAVO_INLINE void mask_by_position(const Problem& problem, const Sequence& sequ
       auto x = S::load(scores + i * ld + j);
       x = S::select(S::less(index, end), S::select(S::less(index, begin), S::set1(-__builtin_inff()), x),
                     S::set1(-__builtin_inff()));
+      S::store(scores + i * ld + j, x);
+      best = S::max(x, best);
+    }
+    row_max[i] = S::reduce_max(best);
+  }
+}
+
+// A row whose q holds a NaN has NaN scores everywhere: keys that do not exist (an addend of -infinity) stay hidden.
+template <class S>
+OCTAVO_INLINE void mask_nan_rows(const float* row_factor, const float* key_addend, int rows, std::int64_t keys,
+                                 std::int64_t ld, float* scores, float* row_max) {
+  const auto nothing = S::set1(-__builtin_inff());
+  for (int i = 0; i < rows; ++i) {
+    if (row_factor[i] == row_factor[i]) continue;
+    bool any = false;
+    for (std::int64_t j = 0; j < keys; j += S::kLanes) {
+      const auto hidden = S::equal(S::load(key_addend + j), nothing);
+      S::store(scores + i * ld + j, S::select(hidden, nothing, S::load(scores + i * ld + j)));
+    }
+    for (std::int64_t j = 0; j < keys; ++j) any = any || scores[i * ld + j] != -__builtin_inff();
+    row_max[i] = any ? __builtin_nanf("") : -__builtin_inff();
+  }
+}
+
+// Takes from each row the keys that it keeps (spec/kept_keys.hpp) and takes the maxima anew: near ones, and the first
+// `first` keys, where no addend of the query block hides them.
+template <class S>
+OCTAVO_INLINE void mask_kept_keys(const spec::KeptKeys& kept, const spec::PositionMask& mask, std::int64_t first,
+                                  std::int64_t row, int rows, std::int64_t first_key, std::int64_t keys,
+                                  std::int64_t ld, float* scores, float* row_max) {
+  const auto nothing = S::set1(-__builtin_inff());
+  const auto in_block = [&](std::int64_t key) {
+    const std::int64_t at = key - first_key;
+    return S::set1(static_cast<float>(at < -1 ? -1 : at < keys ? at : keys));
+  };
+  for (int i = 0; i < rows; ++i) {
+    const spec::KeyRange near = spec::near_keys(kept, mask, row + i);
+    const auto begin = in_block(near.begin), end = in_block(near.end), after_first = in_block(first);
+    auto best = nothing;
+    for (std::int64_t j = 0; j < keys; j += S::kLanes) {
+      const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(j)));
+      auto x = S::load(scores + i * ld + j);
+      x = S::select(S::less(index, begin), x, S::select(S::less(index, end), nothing, x));
+      x = S::select(S::less(index, after_first), nothing, x);
       S::store(scores + i * ld + j, x);
       best = S::max(x, best);
     }

@@ -22,8 +22,54 @@ struct TaskState {
   const AttentionTask* task;
   std::byte* thread;
   std::int64_t kv_head;
-  bool has_smooth_q_bias;  // a bias per query block replaces the keys' own addend
+  bool has_smooth_q_bias;  // smooth_q's smooth_q_bias stands in for the keys' own addend
+  spec::PositionMask mask;
+  spec::KeptKeys kept;            // computed apart (kept_keys.hpp)
+  const struct HeavyKeys* heavy;  // of the task's query blocks
 };
+
+// The keys that the query blocks of a task keep because of their weight.
+struct HeavyKeys {
+  std::int64_t count[kMaxQueryBlocks];
+  std::int64_t keys[kMaxQueryBlocks][spec::kMostKeptHeavy];
+};
+
+// Whether a key block holds keys that the bias hides.
+OCTAVO_INLINE bool holds_kept_keys(const TaskState& state, std::int64_t query_block, std::int64_t first_key,
+                                   std::int64_t keys) {
+  if (first_key < state.kept.first) return true;
+  for (std::int64_t i = 0; i < state.heavy->count[query_block]; ++i) {
+    const std::int64_t at = state.heavy->keys[query_block][i] - first_key;
+    if (at >= 0 && at < keys) return true;
+  }
+  return false;
+}
+
+// Finds them, and hides them and the first keys from the quantized product: both are hidden from all rows of the block.
+OCTAVO_INLINE void find_heavy_keys(const TaskState& state, std::int64_t query_blocks, HeavyKeys& heavy) {
+  const Plan& plan = *state.call->plan;
+  const AttentionTask& task = *state.task;
+  for (std::int64_t i = 0; i < query_blocks; ++i) {
+    float* bias = part<float>(state.thread, plan.thread.smooth_q_bias) + i * plan.longest_keys;
+    const std::int64_t first = task.first + i * kQueryBlock, end = task.first + task.rows;
+    // A task may be a part of a query block: the keys are those of the whole block.
+    const std::int64_t block_first = first / kQueryBlock * kQueryBlock;
+    const std::int64_t block_last =
+        block_first + kQueryBlock < state.mask.queries ? block_first + kQueryBlock : state.mask.queries;
+    const spec::KeyRange seen = spec::visible_keys_of_rows(
+        state.mask.causal, state.mask.window_left, state.mask.window_right, state.mask.queries, state.mask.keys, first,
+        first + kQueryBlock < end ? first + kQueryBlock : end);
+    const spec::KeyRange candidates = spec::heavy_candidates(state.kept, state.mask, block_first, block_last);
+    const bool apart = plan.score_mod && plan.fold;
+    heavy.count[i] = find_heaviest(candidates, state.kept.heavy, heavy.keys[i], [&](std::int64_t j) {
+      if (!apart) return bias[j];
+      std::byte* block = block_at(*state.call, task.batch, state.kv_head, j / plan.key_block);
+      return bias[j] + part<float>(block, plan.block.fold)[j % plan.key_block];
+    });
+    for (std::int64_t j = seen.begin; j < state.kept.first && j < seen.end; ++j) bias[j] = -__builtin_inff();
+    for (std::int64_t j = 0; j < heavy.count[i]; ++j) bias[heavy.keys[i][j]] = -__builtin_inff();
+  }
+}
 
 // Softcap, masks and ALiBi on a row group's scores.
 template <class S>
@@ -49,11 +95,12 @@ OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequ
   const Problem& problem = *state.call->plan->problem;
   for (int i = 0; i < kGroupRows; ++i) group.mask_row_max[i] = group.lse_offset[i] = 0;
   if (!state.call->plan->score_mod) return;
+  const SeenKeys keys = seen_keys(*state.call, state.task->batch, state.kv_head);
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
     const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
-    group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen);
+    group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen, keys);
     const std::int64_t diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
     group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + spec::alibi_at_peak(terms.slope, terms.peak, diagonal));
   }
@@ -92,8 +139,8 @@ OCTAVO_INLINE QkStage qk_of_group(const TaskState& state, std::byte* block, std:
 // step of the online softmax.
 template <class S>
 OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte* block, std::int64_t first_key,
-                                              std::int64_t g, RowGroup& group, float* scores, float* row_max,
-                                              float* shift) {
+                                              std::int64_t g, RowGroup& group, const float* key_addend, float* scores,
+                                              float* row_max, float* shift, bool& hides) {
   const Plan& plan = *state.call->plan;
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
   const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
@@ -101,10 +148,21 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   if (plan.score_mod)
     apply_score_mods<S>(state, sequence, group, first_row, first_key, keys,
                         queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows, scores);
-  if (plan.score_mod || group.seen_by_all.begin > first_key ||
-      (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
+  hides = plan.score_mod || group.seen_by_all.begin > first_key ||
+          (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows);
+  if (hides)
     mask_by_position<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores,
                         row_max);
+  hides = hides || holds_kept_keys(state, g / kQueryBlockGroups, first_key, keys);
+  if (plan.hides_keys)
+    mask_nan_rows<S>(queries.factor + g % kQueryBlockGroups * kGroupRows, key_addend, group.rows, keys, plan.key_block,
+                     scores, row_max);
+  const std::int64_t first_kept = state.has_smooth_q_bias ? 0 : state.kept.first;
+  if (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key)) {
+    mask_kept_keys<S>(state.kept, state.mask, first_kept, first_row, group.rows, first_key, keys, plan.key_block,
+                      scores, row_max);
+    hides = true;
+  }
   alignas(64) float score_offset[kGroupRows] = {};
   if (plan.score_mod && plan.fold) {
     for (int i = 0; i < group.rows; ++i) {
@@ -130,6 +188,7 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
   RowGroup* waiting = nullptr;  // its scores are masked, its weights not yet computed
   SoftmaxStage pending{};
   int side = 0;
+  bool hides = false;
   for (std::int64_t g = 0; g < used; ++g) {
     RowGroup& group = groups[g];
     if (group.keys <= 0) continue;
@@ -142,7 +201,8 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
     } else {
       stages.qk(stage);
     }
-    apply_masks_and_update_max<S>(state, block, first_key, g, group, scores, row_max, shift[side]);
+    apply_masks_and_update_max<S>(state, block, first_key, g, group, stage.key_addend, scores, row_max, shift[side],
+                                  hides);
     pending = {.scores = scores,
                .shift = shift[side],
                .range = plan.p_range,
@@ -151,6 +211,7 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
                .weights_low = weights_low + g * kGroupRows * weights_ld,
                .format = plan.problem->recipe.p,
                .sum_codes = plan.sum_codes,
+               .hides = hides,
                .ld = plan.key_block,
                .row_sum = row_sum,
                .rows = group.rows,
@@ -178,8 +239,18 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, task.batch)->rows;
   const std::int64_t key_block = plan.key_block, weights_ld = key_block / plan.v_depth;
-  const TaskState state{
-      &call, &stages, &task, thread, problem.kv_head(task.head), spec::has_smooth_q_bias(problem, sequence.q_rows)};
+  const spec::PositionMask mask = position_mask(problem, sequence);
+  HeavyKeys heavy;
+  for (std::int64_t& count : heavy.count) count = 0;
+  const TaskState state{&call,
+                        &stages,
+                        &task,
+                        thread,
+                        problem.kv_head(task.head),
+                        spec::has_smooth_q_bias(problem, sequence.q_rows),
+                        mask,
+                        plan.keeps ? spec::kept_keys_of(problem.recipe, mask) : spec::KeptKeys{},
+                        &heavy};
   const auto* weights = part<std::int32_t>(thread, plan.thread.weights);
   const auto* weights_low = part<std::int32_t>(thread, plan.thread.weights_low);
   float* out = part<float>(thread, plan.thread.out);
@@ -196,12 +267,22 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
     const std::int64_t row = used * kGroupRows, left = task.rows - row;
     start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
     find_row_offsets<S>(state, sequence, groups[used], task.first + row);
+    find_near_keys(state.kept, mask, task.first + row, groups[used]);
   }
   for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++query_blocks)
     pack_queries<S>(call, thread, query_blocks, task.batch, task.head, task.first + row,
                     task.rows - row < kQueryBlock ? task.rows - row : kQueryBlock);
-  if (state.has_smooth_q_bias)
-    add_smooth_q_bias<S>(call, thread, query_blocks, task.batch, state.kv_head, first_block, last_block);
+  if (state.has_smooth_q_bias) {
+    // Heavy keys are those of whole query blocks, of which a task may have a part.
+    spec::KeyRange of_blocks = seen;
+    if (state.kept.heavy > 0) {
+      const std::int64_t end = (task.first + task.rows + kQueryBlock - 1) / kQueryBlock * kQueryBlock;
+      of_blocks = seen_by(task.first / kQueryBlock * kQueryBlock, end < sequence.q_rows ? end : sequence.q_rows);
+    }
+    add_smooth_q_bias<S>(call, thread, query_blocks, task.batch, state.kv_head, of_blocks.begin / key_block,
+                         (of_blocks.end + key_block - 1) / key_block);
+  }
+  if (state.has_smooth_q_bias && spec::keeps_any(state.kept)) find_heavy_keys(state, query_blocks, heavy);
   std::memset(out, 0, static_cast<std::size_t>(used * kGroupRows * plan.v_columns) * 4);
 
   for (std::int64_t i = first_block; i < last_block; ++i) {
@@ -236,11 +317,23 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
                  .rows = group.rows});
     }
   }
+  KeptBlock kept_block;
+  KeptPart kept_part;
+  const bool keeps = spec::keeps_any(state.kept);
   for (std::int64_t g = 0; g < used; ++g) {
-    const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[g / kQueryBlockGroups];
-    epilogue<S>(call, task.batch, task.head, task.first + g * kGroupRows, groups[g],
-                queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows,
-                out + g * kGroupRows * plan.v_columns);
+    const std::int64_t query_block = g / kQueryBlockGroups, row = task.first + g * kGroupRows;
+    const QueryVectors& queries = part<QueryVectors>(thread, plan.thread.row_vectors)[query_block];
+    const float* offsets = queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows;
+    if (keeps && g % kQueryBlockGroups == 0) {
+      const std::int64_t left = task.first + task.rows - row;
+      kept_block =
+          gather_kept<S>(call, thread, task.batch, state.kv_head, state.kept, row,
+                         left < kQueryBlock ? left : kQueryBlock, heavy.keys[query_block], heavy.count[query_block]);
+    }
+    if (keeps)
+      attend_kept<S>(call, thread, task.batch, task.head, kept_block, state.kept, row, groups[g], offsets, kept_part);
+    epilogue<S>(call, task.batch, task.head, row, groups[g], offsets, out + g * kGroupRows * plan.v_columns,
+                keeps ? &kept_part : nullptr);
   }
 }
 

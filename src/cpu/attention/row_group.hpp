@@ -5,6 +5,7 @@
 #include "cpu/attention/stages.hpp"
 #include "cpu/operands/scratch.hpp"
 #include "cpu/simd/exp2.hpp"
+#include "spec/kept_keys.hpp"
 #include "spec/online_softmax.hpp"
 #include "spec/visibility.hpp"
 
@@ -25,6 +26,7 @@ struct RowGroup {
   std::int64_t keys;               // of the current key block that any of its rows sees, from the block's start
   spec::KeyRange seen;             // by any of its rows
   spec::KeyRange seen_by_all;
+  spec::KeyRange near;  // kept by some of its rows
 };
 
 // Both ends of a row's range grow with the row: all rows see what lies between the last one's begin and the first one's
@@ -38,7 +40,19 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
   group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 
-// From the maxima of the block to the shift of the weights, alpha and beta (spec/online_softmax.hpp).
+// Ranges of near keys grow with the row; rows that see nothing may stand at either end.
+OCTAVO_INLINE void find_near_keys(const spec::KeptKeys& kept, const spec::PositionMask& mask, std::int64_t row,
+                                  RowGroup& group) {
+  group.near = {0, 0};
+  for (int i = 0; i < group.rows; ++i) {
+    const spec::KeyRange near = spec::near_keys(kept, mask, row + i);
+    if (near.begin == near.end) continue;
+    if (group.near.end == 0) group.near.begin = near.begin;
+    if (near.end > group.near.end) group.near.end = near.end;
+  }
+}
+
+// Maxima of the block -> shift of the weights, alpha, beta (spec/online_softmax.hpp).
 template <class S>
 OCTAVO_INLINE void online_softmax_update(const Plan& plan, const float* row_max, const float* score_offset,
                                          RowGroup& group, float* shift) {

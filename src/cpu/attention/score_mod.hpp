@@ -6,6 +6,7 @@
 
 #include "cpu/operands/read_number.hpp"
 #include "cpu/operands/scratch.hpp"
+#include "cpu/operands/seen_keys.hpp"
 #include "cpu/simd/exp2.hpp"
 #include "spec/alibi.hpp"
 #include "spec/base2.hpp"
@@ -60,9 +61,10 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
 }
 
-// The largest finite term of the mask among the keys a row sees, base 2; 0 where there is none.
+// The largest finite term of the mask among the keys a row sees and that exist, base 2; 0 where there is none.
 template <class S>
-OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen) {
+OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at, spec::KeyRange seen,
+                                    const SeenKeys& keys) {
   if (problem.mask.data == nullptr || problem.mask.dtype == DType::boolean) return 0;
   constexpr std::int64_t kChunk = 256;
   alignas(64) float bias[kChunk];
@@ -71,6 +73,8 @@ OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at
   auto best = nothing;
   for (std::int64_t j = seen.begin; j < seen.end; j += kChunk) {
     fill_bias(mask_alone, j, kChunk, seen.end, bias);
+    for (std::int64_t u = 0; keys.bytes != nullptr && u < kChunk && j + u < seen.end; ++u)
+      if (!keys(j + u)) bias[u] = -__builtin_inff();
     for (std::int64_t u = 0; u < kChunk; u += S::kLanes) {
       const auto x = S::load(bias + u);
       best = S::max(S::select(S::is_finite(x), x, nothing), best);
@@ -100,16 +104,19 @@ template <class S>
 OCTAVO_INLINE void score_mod_row(const RowBias& row, float constant, std::int64_t first, std::int64_t keys,
                                  std::int64_t last_key, float* scores, float* bias) {
   const Problem& problem = *row.problem;
-  if (problem.softcap > 0)
-    for (std::int64_t j = 0; j < keys; j += S::kLanes)
-      S::store(scores + j, soften<S>(S::load(scores + j), S::set1(constant), static_cast<float>(problem.softcap)));
+  const auto nothing = S::set1(-__builtin_inff()), poison = S::set1(__builtin_nanf(""));
+  for (std::int64_t j = 0; problem.softcap > 0 && j < keys; j += S::kLanes) {
+    const auto x = S::load(scores + j);
+    const auto capped = soften<S>(x, S::set1(constant), static_cast<float>(problem.softcap));
+    S::store(scores + j, S::select(S::equal(x, nothing), x, capped));  // a hidden key stays hidden
+  }
   if (problem.mask.data == nullptr && row.slope == 0) return;
   fill_bias(row, first, keys, last_key, bias);
-  const auto nothing = S::set1(-__builtin_inff()), poison = S::set1(__builtin_nanf(""));
   for (std::int64_t j = 0; j < keys; j += S::kLanes) {
-    const auto term = S::load(bias + j);
-    auto x = S::add(S::load(scores + j), term);
-    x = S::select(S::equal(x, x), x, poison);  // exp2 keeps the payload of this NaN only
+    const auto term = S::load(bias + j), score = S::load(scores + j);
+    auto x = S::add(score, term);
+    x = S::select(S::equal(x, x), x, poison);  // a caller's NaN becomes the one whose payload exp2 keeps
+    x = S::select(S::equal(score, nothing), nothing, x);
     S::store(scores + j, S::select(S::equal(term, nothing), nothing, x));
   }
 }

@@ -22,6 +22,7 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
   const RowSource source(k, b, kv_head, sequence.k_begin);
   const float* key_mean = mean_of_keys(head_at(call, b, kv_head));
+  const float* gain = qk_gains(call, head_at(call, b, kv_head)).of_k;
   float* means = part<float>(thread, plan.thread.mean);
   float* smooth_q_bias = part<float>(thread, plan.thread.smooth_q_bias);
   const spec::Groups groups = spec::groups_of(Role::k, problem.recipe);
@@ -31,7 +32,11 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
   std::memset(means + query_blocks * width, 0, static_cast<std::size_t>((kQueryBlocks - query_blocks) * width) * 4);
   for (std::int64_t query_block = 0; query_block < query_blocks; ++query_block) {
     constant[query_block] = k.quantized ? 0.0f : dot<S>(means + query_block * width, key_mean, width);
-    if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(means + query_block * width, signs, dim);
+    float* mean = means + query_block * width;
+    if (plan.rotate_qk && !k.quantized) rotate_row_back<S>(mean, signs, dim);
+    // K as the caller has it lacks its gains.
+    for (std::int64_t d = 0; gain != nullptr && d < width; d += S::kLanes)
+      S::store(mean + d, S::mul(S::load(mean + d), S::load(gain + d)));
   }
   const float* scales = spec::scales_at(k, sequence_at(call, b)->k_scale_place, kv_head);
   const bool direct = !k.quantized && k.dtype == DType::f32 && k.strides[3] == 1 && dim % S::kLanes == 0;
@@ -86,10 +91,12 @@ __attribute__((noinline)) void smooth_q_bias_of(const Call& call, std::byte* thr
       }
       for (std::int64_t query_block = 0; query_block < query_blocks; ++query_block) {
         const auto delta = S::sub(S::row_sum(sums[query_block]), S::set1(constant[query_block]));
-        const auto bias = S::fma(delta, S::set1(plan.logit_scale), S::load(addend + r0));
-        // exp2 keeps the payload of this NaN only.
+        const auto of_key = S::load(addend + r0), nothing = S::set1(-__builtin_inff());
+        const auto bias = S::fma(delta, S::set1(plan.logit_scale), of_key);
+        // A NaN of the caller's becomes the one whose payload exp2 keeps; of a key that no row may see nothing remains.
+        const auto value = S::select(S::equal(bias, bias), bias, S::set1(__builtin_nanf("")));
         S::store(smooth_q_bias + query_block * plan.longest_keys + first + r0,
-                 S::select(S::equal(bias, bias), bias, S::set1(__builtin_nanf(""))));
+                 S::select(S::equal(of_key, nothing), nothing, value));
       }
     }
   }

@@ -122,7 +122,18 @@ class SoftmaxWalk {
     typename S::f32 p[kWeightVectors];
 #pragma GCC unroll 4
     for (int u = 0; u < kWeightVectors; ++u) p[u] = S::sub(S::load(scores + u * kLanes), shift);
-    exp2_with<S>(p, exp2_);
+    if (w_.hides) {
+      // exp2_with() stops at 2^-126.
+      const auto least = S::set1(-126.0f), zero = S::set1(0.0f);
+      typename S::f32 x[kWeightVectors];
+#pragma GCC unroll 4
+      for (int u = 0; u < kWeightVectors; ++u) x[u] = p[u];
+      exp2_with<S>(p, exp2_);
+#pragma GCC unroll 4
+      for (int u = 0; u < kWeightVectors; ++u) p[u] = S::select(S::less(x[u], least), zero, p[u]);
+    } else {
+      exp2_with<S>(p, exp2_);
+    }
     Weights::convert(p, w_, row_ * w_.ld + key_);
     auto sum = S::load(sums_ + row_ * kLanes);
 #pragma GCC unroll 4

@@ -43,6 +43,7 @@ struct SoftmaxStage {
   void* weights_low;     // 16-bit codes: their low bytes, `weights` the high ones
   WeightFormat format;   // of float words
   bool sum_codes;        // whether the row sum is that of the rounded weights
+  bool hides;            // some score may be -infinity: its weight is exactly 0
   std::ptrdiff_t ld;     // key block
   float* row_sum;        // [kGroupRows] out
   int rows;

@@ -34,6 +34,7 @@ struct ThreadLayout {
   std::size_t weights = 0;        // words [query_blocks][128][key_block / v_depth]
   std::size_t weights_low = 0;    // likewise: low bytes of 16-bit codes
   std::size_t out = 0;            // f32 [query_blocks][128][v_columns]
+  std::size_t kept = 0;           // kept keys of a query block, gathered (attention/kept_keys.hpp)
   std::size_t bytes = 0;
 };
 
@@ -73,7 +74,8 @@ struct Plan : spec::CallSteps {
 
   std::size_t head_bytes = 0, partial_bytes = 0;
   // Scratch of the whole call: byte offsets.
-  std::size_t sequences_at = 0, heads_at = 0, partials_at = 0, query_ranges_at = 0, blocks_at = 0, threads_at = 0;
+  std::size_t sequences_at = 0, heads_at = 0, partials_at = 0, query_ranges_at = 0, query_spreads_at = 0, seen_at = 0,
+              blocks_at = 0, threads_at = 0;
   std::size_t bytes = 0;
 };
 

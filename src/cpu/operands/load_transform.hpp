@@ -10,11 +10,14 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of an operand before smoothing. `unit`: a factor for V (spec/v_prescale.hpp).
+// One row of an operand before smoothing. `unit`: a factor for V (spec/v_prescale.hpp). `gain` [padded D]: factors of
+// the channels of Q or K (spec/qk_gain.hpp); null: none.
 template <class S>
 OCTAVO_INLINE void load_transformed(const Operand& x, std::int64_t at, std::int64_t dim, const std::int32_t* signs,
-                                    float* to, float unit = 1.0f) {
+                                    float* to, float unit = 1.0f, const float* gain = nullptr) {
   load_row<S>(x, at, dim, to);
+  for (std::int64_t d = 0; gain != nullptr && d < padded(dim); d += S::kLanes)
+    S::store(to + d, S::mul(S::load(to + d), S::load(gain + d)));
   for (std::int64_t d = 0; unit != 1 && d < padded(dim); d += S::kLanes)
     S::store(to + d, S::mul(S::load(to + d), S::set1(unit)));
   if (signs != nullptr) rotate_row<S>(to, signs, dim);
@@ -24,7 +27,7 @@ OCTAVO_INLINE void load_transformed(const Operand& x, std::int64_t at, std::int6
 template <class S>
 OCTAVO_INLINE void load_transform_rows(const RowSource& rows, std::int64_t from, std::int64_t last, std::int64_t dim,
                                        std::int64_t width, const std::int32_t* signs, const float* mean, float* to,
-                                       RowRange* ranges, float unit = 1.0f) {
+                                       RowRange* ranges, float unit = 1.0f, const float* gain = nullptr) {
   const Operand& x = rows.tensor();
   const std::int64_t in_registers = unit == 1 ? dim : 0;
   const bool done = with_register_rows<S>(x, in_registers, [&](auto vectors) __attribute__((always_inline)) {
@@ -38,7 +41,7 @@ OCTAVO_INLINE void load_transform_rows(const RowSource& rows, std::int64_t from,
                            RowRange* const of_rows = ranges + (row - from);
                            for (std::int64_t r = first; r < end; ++r) {
                              typename S::f32 v[kVectors];
-                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v);
+                             load_rotated<S, kVectors>(x, at + r * x.strides[2], signs, v, gain);
                              auto most = S::set1(0);
 #pragma GCC unroll 64
                              for (int i = 0; i < kVectors; ++i) {
@@ -55,7 +58,7 @@ OCTAVO_INLINE void load_transform_rows(const RowSource& rows, std::int64_t from,
   });
   if (done) return;
   for (std::int64_t r = from; r < last; ++r)
-    load_transformed<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit);
+    load_transformed<S>(x, rows.at(r), dim, signs, to + (r - from) * width, unit, gain);
   centre_rows<S>(to, last - from, width, dim, mean, ranges);
 }
 

@@ -5,6 +5,7 @@
 #include "cpu/operands/pack_v.hpp"
 #include "cpu/simd/exp2.hpp"
 #include "spec/fold.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -22,12 +23,24 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   if (!plan.fold) return;
   const std::int64_t blocks = sequence_at(call, b)->blocks;
-  float largest = 0;
+  std::uint32_t limit = spec::kAnyExponent;
+  if (plan.robust) {
+    spec::ExponentHistogram histogram;
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      const float* scale = part<float>(block_at(call, b, kv_head, i), plan.block.v_scale);
+      for (std::int64_t r = 0; r < plan.key_block; ++r) spec::add_row(histogram, scale[r]);
+    }
+    limit = spec::exponent_limit(histogram);
+  }
+  float largest = 0, largest_of_all = 0;
   for (std::int64_t i = 0; i < blocks; ++i) {
     const float* scale = part<float>(block_at(call, b, kv_head, i), plan.block.v_scale);
-    for (std::int64_t r = 0; r < plan.key_block; ++r) largest = spec::grow_largest_scale(largest, scale[r]);
+    for (std::int64_t r = 0; r < plan.key_block; ++r) {
+      largest_of_all = spec::grow_largest_scale(largest_of_all, scale[r]);
+      if (!spec::is_stray(scale[r], limit)) largest = spec::grow_largest_scale(largest, scale[r]);
+    }
   }
-  largest = spec::largest_scale_or_one(largest);
+  largest = spec::largest_scale_or_one(spec::bounded_largest_scale(largest, largest_of_all));
   head_at(call, b, kv_head)->out_scale = largest;
   const auto unit = S::set1(largest), floor = S::set1(static_cast<float>(spec::kFoldFloor));
   for (std::int64_t i = 0; i < blocks; ++i) {

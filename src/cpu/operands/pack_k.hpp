@@ -5,6 +5,7 @@
 
 #include "cpu/operands/load_transform.hpp"
 #include "cpu/operands/row_scales.hpp"
+#include "cpu/operands/seen_keys.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -15,6 +16,7 @@ struct KeyRows {
   RowSource source;
   const float* mean;
   const std::int32_t* signs;
+  const float* gain;  // null: none
 };
 
 // Rows from..to-1 of the sequence, rotated and centred, into [to - from][k_width]; their ranges.
@@ -23,7 +25,7 @@ OCTAVO_INLINE void load_keys(const KeyRows& keys, std::int64_t from, std::int64_
   const std::int64_t dim = keys.plan->problem->head_dim, width = keys.plan->k_width;
   const std::int32_t* signs = keys.plan->rotate_qk ? keys.signs : nullptr;
   const float* mean = keys.plan->smooth_k ? keys.mean : nullptr;
-  load_transform_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges);
+  load_transform_rows<S>(keys.source, from, to, dim, width, signs, mean, rows, ranges, 1.0f, keys.gain);
 }
 
 template <class S>
@@ -46,7 +48,9 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   float* buffer = part<float>(thread, plan.thread.rows);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin), mean_of_keys(head), signs};
+  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin), mean_of_keys(head), signs,
+                     qk_gains(call, head).of_k};
+  const SeenKeys seen = seen_keys(call, b, kv_head);
   RowScales scales(groups, plan.qk_range, {head->k_amax, head->k_finite});
   RowRange ranges[kQueryBlock];                            // of the present stretch
   alignas(64) std::int32_t words[S::kLanes * kMaxPadded];  // rows [kLanes][width words] of the widest form
@@ -59,12 +63,13 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
     const std::int64_t to = from + stretch < rows.k_rows ? from + stretch : rows.k_rows;
     scales.start_stretch(from);
     if (!k.quantized) load_keys<S>(keys, from, to, buffer, ranges);
-    for (std::int64_t r = from; r < to && scales.stretch() > 1 && !k.quantized; ++r) scales.add(r, ranges[r - from]);
+    for (std::int64_t r = from; r < to && scales.stretch() > 1 && !k.quantized; ++r)
+      if (seen(r)) scales.add(r, ranges[r - from]);
     const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
     for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
       for (std::int64_t r = r0; r < r0 + S::kLanes; ++r) {
         std::int32_t* word = words + (r - r0) * ld;
-        if (r >= rows.k_rows) {
+        if (r >= rows.k_rows || !seen(r)) {
           std::memset(word, 0, static_cast<std::size_t>(ld) * 4);
           factor[r - first] = 0;
           addend[r - first] = -__builtin_inff();

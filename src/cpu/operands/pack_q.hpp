@@ -4,6 +4,7 @@
 #include "cpu/operands/load_transform.hpp"
 #include "cpu/operands/row_scales.hpp"
 #include "spec/base2.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -41,9 +42,38 @@ struct QueryRows {
   float* buffer;
   float* mean;  // of the block; zeros without smoothing
   bool smooth;
+  const float* gain;  // null: none
 
   float* row(std::int64_t r) const { return buffer + (r - block_first) * plan->k_width; }
 };
+
+// The sums of the block's rows but the stray ones; false where none is stray: nothing is done.
+template <class S>
+OCTAVO_INLINE bool sum_without_stray_rows(const QueryRows& rows, std::int64_t from, std::int64_t to, float* counts) {
+  const std::int64_t dim = rows.plan->problem->head_dim;
+  RowRange ranges[kQueryBlock];
+  for (std::int64_t first = from; first < to; first += S::kLanes) {
+    RangesOfRows<S> batch;
+    const std::int64_t last = first + S::kLanes < to ? first + S::kLanes : to;
+    for (std::int64_t r = first; r < last; ++r) {
+      auto most = S::set1(0);
+      for (std::int64_t d = 0; d < dim; d += S::kLanes) most = S::max_s32(most, magnitude<S>(S::load(rows.row(r) + d)));
+      batch.add(most);
+    }
+    if (!batch.finish(ranges + (first - from)))
+      for (std::int64_t r = first; r < last; ++r) ranges[r - from] = row_range<S>(rows.row(r), dim);
+  }
+  spec::ExponentHistogram histogram;
+  for (std::int64_t r = from; r < to; ++r) spec::add_row(histogram, ranges[r - from].amax);
+  const std::uint32_t limit = spec::exponent_limit(histogram);
+  std::int64_t counted[kQueryBlock], count = 0;
+  for (std::int64_t r = from; r < to; ++r)
+    if (!spec::is_stray(ranges[r - from].amax, limit)) counted[count++] = r;
+  if (count == to - from) return false;
+  sum_rows<S>(count, dim, rows.mean, counts,
+              [&](std::int64_t r) __attribute__((always_inline)) { return rows.row(counted[r]); });
+  return true;
+}
 
 // Rows from..to-1 as floats, rotated; the mean needs all rows of the block.
 template <class S>
@@ -61,7 +91,7 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
     rows.source.for_each_span(
         from, to, [&](std::int64_t first, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
           for (std::int64_t r = 0; r < count; ++r) {
-            load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v);
+            load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v, rows.gain);
             store_vectors<S, kVectors>(v, rows.row(first + r));
 #pragma GCC unroll 64
             for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
@@ -70,10 +100,12 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
     if (rows.smooth) store_vectors<S, kVectors>(sums, rows.mean);
   });
   for (std::int64_t r = from; r < to && !loaded; ++r)
-    load_transformed<S>(q, rows.source.at(r), dim, flips, rows.row(r));
+    load_transformed<S>(q, rows.source.at(r), dim, flips, rows.row(r), 1.0f, rows.gain);
   if (!rows.smooth) return;
   alignas(64) float counts[kMaxPadded];
-  if (loaded && sums_are_finite<S>(rows.mean, dim)) {
+  if (plan.robust && sum_without_stray_rows<S>(rows, from, to, counts)) {
+    // Done.
+  } else if (loaded && sums_are_finite<S>(rows.mean, dim)) {
     for (std::int64_t d = 0; d < dim; ++d) counts[d] = static_cast<float>(to - from);
   } else {
     sum_rows<S>(to - from, dim, rows.mean, counts,
@@ -104,7 +136,8 @@ void range_queries(const Call& call, std::int64_t b, std::int64_t head, std::int
                        first,
                        part<float>(thread, plan.thread.rows),
                        part<float>(thread, plan.thread.mean),
-                       plan.smooth_q};
+                       plan.smooth_q,
+                       qk_gains(call, head_at(call, b, plan.problem->kv_head(head))).of_q};
   load_queries<S>(rows, first, last);
   RowRange range{0.0f, true}, ranges[kQueryBlock];
   centre_queries<S>(rows, first, last, ranges);
@@ -237,7 +270,8 @@ __attribute__((noinline)) void pack_queries(const Call& call, std::byte* thread,
                        first / kQueryBlock * kQueryBlock,
                        part<float>(thread, plan.thread.rows),
                        part<float>(thread, plan.thread.mean) + query_block * plan.k_width,
-                       plan.smooth_q && !problem.q.quantized && !q16};
+                       plan.smooth_q && !problem.q.quantized && !q16,
+                       qk_gains(call, head_at(call, b, problem.kv_head(head))).of_q};
   for (std::int64_t d = 0; d < plan.k_width; ++d) rows.mean[d] = 0;
   for (std::int64_t i = 0; i < kQueryBlock; ++i) {
     packed.vectors->factor[i] = packed.vectors->smooth_k_logit_offset[i] = 0;

@@ -18,7 +18,9 @@ struct ValueRows {
   const std::int32_t* signs;
   const float* scales;  // of the head's codes, where the caller gave them
   float unit;           // what V is multiplied by
+  SeenKeys seen;
 
+  bool is_there(std::int64_t r) const { return r < count && seen(first + r); }
   OCTAVO_MEMBER std::int64_t at(std::int64_t r) const { return source.at(first + r); }
 };
 
@@ -76,6 +78,7 @@ OCTAVO_INLINE void scale_block(const ValueRows& values, float* row, float* inver
   RowRange of_block{0.0f, true};
   if (by_channel) clear_extremes<S>(extremes, plan.v_width);
   for (std::int64_t r = 0; r < values.count; ++r) {
+    if (!values.is_there(r)) continue;
     load_value<S>(values, r, row);
     if (by_channel)
       widen_extremes<S>(extremes, row, dim);
@@ -102,7 +105,7 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
   for (std::int64_t r = 0; r < plan.v_depth; ++r) {
     float* x = numbers + r * width;
     v_scale[r0 + r] = 0;
-    if (r0 + r >= values.count) {
+    if (!values.is_there(r0 + r)) {
       std::memset(x, 0, static_cast<std::size_t>(width) * 4);
       continue;
     }
@@ -165,9 +168,10 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
     for (std::int64_t r = 0; r < S::kLanes; ++r) {
       v_scale[first + r] = 0;
       float* x = rows + r * width;
-      if (r >= count || (by_token && !ranges[r].finite)) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
-      if (r < count) note_range(flags, ranges[r]);
-      if (r >= count || !by_token) continue;
+      const bool there = values.is_there(first + r);
+      if (!there || (by_token && !ranges[r].finite)) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      if (there) note_range(flags, ranges[r]);
+      if (!there || !by_token) continue;
       const spec::Scale scale = spec::scale_of(ranges[r].amax, plan.v_range, 0.0f);
       of_row[r] = scale.inverse;
       v_scale[first + r] = ranges[r].finite ? scale.scale : __builtin_nanf("");
@@ -232,7 +236,8 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
                          value_vectors(call, head_at(call, b, kv_head)),
                          signs,
                          spec::scales_at(problem.v, sequence.v_scale_place, kv_head),
-                         head_at(call, b, kv_head)->v_prescale};
+                         head_at(call, b, kv_head)->v_prescale,
+                         seen_keys(call, b, kv_head)};
   auto& flags = *part<BlockFlags>(block, plan.block.flags);
   flags.full_range_s8_in_v = false;
   flags.finite_values = true;

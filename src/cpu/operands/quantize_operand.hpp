@@ -3,6 +3,7 @@
 
 #include "cpu/operands/load_transform.hpp"
 #include "cpu/operands/quantize_plan.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -18,23 +19,38 @@ OCTAVO_INLINE UnitRows rows_of_unit(const QuantizePlan& plan, std::int64_t head,
   return {head / problem.heads, head % problem.heads, first, end < problem.rows ? end : problem.rows};
 }
 
-// Channel sums of 128 rows; for Q that is already the mean of its block.
+// Channel sums of 128 rows, but those that are stray by `limit` (spec/stray_rows.hpp); without a limit their magnitudes
+// are noted. For Q the sums are already those of the block's mean, stray rows and all.
 template <class S>
-void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit, std::uint32_t limit) {
   const QuantizePlan& plan = *call.plan;
   const QuantizeProblem& problem = *plan.problem;
   const UnitRows rows = rows_of_unit(plan, head, unit, spec::kMeanBlock);
   alignas(64) std::int32_t signs[kMaxPadded];
   rotation_signs(signs, problem.dim);
   alignas(64) float row[kMaxPadded];
-  float* sums = sums_of(call, head, unit);
-  sum_rows<S>(rows.last - rows.first, problem.dim, sums, sums + plan.width,
-              [&](std::int64_t r) __attribute__((always_inline)) {
-                load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, rows.first + r), problem.dim,
-                                    plan.rotate ? signs : nullptr, row);
-                return row;
-              });
+  float *sums = sums_of(call, head, unit), *magnitudes = magnitudes_of(call, head, unit);
+  const bool robust = problem.recipe.robust;
+  std::int64_t counted[spec::kMeanBlock];
+  const auto sum_up = [&](std::uint32_t largest) {
+    std::int64_t count = 0;
+    for (std::int64_t r = rows.first; r < rows.last; ++r)
+      if (largest == spec::kAnyExponent || !spec::is_stray(magnitudes[r - rows.first], largest)) counted[count++] = r;
+    sum_rows<S>(count, problem.dim, sums, sums + plan.width, [&](std::int64_t i) __attribute__((always_inline)) {
+      load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, counted[i]), problem.dim,
+                          plan.rotate ? signs : nullptr, row);
+      if (robust && largest == spec::kAnyExponent)
+        magnitudes[counted[i] - rows.first] = row_range<S>(row, problem.dim).amax;
+      return static_cast<const float*>(row);
+    });
+  };
+  sum_up(limit);
   if (problem.role != Role::q) return;
+  if (robust) {
+    spec::ExponentHistogram histogram;
+    for (std::int64_t r = 0; r < rows.last - rows.first; ++r) spec::add_row(histogram, magnitudes[r]);
+    sum_up(spec::exponent_limit(histogram));
+  }
   float* mean = mean_of_unit(call, head, unit);
   for (std::int64_t d = 0; d < problem.dim; ++d)
     mean[d] = spec::mean_of(sums[d], static_cast<std::int64_t>(sums[plan.width + d]));

@@ -9,6 +9,7 @@
 #include "core/inline.hpp"
 #include "core/problem.hpp"
 #include "spec/granularity.hpp"
+#include "spec/mean.hpp"
 
 namespace octavo::cpu {
 
@@ -22,7 +23,7 @@ struct QuantizePlan {
   std::int64_t units = 0;        // of a head
   std::int64_t mean_units = 0;   // likewise, of 128 rows whatever the units: the mean's order of additions is fixed
   std::int64_t width = 0;        // padded channels
-  std::size_t pending_at = 0, sums_at = 0, ranges_at = 0, inverses_at = 0;
+  std::size_t pending_at = 0, sums_at = 0, magnitudes_at = 0, ranges_at = 0, inverses_at = 0;
   std::size_t bytes = 0;
 };
 
@@ -39,6 +40,11 @@ OCTAVO_INLINE std::int64_t* pending_of(const QuantizeCall& call, std::int64_t he
 OCTAVO_INLINE float* sums_of(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
   return reinterpret_cast<float*>(call.scratch + call.plan->sums_at) +
          (head * call.plan->mean_units + unit) * 2 * call.plan->width;
+}
+// f32 [128]: largest magnitudes of the rows of a unit of the mean, where the recipe leaves stray rows out.
+OCTAVO_INLINE float* magnitudes_of(const QuantizeCall& call, std::int64_t head, std::int64_t unit) {
+  return reinterpret_cast<float*>(call.scratch + call.plan->magnitudes_at) +
+         (head * call.plan->mean_units + unit) * spec::kMeanBlock;
 }
 // Largest finite magnitudes, the sign bit set where some value is not finite: f32 [rows] of a head, or
 // f32 [units][width] for scales per channel.

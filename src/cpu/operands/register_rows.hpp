@@ -18,10 +18,10 @@ OCTAVO_INLINE bool with_register_rows(const Operand& x, std::int64_t dim, Body&&
   return false;
 }
 
-// v = the row at element offset `at` of `x`, rotated where signs are given.
+// v = the row at element offset `at` of `x`, times `gain` [channels] and rotated, where these are given.
 template <class S, int kVectors>
 OCTAVO_INLINE void load_rotated(const Operand& x, std::int64_t at, const std::int32_t* signs,
-                                typename S::f32 (&v)[kVectors]) {
+                                typename S::f32 (&v)[kVectors], const float* gain = nullptr) {
   fetch_ahead(x, at, kVectors * S::kLanes);
   if (x.dtype == DType::f32) {
     const float* from = static_cast<const float*>(x.data) + at;
@@ -35,6 +35,10 @@ OCTAVO_INLINE void load_rotated(const Operand& x, std::int64_t at, const std::in
     const std::uint16_t* from = static_cast<const std::uint16_t*>(x.data) + at;
 #pragma GCC unroll 64
     for (int i = 0; i < kVectors; ++i) v[i] = S::load_f16(from + i * S::kLanes);
+  }
+  if (gain != nullptr) {
+#pragma GCC unroll 64
+    for (int i = 0; i < kVectors; ++i) v[i] = S::mul(v[i], S::load(gain + i * S::kLanes));
   }
   if (signs != nullptr) hadamard<S, kVectors>(v, signs);
 }

@@ -46,6 +46,10 @@ struct ChannelStats {
   float *sums, *counts;  // of the finite values
   ChannelExtremes extremes;
 };
+// Gains of the channels of K, and their reciprocals for Q; f32 [padded D] each. Null: all 1.
+struct QkGains {
+  float *of_k, *of_q;
+};
 // Range of 128 rows of Q under one scale per tensor.
 struct QueryRange {
   float amax = 0;
@@ -80,6 +84,11 @@ OCTAVO_INLINE ValueVectors value_vectors(const Call& call, HeadInfo* head) {
   float* first = mean_of_keys(head) + call.plan->k_width;
   return {first, first + width, first + 2 * width, first + 3 * width};
 }
+OCTAVO_INLINE QkGains qk_gains(const Call& call, HeadInfo* head) {
+  if (!call.plan->qk_gains) return {nullptr, nullptr};
+  float* first = mean_of_keys(head) + call.plan->k_width + 4 * call.plan->v_width;
+  return {first, first + call.plan->k_width};
+}
 inline constexpr std::int64_t kChannelStats = 5;  // vectors of ChannelStats
 OCTAVO_INLINE ChannelStats channel_stats_in(float* first, std::int64_t width) {
   return {first, first + width, {first + 2 * width, first + 3 * width, first + 4 * width}};
@@ -97,6 +106,19 @@ OCTAVO_INLINE ChannelStats channel_stats_of_k(const Call& call, std::int64_t b, 
 OCTAVO_INLINE ChannelStats channel_stats_of_v(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
   const std::int64_t of_k = call.plan->k_needs.any() ? kChannelStats * call.plan->k_width : 0;
   return channel_stats_in(partial_at(call, b, kv_head, i) + of_k, call.plan->v_width);
+}
+// f32 [128]: largest magnitudes of the stretch's rows of K, 0 where no row of the call may see the key; null where
+// stray rows need not be found.
+OCTAVO_INLINE float* key_magnitudes(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  if (!call.plan->robust || !call.plan->k_needs.sums) return nullptr;
+  const std::int64_t of_v = call.plan->v_needs.any() ? kChannelStats * call.plan->v_width : 0;
+  return partial_at(call, b, kv_head, i) + kChannelStats * call.plan->k_width + of_v;
+}
+// f32 [padded D]: how far a query block's channels lie from their means (spec/qk_gain.hpp); below 0: nothing finite.
+OCTAVO_INLINE float* query_spread_at(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i) {
+  const SequenceInfo& sequence = *sequence_at(call, b);
+  return reinterpret_cast<float*>(call.scratch + call.plan->query_spreads_at) +
+         (sequence.first_query_range + head * sequence.query_ranges + i) * call.plan->k_width;
 }
 OCTAVO_INLINE QueryRange* query_range_at(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i) {
   const SequenceInfo& sequence = *sequence_at(call, b);

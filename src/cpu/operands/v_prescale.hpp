@@ -19,17 +19,21 @@ OCTAVO_INLINE float largest_value(const Call& call, std::int64_t b, std::int64_t
   const Operand& v = problem.v;
   const SequenceInfo& sequence = *sequence_at(call, b);
   RowRange all{0.0f, true};
+  const SeenKeys seen = seen_keys(call, b, kv_head);
   if (v.quantized) {
     const spec::Groups groups = spec::groups_of(Role::v, problem.recipe);
     const float* scales = spec::scales_at(v, sequence.v_scale_place, kv_head);
     const std::int64_t count = spec::scales_per_head(groups, sequence.rows.k_rows, problem.value_dim);
-    for (std::int64_t i = 0; scales != nullptr && i < count; ++i) all.amax = spec::grow_amax(all.amax, scales[i]);
+    const bool by_row = groups.granularity == Granularity::token || groups.granularity == Granularity::token_folded;
+    for (std::int64_t i = 0; scales != nullptr && i < count; ++i)
+      if (!by_row || seen(i)) all.amax = spec::grow_amax(all.amax, scales[i]);
     const float amax = all.amax * largest_code(v.dtype);
     return amax < __FLT_MAX__ ? amax : __FLT_MAX__;
   }
   alignas(64) float row[kMaxPadded];
   const RowSource source(v, b, kv_head, sequence.rows.k_begin);
   for (std::int64_t r = 0; r < sequence.rows.k_rows; ++r) {
+    if (!seen(r)) continue;
     load_row<S>(v, source.at(r), problem.value_dim, row);
     grow_range(all, row_range<S>(row, problem.value_dim));
   }

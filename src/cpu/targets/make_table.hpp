@@ -88,6 +88,8 @@ constexpr auto close_or_null() -> void (*)() {
 template <class S>
 constexpr KernelTable make_table() {
   return {.traits = {S::kLanes, S::kKeyBias, S::kWeightBias, S::kHasBf16},
+          .mark_seen = mark_seen<S>,
+          .query_spread = query_spread<S>,
           .channel_stats = channel_stats<S>,
           .finish_channel_stats = finish_channel_stats<S>,
           .pack_block = pack_block<S>,

@@ -71,6 +71,7 @@ std::string describe(const Scenario& s) {
   if (s.mask != MaskKind::none) text << " mask " << static_cast<int>(s.mask);
   if (s.alibi) text << " alibi";
   if (s.sinks) text << " sinks";
+  if (s.key_mask) text << " key_mask";
   if (!s.kv_lens.empty()) text << " kv_lens " << list(s.kv_lens);
   if (s.quantized_q || s.quantized_k || s.quantized_v)
     text << " quantized " << (s.quantized_q ? "q" : "") << (s.quantized_k ? "k" : "") << (s.quantized_v ? "v" : "");
@@ -81,6 +82,7 @@ std::string describe(const Scenario& s) {
 }
 
 Call::Call(const Scenario& scenario) : scenario_(scenario) {
+  make_key_mask();
   make_values();
   make_options();
   place();
@@ -138,9 +140,15 @@ void Call::make_values() {
       for (float& x : k_values) x *= 0.01f;
       break;
   }
-  if (s.kv_lens.empty()) return;
-  // What lies behind a length must not count; shared scales of a whole tensor of codes know no lengths.
+  // What lies behind a length, or is masked, must not count; shared scales of a whole tensor of codes know neither.
   const float garbage = s.quantized_k || s.quantized_v ? 0.25f : kNan;
+  for (std::int64_t row = 0; s.key_mask && row < s.batch * s.kv_heads * s.n; ++row) {
+    const std::int64_t b = row / (s.kv_heads * s.n), key = row % s.n;
+    if (key_mask_[static_cast<std::size_t>(b * s.n + key)] != 0) continue;
+    std::fill_n(row_of(k_values, row, s.d), s.d, garbage);
+    std::fill_n(row_of(v_values, row, s.dv), s.dv, garbage);
+  }
+  if (s.kv_lens.empty()) return;
   for (std::int64_t b = 0; b < s.batch; ++b)
     for (std::int64_t h = 0; h < s.kv_heads; ++h)
       for (std::int64_t r = s.kv_lens[static_cast<std::size_t>(b)]; r < s.n; ++r) {
@@ -148,6 +156,12 @@ void Call::make_values() {
         std::fill_n(row_of(k_values, row, s.d), s.d, garbage);
         std::fill_n(row_of(v_values, row, s.dv), s.dv, garbage);
       }
+}
+
+void Call::make_key_mask() {
+  const Scenario& s = scenario_;
+  std::mt19937 random(s.seed + 2000);
+  for (std::int64_t i = 0; s.key_mask && i < s.batch * s.n; ++i) key_mask_.push_back(random() % 4 != 0);
 }
 
 void Call::make_options() {
@@ -269,6 +283,7 @@ AttentionInputs Call::inputs(const Placed& placed) const {
     inputs.alibi_slopes = {slopes_.data(), DType::f32, {heads}};
   else if (s.alibi)
     inputs.alibi_slopes = {slopes_.data(), DType::f32, {batch, heads}};
+  if (s.key_mask) inputs.key_mask = {const_cast<unsigned char*>(key_mask_.data()), DType::boolean, {s.batch, s.n}};
   if (!lens_.empty()) inputs.kv_lens = {lens_.data(), DType::s32, {batch}};
   if (s.packed()) {
     inputs.cu_seqlens_q = {cu_q_.data(), DType::s64, {batch + 1}};

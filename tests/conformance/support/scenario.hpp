@@ -39,6 +39,7 @@ struct Scenario {
   MaskKind mask = MaskKind::none;
   bool alibi = false, sinks = false;
   std::vector<std::int64_t> kv_lens;         // of a dense batch; rows beyond them hold NaN
+  bool key_mask = false;                     // of a dense batch; rows of keys that do not exist hold NaN
   std::vector<std::int64_t> q_lens, k_lens;  // packed sequences; then batch, m and n do not count
   bool quantized_q = false, quantized_k = false, quantized_v = false;
   Flavour flavour = Flavour::gaussian;
@@ -95,6 +96,7 @@ class Call {
   Extents k_extents(std::int64_t dim) const;
   void make_values();
   void make_options();
+  void make_key_mask();
 
   Scenario scenario_;
   Placed dense_, placed_;
@@ -104,6 +106,7 @@ class Call {
   std::vector<float> slopes_, sinks_;
   std::vector<std::int64_t> cu_q_, cu_k_;
   std::vector<std::int32_t> lens_;
+  std::vector<unsigned char> key_mask_;
 };
 
 /// The recipe of a text that is known to be sound.
