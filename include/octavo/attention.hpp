@@ -35,6 +35,7 @@ struct AttentionInputs {
   /// bool (true = may attend) or f32, f16, bf16, f64 (added to the scaled score, natural units; -infinity hides), rank
   /// 1 to 4, broadcast from the right to [B, Hq, M, N] (varlen: M and N of the longest sequences).
   TensorView mask;
+  TensorView key_mask;      // bool [B, N]: false = the key does not exist (padding); not together with cu_seqlens
   TensorView alibi_slopes;  // any float dtype, [Hq] or [B, Hq]: slope * (j - (i + N - M)) is added; top_left: j - i
   TensorView sinks;         // any float dtype [Hq]: one extra logit per head, in the denominator and LSE, no value
   TensorView kv_lens;       // s32 or s64 [B], 0 to N: number of keys of each sequence; not with cu_seqlens

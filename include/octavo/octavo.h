@@ -163,13 +163,19 @@ typedef struct octavo_recipe_t {
   double v_range;  /* 0 = that of the format */
   int32_t q_group; /* rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64 */
   int32_t k_group; /* keys in such a slice: 64 or 128 */
+  int32_t qk_gains;
+  int32_t robust;
+  int32_t keep_first; /* kept keys: 0..16, 0..4 strips of 16, 0..32 */
+  int32_t keep_near;
+  int32_t keep_heavy;
+  int32_t reserved;
 } octavo_recipe_t;
 /** The default, "int8". */
 /* clang-format off */
 #define OCTAVO_RECIPE_INIT                                                                                     \
   {sizeof(octavo_recipe_t), OCTAVO_FORMAT_S8, OCTAVO_GRANULARITY_TOKEN, OCTAVO_GRANULARITY_TOKEN, 1, 1, 1, 0,  \
    OCTAVO_WEIGHT_U8, 255, OCTAVO_MAXIMUM_BLOCK, OCTAVO_ROW_SUM_WEIGHTS, OCTAVO_FORMAT_S8,                      \
-   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64}
+   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /** Parses a preset's name followed by ",field=value" for any fields, each at most once ("int8,smooth_q=off").
@@ -334,11 +340,12 @@ typedef struct octavo_attention_inputs_t {
   const octavo_tensor_t* cu_seqlens_k;
   int32_t layout;
   int32_t reserved;
+  const octavo_tensor_t* key_mask; /* bool [B, N]: false = the key does not exist */
 } octavo_attention_inputs_t;
 /* clang-format off */
 #define OCTAVO_ATTENTION_INPUTS_INIT                                                                        \
   {sizeof(octavo_attention_inputs_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-   NULL, NULL, OCTAVO_NHD, 0}
+   NULL, NULL, OCTAVO_NHD, 0, NULL}
 /* clang-format on */
 
 typedef struct octavo_attention_params_t {

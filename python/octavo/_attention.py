@@ -29,6 +29,7 @@ def attention(
     window: tuple[int, int] = (-1, -1),
     softcap: float = 0.0,
     mask: Any = None,
+    key_mask: Any = None,
     sinks: Any = None,
     layout: str = "NHD",
     alibi_slopes: Any = None,
@@ -71,6 +72,9 @@ def attention(
     mask : array, optional
         bool (True = may attend) or floats of any width (added to the scaled score, natural units; -inf hides, finfo.min
         is finite), rank 1 to 4, broadcast from the right to [B, Hq, M, N] (varlen: of the longest sequences).
+    key_mask : array, optional
+        [B, N], bool: False = the key does not exist (padding), whatever its row of k and v holds. Not together with
+        cu_seqlens.
     sinks : array, optional
         [Hq], floats: one extra logit per head, included in the denominator and the LSE, without a value.
     layout : {"NHD", "HND"}
@@ -138,7 +142,7 @@ def attention(
 
 _SIGNATURE = inspect.signature(attention)
 _DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
-_ARRAYS = ("mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
+_ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
 
 
 def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, Any]], Any]], Callable[..., Any]]:

@@ -298,6 +298,7 @@ void bind_calls(nb::module_& m) {
   };
   tensor("lse", &AttentionInputs::lse);
   tensor("mask", &AttentionInputs::mask);
+  tensor("key_mask", &AttentionInputs::key_mask);
   tensor("alibi_slopes", &AttentionInputs::alibi_slopes);
   tensor("sinks", &AttentionInputs::sinks);
   tensor("kv_lens", &AttentionInputs::kv_lens);

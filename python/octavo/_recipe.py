@@ -83,6 +83,13 @@ class Recipe:
     two_level : bool
         With accumulators other than "f32": a fresh sum per key block, added to an f32 output; False: the output is the
         accumulator.
+    qk_gains : bool
+        Balance the channels of Q and K before the rotation: K times a gain, Q divided by it.
+    robust : bool
+        Leave keys that no row sees, and rows 8 to 16 times larger than most, out of means, gains and scales.
+    keep_first, keep_near, keep_heavy : int
+        Keys of a row that are computed exactly, beside the quantized product (docs/the_algorithm.md, section 5): the
+        first 0..16 keys, 0..4 strips of 16 keys around the row's position, 0..32 keys of largest expected weight.
 
     Raises
     ------
@@ -116,6 +123,11 @@ class Recipe:
     key_block: int
     accumulator: str
     two_level: bool
+    qk_gains: bool
+    robust: bool
+    keep_first: int
+    keep_near: int
+    keep_heavy: int
 
     def __init__(self, **fields: Any) -> None:
         self._compose(_DEFAULT, fields)

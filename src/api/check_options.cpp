@@ -7,6 +7,7 @@
 #include "api/checks.hpp"
 #include "api/device_check.hpp"
 #include "core/text.hpp"
+#include "spec/operand.hpp"
 
 namespace octavo {
 namespace {
@@ -114,6 +115,25 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
   return {};
 }
 
+Status check_key_mask(const TensorView& mask, Pointers pointers, Problem& problem, ByteRanges& ranges) {
+  if (!mask.given()) return {};
+  if (problem.varlen()) {
+    return invalid_argument("key_mask and cu_seqlens are both given; varlen sequences have no padding");
+  }
+  ByteRange touched;
+  if (Status status = check_view({"key_mask"}, mask, pointers, &touched); !status.ok()) return status;
+  if (mask.dtype != DType::boolean) {
+    return invalid_argument("key_mask is ", to_string(mask.dtype), "; it must be bool (true = the key exists)");
+  }
+  if (!has_shape(mask, {problem.batch, problem.k_rows}, 2)) {
+    return invalid_argument("key_mask has shape ", shape_string(mask), "; it must be [", problem.batch, ", ",
+                            problem.k_rows, "] (batch, rows of k)");
+  }
+  problem.key_mask = {data_or_placeholder(mask), mask.dtype, {mask.strides[0], 0, 0, mask.strides[1]}};
+  ranges.reads({"key_mask"}, touched);
+  return {};
+}
+
 Status check_alibi_slopes(const TensorView& slopes, Pointers pointers, Problem& problem, ByteRanges& ranges) {
   if (!slopes.given()) return {};
   ByteRange touched;
@@ -149,7 +169,7 @@ Status check_sinks(const TensorView& sinks, Pointers pointers, Problem& problem,
   return {};
 }
 
-std::array<NamedTensor, 20> tensors_of(const AttentionInputs& inputs) {
+std::array<NamedTensor, 21> tensors_of(const AttentionInputs& inputs) {
   const auto part = [](const QuantizedView* quantized, const TensorView QuantizedView::* which) {
     return quantized != nullptr ? &(quantized->*which) : nullptr;
   };
@@ -169,6 +189,7 @@ std::array<NamedTensor, 20> tensors_of(const AttentionInputs& inputs) {
            {{"out"}, &inputs.out},
            {{"lse"}, &inputs.lse},
            {{"mask"}, &inputs.mask},
+           {{"key_mask"}, &inputs.key_mask},
            {{"alibi_slopes"}, &inputs.alibi_slopes},
            {{"sinks"}, &inputs.sinks},
            {{"kv_lens"}, &inputs.kv_lens},
@@ -183,6 +204,7 @@ Status check_options(const AttentionInputs& inputs, const AttentionParams& param
   if (Status status = check_numbers(params, problem); !status.ok()) return status;
   if (Status status = check_kv_lens(inputs, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_mask(inputs.mask, pointers, problem, ranges); !status.ok()) return status;
+  if (Status status = check_key_mask(inputs.key_mask, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_alibi_slopes(inputs.alibi_slopes, pointers, problem, ranges); !status.ok()) return status;
   return check_sinks(inputs.sinks, pointers, problem, ranges);
 }
@@ -200,9 +222,13 @@ Status check_attention(const AttentionInputs& inputs, const AttentionParams& par
                        Problem& problem, ByteRanges& ranges) {
   if (Status status = check_recipe_once(params.recipe); !status.ok()) return status;
   problem.recipe = params.recipe;
-  const std::array<NamedTensor, 20> tensors = tensors_of(inputs);
+  const std::array<NamedTensor, 21> tensors = tensors_of(inputs);
   if (Status status = check_devices(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_operands(inputs, pointers, problem, ranges); !status.ok()) return status;
+  // Codes have lost the originals that kept keys and gains need.
+  if (problem.q.quantized || problem.k.quantized || problem.v.quantized) {
+    problem.recipe = spec::recipe_of_codes(problem.recipe);
+  }
   if (Status status = check_options(inputs, params, pointers, problem, ranges); !status.ok()) return status;
   if (Status status = check_pointers(tensors, problem.device); !status.ok()) return status;
   return ranges.check();

@@ -163,7 +163,7 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     ranges.writes({"workspace"}, workspace_range(execution));
     if (Status bad = check(x, role, recipe, layout, cu_seqlens, sequences, axes, ranges); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
-    const ScaleLayout sides = scale_layout(recipe, role, axes, sequences);
+    const ScaleLayout sides = scale_layout(spec::recipe_of_codes(recipe), role, axes, sequences);
 
     QuantizedView& view = result.view_;
     view.role = role;
@@ -211,7 +211,7 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     problem.mean = static_cast<float*>(view.mean.data);
     problem.means_per_head = sides.of_mean.head;
     problem.role = role;
-    problem.recipe = recipe;
+    problem.recipe = spec::recipe_of_codes(recipe);
     if (axes.batch == 0) return {};
     return fill(problem, sequences, execution);
   });

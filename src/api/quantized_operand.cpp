@@ -185,13 +185,15 @@ ScaleLayout scale_layout(const Recipe& recipe, Role role, const Axes& axes, cons
   return layout;
 }
 
-Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& recipe,
+Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& of_call,
                        const CuSeqlens& sequences, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
+  const Recipe recipe = spec::recipe_of_codes(of_call);
   if (view.role != role) {
     return invalid_argument(name, " has codes of ", to_string(view.role), "; it must have codes of ", to_string(role));
   }
   if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
-  if (const std::string_view field = differing_field(view.recipe, recipe, role); !field.empty()) {
+  if (const std::string_view field = differing_field(spec::recipe_of_codes(view.recipe), recipe, role);
+      !field.empty()) {
     return invalid_argument(name, " was made with ", field_text(view.recipe, field), "; the call's recipe \"",
                             to_string(recipe), "\" has ", field_text(recipe, field));
   }

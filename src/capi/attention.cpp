@@ -35,6 +35,7 @@ Status read_inputs(const octavo_attention_inputs_t* from, AttentionArguments& to
                                  {inputs.out, "out", all.out},
                                  {inputs.lse, "lse", all.lse},
                                  {inputs.mask, "mask", all.mask},
+                                 {inputs.key_mask, "key_mask", all.key_mask},
                                  {inputs.alibi_slopes, "alibi_slopes", all.alibi_slopes},
                                  {inputs.sinks, "sinks", all.sinks},
                                  {inputs.kv_lens, "kv_lens", all.kv_lens},

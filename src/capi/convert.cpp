@@ -91,6 +91,7 @@ Status read_recipe(const octavo_recipe_t* from, Recipe& to) {
   if (from == nullptr) return {};
   octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
   if (Status status = read_struct(from, "recipe", "octavo_recipe_t", recipe); !status.ok()) return status;
+  if (Status status = check_reserved("recipe", recipe.reserved); !status.ok()) return status;
 #define OCTAVO_RECIPE_FIELD(name, numbers) \
   if (Status status = read_field(#name, recipe.name, to.name); !status.ok()) return status;
 #include "recipes/recipe_fields.inc"

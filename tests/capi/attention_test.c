@@ -108,6 +108,23 @@ static void test_results(void) {
   CHECK_OK(run(&c));
   CHECK(distance(&c, o) <= kTolerance);
 
+  /* The same keys by key_mask. */
+  restart();
+  {
+    static unsigned char exists[kB * kN];
+    static const int64_t shape[4] = {kB, kN};
+    octavo_tensor_t key_mask = octavo_dense_tensor(exists, OCTAVO_BOOL, 2, shape);
+    int b, key;
+    for (b = 0; b < kB; ++b)
+      for (key = 0; key < kN; ++key) exists[b * kN + key] = key < lens[b];
+    c.inputs.key_mask = &key_mask;
+    o.lens = lens;
+    CHECK_OK(run(&c));
+    CHECK(distance(&c, o) <= kTolerance);
+    key_mask.dtype = OCTAVO_U8;
+    CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "key_mask");
+  }
+
   /* The default recipe, by null and by the initializer. */
   restart();
   c.params.recipe = NULL;

@@ -119,6 +119,8 @@ def test_not_an_array(value):
         ({"stream": 1}, "stream"),
         ({"stream": "default"}, "stream"),
         ({"cu_seqlens_q": np.array([0, 5])}, "cu_seqlens_k"),
+        ({"key_mask": np.ones((2, 9), np.uint8)}, "key_mask is u8; it must be bool"),
+        ({"key_mask": np.ones((2, 8), bool)}, r"key_mask has shape \[2, 8\]; it must be \[2, 9\]"),
     ],
 )  # fmt: skip
 def test_options(options, message):

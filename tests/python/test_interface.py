@@ -18,6 +18,7 @@ EXPECTED = {
     "window": (-1, -1),
     "softcap": 0.0,
     "mask": None,
+    "key_mask": None,
     "sinks": None,
     "layout": "NHD",
     "alibi_slopes": None,

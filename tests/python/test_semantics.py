@@ -52,6 +52,7 @@ def options(rng):
         "f16 mask": {"mask": float_mask.astype(np.float16)},
         "bf16 mask": {"mask": float_mask[0].astype(ml_dtypes.bfloat16)},
         "f64 mask": {"mask": float_mask[0, 3].astype(np.float64)},
+        "key_mask": {"key_mask": np.arange(KEYS) % 3 != np.array([[0], [1]])},
         "slopes": {"alibi_slopes": slopes},
         "f16 slopes of a batch": {"alibi_slopes": np.stack([slopes, 2 * slopes]).astype(np.float16)},
         "f64 slopes": {"alibi_slopes": slopes.astype(np.float64), "causal": True},

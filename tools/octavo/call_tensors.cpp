@@ -21,6 +21,7 @@ constexpr Flag kFlags[] = {
     {"--k", &TensorOptions::k, "Keys [B, N, Hkv, D]"},
     {"--v", &TensorOptions::v, "Values [B, N, Hkv, Dv]"},
     {"--mask", &TensorOptions::mask, "bool (may attend) or float (added), broadcast to [B, Hq, M, N]"},
+    {"--key-mask", &TensorOptions::key_mask, "bool [B, N]: which keys exist"},
     {"--sinks", &TensorOptions::sinks, "One extra logit per head [Hq], floats"},
     {"--alibi-slopes", &TensorOptions::alibi_slopes, "[Hq] or [B, Hq], floats"},
     {"--kv-lens", &TensorOptions::kv_lens, "s32 or s64 [B]: number of keys of each sequence"},
@@ -59,6 +60,7 @@ CallTensors::CallTensors(const TensorOptions& options) {
   operands_[1] = load_operand(options.k, Role::k, inputs.k, inputs.quantized_k);
   operands_[2] = load_operand(options.v, Role::v, inputs.v, inputs.quantized_v);
   inputs.mask = load(options.mask);
+  inputs.key_mask = load(options.key_mask);
   inputs.sinks = load(options.sinks);
   inputs.alibi_slopes = load(options.alibi_slopes);
   inputs.kv_lens = load(options.kv_lens);

@@ -17,13 +17,13 @@ namespace octavo::tool {
 
 // Empty: not given.
 struct TensorOptions {
-  std::string q, k, v, mask, sinks, alibi_slopes, kv_lens, cu_seqlens_q, cu_seqlens_k;
+  std::string q, k, v, mask, key_mask, sinks, alibi_slopes, kv_lens, cu_seqlens_q, cu_seqlens_k;
   std::string layout = "NHD";
 
   bool any() const;
 };
 
-// --q --k --v --mask --sinks --alibi-slopes --kv-lens --cu-seqlens-q --cu-seqlens-k --layout
+// --q --k --v --mask --key-mask --sinks --alibi-slopes --kv-lens --cu-seqlens-q --cu-seqlens-k --layout
 void add_tensor_options(CLI::App& command, TensorOptions& options, bool required);
 
 // The inputs of a call whose tensors this object keeps alive. q, k and v may lack the batch axis (one head, too, the

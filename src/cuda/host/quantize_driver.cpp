@@ -87,6 +87,11 @@ ScaleRule scale_rule(const Recipe& recipe, Role role) {
 }
 
 Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
+  if (problem.recipe.robust && problem.mean != nullptr) {
+    return unimplemented("implementation \"", implementation.name,
+                         "\" does not support robust means; it supports robust=off (recipe ", to_string(problem.recipe),
+                         ")");
+  }
   if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
   return check_grid(implementation.name, problem.batch, problem.heads);
 }
