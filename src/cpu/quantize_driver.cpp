@@ -13,7 +13,7 @@
 namespace octavo::cpu {
 namespace {
 
-// Sums the units of K that hold stray rows anew without them.
+// Recomputes the sums of K's units that hold stray rows, without them.
 void leave_out_stray_rows(const QuantizeCall& call, const KernelTable& kernels, std::int64_t head) {
   const QuantizePlan& plan = *call.plan;
   const auto rows_of = [&](std::int64_t unit) {

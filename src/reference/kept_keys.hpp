@@ -33,7 +33,7 @@ RowFlags kept_by_row(const spec::KeptKeys& kept, const spec::PositionMask& mask,
 // Softmax of the scores (natural units; minus infinity: not of this part) times the values, as given.
 PartResult exact_part(const std::vector<double>& scores, const Matrix& values, spec::KeyRange range);
 
-// (O, LSE) of both parts together; a part that saw no key has no say.
+// (O, LSE) of both parts together; a part that saw no key is ignored.
 PartResult join(const PartResult& a, const PartResult& b);
 // One more logit without a value.
 PartResult join_sink(PartResult part, double sink);

@@ -16,7 +16,7 @@ Recipe keeping(int first, int near, int heavy) {
 
 TEST(KeptKeys, NearKeysAreStripsAroundTheDiagonal) {
   for (Causal causal : {Causal::none, Causal::bottom_right, Causal::top_left}) {
-    for (const auto [queries, keys] : {std::pair{40, 40}, {40, 61}, {61, 40}, {1, 33}, {33, 1}}) {
+    for (const auto& [queries, keys] : {std::pair{40, 40}, {40, 61}, {61, 40}, {1, 33}, {33, 1}}) {
       for (int left : {-1, 0, 20}) {
         const PositionMask mask{causal, left, -1, queries, keys};
         for (int near = 0; near <= 3; ++near) {

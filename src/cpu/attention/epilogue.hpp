@@ -13,9 +13,9 @@
 namespace octavo::cpu {
 namespace {
 
-// One row of O from its sums: (O * factor * owed + present * mean * gain, rotated back) / unit + the kept part. Of any
-// size; zeros if it sees nothing. What the unit gives back may be beyond f32: it saturates, what was not finite before
-// stays so.
+// One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean * gain, rotated back) / unit,
+// plus the share of the kept keys; zeros if the row sees no key. Results saturate at the largest f32; what was not
+// finite stays so.
 template <class S>
 OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, const float* sums, bool sees,
                                 typename S::f32 factor, typename S::f32 present, float unit, const std::int32_t* signs,
@@ -43,7 +43,7 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
-// The state of a row from that of its quantized part and that of its kept keys; a part without keys has no say.
+// The state of a row, merged from its quantized part and its kept keys; a part without keys is ignored.
 struct JoinedRow {
   float m, l;
   float of_rest = 1, of_kept = 0;  // factors of both parts' sums
@@ -59,7 +59,7 @@ OCTAVO_INLINE JoinedRow join_parts(const RowGroup& group, const KeptPart* kept, 
   return row;
 }
 
-// O / l with what the recipe still owes, and the LSE.
+// O and the LSE of a group of rows.
 template <class S>
 OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head, std::int64_t row,
                             const RowGroup& group, const float* smooth_k_logit_offset, float* out,
@@ -77,7 +77,7 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
   for (int i = 0; i < group.rows; ++i) {
     const JoinedRow joined = join_parts(group, kept, i);
     const float m = joined.m, l = joined.l;
-    // Softcap's tanh has used the row constant up.
+    // With softcap the offset was added before the tanh.
     const float constant = problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i];
     const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);

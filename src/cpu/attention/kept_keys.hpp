@@ -17,7 +17,7 @@ namespace {
 
 inline constexpr std::int64_t kMostListed = spec::kMostKeptFirst + spec::kMostKeptHeavy;
 
-// What one row group's kept keys come to, in the units of its RowGroup: base 2, less what the row's scores lost.
+// The kept keys' part of one row group: base 2, relative to the same offsets as the state in RowGroup.
 struct KeptPart {
   alignas(64) float m[kGroupRows];
   alignas(64) float l[kGroupRows];

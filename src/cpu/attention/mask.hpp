@@ -52,7 +52,7 @@ OCTAVO_INLINE void mask_nan_rows(const float* row_factor, const float* key_adden
   }
 }
 
-// Takes from each row the keys that it keeps (spec/kept_keys.hpp) and takes the maxima anew: near ones, and the first
+// Hides from each row the keys that it keeps (spec/kept_keys.hpp) and recomputes the maxima: near ones, and the first
 // `first` keys, where no addend of the query block hides them.
 template <class S>
 OCTAVO_INLINE void mask_kept_keys(const spec::KeptKeys& kept, const spec::PositionMask& mask, std::int64_t first,

@@ -99,16 +99,16 @@ OCTAVO_INLINE bool sum_register_rows(const RowSource& source, std::int64_t from,
 }
 
 // Stretch i of the sequence's keys.
-struct KeyStretch {
+struct KeyBlockRows {
   std::int64_t first, last;
 };
-OCTAVO_INLINE KeyStretch key_stretch(const Sequence& rows, std::int64_t i) {
+OCTAVO_INLINE KeyBlockRows rows_of_block(const Sequence& rows, std::int64_t i) {
   const std::int64_t first = i * spec::kMeanBlock, last = first + spec::kMeanBlock;
   return {first, last < rows.k_rows ? last : rows.k_rows};
 }
 
-// K over the rows of stretch i that are seen and, `limit` given (spec/stray_rows.hpp), not stray. Notes their
-// magnitudes where no limit is given yet.
+// Statistics of K over the rows of block i that are seen and, with a `limit` (spec/stray_rows.hpp), not stray. Without
+// a limit the rows' magnitudes are stored.
 template <class S>
 OCTAVO_INLINE void channel_stats_of_keys(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i,
                                          std::uint32_t limit) {
@@ -116,7 +116,7 @@ OCTAVO_INLINE void channel_stats_of_keys(const Call& call, std::int64_t b, std::
   const Operand& k = plan.problem->k;
   const std::int64_t dim = plan.problem->head_dim;
   const Sequence rows = sequence_at(call, b)->rows;
-  const auto [first, last] = key_stretch(rows, i);
+  const auto [first, last] = rows_of_block(rows, i);
   const ChannelStats to = channel_stats_of_k(call, b, kv_head, i);
   const SeenKeys seen = seen_keys(call, b, kv_head);
   const RowSource source(k, b, kv_head, rows.k_begin);
@@ -170,7 +170,7 @@ OCTAVO_INLINE void channel_stats_of_values(const Call& call, std::int64_t b, std
   const Operand& v = plan.problem->v;
   const std::int64_t dim = plan.problem->value_dim;
   const Sequence rows = sequence_at(call, b)->rows;
-  const auto [first, last] = key_stretch(rows, i);
+  const auto [first, last] = rows_of_block(rows, i);
   const ChannelStats to = channel_stats_of_v(call, b, kv_head, i);
   const SeenKeys seen = seen_keys(call, b, kv_head);
   const RowSource source(v, b, kv_head, rows.k_begin);
@@ -351,14 +351,14 @@ OCTAVO_INLINE void finish_values(const Call& call, std::int64_t b, std::int64_t 
   }
 }
 
-// Leaves stray rows of K out of the stretches' statistics, where there are any.
+// Recomputes the statistics of blocks that hold stray rows of K without them.
 template <class S>
 OCTAVO_INLINE void leave_out_stray_keys(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const SequenceInfo& sequence = *sequence_at(call, b);
   if (sequence.partials == 0 || key_magnitudes(call, b, kv_head, 0) == nullptr) return;
   spec::ExponentHistogram histogram;
   const auto rows_of = [&](std::int64_t i) {
-    const auto [first, last] = key_stretch(sequence.rows, i);
+    const auto [first, last] = rows_of_block(sequence.rows, i);
     return last - first;
   };
   for (std::int64_t i = 0; i < sequence.partials; ++i)
@@ -381,7 +381,7 @@ OCTAVO_INLINE float mean_of_spreads(const MeanSpread& spread) {
   return spread.blocks > 0 ? spread.sum / static_cast<float>(spread.blocks) : 0.0f;
 }
 
-// The gains of a head, once all stretches and the mean of K as it was given are known; then the mean goes where K goes.
+// The gains of a head, from all blocks of rows and the mean of K as given; the mean is then scaled and rotated as K is.
 OCTAVO_INLINE void find_qk_gains(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
@@ -420,14 +420,14 @@ OCTAVO_INLINE void find_qk_gains(const Call& call, std::int64_t b, std::int64_t 
   if (plan.rotate_qk) spec::rotate_row(mean, dim);
 }
 
-// The head's means and scales from its stretches' statistics.
+// The head's means and scales from the statistics of its blocks of rows.
 template <class S>
 void finish_channel_stats(const Call& call, std::int64_t b, std::int64_t kv_head) {
   const Plan& plan = *call.plan;
   const std::int64_t stretches = sequence_at(call, b)->partials;
   const bool any = stretches > 0;
   if (plan.k_needs.any()) leave_out_stray_keys<S>(call, b, kv_head);
-  // Gains need every stretch's extremes: only the sums are joined.
+  // Gains need the extremes of every block: only the sums are joined.
   spec::ChannelNeeds k_joins = plan.k_needs;
   if (plan.qk_gains) k_joins.extremes = false;
   const ChannelStats k = channel_stats_of_k(call, b, kv_head, 0), v = channel_stats_of_v(call, b, kv_head, 0);

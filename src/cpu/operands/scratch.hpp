@@ -107,7 +107,7 @@ OCTAVO_INLINE ChannelStats channel_stats_of_v(const Call& call, std::int64_t b, 
   const std::int64_t of_k = call.plan->k_needs.any() ? kChannelStats * call.plan->k_width : 0;
   return channel_stats_in(partial_at(call, b, kv_head, i) + of_k, call.plan->v_width);
 }
-// f32 [128]: largest magnitudes of the stretch's rows of K, 0 where no row of the call may see the key; null where
+// f32 [128]: largest magnitudes of the rows of K in block i, 0 where no row of the call may see the key; null where
 // stray rows need not be found.
 OCTAVO_INLINE float* key_magnitudes(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
   if (!call.plan->robust || !call.plan->k_needs.sums) return nullptr;
