@@ -11,13 +11,15 @@
 
 // Sizes and places of every field are the ABI: a change here breaks every program that was built before.
 static_assert(sizeof(octavo_tensor_t) == 96 && offsetof(octavo_tensor_t, shape) == 32);
-static_assert(sizeof(octavo_recipe_t) == 96 && offsetof(octavo_recipe_t, v_range) == 80);
+static_assert(sizeof(octavo_recipe_t) == 120 && offsetof(octavo_recipe_t, v_range) == 80);
 static_assert(offsetof(octavo_recipe_t, q_group) == 88 && offsetof(octavo_recipe_t, k_group) == 92);
+static_assert(offsetof(octavo_recipe_t, qk_gains) == 96 && offsetof(octavo_recipe_t, keep_heavy) == 112);
 static_assert(sizeof(octavo_runner_t) == 32 && offsetof(octavo_runner_t, threads) == 24);
 static_assert(sizeof(octavo_execution_t) == 48 && offsetof(octavo_execution_t, workspace_bytes) == 40);
 static_assert(sizeof(octavo_device_t) == 48 && offsetof(octavo_device_t, multiprocessors) == 40);
 static_assert(sizeof(octavo_quantized_view_t) == 64 && offsetof(octavo_quantized_view_t, role) == 40);
-static_assert(sizeof(octavo_attention_inputs_t) == 128 && offsetof(octavo_attention_inputs_t, layout) == 120);
+static_assert(sizeof(octavo_attention_inputs_t) == 136 && offsetof(octavo_attention_inputs_t, layout) == 120);
+static_assert(offsetof(octavo_attention_inputs_t, key_mask) == 128);
 static_assert(sizeof(octavo_attention_params_t) == 56 && offsetof(octavo_attention_params_t, causal) == 48);
 static_assert(std::is_same_v<octavo_status_t, std::int32_t>);
 
