@@ -70,7 +70,7 @@ TEST(Recipe, GrammarOfTheCommandLine) {
 }
 
 TEST(Recipe, EveryFieldReadsWhatItWrites) {
-  EXPECT_EQ(recipe_fields().size(), 21u);
+  EXPECT_EQ(recipe_fields().size(), 26u);
   for (const RecipeInfo& info : recipes()) {
     Recipe copy;
     for (std::string_view field : recipe_fields()) {
@@ -139,7 +139,10 @@ TEST(Recipe, ContradictionsAreRefusedWithAReason) {
                            "int8,v_range=200",
                            "int8,v_range=-1",
                            "sage2pp,v_range=nan",
-                           "int8,smooth_v=on",
+                           "int8,keep_first=17",
+                           "int8,keep_near=-1",
+                           "int8,keep_near=5",
+                           "int8,keep_heavy=33",
                            "int8_block,channel_gains=on",
                            "int8,accumulator=f16",
                            "sage2pp,key_block=128",
@@ -172,7 +175,9 @@ TEST(Recipe, CompositionsStayPossible) {
         "int8,channel_gains=on", "int8,v_scale=token", "int8_block,v_scale=block", "sage1,key_block=64,accumulator=f16",
         "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off", "sage1,accumulator=sm80",
         "exact,accumulator=sm80", "int8_block,q_group=16,k_group=128", "sage1,q_scale=warp,q_group=64",
-        "int8,scores=e4m3,accumulator=sm89", "fa3_fp8,accumulator=sm100,two_level=off"}) {
+        "int8,scores=e4m3,accumulator=sm89",
+        "int8,smooth_v=on,qk_gains=on,robust=on,keep_first=16,keep_near=4,keep_heavy=32",
+        "fa3_fp8,accumulator=sm100,two_level=off"}) {
     EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
   }
 }
