@@ -122,6 +122,7 @@ static void test_results(void) {
     CHECK_OK(run(&c));
     CHECK(distance(&c, o) <= kTolerance);
     key_mask.dtype = OCTAVO_U8;
+    wipe(&c);
     CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "key_mask");
   }
 

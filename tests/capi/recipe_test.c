@@ -61,7 +61,7 @@ static void test_fields(void) {
   const octavo_recipe_t int8 = OCTAVO_RECIPE_INIT;
   char value[32];
   size_t i, length;
-  CHECK(octavo_recipe_field_count() == 21);
+  CHECK(octavo_recipe_field_count() == 26);
   for (i = 0; i < octavo_recipe_field_count(); ++i) {
     CHECK_OK(octavo_recipe_get(&recipe, octavo_recipe_field_name(i), value, sizeof value, &length));
     CHECK(length == strlen(value) && length > 0);

@@ -85,7 +85,7 @@ class Options(AttentionTest):
                          ["implementation"], "reference")
         for text, words in (("int9", ["int9", "int8"]), ("int8,smooth=off", ["smooth", "smooth_q"]),
                             ("int8,key_block=many", ["many"]), ("int8,smooth_q=maybe", ["maybe", "on"]),
-                            ("int8,smooth_v=on", ["smooth_v"]), ("", ["int8"])):
+                            ("int8,row_sum=codes", ["row_sum", "v_scale"]), ("", ["int8"])):
             self.fails(2, words, "run", *self.files, "--recipe", text)
         self.fails(3, "accumulator", "run", *self.files, "--recipe", "sage2_8b,accumulator=sm90")
 

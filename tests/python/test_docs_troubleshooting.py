@@ -24,7 +24,7 @@ CALLS = {
     "1 to 576 are supported": lambda: octavo.attention(*(np.ones((1, 2, 1, 577), np.float32),) * 3),
     "keeps v in floats": lambda: octavo.quantize(V, role="v", recipe="sage1"),
     "was made with": lambda: octavo.attention(octavo.quantize(Q, role="q", recipe="int_flash"), K, V),
-    "contradicts": lambda: octavo.recipe("int8,smooth_v=on"),
+    "contradicts": lambda: octavo.recipe("int8,row_sum=codes"),
     "is unknown; recipes are": lambda: octavo.recipe("int9"),
 }
 

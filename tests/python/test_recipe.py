@@ -91,8 +91,8 @@ def test_refusals():
         octavo.Recipe(p="u8\0")
     with pytest.raises(ValueError, match="smooth_q stands twice"):
         octavo.recipe("int8,smooth_q=off,smooth_q=off")
-    with pytest.raises(ValueError, match="smooth_v"):  # not together with the fold
-        octavo.Recipe(smooth_v=True)
+    with pytest.raises(ValueError, match="channel_gains=on needs v_scale=token_folded"):
+        octavo.Recipe(v_scale="token", channel_gains=True)
     with pytest.raises(ValueError, match="recipe"):
         octavo.recipe(7)
 
