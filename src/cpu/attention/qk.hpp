@@ -1,4 +1,4 @@
-// The qk stage: T = (Q . K) * row_factor * key_factor + key_addend, and each row's maximum over the block.
+// The qk stage: T = (Q . K) * (row_factor * key_factor) + key_addend, and each row's maximum over the block.
 // The integer product is exact. The row factor is Q's scale times softmax_scale and log2 e, the key factor K's scale.
 // The addend is smooth_q's bias, the fold's log2 of V's scale, or -infinity for keys that do not exist.
 #pragma once
@@ -75,13 +75,14 @@ OCTAVO_INLINE void qk_tiles(const QkStage& stage, Between&& between) {
       }
 #pragma GCC unroll 8
       for (int i = 0; i < rows; ++i) {
+        // Factor times factor first: the sum times a large factor of K alone may exceed f32 where the score does not.
         const auto row_factor = S::set1(s.row_factor[row + i]);
         float* scores = s.scores + (row + i) * s.ld + key;
         float* maximum = maxima + (row + i) * kLanes;
         auto best = S::load(maximum);
 #pragma GCC unroll 8
         for (int j = 0; j < kColumns; ++j) {
-          const auto logit = S::fma(S::mul(Product::template sum<kColumns>(t, i, j), factor[j]), row_factor, addend[j]);
+          const auto logit = S::fma(Product::template sum<kColumns>(t, i, j), S::mul(factor[j], row_factor), addend[j]);
           S::store(scores + j * kLanes, logit);
           best = S::max(logit, best);
         }
