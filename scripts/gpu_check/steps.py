@@ -41,7 +41,7 @@ class Context:
     programs: dict[str, pathlib.Path]
     python: str
     remaining: Callable[[], float]
-    # None: no step has met a GPU or its absence yet.
+    # None until a step has found out whether the machine has a GPU.
     gpu: bool | None = None
     quick: bool = False  # the rehearsal: short measurements
     conformance: tuple[str, ...] = ("*",)  # patterns of tests
