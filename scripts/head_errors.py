@@ -25,10 +25,10 @@ def changed(recipe, fields):
     return ",".join([preset, *map("=".join, dict(f.split("=") for f in (*given, *fields.split(","))).items())])
 
 
-PLAIN = "int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
+PLAIN = "int8_fast,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off"
 FLOAT_QK = "scores=input,q_scale=none,k_scale=none,hadamard=off,smooth_q=off,smooth_k=off"
 FLOAT_PV = "p=input,p_range=1,p_reference=running,values=input,v_scale=none,hadamard_v=off"
-QK = f"int8,{FLOAT_PV},smooth_q=off,smooth_k=off,hadamard=off"
+QK = f"int8_fast,{FLOAT_PV},smooth_q=off,smooth_k=off,hadamard=off"
 
 SCHEMES = [
     "exact,accumulator=sm90",
@@ -50,7 +50,7 @@ SCHEMES = [
     changed(PLAIN, "smooth_k=on,key_block=64"),
     changed(PLAIN, "smooth_k=on,hadamard=on"),
     changed(PLAIN, "smooth_k=on,smooth_q=on"),
-    "int8,hadamard_v=off",
+    "int8_fast,hadamard_v=off",
     changed(PLAIN, "v_scale=block_channel"),
     changed(PLAIN, "v_scale=block_channel,key_block=64"),
     changed(PLAIN, "v_scale=channel"),

@@ -23,17 +23,18 @@ DATA = ROOT / "data" / "smollm2_qkv_small.safetensors"
 
 OPTIONS = (
     "int8",
-    "int8,key_block=64",
-    "int8,p=s8,p_range=127",
-    "int8,p_reference=running",
-    "int8,smooth_q=off",
-    "int8,smooth_q=off,smooth_k=off",
-    "int8,hadamard=off",
-    "int8,hadamard_v=off",
-    "int8,smooth_q=off,smooth_k=off,hadamard=off,hadamard_v=off",
-    "int8,v_scale=tensor",
-    "int8,v_scale=block_channel",
-    "int8,channel_gains=on",
+    "int8_fast",
+    "int8_fast,key_block=64",
+    "int8_fast,p=s8,p_range=127",
+    "int8_fast,p_reference=running",
+    "int8_fast,smooth_q=off",
+    "int8_fast,smooth_q=off,smooth_k=off",
+    "int8_fast,hadamard=off",
+    "int8_fast,hadamard_v=off",
+    "int8_fast,smooth_q=off,smooth_k=off,hadamard=off,hadamard_v=off",
+    "int8_fast,v_scale=tensor",
+    "int8_fast,v_scale=block_channel",
+    "int8_fast,channel_gains=on",
     "int_flash",
     "int_flash,row_sum=weights",
     "int_flash,p_reference=block",
@@ -51,7 +52,7 @@ ACCUMULATORS = tuple(
     for recipe in ("fp8_e4m3", "sage2_8b")
     for accumulator in ("", "sm89", "sm89,two_level=off", "sm90", "sm90,two_level=off", "sm100,two_level=off")
 )
-LENGTH_RECIPES = ("int8", "int8,p_reference=running", "int_flash", "int_flash_half", "sage2_8b")
+LENGTH_RECIPES = ("int8", "int8_fast", "int8_fast,p_reference=running", "int_flash", "int_flash_half", "sage2_8b")
 
 
 def normal(rows, keys, heads, dim, seed=1):

@@ -55,7 +55,7 @@ def bandwidth(everything: dict) -> str:
     copy = everything["copy_gb_per_s"]
     shares = ", ".join(f"{role.upper()} {rate / copy:.0%}"
                        for role, rate in everything.get("quantize_gb_per_s", {}).items())
-    return f"Copying runs at {copy:.0f} GB/s" + (f"; quantizing (int8) at {shares} of that." if shares else ".")
+    return f"Copying runs at {copy:.0f} GB/s" + (f"; quantizing (int8_fast) at {shares} of that." if shares else ".")
 
 
 def verdict(everything: dict) -> str:

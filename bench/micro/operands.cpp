@@ -65,8 +65,8 @@ void register_operands(const cpu::Implementation& implementation) {
       benchmark::RegisterBenchmark((prefix + "/pack_block").c_str(), [&of, &implementation, head_dim](auto& state) {
         pack_blocks(state, implementation, of, head_dim);
       });
-      // The quantizers take what is of integers in int8, their heaviest user.
-      if (std::string(of.name) != "int8") continue;
+      // The quantizers take what is of integers in int8_fast, their heaviest user.
+      if (std::string(of.name) != "int8_fast") continue;
       for (const auto& [role, name] : {std::pair{Role::q, "q"}, {Role::k, "k"}, {Role::v, "v"}}) {
         benchmark::RegisterBenchmark((prefix + "/quantize_" + name).c_str(),
                                      [&of, &implementation, head_dim, role = role](auto& state) {

@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--octavo", required=True)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
     parser.add_argument("--most", type=int, default=65536, help="the longest sequence")
-    parser.add_argument("--recipes", nargs="+", default=["int8", "exact"])
+    parser.add_argument("--recipes", nargs="+", default=["int8", "int8_fast", "exact"])
     arguments = parser.parse_args()
 
     tiny, data = BASE | {"seqlen": 16}, {"machine": {}, "results": []}

@@ -63,11 +63,11 @@ struct Recipe {
   Format scores = Format::s8;  // representation of Q and K
   Granularity q_scale = Granularity::token;
   Granularity k_scale = Granularity::token;
-  bool hadamard = true;   // rotate Q and K over their channels (FlashAttention-3, arXiv 2407.08608, section 3.3)
-  bool smooth_q = true;   // subtract the mean of 128 rows, added back to the score in f32 (SageAttention2 section 3.1)
-  bool smooth_k = true;   // subtract K's mean over the tokens; softmax does not change (SageAttention section 4.2)
-  bool smooth_v = false;  // subtract V's mean over the tokens, added back to O (SageAttention2 section 3.4); with the
-                          // fold the mean is weighted by 1 / |v|^2
+  bool hadamard = true;  // rotate Q and K over their channels (FlashAttention-3, arXiv 2407.08608, section 3.3)
+  bool smooth_q = true;  // subtract the mean of 128 rows, added back to the score in f32 (SageAttention2 section 3.1)
+  bool smooth_k = true;  // subtract K's mean over the tokens; softmax does not change (SageAttention section 4.2)
+  bool smooth_v = true;  // subtract V's mean over the tokens, added back to O (SageAttention2 section 3.4); with the
+                         // fold the mean is weighted by 1 / |v|^2
   WeightFormat p = WeightFormat::u8;
   std::int32_t p_range = 255;  // R of an integer P, static factor of a float P (a number of its format); from 1
   MaximumReference p_reference = MaximumReference::block;
@@ -79,14 +79,14 @@ struct Recipe {
   bool channel_gains = false;    // divide V's channels by amax / (geometric mean of all amax) before the fold
   std::int32_t key_block = 128;  // keys of one step of the online softmax: a multiple of 16 in 16..4096
   Accumulator accumulator = Accumulator::f32;
-  bool two_level = true;        // accumulators except f32: one sum per key block, added to an f32 O; off: O is the sum
-  std::int32_t q_group = 32;    // rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64
-  std::int32_t k_group = 64;    // keys in such a slice: 64 or 128 (SageAttention on Hopper: slices of 16 and 128)
-  bool qk_gains = false;        // balance the channels of Q and K before the rotation: K times a gain, Q divided by it
-  bool robust = false;          // keys hidden from every row and rows 8 times larger than most leave all statistics
-  std::int32_t keep_first = 0;  // keys computed exactly, beside the quantized product: the first ones, 0..16
-  std::int32_t keep_near = 0;   // strips of 16 keys around a row's own position, 0..4: 1 is its own strip
-  std::int32_t keep_heavy = 0;  // keys with the largest expected weight in a query block, 0..32 (needs smooth_q)
+  bool two_level = true;         // accumulators except f32: one sum per key block, added to an f32 O; off: O is the sum
+  std::int32_t q_group = 32;     // rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64
+  std::int32_t k_group = 64;     // keys in such a slice: 64 or 128 (SageAttention on Hopper: slices of 16 and 128)
+  bool qk_gains = true;          // balance the channels of Q and K before the rotation: K times a gain, Q divided by it
+  bool robust = true;            // keys hidden from every row and rows 8 times larger than most leave all statistics
+  std::int32_t keep_first = 1;   // keys computed exactly, beside the quantized product: the first ones, 0..16
+  std::int32_t keep_near = 2;    // strips of 16 keys around a row's own position, 0..4: 1 is its own strip
+  std::int32_t keep_heavy = 16;  // keys with the largest expected weight in a query block, 0..32 (needs smooth_q)
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };

@@ -34,7 +34,7 @@ struct QuantizedCall : Call {
 
 TEST(QuantizedAttentionTest, CodesGiveWhatFloatsGive) {
   for (const char* recipe : {"int_flash", "int_flash_int4", "int_flash_block_v", "sage1_int8", "sage2_8b", "fp8_e4m3",
-                             "fp8_e5m2", "fa3_fp8", "int8,smooth_q=off", "int8_block"}) {
+                             "fp8_e5m2", "fa3_fp8", "int8_fast,smooth_q=off", "int8_block"}) {
     Call floats;
     floats.params.recipe = recipe_of(recipe);
     ASSERT_TRUE(floats.run().ok());

@@ -88,7 +88,7 @@ TEST_F(ImplementationTest, LastBelongsToTheThread) {
 TEST_F(ImplementationTest, TheAutomaticChoiceNeverFallsBackToTheOracle) {
   Call call;
   call.execution.implementation = {};
-  const Result<Recipe> recipe = parse_recipe("int8,key_block=96");
+  const Result<Recipe> recipe = parse_recipe("int8_fast,key_block=96");
   ASSERT_TRUE(recipe.ok());
   call.params.recipe = *recipe;
   const Status status = call.run();

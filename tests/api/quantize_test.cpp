@@ -46,7 +46,7 @@ TEST(QuantizeTest, RoundTripsComeBackAsCloseAsTheFormatAllows) {
         for (Role role : {Role::q, Role::k}) EXPECT_LT(round_trip_error(recipe, role, dim, layout), 0.012) << recipe;
       }
       for (const char* recipe :
-           {"int8", "int_flash", "int_flash_block_v", "sage1_int8", "int8,smooth_v=on,v_scale=token"}) {
+           {"int8", "int_flash", "int_flash_block_v", "sage1_int8", "int8_fast,smooth_v=on,v_scale=token"}) {
         EXPECT_LT(round_trip_error(recipe, Role::v, dim, layout), 0.012) << recipe << " V";
       }
       EXPECT_LT(round_trip_error("sage2_4b", Role::q, dim, layout), 0.2);
@@ -137,7 +137,7 @@ TEST(QuantizeTest, ATokenOfZerosComesBackAsZeros) {
   for (Role role : {Role::q, Role::v}) {
     const Result<QuantizedTensor> q =
         quantize({x.data(), DType::f32, {1, 20, 1, 8}}, role,
-                 recipe_of("int8,hadamard=off,smooth_q=off,hadamard_v=off"), Layout::nhd, on_reference());
+                 recipe_of("int8_fast,hadamard=off,smooth_q=off,hadamard_v=off"), Layout::nhd, on_reference());
     ASSERT_TRUE(q.ok()) << q.status().message();
     const std::vector<float> back = dequantized(q->view());
     for (std::size_t i = 8; i < 16; ++i) EXPECT_EQ(back[i], 0.0f);
@@ -174,7 +174,7 @@ TEST(QuantizeTest, Refusals) {
   };
   refused(quantize(good, Role::q, recipe_of("exact")), StatusCode::kUnimplemented, "keeps q in floats");
   refused(quantize(good, Role::v, recipe_of("sage1")), StatusCode::kUnimplemented, "keeps v in floats");
-  refused(quantize(good, Role::v, recipe_of("int8,channel_gains=on")), StatusCode::kUnimplemented, "gains");
+  refused(quantize(good, Role::v, recipe_of("int8_fast,channel_gains=on")), StatusCode::kUnimplemented, "gains");
   refused(quantize({}, Role::q, Recipe{}), StatusCode::kInvalidArgument, "x is missing");
   refused(quantize({x.data(), DType::f64, {1, 2, 1, 8}}, Role::q, Recipe{}), StatusCode::kInvalidArgument, "x is f64");
   refused(quantize({x.data(), DType::f32, {4, 1, 8}}, Role::q, Recipe{}), StatusCode::kInvalidArgument, "4 axes");

@@ -14,7 +14,7 @@ namespace {
 
 TEST(LargeScores, TheLargestWeightIsItsRange) {
   // Beside the presets: one maximum for all blocks with and without a fold, and FP8 weights relative to their block.
-  std::vector<std::string> names = {"int8,p_reference=running", "int_flash,v_scale=token_folded,row_sum=weights",
+  std::vector<std::string> names = {"int8_fast,p_reference=running", "int_flash,v_scale=token_folded,row_sum=weights",
                                     "int8_p16,p_reference=running", "sage2_8b,p_reference=block"};
   for (const RecipeInfo& info : recipes()) names.emplace_back(info.name);
   const std::vector<std::string> implementations = supported_implementations();
@@ -43,7 +43,7 @@ TEST(LargeScores, TheLargestWeightIsItsRange) {
 // score must not decide between them.
 TEST(LargeScores, BlocksKeepTheirShares) {
   constexpr std::int64_t kSmall = 30, kLarge = 150;
-  for (const char* recipe : {"int8", "int8_p16", "int4", "int8,p_reference=running"}) {
+  for (const char* recipe : {"int8", "int8_p16", "int4", "int8_fast,p_reference=running"}) {
     for (double nats = 100; nats < 1e8; nats *= 10) {
       Call call = one_large_score(recipe, nats, MaskKind::bool_keys);
       const Scenario& s = call.scenario();

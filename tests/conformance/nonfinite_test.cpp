@@ -286,7 +286,7 @@ std::vector<std::string> recipes_of_values() {
   std::vector<std::string> all;
   for (const RecipeInfo& info : recipes()) all.emplace_back(info.name);
   for (const char* composed :
-       {"exact,hadamard_v=on", "exact,smooth_v=on", "int8,v_scale=token", "int8,channel_gains=on",
+       {"exact,hadamard_v=on", "exact,smooth_v=on", "int8_fast,v_scale=token", "int8_fast,channel_gains=on",
         "int8_block,hadamard_v=on", "int8_block,smooth_v=on", "sage1_int8,smooth_v=on"})
     all.emplace_back(composed);
   return all;

@@ -56,7 +56,7 @@ void expect_agreement(AttentionInputs inputs, const Recipe& recipe, std::int64_t
 
 // The fold has the logarithm of a token's scale: one below zero, or infinite, is never a finite wrong number.
 TEST(OwnCodes, ScalesThatHaveNoLogarithm) {
-  const Recipe recipe = recipe_of("int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
+  const Recipe recipe = recipe_of("int8_fast,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
   constexpr std::int64_t kM = 20, kBad = 70;
   for (const float scale : {-0.01f, -INFINITY, INFINITY, NAN}) {
     Codes q(recipe, Role::q, kM, kD, 1), k(recipe, Role::k, kN, kD, 2), v(recipe, Role::v, kN, kD, 3);
@@ -93,7 +93,7 @@ TEST(OwnCodes, ScalesThatHaveNoLogarithm) {
 // Products of one plane of weights, of two, and of signed ones.
 TEST(OwnCodes, TheWholeRange) {
   constexpr std::int64_t kM = 40;
-  for (const char* text : {"int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off",
+  for (const char* text : {"int8_fast,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off",
                            "int8_p16,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off",
                            "int_flash,v_scale=token_folded,row_sum=weights"}) {
     const Recipe recipe = recipe_of(text);
@@ -123,7 +123,7 @@ TEST(OwnCodes, GroupsOfALane) {
     expect_agreement(inputs, recipe, kM);
 
     // The same with one scale a token: that of warp r / W, lane r % 8 of Q, of tile r / T, lane r % 8 / 2 of K.
-    const Recipe by_token = recipe_of("int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
+    const Recipe by_token = recipe_of("int8_fast,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
     std::vector<float> q_scales, k_scales;
     for (std::int64_t r = 0; r < kM; ++r) q_scales.push_back(q.scales[static_cast<std::size_t>(r / w * 8 + r % 8)]);
     for (std::int64_t r = 0; r < kN; ++r) k_scales.push_back(k.scales[static_cast<std::size_t>(r / t * 4 + r % 8 / 2)]);
@@ -155,7 +155,7 @@ TEST(OwnCodes, GroupsOfALane) {
 // Few queries are taken in two planes: both meet the caller's keys.
 TEST(OwnCodes, KeysAgainstWideQueries) {
   constexpr std::int64_t kM = 3;
-  const Recipe recipe = recipe_of("int8,hadamard=off,smooth_k=off,hadamard_v=off");
+  const Recipe recipe = recipe_of("int8_fast,hadamard=off,smooth_k=off,hadamard_v=off");
   const Codes k(recipe, Role::k, kN, kD, 2), v(recipe, Role::v, kN, kD, 3);
   std::mt19937 random(4);
   std::normal_distribution<float> normal;

@@ -25,8 +25,8 @@ std::int64_t total(Role role) { return std::accumulate(lengths(role).begin(), le
 std::vector<std::string> recipe_texts() {
   std::vector<std::string> texts;
   for (const RecipeInfo& info : recipes()) texts.emplace_back(info.name);
-  for (const char* more : {"int8,q_scale=warp,k_scale=warp", "int8,q_scale=tensor,k_scale=tensor,v_scale=token",
-                           "int8,v_scale=channel,smooth_v=on", "int4,v_scale=block,key_block=64"})
+  for (const char* more : {"int8_fast,q_scale=warp,k_scale=warp", "int8_fast,q_scale=tensor,k_scale=tensor,v_scale=token",
+                           "int8_fast,v_scale=channel,smooth_v=on", "int4,v_scale=block,key_block=64"})
     texts.emplace_back(more);
   return texts;
 }
@@ -270,7 +270,7 @@ TEST(PackedCodes, EverySequenceGetsTheBitsThatItGetsAlone) {
 
 // Where Q is not smoothed, codes are all that attention() makes of floats: handing them over changes no bit.
 TEST(PackedCodes, AreTheBitsOfFloats) {
-  for (const char* text : {"int8,smooth_q=off", "int8_block", "int_flash", "sage1_int8", "sage2_8b", "fa3_fp8"}) {
+  for (const char* text : {"int8_fast,smooth_q=off", "int8_block", "int_flash", "sage1_int8", "sage2_8b", "fa3_fp8"}) {
     const Recipe recipe = recipe_of(text);
     const Pack q(Role::q, Layout::nhd, 24, 1), k(Role::k, Layout::nhd, 24, 2), v(Role::v, Layout::nhd, 17, 3);
     for (const std::string& name : supported_implementations()) {

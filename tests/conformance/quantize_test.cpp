@@ -12,19 +12,19 @@ namespace octavo::test {
 namespace {
 
 // Compositions beside the presets: each granularity and step with each role at least once.
-const char* const kMore[] = {"int8,v_scale=token",
-                             "int8,v_scale=tensor",
-                             "int8,v_scale=channel,hadamard_v=off",
-                             "int8,v_scale=block,key_block=256",
-                             "int8,v_scale=block_channel,key_block=64",
-                             "int8,v_scale=token,smooth_v=on",
-                             "int8,v_scale=channel,smooth_v=on,v_range=100",
-                             "int8,q_scale=warp,k_scale=warp",
-                             "int8,q_scale=warp,k_scale=warp,q_group=64,k_group=128",
+const char* const kMore[] = {"int8_fast,v_scale=token",
+                             "int8_fast,v_scale=tensor",
+                             "int8_fast,v_scale=channel,hadamard_v=off",
+                             "int8_fast,v_scale=block,key_block=256",
+                             "int8_fast,v_scale=block_channel,key_block=64",
+                             "int8_fast,v_scale=token,smooth_v=on",
+                             "int8_fast,v_scale=channel,smooth_v=on,v_range=100",
+                             "int8_fast,q_scale=warp,k_scale=warp",
+                             "int8_fast,q_scale=warp,k_scale=warp,q_group=64,k_group=128",
                              "sage2_8b,q_group=16,k_group=128",
-                             "int8,q_scale=tensor,k_scale=tensor",
-                             "int8,hadamard=off",
-                             "int8,smooth_q=off,smooth_k=off",
+                             "int8_fast,q_scale=tensor,k_scale=tensor",
+                             "int8_fast,hadamard=off",
+                             "int8_fast,smooth_q=off,smooth_k=off",
                              "int4,q_scale=block,k_scale=thread",
                              "int_flash_int4,v_scale=token"};
 

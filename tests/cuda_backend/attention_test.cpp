@@ -25,7 +25,7 @@ struct Entry {
 
 // What the mma.sync kernels serve, and what differs from it by one idea each.
 constexpr Entry kEntries[] = {
-    {"int8", 24},
+    {"int8_fast", 24},
     {"exact", 10, DType::f16},
     {"exact", 10, DType::bf16},
     {"int8_block", 10},
@@ -36,15 +36,15 @@ constexpr Entry kEntries[] = {
     {"int_flash_block_v", 6},
     {"sage1", 6},
     {"sage1_int8", 6},
-    {"int8,smooth_q=off", 4},
-    {"int8,smooth_k=off", 4},
-    {"int8,hadamard=off,hadamard_v=off", 4},
-    {"int8,p_reference=running", 4},
-    {"int8,q_scale=tensor,k_scale=tensor", 4},
-    {"int8,q_scale=warp,k_scale=warp,q_group=64,k_group=128", 4},
+    {"int8_fast,smooth_q=off", 4},
+    {"int8_fast,smooth_k=off", 4},
+    {"int8_fast,hadamard=off,hadamard_v=off", 4},
+    {"int8_fast,p_reference=running", 4},
+    {"int8_fast,q_scale=tensor,k_scale=tensor", 4},
+    {"int8_fast,q_scale=warp,k_scale=warp,q_group=64,k_group=128", 4},
     {"int8_block,q_group=16", 4},
-    {"int8,v_scale=channel,smooth_v=on,v_range=100", 4},
-    {"int8,v_scale=block", 4},
+    {"int8_fast,v_scale=channel,smooth_v=on,v_range=100", 4},
+    {"int8_fast,v_scale=block", 4},
     {"int_flash,v_scale=token_folded,row_sum=weights", 4},
     {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,hadamard_v=on", 4},
 };
@@ -105,7 +105,7 @@ TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
   const Card runtime;
   RunOptions on_device;
   on_device.attention = &attention_on_device;
-  for (const char* recipe : {"int8", "int8_block", "int_flash", "sage1_int8", "int8,p_reference=running", "sage1"}) {
+  for (const char* recipe : {"int8_fast", "int8_block", "int_flash", "sage1_int8", "int8_fast,p_reference=running", "sage1"}) {
     for (const MaskKind mask : {MaskKind::none, MaskKind::f32_minus_huge}) {
       for (double nats = 50; nats < 1e9; nats *= 37) {
         SCOPED_TRACE(std::string(recipe) + ", score " + std::to_string(nats));

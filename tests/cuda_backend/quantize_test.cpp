@@ -14,14 +14,14 @@
 namespace octavo::test {
 namespace {
 
-const char* const kMore[] = {"int8,v_scale=token",
-                             "int8,v_scale=tensor",
-                             "int8,v_scale=channel,hadamard_v=off",
-                             "int8,v_scale=block,key_block=256",
-                             "int8,v_scale=block_channel,key_block=64",
-                             "int8,v_scale=channel,smooth_v=on,v_range=100",
-                             "int8,q_scale=warp,k_scale=warp",
-                             "int8,q_scale=tensor,k_scale=tensor",
+const char* const kMore[] = {"int8_fast,v_scale=token",
+                             "int8_fast,v_scale=tensor",
+                             "int8_fast,v_scale=channel,hadamard_v=off",
+                             "int8_fast,v_scale=block,key_block=256",
+                             "int8_fast,v_scale=block_channel,key_block=64",
+                             "int8_fast,v_scale=channel,smooth_v=on,v_range=100",
+                             "int8_fast,q_scale=warp,k_scale=warp",
+                             "int8_fast,q_scale=tensor,k_scale=tensor",
                              "int8_block,q_group=16,k_group=128",
                              "int4,q_scale=block,k_scale=thread",
                              "int_flash_int4,v_scale=token"};
@@ -91,13 +91,13 @@ TEST(CudaQuantizeTest, BytesAreTheOracles) {
 TEST(CudaQuantizeTest, NoRows) {
   [[maybe_unused]] const Card runtime;
   for (Role role : {Role::q, Role::k, Role::v})
-    for (const char* recipe : {"int8", "sage2_8b", "int_flash"})
+    for (const char* recipe : {"int8_fast", "sage2_8b", "int_flash"})
       expect_the_oracles_codes(recipe, role, {{2, 2, 0, 16}, {}}, DType::f32, kSpoilt[0]);
 }
 
 TEST(CudaQuantizeTest, DequantizeIsTheCpus) {
   [[maybe_unused]] const Card runtime;
-  for (const char* recipe : {"int8", "int4", "int8_block", "sage2_4b", "fa3_fp8", "fp8_e5m2", "int8,v_scale=channel"}) {
+  for (const char* recipe : {"int8_fast", "int4", "int8_block", "sage2_4b", "fa3_fp8", "fp8_e5m2", "int8_fast,v_scale=channel"}) {
     for (Role role : {Role::q, Role::k, Role::v}) {
       SCOPED_TRACE(std::string(recipe) + " " + std::string(to_string(role)));
       const Shape shape = {{2, 2, 140, 96}, {}};

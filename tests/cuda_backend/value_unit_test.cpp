@@ -24,11 +24,11 @@ struct Form {
 };
 // By token and folded, by block, by tensor, by channel; rotated, smoothed, neither; f16 values, and values as they are.
 constexpr Form kForms[] = {
-    {"int8"},
-    {"int8", DType::bf16},
+    {"int8_fast"},
+    {"int8_fast", DType::bf16},
     {"int8_block"},
     {"int8_block,hadamard_v=on"},
-    {"int8,v_scale=block"},
+    {"int8_fast,v_scale=block"},
     {"int_flash"},
     {"int_flash_half"},
     {"int_flash_half,hadamard_v=on,smooth_v=on"},

@@ -13,7 +13,7 @@ namespace octavo::test {
 enum class SampleMask { none, bool_full, bool_keys, f32_full, f16_heads, bf16_queries, f64_strided, f32_minus_huge };
 
 struct Sample {
-  std::string recipe = "int8";
+  std::string recipe = "int8_fast";
   std::int64_t batch = 1, kv_heads = 1, ratio = 1, m = 1, n = 1, d = 64, dv = 64;
   DType dtype = DType::f32, out_dtype = DType::f32;
   Causal causal = Causal::none;

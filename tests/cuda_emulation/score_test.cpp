@@ -19,7 +19,7 @@ template <int dim, bool wide>
 void expect_exact_scores() {
   using Shape = cuda::AttentionShape<dim, PackedFormat::s8, PackedFormat::s8>;
   Sample s;
-  s.recipe = "int8,hadamard=off,smooth_k=off", s.m = wide ? 7 : Shape::kRows, s.n = 128, s.d = s.dv = dim;
+  s.recipe = "int8_fast,hadamard=off,smooth_k=off", s.m = wide ? 7 : Shape::kRows, s.n = 128, s.d = s.dv = dim;
   DrawnProblem drawn(s);
   std::vector<float> out, lse;
   PackedProblem packed(drawn.problem(out, lse));

@@ -37,8 +37,8 @@ TEST(Merge, KeysSplitAtBlockBorders) {
     double output, lse;
   };
   for (const Expected& e : {Expected{"exact", 128, 2e-6, 1e-5},
-                            {"int8,smooth_k=off", 128, 2e-6, 1e-5},
-                            {"int8,smooth_k=off,key_block=64", 64, 2e-6, 1e-5},
+                            {"int8_fast,smooth_k=off", 128, 2e-6, 1e-5},
+                            {"int8_fast,smooth_k=off,key_block=64", 64, 2e-6, 1e-5},
                             {"int8_p16,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int8_block,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int4,smooth_k=off", 128, 2e-6, 1e-5},

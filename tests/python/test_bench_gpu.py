@@ -30,7 +30,7 @@ def entry(shape, speeds, refused=()):
 
 @pytest.fixture
 def everything():
-    speeds = {"octavo int8": 900.0, "PyTorch SDPA cuDNN bf16": 600.0, "Triton tutorial f16": 400.0,
+    speeds = {"octavo int8_fast": 900.0, "PyTorch SDPA cuDNN bf16": 600.0, "Triton tutorial f16": 400.0,
               "FlashAttention-3 fp8": 1000.0}
     return {"gpu": "GPU X", "compute_capability": "9.0", "measured": "then", "versions": {"torch": "2.0"},
             "checks": {"primitives": "passed", "sanitizer: racecheck": "refused", "baselines": "passed"},
@@ -40,7 +40,7 @@ def everything():
                 {"name": "mma_e4m3", "unit": "Tops", "absent": "needs compute capability 8.9"},
                 {"name": "rate_ex2", "unit": "/clk/SM", "value": None}],
             "shapes": [entry(gpu_shapes.HEADLINE, speeds, [("SageAttention", "cannot be imported")]),
-                       entry(gpu_shapes.shape(1024, 64), {"octavo int8": 100.0},
+                       entry(gpu_shapes.shape(1024, 64), {"octavo int8_fast": 100.0},
                              [("SageAttention", "cannot be imported")])],
             "left_out": ["a long one"], "copy_gb_per_s": 4000.0,
             "quantize_gb_per_s": {"q": 3000.0, "k": 2000.0, "v": 1000.0}}
@@ -61,9 +61,9 @@ def test_titles_tell_shapes_apart_and_the_bars_come_first():
 def test_speed_is_relative_to_the_others_in_16_bits(everything):
     rows = gpu_report.rows(everything["shapes"][0])[2:]
     assert rows[0].startswith("| FlashAttention-3 fp8 | 2.000 | 1000 | 1.67 |")
-    assert rows[1].startswith("| octavo int8 | 2.000 | 900 | 1.50 | 1.0e-02 |")
+    assert rows[1].startswith("| octavo int8_fast | 2.000 | 900 | 1.50 | 1.0e-02 |")
     # Nothing to be relative to: octavo's own 16 bits are no bar.
-    alone = entry(gpu_shapes.HEADLINE, {"octavo int8": 900.0, "octavo exact": 100.0})
+    alone = entry(gpu_shapes.HEADLINE, {"octavo int8_fast": 900.0, "octavo exact": 100.0})
     assert gpu_report.best_half(alone) is None and "| 900 |  |" in gpu_report.rows(alone)[2]
 
 
@@ -97,7 +97,7 @@ def test_front_page_takes_the_headline_of_every_gpu(everything, monkeypatch):
     import bench_figures
 
     block = bench_figures.gpu_block([everything, everything | {"gpu": "GPU Y", "shapes": []}])
-    assert "| octavo int8 | 2.000 | 900 | 1.50 |" in block and "GPU X" in block
+    assert "| octavo int8_fast | 2.000 | 900 | 1.50 |" in block and "GPU X" in block
     assert "GPU Y, then, torch 2.0: no run of" in block
     page = (ROOT / "README.md").read_text()
     monkeypatch.setattr(bench_figures, "load", lambda name: [everything] if name == bench_figures.GPUS else None)
@@ -181,7 +181,7 @@ def test_a_run_measures_who_can_and_says_why_others_cannot(monkeypatch, torch, o
         raise RuntimeError("no kernel\nat all")
 
     chosen = {name: gpu_entries.ENTRIES[name]
-              for name in ("octavo int8", "octavo int8, codes given", "PyTorch SDPA flash bf16")}
+              for name in ("octavo int8_fast", "octavo int8_fast, codes given", "PyTorch SDPA flash bf16")}
     monkeypatch.setattr(gpu_compare, "ENTRIES", chosen | {"wrong": wrong, "octavo broken": broken, "broken": broken})
     shape = gpu_shapes.shape(256, 64, causal=True, heads=4, kv_heads=2)
     with telemetry.Telemetry(["no-such-program-here"]) as log:
@@ -206,13 +206,13 @@ def test_octavos_own_entries_must_run_be_finite_and_near(monkeypatch, torch, on_
 
     wrong, not_finite = gives(lambda v: v), gives(lambda v: v * float("nan"))
     monkeypatch.setattr(gpu_compare, "ENTRIES", {
-        "octavo int8": gpu_entries.ENTRIES["octavo int8"], "octavo int8, codes given": wrong,
+        "octavo int8_fast": gpu_entries.ENTRIES["octavo int8_fast"], "octavo int8_fast, codes given": wrong,
         "octavo exact": not_finite, "octavo int_flash": refuses, "octavo int8_block": lost,
         "other": not_finite, "another": refuses})
     measured = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.01)
     results = measured["results"]
-    assert "failed" not in results["octavo int8"]
-    given = results["octavo int8, codes given"]
+    assert "failed" not in results["octavo int8_fast"]
+    given = results["octavo int8_fast, codes given"]
     assert given["failed"].endswith(", above 0.02") and "ms" in given
     assert results["octavo exact"] == dict.fromkeys(("refused", "failed"), "its result is not finite")
     assert results["octavo int_flash"]["failed"] == "not here"
@@ -250,12 +250,12 @@ def wrong(q, k, v, causal):
 
 
 def test_a_run_fails_where_octavo_does(whole, capsys):
-    good = gpu_entries.ENTRIES["octavo int8"]
-    code, results = whole.run({"octavo int8": good, "SageAttention": wrong})
+    good = gpu_entries.ENTRIES["octavo int8_fast"]
+    code, results = whole.run({"octavo int8_fast": good, "SageAttention": wrong})
     assert code == 0 and not gpu_report.failures(results["shapes"])
     assert results["gpu"] == "GPU X" and results["quantize_gb_per_s"] == {"q": 50.0}
-    code, results = whole.run({"octavo int8": wrong, "SageAttention": wrong})
-    message = "octavo int8, B 1, 1 heads, 64 x 64, D 64: relative L2 "
+    code, results = whole.run({"octavo int8_fast": wrong, "SageAttention": wrong})
+    message = "octavo int8_fast, B 1, 1 heads, 64 x 64, D 64: relative L2 "
     assert code == 1 and f"gpu_compare.py: failed: {message}" in capsys.readouterr().err
 
 
@@ -271,7 +271,7 @@ def test_a_run_that_ends_early_leaves_the_shapes_before(whole, monkeypatch):
 
 PROGRAM = """#!/bin/sh
 echo "$*" >"$0.log"
-echo '{"name": "octavo int8", "relative_l2": 1.0e-02, "ms": 2, "ms_min": 1.5, "rounds": 3, "tflops": 9.5}'
+echo '{"name": "octavo int8_fast", "relative_l2": 1.0e-02, "ms": 2, "ms_min": 1.5, "rounds": 3, "tflops": 9.5}'
 echo '{"name": "octavo exact", "relative_l2": 1.0e-01, "ms": 2, "ms_min": 1.5, "rounds": 3, "tflops": 9.5}'
 echo '{"name": "octavo int_flash", "refused": "no kernel"}'
 """
@@ -291,17 +291,17 @@ def program(tmp_path):
 def test_without_the_python_package_the_program_measures_octavo(whole, program, monkeypatch):
     monkeypatch.setitem(sys.modules, "octavo", None)
     path = program()
-    code, made = whole.run({"octavo int8": wrong, "SageAttention": wrong}, "--program", path)
+    code, made = whole.run({"octavo int8_fast": wrong, "SageAttention": wrong}, "--program", path)
     results = made["shapes"][0]["results"]
-    assert code == 1 and results["octavo int8"]["tflops"] == 9.5 and "ms" in results["SageAttention"]
-    assert "failed" not in results["octavo int8"]
+    assert code == 1 and results["octavo int8_fast"]["tflops"] == 9.5 and "ms" in results["SageAttention"]
+    assert "failed" not in results["octavo int8_fast"]
     assert results["octavo exact"]["failed"].endswith(", above 0.006")
     assert results["octavo int_flash"] == {"refused": "no kernel", "failed": "no kernel"}
     assert "octavo_cannot_be_imported" in made and "quantize_gb_per_s" not in made
     arguments = path.with_name("bench.log").read_text()
     assert arguments.startswith("--batch 1 --heads 1 --kv-heads 1 --rows 64 --head-dim 64 --seconds")
     # Neither of the two: the baselines alone.
-    code, made = whole.run({"octavo int8": wrong, "SageAttention": wrong})
+    code, made = whole.run({"octavo int8_fast": wrong, "SageAttention": wrong})
     assert code == 0 and list(made["shapes"][0]["results"]) == ["SageAttention"]
 
 
@@ -313,7 +313,7 @@ def test_a_program_that_ends_badly_is_a_failure_of_octavos(program, monkeypatch,
     path = program(more)
     path.write_text(path.read_text().replace(', "refused": "no kernel"', ', "relative_l2": 0.1'))
     results = octavo_program.measure(path, gpu_shapes.HEADLINE, judged)
-    assert results["octavo"]["failed"] == f"gpu_attention_bench: {reason}" and "ms" in results["octavo int8"]
+    assert results["octavo"]["failed"] == f"gpu_attention_bench: {reason}" and "ms" in results["octavo int8_fast"]
     assert octavo_program.measure(path.with_name("nothing"), gpu_shapes.HEADLINE, judged)["octavo"]["failed"]
 
 
@@ -331,12 +331,12 @@ def test_who_fails_after_the_first_call_is_refused_and_the_others_go_on(monkeypa
 
     monkeypatch.setattr(gpu_compare, "STRETCH_MS", 1e-9)  # one call a stretch
     monkeypatch.setattr(gpu_compare, "ENTRIES", {
-        "tired": tired, "octavo tired": tired, "octavo int8": gpu_entries.ENTRIES["octavo int8"]})
+        "tired": tired, "octavo tired": tired, "octavo int8_fast": gpu_entries.ENTRIES["octavo int8_fast"]})
     with telemetry.Telemetry(["no-such-program-here"]) as log:
         results = gpu_compare.measure(torch, gpu_shapes.shape(64, 64, heads=1), 0.0, log)["results"]
     assert results["tired"] == {"refused": "out of memory"}
     assert results["octavo tired"] == {"refused": "out of memory", "failed": "out of memory"}
-    assert results["octavo int8"]["rounds"] >= 3 and results["octavo int8"]["sustained"]["ms"] > 0
+    assert results["octavo int8_fast"]["rounds"] >= 3 and results["octavo int8_fast"]["sustained"]["ms"] > 0
 
 
 def test_every_recipe_that_is_measured_has_its_bound():

@@ -12,7 +12,7 @@ namespace {
 TEST(Properties, KeysOfABlockMayBePermuted) {
   // Within a key block the codes see the same maximum; means and scales see the same values. smooth_k=off: the mean's
   // f32 sum depends on the order.
-  for (const char* recipe : {"exact", "int8,smooth_k=off", "int_flash", "int_flash_half"}) {
+  for (const char* recipe : {"exact", "int8_fast,smooth_k=off", "int_flash", "int_flash_half"}) {
     Case c(20, 256, 32, 16), permuted(20, 256, 32, 16);
     std::vector<std::int64_t> order(256);
     std::iota(order.begin(), order.end(), 0);
@@ -76,8 +76,8 @@ TEST(Properties, SmoothQOffIsPrefixInvariant) {
   std::copy_n(longer.q.begin(), shorter.q.size(), shorter.q.begin());
   shorter.k = longer.k;
   shorter.v = longer.v;
-  longer.run("int8,smooth_q=off");
-  shorter.run("int8,smooth_q=off");
+  longer.run("int8_fast,smooth_q=off");
+  shorter.run("int8_fast,smooth_q=off");
   EXPECT_TRUE(std::equal(shorter.out.begin(), shorter.out.end(), longer.out.begin()));
   EXPECT_TRUE(std::equal(shorter.lse.begin(), shorter.lse.end(), longer.lse.begin()));
 }
@@ -105,7 +105,7 @@ TEST(Properties, OptionsForUnevenV) {
     for (std::int64_t j = 0; j < c.n; ++j) c.v_row(j)[d] *= size;
   }
   const std::vector<double> truth = as_double(c.run("exact"));
-  const double plain = relative_l2(c.run("int8,hadamard_v=off"), truth);
+  const double plain = relative_l2(c.run("int8_fast,hadamard_v=off"), truth);
   EXPECT_LT(relative_l2(c.run("int8"), truth), plain);
   // A bias of V that is larger than its signal: smoothing takes it out before 8 bits see it.
   for (float& x : c.v) x = 0.1f * normal(random) + 5;

@@ -25,7 +25,7 @@ TEST(QuantizeSteps, TokenScalesByHand) {
 }
 
 TEST(QuantizeSteps, EdgesOfATokensScale) {
-  const Recipe recipe = *parse_recipe("int8,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
+  const Recipe recipe = *parse_recipe("int8_fast,hadamard=off,smooth_q=off,smooth_k=off,hadamard_v=off");
   const float tiny = std::numeric_limits<float>::denorm_min();
   const QuantizedRows q = quantize_q(matrix({kNan, 3, INFINITY, 1, tiny, 0}, 2), recipe);
   EXPECT_TRUE(std::isnan(q.scales.values[0]));

@@ -164,10 +164,10 @@ TEST_P(Semantics, FewRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Recipes, Semantics,
-                         testing::Values("exact", "int8", "int8_p16", "int8_block", "sage1", "int8,key_block=48",
-                                         "int8,smooth_v=off,v_scale=block_channel,hadamard_v=on",
-                                         "int8_block,smooth_v=on,smooth_q=on", "int8,v_scale=token",
-                                         "int8,channel_gains=on,hadamard_v=off", "int_flash_half,smooth_k=on",
+                         testing::Values("exact", "int8", "int8_p16", "int8_block", "sage1", "int8_fast,key_block=48",
+                                         "int8_fast,smooth_v=off,v_scale=block_channel,hadamard_v=on",
+                                         "int8_block,smooth_v=on,smooth_q=on", "int8_fast,v_scale=token",
+                                         "int8_fast,channel_gains=on,hadamard_v=off", "int_flash_half,smooth_k=on",
                                          "sage1,key_block=64,accumulator=f16"),
                          [](const auto& tested) {
                            std::string name(tested.param);

@@ -13,7 +13,7 @@ TEST(QueryWidth, SmoothedTokensBelow16Rows) {
     EXPECT_TRUE(wide(recipe, 15)) << recipe;
     EXPECT_FALSE(wide(recipe, 16)) << recipe;
   }
-  for (const char* recipe : {"exact", "int8_block", "int_flash", "sage2_4b", "sage2_8b", "int8,smooth_q=off"}) {
+  for (const char* recipe : {"exact", "int8_block", "int_flash", "sage2_4b", "sage2_8b", "int8_fast,smooth_q=off"}) {
     EXPECT_FALSE(wide(recipe, 1)) << recipe;
   }
 }

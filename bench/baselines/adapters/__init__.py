@@ -35,6 +35,8 @@ def octavo(label: str, recipe: str, dtype: str, scores: str, values: str) -> Ada
 ALL = [
     octavo("int8", "int8", "f32", "vnni", "vnni"),
     octavo("int8 (bf16 in)", "int8", "bf16", "vnni", "vnni"),
+    octavo("int8_fast", "int8_fast", "f32", "vnni", "vnni"),
+    octavo("int8_fast (bf16 in)", "int8_fast", "bf16", "vnni", "vnni"),
     octavo("int8_block", "int8_block", "f32", "vnni", "vnni"),
     octavo("int4", "int4", "f32", "vnni", "vnni"),
     octavo("int_flash", "int_flash", "f32", "vnni", "vnni"),
@@ -68,7 +70,7 @@ ADAPTERS = {adapter.name: adapter for adapter in ALL}
 
 
 # Libraries that can be limited to AVX2, and the environment variables that do it.
-AVX2 = {"octavo int8", "octavo int_flash", "octavo exact f32", "PyTorch SDPA f32", "oneDNN graph f32"}
+AVX2 = {"octavo int8", "octavo int8_fast", "octavo int_flash", "octavo exact f32", "PyTorch SDPA f32", "oneDNN graph f32"}
 AVX2_ENVIRONMENT = {"OCTAVO_FORCE_IMPLEMENTATION": "avx2", "ATEN_CPU_CAPABILITY": "avx2",
                     "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
