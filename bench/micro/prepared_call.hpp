@@ -22,9 +22,10 @@ struct Case {
 
 // Recipes that together take every kind of every stage.
 inline constexpr Case kCases[] = {
-    {"int8", "int8", DType::f32}, {"int8_fast", "int8_fast", DType::f32},         {"int8_p16", "int8_p16", DType::f32}, {"int_flash", "int_flash", DType::f32},
-    {"sage2_8b", "sage2_8b", DType::f32}, {"sage1", "sage1", DType::f32},       {"exact_f32", "exact", DType::f32},
-    {"exact_bf16", "exact", DType::bf16},
+    {"int8", "int8", DType::f32},         {"int8_fast", "int8_fast", DType::f32},
+    {"int8_p16", "int8_p16", DType::f32}, {"int_flash", "int_flash", DType::f32},
+    {"sage2_8b", "sage2_8b", DType::f32}, {"sage1", "sage1", DType::f32},
+    {"exact_f32", "exact", DType::f32},   {"exact_bf16", "exact", DType::bf16},
 };
 inline constexpr std::int64_t kHeadDims[] = {64, 128};
 

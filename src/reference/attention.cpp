@@ -55,11 +55,12 @@ PartResult attend(const ScoreRow& row, const PreparedV& v, const Problem& proble
   }
 
   const double seen_maximum = state.maximum;
-  const double sink_share = add_sink(state, (sink - row.shift) * std::numbers::log2e);
+  const double sink_share = add_sink(state, (sink - row.shift()) * std::numbers::log2e);
   PartResult result;
   // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink's digits.
-  result.lse = state.maximum == seen_maximum ? (state.maximum + std::log2(state.sum)) * std::numbers::ln2 + row.shift
-                                             : sink + std::log(state.sum);
+  const double lse = (state.maximum + std::log2(state.sum)) * std::numbers::ln2;
+  result.lse = state.maximum == seen_maximum ? lse + row.shift() : sink + std::log(state.sum);
+  result.lse_less_mask = lse + row.smooth_k_offset;
   finish_output(state, v, recipe, sink_share);
   result.output = std::move(state.output);
   return result;
@@ -184,7 +185,7 @@ PartResult result_of_parts(ScoreRow row, const RowFlags& kept, const float* q, c
   for (double s : scores) is_nan = is_nan || std::isnan(s) || s == std::numeric_limits<double>::infinity();
   const PartResult rest = result_of_row(row, v, problem, head.recipe, -std::numeric_limits<double>::infinity(), trace);
   if (is_nan || std::isnan(rest.lse)) return {std::vector<double>(v.rows.codes.cols, kNan), kNan};
-  return join_sink(join(exact_part(scores, head.v_given, row.range), rest), sink);
+  return join_sink(join(exact_part(scores, head.v_given, row.range), rest), sink, row.mask_max);
 }
 
 void attend_head(const Problem& p, const KvHead& head, std::int64_t q_head, const PreparedK& k, const PreparedV& v,

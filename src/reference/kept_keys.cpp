@@ -61,27 +61,30 @@ PartResult exact_part(const std::vector<double>& scores, const Matrix& values, s
     for (std::size_t d = 0; d < part.output.size(); ++d) part.output[d] += weight * row[d];
   }
   for (double& o : part.output) o /= sum;
-  part.lse = maximum + std::log(sum);
+  part.lse_less_mask = maximum + std::log(sum);
   return part;
 }
 
 PartResult join(const PartResult& a, const PartResult& b) {
-  if (a.lse == -kInfinity) return b;
-  if (b.lse == -kInfinity) return a;
+  if (a.lse_less_mask == -kInfinity) return b;
+  if (b.lse_less_mask == -kInfinity) return a;
   PartResult both;
-  both.lse = joined_lse(a.lse, b.lse);
-  const double weight_a = std::exp(a.lse - both.lse), weight_b = std::exp(b.lse - both.lse);
+  both.lse_less_mask = joined_lse(a.lse_less_mask, b.lse_less_mask);
+  const double weight_a = std::exp(a.lse_less_mask - both.lse_less_mask),
+               weight_b = std::exp(b.lse_less_mask - both.lse_less_mask);
   for (std::size_t d = 0; d < a.output.size(); ++d) {
     both.output.push_back(weight_a * a.output[d] + weight_b * b.output[d]);
   }
   return both;
 }
 
-PartResult join_sink(PartResult part, double sink) {
-  if (sink == -kInfinity) return part;
-  const double lse = joined_lse(part.lse, sink);
-  for (double& o : part.output) o *= std::exp(part.lse - lse);
-  part.lse = lse;
+PartResult join_sink(PartResult part, double sink, double mask_max) {
+  const double before = part.lse_less_mask, sink_less_mask = sink - mask_max;
+  part.lse_less_mask = sink == -kInfinity ? before : joined_lse(before, sink_less_mask);
+  for (double& o : part.output) o *= std::exp(before - part.lse_less_mask);
+  // Counted from the larger of the two, so that a mask of finfo.min cannot swallow the sink's digits.
+  part.lse =
+      before >= sink_less_mask ? part.lse_less_mask + mask_max : sink + std::log1p(std::exp(before - sink_less_mask));
   return part;
 }
 

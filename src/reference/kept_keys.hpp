@@ -13,10 +13,12 @@
 
 namespace octavo::reference {
 
-// A part's result: O [Dv] normalised, and the LSE (natural logarithm).
+// A part's result: O [Dv] normalised, and the LSE (natural logarithm), whole and less the row's mask_max: parts are
+// joined by the latter.
 struct PartResult {
   std::vector<double> output;
   double lse = -std::numeric_limits<double>::infinity();
+  double lse_less_mask = -std::numeric_limits<double>::infinity();
 };
 
 // The kept.heavy keys of largest delta_j + ln s_j among the candidates that are seen, the lower key first among equals.
@@ -33,9 +35,9 @@ RowFlags kept_by_row(const spec::KeptKeys& kept, const spec::PositionMask& mask,
 // Softmax of the scores (natural units; minus infinity: not of this part) times the values, as given.
 PartResult exact_part(const std::vector<double>& scores, const Matrix& values, spec::KeyRange range);
 
-// (O, LSE) of both parts together; a part that saw no key is ignored.
+// Both parts together, without a whole LSE; a part that saw no key is ignored.
 PartResult join(const PartResult& a, const PartResult& b);
-// One more logit without a value.
-PartResult join_sink(PartResult part, double sink);
+// One more logit without a value, and the whole LSE.
+PartResult join_sink(PartResult part, double sink, double mask_max);
 
 }  // namespace octavo::reference

@@ -151,7 +151,8 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
     constant = 0;
   }
 
-  result.shift = constant + terms.common * std::numbers::ln2;
+  result.smooth_k_offset = constant;
+  result.mask_max = terms.common * std::numbers::ln2;
 
   for (std::size_t j = 0; j < terms.of_key.size(); ++j) {
     if (terms.of_key[j] == -kInfinity || !flag(seen, result.range.begin + static_cast<std::int64_t>(j))) {
@@ -169,6 +170,7 @@ std::vector<double> take_kept_scores(const Problem& problem, const RowPlace& pla
                                      const Matrix& v, const RowFlags& kept, ScoreRow& row) {
   std::vector<double> scores(row.scores.size(), -kInfinity);
   const AdditiveTerms terms = additive_terms(problem, place, row.range);
+  const double common = row.mask_max * std::numbers::log2e;  // of the keys that the row sees
   row.sees_a_key = row.is_nan = false;
   for (std::size_t j = 0; j < scores.size(); ++j) {
     if (row.scores[j] == -kInfinity) continue;
@@ -185,7 +187,7 @@ std::vector<double> take_kept_scores(const Problem& problem, const RowPlace& pla
     }
     double s = problem.softmax_scale * dot(q, k.row(key), k.cols);
     if (problem.softcap > 0) s = problem.softcap * std::tanh(s / problem.softcap);
-    scores[j] = s + (terms.of_key[j] + terms.common) * std::numbers::ln2;
+    scores[j] = s + (terms.of_key[j] + (terms.common - common)) * std::numbers::ln2;
   }
   return scores;
 }

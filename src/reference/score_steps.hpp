@@ -50,7 +50,10 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec
 struct ScoreRow {
   spec::KeyRange range;
   std::vector<double> scores;  // base 2, minus shift; -infinity where the row may not attend; index key - range.begin
-  double shift = 0;            // natural units: the true score is scores * ln 2 + shift
+  // Natural units: the true score is scores * ln 2 + smooth_k_offset + mask_max.
+  double smooth_k_offset = 0;
+  double mask_max = 0;  // the mask's largest finite term; beside finfo.min no other number has digits left
+  double shift() const { return smooth_k_offset + mask_max; }
   bool sees_a_key = false;
   bool is_nan = false;  // some score that it sees is NaN or infinite
 };
@@ -58,8 +61,8 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
                        const std::vector<double>& delta, const RowFlags& seen = {});
 
 // The scores of the keys that a row keeps (`kept`, index key - range.begin), from Q and K as they were given: natural
-// units, whole; minus infinity for other keys and where the row may not attend, NaN where q, k or v is not finite. Such
-// keys leave `row`, whose flags then speak of the rest.
+// units, less row.mask_max; minus infinity for other keys and where the row may not attend, NaN where q, k or v is not
+// finite. Such keys leave `row`, whose flags then speak of the rest.
 std::vector<double> take_kept_scores(const Problem& problem, const RowPlace& place, const float* q, const Matrix& k,
                                      const Matrix& v, const RowFlags& kept, ScoreRow& row);
 

@@ -78,12 +78,12 @@ RowTrace Trace::row(std::int64_t b, std::int64_t head, std::int64_t row_index) {
 }
 
 void RowTrace::record_scores(const ScoreRow& row, const PreparedV& v) {
-  shift = row.shift * std::numbers::log2e;
+  shift = row.shift() * std::numbers::log2e;
   for (std::int64_t key = row.range.begin; key < row.range.end; ++key) {
     const double score = row.scores[static_cast<std::size_t>(key - row.range.begin)];
     if (score == -kInfinity) continue;
     const double scale = v.relative_scales.empty() ? 1.0 : v.relative_scales[static_cast<std::size_t>(key)];
-    scores[key] = score * std::numbers::ln2 + row.shift;
+    scores[key] = score * std::numbers::ln2 + row.shift();
     folded[key] = score + std::log2(scale) + shift;
   }
 }

@@ -10,8 +10,8 @@ namespace octavo::test {
 namespace {
 
 std::vector<std::string> all_recipes() {
-  std::vector<std::string> texts = {"int8_fast,key_block=64", "int8_fast,channel_gains=on", "int8_fast,v_scale=channel,smooth_v=on",
-                                    "int8"};
+  std::vector<std::string> texts = {"int8_fast,key_block=64", "int8_fast,channel_gains=on",
+                                    "int8_fast,v_scale=channel,smooth_v=on", "int8"};
   for (const RecipeInfo& info : recipes()) texts.emplace_back(info.name);
   return texts;
 }

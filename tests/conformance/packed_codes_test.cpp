@@ -25,8 +25,9 @@ std::int64_t total(Role role) { return std::accumulate(lengths(role).begin(), le
 std::vector<std::string> recipe_texts() {
   std::vector<std::string> texts;
   for (const RecipeInfo& info : recipes()) texts.emplace_back(info.name);
-  for (const char* more : {"int8_fast,q_scale=warp,k_scale=warp", "int8_fast,q_scale=tensor,k_scale=tensor,v_scale=token",
-                           "int8_fast,v_scale=channel,smooth_v=on", "int4,v_scale=block,key_block=64"})
+  for (const char* more :
+       {"int8_fast,q_scale=warp,k_scale=warp", "int8_fast,q_scale=tensor,k_scale=tensor,v_scale=token",
+        "int8_fast,v_scale=channel,smooth_v=on", "int4,v_scale=block,key_block=64"})
     texts.emplace_back(more);
   return texts;
 }

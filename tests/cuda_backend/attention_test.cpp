@@ -105,7 +105,8 @@ TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
   const Card runtime;
   RunOptions on_device;
   on_device.attention = &attention_on_device;
-  for (const char* recipe : {"int8_fast", "int8_block", "int_flash", "sage1_int8", "int8_fast,p_reference=running", "sage1"}) {
+  for (const char* recipe :
+       {"int8_fast", "int8_block", "int_flash", "sage1_int8", "int8_fast,p_reference=running", "sage1"}) {
     for (const MaskKind mask : {MaskKind::none, MaskKind::f32_minus_huge}) {
       for (double nats = 50; nats < 1e9; nats *= 37) {
         SCOPED_TRACE(std::string(recipe) + ", score " + std::to_string(nats));

@@ -97,7 +97,8 @@ TEST(CudaQuantizeTest, NoRows) {
 
 TEST(CudaQuantizeTest, DequantizeIsTheCpus) {
   [[maybe_unused]] const Card runtime;
-  for (const char* recipe : {"int8_fast", "int4", "int8_block", "sage2_4b", "fa3_fp8", "fp8_e5m2", "int8_fast,v_scale=channel"}) {
+  for (const char* recipe :
+       {"int8_fast", "int4", "int8_block", "sage2_4b", "fa3_fp8", "fp8_e5m2", "int8_fast,v_scale=channel"}) {
     for (Role role : {Role::q, Role::k, Role::v}) {
       SCOPED_TRACE(std::string(recipe) + " " + std::string(to_string(role)));
       const Shape shape = {{2, 2, 140, 96}, {}};

@@ -72,9 +72,7 @@ void expect_errors(const char* recipe, double median, double worst) {
 
 TEST(Captures, Int8OnRealHeads) { expect_errors("int8", 1.0, 1.4); }
 
-TEST(Captures, KeptKeysOnRealHeads) {
-  expect_errors("int8", 0.32, 0.6);
-}
+TEST(Captures, KeptKeysOnRealHeads) { expect_errors("int8", 0.32, 0.6); }
 
 }  // namespace
 }  // namespace octavo::test

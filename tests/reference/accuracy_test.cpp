@@ -80,7 +80,7 @@ TEST(Accuracy, DecodeTakesQueriesIn16Bits) {
 
 TEST(Accuracy, FinerWeightsApproachExact) {
   Case c(32, 1024, 64);
-  const double coarse = error_percent(c, "int8_fast,p_range=63"), fine = error_percent(c, "int8"),
+  const double coarse = error_percent(c, "int8_fast,p_range=63"), fine = error_percent(c, "int8_fast"),
                finest = error_percent(c, "int8_p16");
   EXPECT_GT(coarse, 1.5 * fine);
   EXPECT_GT(fine, 1.2 * finest);

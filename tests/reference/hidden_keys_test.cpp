@@ -13,8 +13,7 @@ namespace {
 
 constexpr float kJunk[] = {
     1.0f, 100.0f, 1e4f, 1e20f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
-constexpr const char* kOurs[] = {"int8",
-                                 "int8_fast", "int8_p16", "int4", "int8_block"};
+constexpr const char* kOurs[] = {"int8", "int8_fast", "int8_p16", "int4", "int8_block"};
 
 void fill_rows(float* rows, std::int64_t count, std::int64_t dim, float value) {
   std::fill(rows, rows + count * dim, value);

@@ -44,7 +44,7 @@ TEST(KeptKeys, HeavyKeyInAFarBlockIsFound) {
   for (std::int64_t row = 0; row < 128; ++row) {
     for (std::int64_t d = 0; d < 64; ++d) c.q_row(row)[d] += 1.0f;
   }
-  EXPECT_LE(error_of(c, kRevised), 0.5 * error_of(c, "int8"));
+  EXPECT_LE(error_of(c, kRevised), 0.5 * error_of(c, "int8_fast"));
 }
 
 TEST(QkGains, BalanceAStrongChannel) {
@@ -76,7 +76,7 @@ TEST(ValueCentre, CoherentTailIsNotLost) {
   for (std::int64_t row = 1; row < 128; ++row) {
     for (std::int64_t d = 0; d < 64; ++d) c.v_row(row)[d] = -c.v_row(0)[d];
   }
-  EXPECT_GE(error_of(c, "int8"), 0.2);
+  EXPECT_GE(error_of(c, "int8_fast"), 0.2);
   EXPECT_LE(error_of(c, kRevised), 0.03);
 }
 

@@ -72,9 +72,9 @@ class TileProducts : public testing::TestWithParam<std::string> {
 };
 
 // Every kind of both products.
-const std::vector<std::string> kRecipes = {"int8",       "int_flash",        "int4",     "int8_p16",
-                                           "int8_block", "sage1_int8",       "sage2_8b", "int_flash_half",
-                                           "sage1",      "int8_fast,key_block=64"};
+const std::vector<std::string> kRecipes = {
+    "int8",       "int_flash", "int4",           "int8_p16", "int8_block",
+    "sage1_int8", "sage2_8b",  "int_flash_half", "sage1",    "int8_fast,key_block=64"};
 
 TEST_P(TileProducts, RowsAroundAGroup) {
   for (const std::string& recipe : kRecipes) {

@@ -18,7 +18,8 @@ TEST(CallSteps, ExactAsksForNothing) {
 }
 
 TEST(CallSteps, TheOffsetIsNeededWhereScoresAreComparedWithOthers) {
-  Problem problem = problem_of("int8");
+  EXPECT_TRUE(steps_of(problem_of("int8")).smooth_k_logit_offset);  // kept keys have whole scores
+  Problem problem = problem_of("int8_fast");
   EXPECT_TRUE(steps_of(problem).fold);
   EXPECT_FALSE(steps_of(problem).smooth_k_logit_offset);
   float lse = 0;

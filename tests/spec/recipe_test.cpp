@@ -29,7 +29,7 @@ TEST(Recipe, AllPresetsOfTheContract) {
     EXPECT_TRUE(check_recipe(info.recipe).ok()) << info.name << ": " << check_recipe(info.recipe).message();
   }
   EXPECT_EQ(names,
-            (std::set<std::string_view>{"exact", "int8", "int8_block", "int8_p16", "int4", "int_flash",
+            (std::set<std::string_view>{"exact", "int8", "int8_fast", "int8_block", "int8_p16", "int4", "int_flash",
                                         "int_flash_half", "int_flash_int4", "int_flash_block_v", "sage1", "sage1_int8",
                                         "sage2_8b", "sage2_4b", "sage2pp", "fa3_fp8", "fp8_e4m3", "fp8_e5m2"}));
 }
