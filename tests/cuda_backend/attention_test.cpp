@@ -47,6 +47,18 @@ constexpr Entry kEntries[] = {
     {"int8_fast,v_scale=block", 4},
     {"int_flash,v_scale=token_folded,row_sum=weights", 4},
     {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,hadamard_v=on", 4},
+    {"int8,robust=on", 16},
+    {"int8,smooth_v=on,robust=on", 8},
+    {"int8,qk_gains=on", 10},
+    {"int8,smooth_v=on,qk_gains=on,robust=on", 20},
+    {"int8,smooth_k=off,qk_gains=on,robust=on", 6},
+    {"int8,smooth_q=off,hadamard=off,hadamard_v=off,smooth_v=on,qk_gains=on,robust=on", 6},
+    {"int8,q_scale=tensor,k_scale=tensor,qk_gains=on,robust=on", 4},
+    {"int8_block,qk_gains=on,robust=on", 6},
+    {"int4,qk_gains=on,robust=on", 6},
+    {"sage1,qk_gains=on,robust=on", 4},
+    {"int_flash_half,smooth_k=on,smooth_v=on,robust=on", 4},
+    {"exact,robust=on", 4, DType::f16},
 };
 
 class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};
@@ -59,6 +71,7 @@ TEST_P(CudaAttentionTest, IsTheOracles) {
   for (int turn = 0; served < GetParam().scenarios && turn < 40 * GetParam().scenarios; ++turn) {
     Scenario scenario = dealer.draw(text);
     if (GetParam().dtype != DType::f32) scenario.dtype = GetParam().dtype;
+    scenario.key_mask = !scenario.packed() && turn % 4 == 3;
     // The emulation takes a thousand times a card's time.
     if (scenario.multiplications() > 8e6) continue;
     SCOPED_TRACE(describe(scenario));

@@ -50,7 +50,7 @@ Status attention_on_device(const AttentionInputs& inputs, const AttentionParams&
   AttentionInputs moved = inputs;
   for (TensorView AttentionInputs::* view :
        {&AttentionInputs::q, &AttentionInputs::k, &AttentionInputs::v, &AttentionInputs::mask,
-        &AttentionInputs::alibi_slopes, &AttentionInputs::sinks, &AttentionInputs::kv_lens,
+        &AttentionInputs::key_mask, &AttentionInputs::alibi_slopes, &AttentionInputs::sinks, &AttentionInputs::kv_lens,
         &AttentionInputs::cu_seqlens_q, &AttentionInputs::cu_seqlens_k}) {
     moved.*view = read.to_device(inputs.*view);
   }

@@ -24,7 +24,9 @@ const char* const kMore[] = {"int8_fast,v_scale=token",
                              "int8_fast,q_scale=tensor,k_scale=tensor",
                              "int8_block,q_group=16,k_group=128",
                              "int4,q_scale=block,k_scale=thread",
-                             "int_flash_int4,v_scale=token"};
+                             "int_flash_int4,v_scale=token",
+                             "int8,robust=on",
+                             "int8_block,smooth_q=on,robust=on"};
 
 const Shape kShapes[] = {
     {{1, 1, 1, 1}, {}},

@@ -171,7 +171,7 @@ void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
     }
     const double relative = present && fold_ ? v.relative_scales[static_cast<std::size_t>(key)] : 1.0;
     const auto b_of_key = static_cast<float>(std::log2(relative));
-    k_factor[at] = sound ? k.scales.at(key, 0) * params_.logit_scale : 0;
+    k_factor[at] = sound ? k.scales.at(key, 0) : 0;
     k_addend[at] = !present ? -kInfinity : !sound ? kNan : fold_ && !modifies_ ? b_of_key : 0.0f;
     k_inverse[at] = static_cast<float>(1 / relative);
     k_fold[at] = b_of_key;
@@ -216,7 +216,7 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
         store_code(q_codes, scores_, at, code);
       }
     }
-    q_factor[static_cast<std::size_t>(first + row)] = sound ? q.scales.at(row, 0) : kNan;
+    q_factor[static_cast<std::size_t>(first + row)] = sound ? q.scales.at(row, 0) * params_.logit_scale : kNan;
     q_constant[static_cast<std::size_t>(first + row)] =
         static_cast<float>(reference::row_constant(q, k, row, p.softmax_scale));
   }

@@ -46,10 +46,10 @@ void expect_exact_scores() {
     machine.lanes([](int, float(&x)[2]) { x[0] = x[1] = 1; }, ones);
     if constexpr (wide) {
       if (machine.warp() != 0) return;
-      cuda::qk_tile_q16<Shape>(machine, packed.params(), cuda::kLowQueryAt<Shape>, 0, ones, scores);
+      cuda::qk_tile_q16<Shape>(machine, cuda::kLowQueryAt<Shape>, 0, ones, scores);
     } else {
       cuda::load_query<Shape>(machine, q);
-      cuda::qk_tile<Shape>(machine, packed.params(), q, 0, ones, scores);
+      cuda::qk_tile<Shape>(machine, q, 0, ones, scores);
     }
     cuda::for_each<Shape::kKeys / 8>(machine, scores, [&](int row, int slot, float score) {
       row += 16 * machine.warp();

@@ -43,6 +43,8 @@ struct AttentionKernelParams {
   float softmax_scale = 1, logit_scale = 1;  // the latter times log2 e
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
+  const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
+  bool hides_keys = false;             // addends of -infinity stay what they are, whatever score_mod does
 
   float p_range = 255;           // R of integer weights
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
@@ -62,6 +64,7 @@ struct UnrotateMeansParams {
   const float* mean = nullptr;      // [query blocks][dim], or by head where the caller made it
   std::int64_t means_per_head = 0;  // of the caller's
   const float* key_mean = nullptr;
+  const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
   std::int64_t heads_per_kv_head = 1;
   float* unrotated = nullptr;     // [query blocks][dim]
   float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean

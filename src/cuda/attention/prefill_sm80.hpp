@@ -94,9 +94,9 @@ struct AttentionWarp {
 
   OCTAVO_DEVICE void qk(Machine& machine, std::uint32_t stage, Scores& scores) {
     if constexpr (q16) {
-      qk_tile_q16<Shape>(machine, p, kLowQueryAt<Shape>, stage, query_factor, scores);
+      qk_tile_q16<Shape>(machine, kLowQueryAt<Shape>, stage, query_factor, scores);
     } else {
-      qk_tile<Shape>(machine, p, q, stage, query_factor, scores);
+      qk_tile<Shape>(machine, q, stage, query_factor, scores);
     }
   }
 

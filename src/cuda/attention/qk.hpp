@@ -1,5 +1,6 @@
 // First product of one warp: 16 rows of Q against a tile of keys.
-//   T = (Q . K) * query_factor * key_factor + key_addend,   [16, kKeys] f32, base 2, columns in the order of slots
+//   T = (Q . K) * (query_factor * key_factor) + key_addend,   [16, kKeys] f32, base 2, columns in the order of slots
+// Factor times factor first: the sum times a large factor of K alone may exceed f32 where the score does not.
 // Integer sums are exact. 16-bit Q is two planes of codes: Q . K = 256 (high . K) + (low . K), joined in f32.
 #pragma once
 
@@ -116,7 +117,7 @@ OCTAVO_DEVICE void to_floats(Machine& machine, Registers<Machine, Sum, 8>& acc, 
 // Sums of 16 slots to scores.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>& sums, int slot, std::uint32_t stage,
-                                 float logit_scale, Registers<Machine, float, 2>& query_factor,
+                                 Registers<Machine, float, 2>& query_factor,
                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const std::uint32_t vector = stage * Shape::kVectorBytes;
   machine.lanes(
@@ -124,13 +125,13 @@ OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>&
         OCTAVO_UNROLL
         for (int tile = 0; tile < 2; ++tile) {
           const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
-          FloatPair factor{logit_scale, logit_scale};
+          FloatPair factor{1, 1};
           if constexpr (Shape::kIntegerScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
           const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
           OCTAVO_UNROLL
           for (int i = 0; i < 4; ++i) {
             const float f = i % 2 == 0 ? factor.x : factor.y, a = i % 2 == 0 ? addend.x : addend.y;
-            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(sum[4 * tile + i] * f, row[i / 2], a);
+            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(sum[4 * tile + i], f * row[i / 2], a);
           }
         }
       },
@@ -138,9 +139,8 @@ OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>&
 }
 
 template <class Shape, class Machine>
-OCTAVO_DEVICE void qk_tile(Machine& machine, const AttentionKernelParams& p,
-                           Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q, std::uint32_t stage,
-                           Registers<Machine, float, 2>& query_factor,
+OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q,
+                           std::uint32_t stage, Registers<Machine, float, 2>& query_factor,
                            Registers<Machine, float, Shape::kKeys / 2>& scores) {
   using Sum = MmaSum<kQkProduct<Shape>>;
   const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
@@ -150,13 +150,13 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, const AttentionKernelParams& p,
     Registers<Machine, float, 8> sums;
     multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
     to_floats(machine, acc, sums);
-    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
+    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
   }
 }
 
 // The same for 16-bit Q, its low plane at `low`.
 template <class Shape, class Machine>
-OCTAVO_DEVICE void qk_tile_q16(Machine& machine, const AttentionKernelParams& p, std::uint32_t low, std::uint32_t stage,
+OCTAVO_DEVICE void qk_tile_q16(Machine& machine, std::uint32_t low, std::uint32_t stage,
                                Registers<Machine, float, 2>& query_factor,
                                Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
@@ -175,7 +175,7 @@ OCTAVO_DEVICE void qk_tile_q16(Machine& machine, const AttentionKernelParams& p,
           for (int i = 0; i < 8; ++i) a[i] = __builtin_fmaf(a[i], 256.0f, b[i]);
         },
         sums, lower);
-    scale_16_keys<Shape>(machine, sums, slot, stage, p.logit_scale, query_factor, scores);
+    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
   }
 }
 

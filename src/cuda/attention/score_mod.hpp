@@ -11,6 +11,7 @@
 #include "cuda/attention/mask.hpp"
 #include "cuda/attention/qk.hpp"
 #include "cuda/attention/task.hpp"
+#include "cuda/operands/read_number.hpp"
 #include "cuda/tile/machine.hpp"
 #include "spec/alibi.hpp"
 #include "spec/base2.hpp"
@@ -20,45 +21,6 @@ namespace octavo::cuda {
 using spec::kLn2;
 using spec::kLog2E;
 using spec::kMostF32;
-
-// How an element of a tensor of the caller's is read: dtypes of one size share their code.
-enum class ElementKind { boolean, bits16, bits32_or_64 };
-
-// f.template operator()<kind>() for the dtype's.
-template <class F>
-OCTAVO_DEVICE void with_element_kind(DType dtype, F&& f) {
-  if (dtype == DType::boolean) {
-    f.template operator()<ElementKind::boolean>();
-  } else if (dtype == DType::f16 || dtype == DType::bf16) {
-    f.template operator()<ElementKind::bits16>();
-  } else {
-    f.template operator()<ElementKind::bits32_or_64>();
-  }
-}
-
-// An element as f32; what is finite stays finite. A bool: 0 where it is true, else -infinity.
-template <ElementKind kind, class Machine>
-OCTAVO_DEVICE float read_element(const Broadcast& x, std::int64_t at) {
-  if constexpr (kind == ElementKind::boolean) {
-    return static_cast<const std::uint8_t*>(x.data)[at] != 0 ? 0.0f : -__builtin_inff();
-  } else if constexpr (kind == ElementKind::bits16) {
-    const std::uint16_t bits = static_cast<const std::uint16_t*>(x.data)[at];
-    return x.dtype == DType::bf16 ? bf16_to_f32(bits) : Machine::from_f16(bits);
-  } else {
-    if (x.dtype == DType::f32) return static_cast<const float*>(x.data)[at];
-    const double value = static_cast<const double*>(x.data)[at];
-    const auto y = static_cast<float>(value);
-    const bool overflowed = __builtin_fabsf(y) == __builtin_inff() && __builtin_fabs(value) != __builtin_inf();
-    return overflowed ? (y < 0 ? -kMostF32 : kMostF32) : y;
-  }
-}
-
-template <class Machine>
-OCTAVO_DEVICE float read_number(const Broadcast& x, std::int64_t at) {
-  float value = 0;
-  with_element_kind(x.dtype, [&]<ElementKind kind>() { value = read_element<kind, Machine>(x, at); });
-  return value;
-}
 
 // A mask's element, natural units; a finite number stays finite in base 2.
 template <ElementKind kind, class Machine>
@@ -102,6 +64,11 @@ OCTAVO_INLINE float logit_offset_of_row(const AttentionKernelParams& p, const At
   return p.q.smooth_k_logit_offset[task.packed_row + (row - task.first_row)];
 }
 
+// Whether a key exists for the call; its position is not looked at.
+OCTAVO_INLINE bool key_exists(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t key) {
+  return p.seen == nullptr || p.seen[task.first_slot + static_cast<std::uint32_t>(key)] != 0;
+}
+
 // The mask's largest finite term of each of the warp's rows: all lanes read one row together.
 template <class Machine>
 OCTAVO_DEVICE void find_mask_row_max(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
@@ -119,7 +86,7 @@ OCTAVO_DEVICE void find_mask_row_max(Machine& machine, const AttentionKernelPara
           with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
             for (std::int32_t key = seen.begin + lane; key < seen.end; key += kLanes) {
               const float x = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
-              if (is_finite(x) && x > b[0]) b[0] = x;
+              if (is_finite(x) && x > b[0] && key_exists(p, task, key)) b[0] = x;
             }
           });
         },
@@ -210,6 +177,25 @@ OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, co
   });
 }
 
+// Keys whose addend is -infinity do not exist: hidden again after softcap, a mask's NaN, or a NaN in the row of Q. The
+// addends are read from global memory: shared memory may hold the next tile's by now.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void hide_absent_keys(Machine& machine, const float* addends,
+                                    Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  machine.lanes(
+      [&](int lane, float(&s)[Shape::kKeys / 2]) {
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          const auto addend = *reinterpret_cast<const FloatPair*>(addends + 8 * tile + lane % 4 * 2);
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            if ((i % 2 == 0 ? addend.x : addend.y) == -__builtin_inff()) s[4 * tile + i] = -__builtin_inff();
+          }
+        }
+      },
+      scores);
+}
+
 // Modifies scores in place, and masks by position afterwards: softcap would make -infinity finite.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
@@ -243,6 +229,9 @@ OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams
         scores);
   }
   if (p.mask.data != nullptr) add_mask<Shape>(machine, p, task, warp_row, first_key, terms, scores);
+  if (p.hides_keys) {
+    hide_absent_keys<Shape>(machine, addends_of(p, task.q16) + task.addend_at + first_key, scores);
+  }
   mask_keys<Shape>(machine, p, task, warp_row, first_key, scores);
 }
 

@@ -18,10 +18,9 @@ OCTAVO_DEVICE void unrotate_means(Machine& machine, const UnrotateMeansParams& p
   const std::int64_t head = at.b * p.queries.heads + at.head;
   const float* mean = p.means_per_head > 0 ? p.mean + head * p.means_per_head + at.row / kPackedRows * p.dim
                                            : p.mean + at.block * p.dim;
-  const float* key_mean = nullptr;
-  if (p.key_mean != nullptr) {
-    key_mean = p.key_mean + (at.b * (p.queries.heads / p.heads_per_kv_head) + at.head / p.heads_per_kv_head) * p.dim;
-  }
+  const std::int64_t kv_head = at.b * (p.queries.heads / p.heads_per_kv_head) + at.head / p.heads_per_kv_head;
+  const float* const key_mean = p.key_mean != nullptr ? p.key_mean + kv_head * p.dim : nullptr;
+  const float* const gain = p.gain != nullptr ? p.gain + kv_head * p.dim : nullptr;
   Registers<Machine, float, per_lane> x;
   Registers<Machine, float, 1> dot;
   machine.lanes(
@@ -42,7 +41,7 @@ OCTAVO_DEVICE void unrotate_means(Machine& machine, const UnrotateMeansParams& p
         OCTAVO_UNROLL
         for (int i = 0; i < per_lane; ++i) {
           const int c = channel_of(lane, i);
-          if (c < p.dim) p.unrotated[at.block * p.dim + c] = v[i];
+          if (c < p.dim) p.unrotated[at.block * p.dim + c] = gain != nullptr ? v[i] * gain[c] : v[i];
         }
         if (lane == 0) p.dot_key_mean[at.block] = d[0];
       },
@@ -129,7 +128,9 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
             if (j >= count) continue;
             const std::int64_t block = first + j + offset - chunk.first_block;
             const float delta = s[j] * scale - p.dot_key_mean[first_query + first + j];
-            p.bias.addend[(entry + block) * p.bias.keys + keys.row + slot] = addend + p.logit_scale * delta;
+            // Of a key that does not exist nothing remains, whatever its row holds.
+            p.bias.addend[(entry + block) * p.bias.keys + keys.row + slot] =
+                addend == -__builtin_inff() ? addend : addend + p.logit_scale * delta;
           }
         },
         sums);

@@ -1,6 +1,6 @@
 // The launches of an attention call on a device:
-//   sums -> means of K and V | ranges of whole tensors | K, V and Q packed | the fold's vectors |
-//   for each chunk of query blocks: smooth_q's bias, attention
+//   keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole tensors | K, V and Q packed | the
+//   fold's vectors | for each chunk of query blocks: smooth_q's bias, attention
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <algorithm>
 #include <numbers>
@@ -38,8 +38,12 @@ class AttentionDriver {
 
   Status run() {
     launches_.clear(scratch_.zeroed, static_cast<std::size_t>(scratch_.zeroed_count) * sizeof(std::uint32_t));
+    mark_seen();
     find_v_prescale();
-    find_means();
+    find_key_means();
+    find_qk_gains();
+    find_value_means();
+    find_query_means();
     find_ranges();
     pack_keys();
     pack_values();
@@ -50,6 +54,21 @@ class AttentionDriver {
   }
 
  private:
+  void mark_seen() {
+    if (!plan_.marks_seen) return;
+    SeenKeysParams params;
+    params.queries = plan_.queries;
+    params.keys = plan_.keys;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.causal = problem_.causal;
+    params.window_left = problem_.window_left, params.window_right = problem_.window_right;
+    params.robust = plan_.steps.robust;
+    params.mask = problem_.mask, params.key_mask = problem_.key_mask;
+    params.seen = scratch_.seen;
+    launches_.add(KernelId::mark_seen, {grid_of(plan_.keys), kCodeWarps}, params);
+    keys_.seen = values_.seen = scratch_.seen;
+  }
+
   // The largest magnitude of V as given, which decides whether V is prescaled.
   void find_v_prescale() {
     if (scratch_.v_plain.amax == nullptr) return;
@@ -68,33 +87,103 @@ class AttentionDriver {
     RangeParams params;
     params.steps.x = values_.x;
     params.steps.sequences = values_.sequences;
+    params.steps.seen = values_.seen;
     params.groups = spec::Groups{Granularity::tensor, Role::v, 1};
     params.ranges = scratch_.v_plain;
     launches_.add(row_kernel(KernelId::find_ranges_64, values_.x.dim), {grid_of(values_.sequences)}, params);
     values_.prescale_amax = scratch_.v_plain.amax;
   }
 
-  void find_means() {
-    const auto whole = [&](RowSteps& steps, std::int64_t heads, std::int64_t dim, float* sums, float* mean) {
-      if (sums != nullptr) {
-        SumParams sum;
-        sum.steps = steps;
-        sum.sums = sums;
-        launches_.add(row_kernel(KernelId::sum_channels_64, dim), {grid_of(plan_.keys)}, sum);
-      }
-      if (mean == nullptr) return;
-      const MeanParams params{plan_.keys, dim, sums, mean};
-      launches_.add(KernelId::finish_means, {{heads, problem_.batch, 1}, kCodeWarps}, params);
-      steps.mean = mean;
-    };
-    whole(keys_, problem_.kv_heads, problem_.head_dim, scratch_.k_sums, scratch_.k_mean);
-    whole(values_, problem_.kv_heads, problem_.value_dim, scratch_.v_sums, scratch_.v_mean);
+  void sum_channels(const RowSteps& steps, float* sums, float* mean) {
+    SumParams params;
+    params.steps = steps;
+    params.sums = sums;
+    params.mean = mean;
+    launches_.add(row_kernel(KernelId::sum_channels_64, steps.x.dim), {grid_of(steps.sequences)}, params);
+  }
+
+  void finish_means(std::int64_t dim, const float* sums, float* mean) {
+    const MeanParams params{plan_.keys, dim, sums, mean};
+    launches_.add(KernelId::finish_means, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
+  }
+
+  void find_key_means() {
+    if (scratch_.k_sums == nullptr) return;
+    RowSteps steps = keys_;
+    if (plan_.steps.k_needs.as_given) steps.rotate = false;
+    if (plan_.steps.robust || plan_.steps.qk_gains) {
+      StatsParams params;
+      params.steps = steps;
+      params.robust = plan_.steps.robust;
+      params.exponents = scratch_.k_exponents;
+      params.of_largest = scratch_.k_largest_exponent;
+      params.sums = scratch_.k_sums;
+      params.extremes = scratch_.k_extremes;
+      const KernelId kernel = row_kernel(KernelId::channel_stats_64, problem_.head_dim);
+      launches_.add(kernel, {grid_of(plan_.keys)}, params);
+      params.again = true;
+      if (plan_.steps.robust) launches_.add(kernel, {grid_of(plan_.keys)}, params);
+    } else {
+      sum_channels(steps, scratch_.k_sums, nullptr);
+    }
+    finish_means(problem_.head_dim, scratch_.k_sums, scratch_.k_mean);
+    if (plan_.steps.smooth_k) keys_.mean = scratch_.k_mean;
+  }
+
+  void find_qk_gains() {
+    if (!plan_.steps.qk_gains) return;
+    StatsParams of_q;
+    of_q.steps = queries_;
+    of_q.steps.rotate = false;
+    of_q.robust = plan_.steps.robust;
+    of_q.of_block = true;
+    of_q.spread = scratch_.q_spread;
+    launches_.add(row_kernel(KernelId::channel_stats_64, problem_.head_dim), {grid_of(plan_.queries)}, of_q);
+    GainParams params;
+    params.queries = plan_.queries;
+    params.keys = plan_.keys;
+    params.dim = problem_.head_dim;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.rotate = plan_.steps.rotate_qk;
+    params.extremes = scratch_.k_extremes;
+    params.spread = scratch_.q_spread;
+    params.mean = scratch_.k_mean;
+    params.of_k = scratch_.gain_of_k;
+    params.of_q = scratch_.gain_of_q;
+    launches_.add(row_kernel(KernelId::find_qk_gains_64, problem_.head_dim), {{problem_.kv_heads, problem_.batch, 1}},
+                  params);
+    keys_.gain = scratch_.gain_of_k;
+    queries_.gain = scratch_.gain_of_q;
+    queries_.heads_per_gain = params.heads_per_kv_head;
+  }
+
+  void find_value_means() {
+    if (scratch_.v_sums == nullptr) return;
+    values_.mean = scratch_.v_mean;
+    if (!plan_.steps.v_needs.centre) {
+      sum_channels(values_, scratch_.v_sums, nullptr);
+      finish_means(problem_.value_dim, scratch_.v_sums, scratch_.v_mean);
+      return;
+    }
+    const CentreSumParams sums{values_, scratch_.v_sums};
+    launches_.add(row_kernel(KernelId::sum_weighted_rows_64, problem_.value_dim), {grid_of(plan_.keys)}, sums);
+    const CentreParams centre{plan_.keys, problem_.value_dim, values_.rotate, scratch_.v_sums, scratch_.v_mean};
+    launches_.add(row_kernel(KernelId::finish_centres_64, problem_.value_dim), {{problem_.kv_heads, problem_.batch, 1}},
+                  centre);
+  }
+
+  void find_query_means() {
     queries_.mean_of_block = true;
     if (scratch_.q_mean == nullptr) return;
-    SumParams sum;
-    sum.steps = queries_;
-    sum.mean = scratch_.q_mean;
-    launches_.add(row_kernel(KernelId::sum_channels_64, problem_.head_dim), {grid_of(plan_.queries)}, sum);
+    if (plan_.steps.robust) {
+      StatsParams params;
+      params.steps = queries_;
+      params.robust = params.of_block = true;
+      params.mean = scratch_.q_mean;
+      launches_.add(row_kernel(KernelId::channel_stats_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
+    } else {
+      sum_channels(queries_, nullptr, scratch_.q_mean);
+    }
     queries_.mean = scratch_.q_mean;
   }
 
@@ -128,7 +217,6 @@ class AttentionDriver {
     PackParams params = pack_params(keys_, Role::k, scratch_.k_range);
     params.codes = scratch_.k.codes;
     params.factor = scratch_.k.factor;
-    params.factor_scale = logit_scale_;
     params.addend = scratch_.k.addend;
     params.permuted = plan_.permuted_keys();
     launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.keys), kCodeWarps, kCodeSharedBytes},
@@ -149,9 +237,15 @@ class AttentionDriver {
     params.column_scale = scratch_.v.column_scale;
     params.token_scale = scratch_.v_token_scale;
     params.largest = scratch_.largest_v_scale;
+    params.by_exponent = scratch_.v_by_exponent;
     launches_.add(row_kernel(KernelId::pack_values_64, plan_.dim),
                   {grid_of(plan_.keys), kCodeWarps, pack_values_shared_bytes(static_cast<std::uint32_t>(plan_.dim))},
                   params);
+
+    if (scratch_.v_by_exponent.count != nullptr) {
+      const LargestScaleParams largest{problem_.kv_heads, scratch_.v_by_exponent, scratch_.largest_v_scale};
+      launches_.add(KernelId::find_largest_scales, {{problem_.kv_heads, problem_.batch, 1}}, largest);
+    }
 
     ValueFactorParams factors;
     factors.heads = problem_.kv_heads;
@@ -184,12 +278,13 @@ class AttentionDriver {
     launches_.add(KernelId::fold_scales, {grid_of(plan_.keys)}, fold);
   }
 
-  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : scratch_.k_mean; }
+  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : keys_.mean; }
 
   void pack_queries() {
     PackParams params = pack_params(queries_, Role::q, scratch_.q_range);
     params.codes = scratch_.q.codes;
     params.factor = scratch_.q.factor;
+    params.factor_scale = logit_scale_;
     params.codes_low = scratch_.q.codes_low;
     params.q16 = plan_.q16;
     params.logit_offset = key_mean() != nullptr ? scratch_.q.smooth_k_logit_offset : nullptr;
@@ -198,6 +293,17 @@ class AttentionDriver {
     params.softmax_scale = static_cast<float>(problem_.softmax_scale);
     launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.queries), kCodeWarps, kCodeSharedBytes},
                   params);
+    // Score modifications hide keys that do not exist from NaN rows, too; nothing else needs to look at them.
+    if (problem_.key_mask.data == nullptr || plan_.steps.score_mod) return;
+    BlindRowsParams blind;
+    blind.queries = plan_.queries;
+    blind.keys = plan_.keys;
+    blind.heads_per_kv_head = params.heads_per_kv_head;
+    blind.causal = problem_.causal;
+    blind.window_left = problem_.window_left, blind.window_right = problem_.window_right;
+    blind.seen = scratch_.seen;
+    blind.factor = scratch_.q.factor;
+    launches_.add(KernelId::clear_blind_rows, {grid_of(plan_.queries), kCodeWarps}, blind);
   }
 
   void unrotate_means() {
@@ -209,7 +315,8 @@ class AttentionDriver {
     params.rotate = plan_.steps.rotate_qk && !problem_.k.quantized;
     params.mean = problem_.q.quantized ? problem_.q.mean : scratch_.q_mean;
     params.means_per_head = problem_.q.quantized ? problem_.q.means_per_head : 0;
-    params.key_mean = problem_.k.quantized ? nullptr : scratch_.k_mean;
+    params.key_mean = problem_.k.quantized ? nullptr : keys_.mean;
+    params.gain = keys_.gain;
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.unrotated = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
@@ -246,6 +353,8 @@ class AttentionDriver {
     to.logit_scale = logit_scale_;
     to.softcap = static_cast<float>(p.softcap);
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
+    if (plan_.steps.hides_keys) to.seen = scratch_.seen;
+    to.hides_keys = plan_.steps.hides_keys;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;

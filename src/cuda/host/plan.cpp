@@ -48,6 +48,9 @@ void AttentionPlan::choose_steps() {
   steps = spec::steps_of(problem);
   smooth_q_bias = spec::has_smooth_q_bias(problem, spec::kQ16Rows);
   q16 = spec::takes_q16(problem, 1);
+  // Robust recipes look at what rows see; without a mask that is all keys unless a window or a top-left diagonal ends.
+  const bool some_unseen = problem.causal == Causal::top_left || problem.window_left >= 0 || problem.window_right >= 0;
+  marks_seen = steps.hides_keys || (steps.robust && some_unseen);
   divides_v = recipe.values == Format::f16;
   v_granularity = spec::is_integer(recipe.values) ? recipe.v_scale : Granularity::none;
   // f16 cannot be that large; codes without scales cannot either.
@@ -79,10 +82,13 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   Parts parts(memory);
   AttentionScratch to;
 
-  const std::int64_t of_q = plan.steps.q_range ? q_heads : 0, of_k = plan.steps.k_needs.extremes ? kv_heads : 0;
+  const bool k_tensor = plan.recipe.k_scale == Granularity::tensor && !problem.k.quantized;
+  const std::int64_t of_q = plan.steps.q_range ? q_heads : 0, of_k = k_tensor ? kv_heads : 0;
   const std::int64_t of_v = plan.steps.v_needs.extremes ? v_count : 0, of_fold = plan.steps.fold ? kv_heads : 0;
   const std::int64_t plain = plan.steps.v_prescale && !plan.plain_v_ranges ? kv_heads : 0;
-  to.zeroed_count = 2 * (of_q + of_k + of_v + plain) + of_fold;
+  const std::int64_t k_exponents = plan.steps.robust && plan.steps.k_needs.sums ? 256 * kv_heads : 0;
+  const std::int64_t v_exponents = plan.steps.robust && plan.steps.fold ? 256 * kv_heads : 0;
+  to.zeroed_count = 2 * (of_q + of_k + of_v + plain + v_exponents) + of_fold + k_exponents;
   to.zeroed = parts.take<std::uint32_t>(to.zeroed_count);
   std::uint32_t* next = to.zeroed;
   const auto take = [&](std::int64_t count) {
@@ -95,14 +101,22 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.v_range = {take(of_v), take(of_v)};
   to.v_plain = plan.plain_v_ranges ? to.v_range : RangeArrays{take(plain), take(plain)};
   to.largest_v_scale = take(of_fold);
+  to.k_exponents = take(k_exponents);
+  to.v_by_exponent = {take(v_exponents), take(v_exponents)};
 
   const auto floats = [&](bool wanted, std::int64_t count) { return parts.take<float>(wanted ? count : 0); };
   const auto bytes = [&](bool wanted, std::int64_t count) { return parts.take<std::uint8_t>(wanted ? count : 0); };
-  const bool own_k_mean = plan.steps.k_needs.sums, own_v_mean = plan.steps.v_needs.sums;
+  const bool own_k_mean = plan.steps.k_needs.sums, own_v_mean = plan.steps.v_needs.sums || plan.steps.v_needs.centre;
   to.k_sums = floats(own_k_mean, k_blocks * 2 * head_dim);
   to.v_sums = floats(own_v_mean, k_blocks * 2 * value_dim);
   to.k_mean = floats(own_k_mean, kv_heads * head_dim);
   to.v_mean = floats(own_v_mean, kv_heads * value_dim);
+  to.k_largest_exponent = parts.take<std::uint32_t>(k_exponents > 0 ? k_blocks : 0);
+  to.k_extremes = floats(plan.steps.qk_gains, k_blocks * 2 * head_dim);
+  to.q_spread = floats(plan.steps.qk_gains, q_blocks * head_dim);
+  to.gain_of_k = floats(plan.steps.qk_gains, kv_heads * head_dim);
+  to.gain_of_q = floats(plan.steps.qk_gains, kv_heads * head_dim);
+  to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
 
   const std::int64_t q_rows = q_blocks * kPackedRows, k_rows = k_blocks * kPackedRows;

@@ -19,6 +19,7 @@ struct AttentionPlan {
   spec::CallSteps steps;
   bool smooth_q_bias = false, q16 = false;  // of some sequence
   bool plain_v_ranges = false;              // V's ranges are those of its rows as they are; its prescale uses them, too
+  bool marks_seen = false;                  // whether a key exists must be looked up
   bool divides_v = false;                   // by a number that brings V into f16's range
   Granularity v_granularity = Granularity::none;  // none: the values as they are
   DeviceSequences queries, keys;
@@ -46,6 +47,11 @@ struct AttentionScratch {
   PackedKeys k;
   PackedValues v;
   float* v_token_scale = nullptr;
+  std::uint8_t* seen = nullptr;
+  // Statistics without stray rows, and gains (operands/robust_stats.hpp).
+  std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
+  float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;
+  ExponentScales v_by_exponent;
   float *unrotated_q_means = nullptr, *dot_key_mean = nullptr;
   SmoothQBias smooth_q_bias;
   std::size_t bytes = 0;

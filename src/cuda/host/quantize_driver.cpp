@@ -44,11 +44,13 @@ struct QuantizePlan {
   bool rotate = false;
   std::int64_t groups_per_head = 0, range_count = 0;
   std::int64_t sum_count = 0;
-  std::size_t bytes = 0;  // of scratch memory
+  std::int64_t exponent_count = 0, block_count = 0;  // of K, for means without stray rows
+  std::size_t bytes = 0;                             // of scratch memory
 };
 
 struct QuantizeScratch {
   float* sums = nullptr;
+  std::uint32_t *exponents = nullptr, *largest_exponent = nullptr;
   RangeArrays ranges;
   std::size_t bytes = 0;
 };
@@ -60,6 +62,8 @@ QuantizeScratch lay_out(const QuantizePlan& plan, std::byte* memory) {
   to.ranges.amax = parts.take<std::uint32_t>(2 * plan.range_count);
   to.ranges.nonfinite = to.ranges.amax != nullptr ? to.ranges.amax + plan.range_count : nullptr;
   to.sums = parts.take<float>(plan.sum_count);
+  to.exponents = parts.take<std::uint32_t>(plan.exponent_count);
+  to.largest_exponent = parts.take<std::uint32_t>(plan.block_count);
   to.bytes = parts.bytes();
   return to;
 }
@@ -76,6 +80,10 @@ QuantizePlan make_plan(const QuantizeProblem& problem) {
     plan.range_count = heads * spec::scales_per_head(plan.groups, problem.rows, problem.dim);
   }
   if (problem.mean != nullptr && problem.role != Role::q) plan.sum_count = blocks * 2 * problem.dim;
+  if (problem.mean != nullptr && problem.role == Role::k && recipe.robust) {
+    plan.exponent_count = 256 * heads;
+    plan.block_count = blocks;
+  }
   plan.bytes = lay_out(plan, nullptr).bytes;
   return plan;
 }
@@ -87,11 +95,6 @@ ScaleRule scale_rule(const Recipe& recipe, Role role) {
 }
 
 Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
-  if (problem.recipe.robust && problem.mean != nullptr) {
-    return unimplemented("implementation \"", implementation.name,
-                         "\" does not support robust means; it supports robust=off (recipe ", to_string(problem.recipe),
-                         ")");
-  }
   if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
   return check_grid(implementation.name, problem.batch, problem.heads);
 }
@@ -109,10 +112,28 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
   const std::array<std::int64_t, 3> blocks = grid_of(steps.sequences);
   Launches launches(call);
   if (problem.mean != nullptr) {
-    SumParams sum;
-    sum.steps = steps;
-    (problem.role == Role::q ? sum.mean : sum.sums) = problem.role == Role::q ? problem.mean : scratch.sums;
-    launches.add(row_kernel(KernelId::sum_channels_64, problem.dim), {blocks}, sum);
+    float* const block_means = problem.role == Role::q ? problem.mean : nullptr;
+    if (problem.recipe.robust && problem.role != Role::v) {
+      StatsParams stats;
+      stats.steps = steps;
+      stats.robust = true;
+      stats.of_block = problem.role == Role::q;
+      stats.exponents = scratch.exponents;
+      stats.of_largest = scratch.largest_exponent;
+      stats.sums = scratch.sums;
+      stats.mean = block_means;
+      const KernelId kernel = row_kernel(KernelId::channel_stats_64, problem.dim);
+      launches.clear(scratch.exponents, sizeof(std::uint32_t) * static_cast<std::size_t>(plan.exponent_count));
+      launches.add(kernel, {blocks}, stats);
+      stats.again = true;
+      if (!stats.of_block) launches.add(kernel, {blocks}, stats);
+    } else {
+      SumParams sum;
+      sum.steps = steps;
+      sum.sums = scratch.sums;
+      sum.mean = block_means;
+      launches.add(row_kernel(KernelId::sum_channels_64, problem.dim), {blocks}, sum);
+    }
     if (problem.role != Role::q) {
       const MeanParams mean{steps.sequences, problem.dim, scratch.sums, problem.mean};
       launches.add(KernelId::finish_means, {{problem.heads, problem.batch, 1}, kCodeWarps}, mean);

@@ -19,13 +19,9 @@ std::string missing_in_recipe(const Problem& problem) {
   if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
   if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
   if (r.channel_gains) return "channel_gains";
-  if (r.qk_gains) return "qk_gains; it supports off";
-  if (r.robust) return "robust; it supports off";
   if (r.keep_first > 0 || r.keep_near > 0 || r.keep_heavy > 0) {
     return "kept keys; it supports keep_first=0, keep_near=0 and keep_heavy=0";
   }
-  if (r.smooth_v && r.v_scale == Granularity::token_folded) return "smooth_v under v_scale=token_folded";
-  if (problem.key_mask.data != nullptr) return "key_mask; pass a mask [B, 1, 1, N] instead";
   if (integer_scores && integer_values) {
     if (r.p != WeightFormat::u8 && r.p != WeightFormat::s8) return "two-byte weights; it supports p=u8 and s8";
     if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";

@@ -30,14 +30,14 @@ OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {
   for (std::int64_t r = 0; r < kPackedRows && at.row + r < at.rows; r += kRowsAtOnce<per_lane>) {
     Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
     load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
-    const std::int64_t valid = at.rows - at.row - r;
+    const std::uint32_t exists = existing_rows(p.steps, at, at.row + r, kRowsAtOnce<per_lane>);
     machine.lanes(
         [&](int, float(&s)[per_lane], float(&n)[per_lane], float(&v)[per_lane * kRowsAtOnce<per_lane>]) {
           OCTAVO_UNROLL
           for (int row = 0; row < kRowsAtOnce<per_lane>; ++row) {
             OCTAVO_UNROLL
             for (int i = 0; i < per_lane; ++i) {
-              if (row >= valid || !is_finite(v[row * per_lane + i])) continue;
+              if ((exists >> row & 1) == 0 || !is_finite(v[row * per_lane + i])) continue;
               s[i] = s[i] + v[row * per_lane + i];
               n[i] = n[i] + 1;
             }
@@ -128,7 +128,8 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
     Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
     load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
     subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, dim);
-    grow_channel_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x, at.rows - at.row - r);
+    grow_channel_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x,
+                                                         existing_rows(p.steps, at, at.row + r, kRowsAtOnce<per_lane>));
   }
   join(group);
 }

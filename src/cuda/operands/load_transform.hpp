@@ -1,4 +1,5 @@
-// Loads rows of the block at hand and applies the transform that comes before scaling: V's prescale, the rotation.
+// Loads rows of the block at hand and applies the transform that comes before scaling: V's prescale, the gains of Q and
+// K, the rotation.
 #pragma once
 
 #include "cuda/operands/load.hpp"
@@ -18,7 +19,7 @@ OCTAVO_DEVICE float v_prescale(const std::uint32_t* amax, std::int64_t at) {
   return amax == nullptr ? 1.0f : spec::v_prescale(f32_of_bits(amax[at]));
 }
 
-// Rows row.. of the block, times V's prescale, rotated where the steps ask for it.
+// Rows row.. of the block, times V's prescale or the gains, rotated where the steps ask for it.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void load_transformed(Machine& machine, Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>>& x,
                                     const RowSteps& steps, const BlockOfRows& at, std::int64_t row) {
@@ -31,6 +32,22 @@ OCTAVO_DEVICE void load_transformed(Machine& machine, Registers<Machine, float, 
         [&](int, float(&v)[per_lane * kRowsAtOnce<per_lane>]) {
           OCTAVO_UNROLL
           for (int i = 0; i < per_lane * kRowsAtOnce<per_lane>; ++i) v[i] = v[i] * prescale;
+        },
+        x);
+  }
+  if (steps.gain != nullptr) {
+    const std::int64_t head = at.b * (steps.sequences.heads / steps.heads_per_gain) + at.head / steps.heads_per_gain;
+    const float* const gain = steps.gain + head * steps.x.dim;
+    machine.lanes(
+        [&](int lane, float(&v)[per_lane * kRowsAtOnce<per_lane>]) {
+          OCTAVO_UNROLL
+          for (int s = 0; s < per_lane; ++s) {
+            const int c = channel_of(lane, s);
+            if (c >= steps.x.dim) continue;
+            const float factor = gain[c];
+            OCTAVO_UNROLL
+            for (int r = 0; r < kRowsAtOnce<per_lane>; ++r) v[r * per_lane + s] = v[r * per_lane + s] * factor;
+          }
         },
         x);
   }

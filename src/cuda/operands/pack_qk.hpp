@@ -82,13 +82,14 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
           p.key_mean + (at.b * (p.steps.sequences.heads / p.heads_per_kv_head) + at.head / p.heads_per_kv_head) * dim;
       dot_rows<per_lane>(machine, dot, x, row_scale, source.quantized ? given_mean : mean, with, dim);
     }
+    const std::uint32_t existing = existing_rows(p.steps, at, at.row + r, kRowsAtOnce<per_lane>);
     machine.lanes(
         [&](int lane, float(&v)[per_lane * kRowsAtOnce<per_lane>], float(&scale)[kRowsAtOnce<per_lane>],
             float(&inverse)[kRowsAtOnce<per_lane>], std::uint32_t(&nonfinite)[kRowsAtOnce<per_lane>],
             float(&dots)[kRowsAtOnce<per_lane>]) {
           OCTAVO_UNROLL
           for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
-            const bool exists = at.row + r + i < at.rows;
+            const bool exists = (existing >> i & 1) != 0;
             const bool zeros = !exists || nonfinite[i] != 0;
             const std::int64_t stored = at.block * kPackedRows + stored_row(p.permuted, r + i);
             OCTAVO_UNROLL

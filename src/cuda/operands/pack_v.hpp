@@ -6,6 +6,7 @@
 
 #include "cuda/operands/row_scales.hpp"
 #include "spec/fold.hpp"
+#include "spec/stray_rows.hpp"
 
 namespace octavo::cuda {
 
@@ -24,7 +25,8 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
     Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
     load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
     subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, dim);
-    grow_channel_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x, at.rows - at.row - r);
+    grow_channel_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x,
+                                                         existing_rows(p.steps, at, at.row + r, kRowsAtOnce<per_lane>));
   }
   const int warp = machine.warp();
   machine.lanes(
@@ -102,12 +104,13 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
   load_transformed<per_lane>(machine, x, p.steps, at, at.row + r);
   subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, dim);
   row_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, amax, nonfinite, x);
+  const std::uint32_t existing = existing_rows(p.steps, at, at.row + r, kRowsAtOnce<per_lane>);
   machine.lanes(
       [&](int lane, float(&v)[per_lane * kRowsAtOnce<per_lane>], float(&a)[kRowsAtOnce<per_lane>],
           std::uint32_t(&o)[kRowsAtOnce<per_lane>], std::uint32_t(&w)[per_lane]) {
         OCTAVO_UNROLL
         for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
-          const bool exists = at.row + r + i < at.rows;
+          const bool exists = (existing >> i & 1) != 0;
           spec::Scale token{1, 1};
           if (by_token && source.quantized) {
             const float given =
@@ -122,7 +125,15 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
           }
           if (by_token && lane == i) {
             p.token_scale[at.block * kPackedRows + r + i] = exists ? token.scale : 0.0f;
-            if (exists && token.scale > 0) grow(p.largest + head, bits_of_f32(token.scale));
+            if (exists && token.scale > 0) {
+              if (p.by_exponent.count == nullptr) {
+                grow(p.largest + head, bits_of_f32(token.scale));
+              } else {
+                const std::int64_t exponent = head * 256 + spec::exponent_of(token.scale);
+                count_in(p.by_exponent.count + exponent);
+                grow(p.by_exponent.largest + exponent, bits_of_f32(token.scale));
+              }
+            }
           }
           OCTAVO_UNROLL
           for (int s = 0; s < per_lane; s += 2) {

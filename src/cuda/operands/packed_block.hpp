@@ -1,6 +1,6 @@
 // The packed operands that the operand kernels write and the attention kernels read: blocks of 128 rows, channels
 // padded with zeros to 64, 128 or 256, and for each block the f32 vectors that granularity, smoothing and the fold
-// need. A score is   T = (Q . K) * query_factor * key_factor + key_addend,   base 2.
+// need. A score is   T = (Q . K) * (query_factor * key_factor) + key_addend,   base 2.
 //   Q    [query_blocks][128][dim]        rows as they are, behind the last one zeros
 //   K    [key_blocks][128][dim]          rows in the order of slots
 //   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   f16, bf16: [key_blocks][128][dim]
@@ -65,7 +65,8 @@ struct PackedQuery {
   void* codes = nullptr;      // the high plane of 16-bit Q
   void* codes_low = nullptr;  // sequences of fewer rows than spec::kQ16Rows have 16-bit codes, 256 high + low;
                               // null: no sequence has
-  float* factor = nullptr;    // [query_blocks][128]: scale of the row; 1 in 16-bit formats; behind the last row 0
+  // [query_blocks][128]: logit_scale times the scale of the row (16-bit formats: 1); behind the last row 0
+  float* factor = nullptr;
   // [query_blocks][128]: softmax_scale * q . mean of K, natural units, which smooth_k took off the row; null: 0
   float* smooth_k_logit_offset = nullptr;
 };
@@ -73,7 +74,7 @@ struct PackedQuery {
 // [key_blocks][128] each, in the order of slots.
 struct PackedKeys {
   void* codes = nullptr;
-  float* factor = nullptr;   // scale of the key * logit_scale; 16-bit formats: null, logit_scale throughout
+  float* factor = nullptr;   // scale of the key; 16-bit formats: null, 1 throughout
   float* addend = nullptr;   // 0; b of the fold unless `fold` has it; -infinity: no such key; NaN: poisoned
   float* inverse = nullptr;  // 1 / s~ of the fold, the factor of a weight in the row sum; null: 1
   float* fold = nullptr;     // b of the fold where score_mod comes first (softcap, masks, ALiBi); else null

@@ -20,7 +20,22 @@ struct RowSteps {
   // V: bits of the largest magnitude of [sequence, head], which decides the prescale of its rows
   // (spec/v_prescale.hpp); null: 1.
   const std::uint32_t* prescale_amax = nullptr;
+  // K and V: [key blocks][128], whether a key exists for the call (operands/seen_keys.hpp); null: all of them do.
+  const std::uint8_t* seen = nullptr;
+  // Q and K: f32 [sequence, KV head][dim], factors of the channels before the rotation (spec/qk_gain.hpp); null: 1.
+  const float* gain = nullptr;
+  std::int64_t heads_per_gain = 1;
 };
+// Whether each of `count` rows from `row` on exists, bit by bit.
+OCTAVO_INLINE std::uint32_t existing_rows(const RowSteps& steps, const BlockOfRows& at, std::int64_t row, int count) {
+  std::uint32_t bits = 0;
+  for (int i = 0; i < count; ++i) {
+    const bool exists =
+        row + i < at.rows && (steps.seen == nullptr || steps.seen[at.block * kPackedRows + (row - at.row) + i] != 0);
+    bits |= static_cast<std::uint32_t>(exists) << i;
+  }
+  return bits;
+}
 OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
   if (steps.mean == nullptr) return nullptr;
   return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
@@ -41,6 +56,68 @@ struct SumParams {
   RowSteps steps;  // its mean is ignored
   float* sums = nullptr;
   float* mean = nullptr;  // or the mean of every block, f32 [blocks][dim]
+};
+
+// The same for statistics without stray rows (spec/stray_rows.hpp), and what gains need (spec/qk_gain.hpp). Q's rows
+// are compared with those of their block. K's are compared with all of the head: a first launch counts their exponents,
+// a second one repeats the blocks that hold stray rows.
+struct StatsParams {
+  RowSteps steps;  // its mean is ignored
+  bool robust = false;
+  bool of_block = false;                // Q
+  bool again = false;                   // the second launch
+  std::uint32_t* exponents = nullptr;   // K: [sequence, head][256] rows of each exponent; zero at first
+  std::uint32_t* of_largest = nullptr;  // K: [blocks], the exponent of the block's largest row
+  float* sums = nullptr;                // as SumParams
+  float* mean = nullptr;                // likewise
+  float* extremes = nullptr;            // f32 [blocks][2][dim]: smallest and largest finite values; null: not wanted
+  float* spread = nullptr;              // f32 [blocks][dim]: spec::spread() from the block's mean, -1: no values
+};
+
+// V's weighted sums (spec/value_centre.hpp), f32 [blocks][2][dim]: of the weighted rows, of the weights.
+struct CentreSumParams {
+  RowSteps steps;  // its mean and its rotation are ignored
+  float* sums = nullptr;
+};
+struct CentreParams {
+  DeviceSequences sequences;
+  std::int64_t dim = 0;
+  bool rotate = false;
+  const float* sums = nullptr;
+  float* centre = nullptr;  // [sequence, head][dim]
+};
+
+// Gains from the statistics of K and Q; K's mean follows its rows.
+struct GainParams {
+  DeviceSequences queries, keys;
+  std::int64_t dim = 0, heads_per_kv_head = 1;
+  bool rotate = false;
+  const float* extremes = nullptr;  // of K
+  const float* spread = nullptr;    // of Q
+  float* mean = nullptr;            // [sequence, head][dim]: of K as given -> times the gains, rotated
+  float* of_k = nullptr;            // [sequence, head][dim]
+  float* of_q = nullptr;            // their reciprocals
+};
+
+// Which keys exist for the call: key_mask, and in robust recipes only those that some row may see.
+struct SeenKeysParams {
+  DeviceSequences queries, keys;
+  std::int64_t heads_per_kv_head = 1;
+  Causal causal = Causal::none;
+  std::int64_t window_left = -1, window_right = -1;
+  bool robust = false;
+  Broadcast mask, key_mask;
+  std::uint8_t* seen = nullptr;  // [key blocks][128]
+};
+
+// Rows of Q that hold a NaN and see only keys that do not exist: their factor becomes 0, so that they see nothing.
+struct BlindRowsParams {
+  DeviceSequences queries, keys;
+  std::int64_t heads_per_kv_head = 1;
+  Causal causal = Causal::none;
+  std::int64_t window_left = -1, window_right = -1;
+  const std::uint8_t* seen = nullptr;
+  float* factor = nullptr;  // [query blocks][128]
 };
 
 // The means over all rows of (sequence, head) from the sums.
@@ -108,6 +185,17 @@ struct PackParams {
   float softmax_scale = 1;
 };
 
+// Scales of tokens by exponent (spec/stray_rows.hpp), [sequence, head][256]; zero at first.
+struct ExponentScales {
+  std::uint32_t* count = nullptr;
+  std::uint32_t* largest = nullptr;  // bits of the largest scale of the exponent
+};
+struct LargestScaleParams {
+  std::int64_t heads = 0;
+  ExponentScales by_exponent;
+  std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max
+};
+
 // Rows of V -> blocks.
 struct PackValuesParams {
   RowSteps steps;
@@ -123,6 +211,7 @@ struct PackValuesParams {
   float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
   float* token_scale = nullptr;      // [key_blocks][128]: raw scales of folded tokens
   std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max, NaN left out; zero at first
+  ExponentScales by_exponent;        // in place of `largest` where s_max leaves out stray tokens
 };
 
 // Factors and addends of the output that hold for all keys of (sequence, KV head).

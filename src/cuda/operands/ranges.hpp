@@ -17,6 +17,14 @@ OCTAVO_DEVICE void grow(std::uint32_t* to, std::uint32_t by) {
 #endif
 }
 
+OCTAVO_DEVICE void count_in(std::uint32_t* to) {
+#if defined(__CUDA_ARCH__)
+  atomicAdd(to, 1u);
+#else
+  ++*to;
+#endif
+}
+
 OCTAVO_DEVICE void grow_range(const RangeArrays& to, std::int64_t at, float amax, std::uint32_t nonfinite) {
   grow(to.amax + at, bits_of_f32(amax));
   if (nonfinite != 0) grow(to.nonfinite + at, 1);
@@ -40,18 +48,18 @@ OCTAVO_DEVICE void clear_ranges(Machine& machine, Registers<Machine, float, per_
       amax, nonfinite);
 }
 
-// Ranges of the lane's channels over the first `valid` of `count` rows.
+// Ranges of the lane's channels over those of `count` rows that exist, bit by bit.
 template <int per_lane, int count, class Machine>
 OCTAVO_DEVICE void grow_channel_ranges(Machine& machine, Registers<Machine, float, per_lane>& amax,
                                        Registers<Machine, std::uint32_t, per_lane>& nonfinite,
-                                       Registers<Machine, float, per_lane * count>& x, std::int64_t valid) {
+                                       Registers<Machine, float, per_lane * count>& x, std::uint32_t exists) {
   machine.lanes(
       [&](int, float(&a)[per_lane], std::uint32_t(&o)[per_lane], float(&v)[per_lane * count]) {
         OCTAVO_UNROLL
         for (int row = 0; row < count; ++row) {
           OCTAVO_UNROLL
           for (int i = 0; i < per_lane; ++i) {
-            if (row >= valid) continue;
+            if ((exists >> row & 1) == 0) continue;
             a[i] = spec::grow_amax(a[i], v[row * per_lane + i]);
             if (!is_finite(v[row * per_lane + i])) o[i] = 1;
           }

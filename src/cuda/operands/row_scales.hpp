@@ -26,13 +26,15 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const s
     load_transformed<per_lane>(machine, x, steps, at, at.row + r);
     subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, steps.x.dim);
     row_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, found.scale, found.nonfinite, x);
+    const std::uint32_t exists = existing_rows(steps, at, at.row + r, kRowsAtOnce<per_lane>);
     machine.lanes(
         [&](int lane, float(&amax)[kRowsAtOnce<per_lane>], std::uint32_t(&nonfinite)[kRowsAtOnce<per_lane>]) {
           OCTAVO_UNROLL
           for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
             if (lane != i) continue;
-            machine.store_shared(kAmaxAt + static_cast<std::uint32_t>(r + i) * 4, amax[i]);
-            machine.store_shared(kNonfiniteAt + static_cast<std::uint32_t>(r + i) * 4, nonfinite[i]);
+            const bool counts = (exists >> i & 1) != 0;
+            machine.store_shared(kAmaxAt + static_cast<std::uint32_t>(r + i) * 4, counts ? amax[i] : 0.0f);
+            machine.store_shared(kNonfiniteAt + static_cast<std::uint32_t>(r + i) * 4, counts ? nonfinite[i] : 0u);
           }
         },
         found.scale, found.nonfinite);

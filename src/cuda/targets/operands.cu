@@ -6,6 +6,8 @@
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/pack_qk.hpp"
 #include "cuda/operands/pack_v.hpp"
+#include "cuda/operands/robust_stats.hpp"
+#include "cuda/operands/seen_keys.hpp"
 #include "cuda/operands/v_factors.hpp"
 #include "cuda/tile/ptx.hpp"
 
