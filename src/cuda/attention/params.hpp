@@ -43,6 +43,7 @@ struct AttentionKernelParams {
   float softmax_scale = 1, logit_scale = 1;  // the latter times log2 e
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
+  Alibi alibi = Alibi::causal;
 
   float p_range = 255;           // R of integer weights
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own

@@ -246,6 +246,7 @@ class AttentionDriver {
     to.logit_scale = logit_scale_;
     to.softcap = static_cast<float>(p.softcap);
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
+    to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
