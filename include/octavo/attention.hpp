@@ -17,6 +17,10 @@ namespace octavo {
 /// M and N are those of the sequence: with kv_lens and cu_seqlens the diagonal ends at the end of each sequence.
 enum class Causal : std::uint8_t { none, bottom_right, top_left };
 
+/// What alibi_slopes multiply, for query i and key j with d the key on the query's diagonal, i + N - M (top_left: i).
+/// causal: j - d. symmetric: -|j - d|, for encoders; the same where no key right of the diagonal is visible.
+enum class Alibi : std::uint8_t { causal, symmetric };
+
 /// Tensors of a call. B batch, Hq / Hkv heads (Hq % Hkv == 0; query head h reads KV head h / (Hq / Hkv)), M queries,
 /// N keys, D head_dim, Dv value head dim, both 1 to 576. q, k, v share one dtype (f32, f16, bf16); any strides.
 /// B, M and N may be 0. Inputs are never written. Values outside a sequence, NaN included, have no effect.
@@ -36,7 +40,8 @@ struct AttentionInputs {
   /// 1 to 4, broadcast from the right to [B, Hq, M, N] (varlen: M and N of the longest sequences).
   TensorView mask;
   TensorView key_mask;      // bool [B, N]: false = the key does not exist (padding); not together with cu_seqlens
-  TensorView alibi_slopes;  // any float dtype, [Hq] or [B, Hq]: slope * (j - (i + N - M)) is added; top_left: j - i
+  TensorView alibi_slopes;  // any float dtype, [Hq] or [B, Hq]: slope * (j - (i + N - M)) is added; top_left: j - i;
+                            // symmetric: AttentionParams::alibi
   TensorView sinks;         // any float dtype [Hq]: one extra logit per head, in the denominator and LSE, no value
   TensorView kv_lens;       // s32 or s64 [B], 0 to N: number of keys of each sequence; not with cu_seqlens
   TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: varlen sequences; entry b: start of sequence b in total_q
@@ -57,6 +62,7 @@ struct AttentionParams {
   std::int64_t window_right = -1;
   /// c > 0: scores become c * tanh(s / c), before mask and ALiBi; 0 = off.
   double softcap = 0;
+  Alibi alibi = Alibi::causal;  // symmetric requires alibi_slopes
 };
 
 /// O = softmax(s) V. Each score is, in this order: s = softmax_scale * q.k, softcap, + float mask, + ALiBi; hidden keys

@@ -310,6 +310,12 @@ OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t rol
 OCTAVO_API octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
                                                   int32_t role, const octavo_recipe_t* recipe, int32_t layout,
                                                   const octavo_execution_t* execution, octavo_quantized_t** result);
+/** The same for K and V with keys that do not exist: kv_lens s32 or s64 [B], key_mask bool [B, N], as in
+ *  octavo_attention_inputs_t; NULL = not given. They take part in nothing, and their codes are 0. */
+OCTAVO_API octavo_status_t octavo_quantize_padded(const octavo_tensor_t* x, const octavo_tensor_t* kv_lens,
+                                                  const octavo_tensor_t* key_mask, int32_t role,
+                                                  const octavo_recipe_t* recipe, int32_t layout,
+                                                  const octavo_execution_t* execution, octavo_quantized_t** result);
 /** A view of its contents, valid until it is freed; NULL for NULL. Use it by pointer, without copying: its struct_size
  *  is the library's, which may be larger than the program's. */
 OCTAVO_API const octavo_quantized_view_t* octavo_quantized_view(const octavo_quantized_t* quantized);
@@ -320,6 +326,8 @@ OCTAVO_API octavo_status_t octavo_dequantize(const octavo_quantized_view_t* x, c
 /* ---- Attention ---- */
 
 enum { OCTAVO_CAUSAL_NONE = 0, OCTAVO_CAUSAL_BOTTOM_RIGHT = 1, OCTAVO_CAUSAL_TOP_LEFT = 2 };
+/** What alibi_slopes multiply: j - d, or -|j - d| (attention.hpp). */
+enum { OCTAVO_ALIBI_CAUSAL = 0, OCTAVO_ALIBI_SYMMETRIC = 1 };
 
 /** NULL = not given. q, k and v each as floats or as codes. */
 typedef struct octavo_attention_inputs_t {
@@ -356,9 +364,10 @@ typedef struct octavo_attention_params_t {
   int64_t window_right;
   double softcap; /* 0 = off */
   int32_t causal;
-  int32_t reserved;
+  int32_t alibi;
 } octavo_attention_params_t;
-#define OCTAVO_ATTENTION_PARAMS_INIT {sizeof(octavo_attention_params_t), NULL, NAN, -1, -1, 0, OCTAVO_CAUSAL_NONE, 0}
+#define OCTAVO_ATTENTION_PARAMS_INIT \
+  {sizeof(octavo_attention_params_t), NULL, NAN, -1, -1, 0, OCTAVO_CAUSAL_NONE, OCTAVO_ALIBI_CAUSAL}
 
 /** params and execution may be NULL: the defaults. */
 OCTAVO_API octavo_status_t octavo_attention(const octavo_attention_inputs_t* inputs,

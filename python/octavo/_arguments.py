@@ -9,7 +9,7 @@ import operator
 from typing import Any
 
 from . import _core
-from ._core import Causal, Layout
+from ._core import Alibi, Causal, Layout
 
 _LAYOUTS = {"NHD": Layout.NHD, "HND": Layout.HND}
 _CAUSAL = {
@@ -18,6 +18,7 @@ _CAUSAL = {
     "bottom_right": Causal.bottom_right,
     "top_left": Causal.top_left,
 }
+_ALIBI = {"causal": Alibi.causal, "symmetric": Alibi.symmetric}
 _INT64_MAX = 2**63 - 1
 _MOST_SHOWN = 80
 
@@ -43,6 +44,13 @@ def causal(value: Any) -> Causal:
         return _CAUSAL[value]
     except (KeyError, TypeError):
         raise ValueError(f"causal: {value!r}; False, True, 'bottom_right' and 'top_left' are allowed") from None
+
+
+def alibi(value: Any) -> Alibi:
+    try:
+        return _ALIBI[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"alibi: {value!r}; 'causal' and 'symmetric' are allowed") from None
 
 
 def number(value: Any, name: str) -> float:
@@ -78,7 +86,7 @@ def window(value: Any) -> tuple[int, int]:
         return max(left, -_INT64_MAX), max(right, -_INT64_MAX)
     except (TypeError, ValueError):
         raise ValueError(
-            f"window: {shown(value)}; a pair of integers (left, right) is allowed, -1 = unlimited"
+            f"window: {shown(value)}; a pair of integers (left, right) is allowed, -1 = unlimited, or None"
         ) from None
 
 

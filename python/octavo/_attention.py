@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from . import _arguments, _containers, _core, _runtime
+from . import _arguments, _containers, _core, _keywords, _runtime
 from ._containers import Array
 from ._core import DType
 from ._quantized import Quantized
@@ -26,13 +26,14 @@ def attention(
     recipe: str | Recipe = "int8",
     causal: bool | str = False,
     scale: float | None = None,
-    window: tuple[int, int] = (-1, -1),
-    softcap: float = 0.0,
+    window: tuple[int, int] | None = (-1, -1),
+    softcap: float | None = 0.0,
     mask: Any = None,
     key_mask: Any = None,
     sinks: Any = None,
     layout: str = "NHD",
     alibi_slopes: Any = None,
+    alibi: str = "causal",
     kv_lens: Any = None,
     cu_seqlens_q: Any = None,
     cu_seqlens_k: Any = None,
@@ -41,6 +42,7 @@ def attention(
     out_dtype: Any = None,
     stream: Any = None,
     workspace: Any = None,
+    **unexpected: NoReturn,
 ) -> Any:
     """``softmax(scale * Q K^T + ...) V`` with the arithmetic of a recipe, in one online-softmax pass.
 
@@ -48,7 +50,8 @@ def attention(
 
     B batch, Hq / Hkv query and key-value heads (query head h reads KV head ``h // (Hq // Hkv)``), M queries, N keys,
     D head_dim, Dv head_dim of V (1 to 576). Arrays are NumPy arrays, torch tensors, or objects with DLPack or the
-    buffer protocol, with any strides, all on the CPU or on one CUDA device. Inputs are never modified.
+    buffer protocol, with any strides, all on the CPU or on one CUDA device. Inputs are never modified. On the CPU
+    sinks, alibi_slopes, kv_lens and cu_seqlens may also be Python lists or tuples.
 
     Parameters
     ----------
@@ -64,11 +67,11 @@ def attention(
         True = "bottom_right": query i sees key j iff ``j <= i + N - M``; "top_left": iff ``j <= i``.
     scale : float, optional
         Factor of q.k; default 1 / sqrt(D).
-    window : (int, int)
+    window : (int, int) or None
         Keys visible to the left and right of the causal diagonal (without `causal`: the bottom-right diagonal); -1 =
-        unlimited. Combined with `causal` and `mask`.
-    softcap : float
-        c > 0: scores become ``c * tanh(s / c)``, before mask and ALiBi; 0 = off.
+        unlimited; None = (-1, -1). Combined with `causal` and `mask`.
+    softcap : float or None
+        c > 0: scores become ``c * tanh(s / c)``, before mask and ALiBi; 0 and None = off.
     mask : array, optional
         bool (True = may attend) or floats of any width (added to the scaled score, natural units; -inf hides, finfo.min
         is finite), rank 1 to 4, broadcast from the right to [B, Hq, M, N] (varlen: of the longest sequences).
@@ -81,6 +84,8 @@ def attention(
         Order of the axes of q, k, v and the output.
     alibi_slopes : array, optional
         [Hq] or [B, Hq], any float dtype: ``slope * (j - (i + N - M))`` is added to the score (top_left: ``j - i``).
+    alibi : {"causal", "symmetric"}
+        "symmetric": ``-slope * |j - (i + N - M)|`` instead, for encoders (top_left: ``|j - i|``). Needs `alibi_slopes`.
     kv_lens : array, optional
         [B], int32 or int64, 0 to N: number of keys of each sequence. Not together with cu_seqlens.
     cu_seqlens_q, cu_seqlens_k : array, optional
@@ -111,7 +116,7 @@ def attention(
     ValueError
         Invalid shape, dtype or argument.
     TypeError
-        Not an array; an unknown keyword.
+        Not an array; an unknown keyword (the message names octavo's keyword for those of other libraries).
     NotImplementedError
         A valid call that this build or the forced implementation does not support.
     RuntimeError
@@ -133,6 +138,8 @@ def attention(
     >>> o = octavo.attention(q, k, v, causal=True)
     >>> o, lse = octavo.attention(q, k, v, recipe="int8,smooth_q=off", return_lse=True)
     """
+    if unexpected:
+        raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
     call, output, log_sum, like, _alive = _prepare(locals())
     _core.attention(call)
     output.backend.sync(output.device, call.stream)
@@ -141,8 +148,11 @@ def attention(
 
 
 _SIGNATURE = inspect.signature(attention)
+_SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
+attention.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
 _DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
 _ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
+_LISTS = ("alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")  # those that may be Python lists
 
 
 def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, Any]], Any]], Callable[..., Any]]:
@@ -157,7 +167,7 @@ def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, An
         def wrapper(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
             for name in keywords:
                 if name not in names:
-                    raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}")
+                    raise _keywords.unexpected(function.__name__, name, names)
             return function(_DEFAULTS | keywords | {"q": q, "k": k, "v": v})
 
         functools.update_wrapper(wrapper, function)
@@ -204,7 +214,7 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
     arrays = {"q": q_array, "k": k_array, "v": v_array, "out": output}
     for name in _ARRAYS:
         if (x := arguments[name]) is not None:
-            arrays[name] = _containers.read(x, name)
+            arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
     device = _containers.check_places(arrays)
     scratch = None if arguments["workspace"] is None else _scratch(arguments["workspace"])
 
@@ -215,15 +225,17 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
         for name in _ARRAYS:
             if name in arrays:
                 setattr(call, name, arrays[name].view)
-    if (window := arguments["window"]) is not _DEFAULTS["window"]:
+    if (window := arguments["window"]) is not _DEFAULTS["window"] and window is not None:
         call.window = _arguments.window(window)
     call.recipe = _arguments.recipe(arguments["recipe"])
     if (scale := arguments["scale"]) is not None:
         call.scale = _arguments.scale(scale)
     if (causal := arguments["causal"]) is not False:
         call.causal = _arguments.causal(causal)
-    if (softcap := arguments["softcap"]) is not _DEFAULTS["softcap"]:
+    if (softcap := arguments["softcap"]) is not _DEFAULTS["softcap"] and softcap is not None:
         call.softcap = _arguments.number(softcap, "softcap")
+    if (alibi := arguments["alibi"]) is not _DEFAULTS["alibi"]:
+        call.alibi = _arguments.alibi(alibi)
     if implementation := _runtime.forced.get():
         call.implementation = implementation
     if stream := _stream(arguments["stream"], backend, device):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._arguments import shown
 from ._core import DType
 from ._dlpack import Dlpack
 from ._array_backend import Array, ArrayBackend
@@ -65,6 +66,16 @@ def read(x: Any, name: str) -> Array:
     for an unusable device or a tensor that requires grad.
     """
     return backend_of(x, name).read(x, name)
+
+
+def listed(x: Any, name: str) -> Any:
+    """A list or tuple of numbers as an array: of floats for sinks and slopes, else as the numbers are."""
+    if not isinstance(x, (list, tuple)):
+        return x
+    try:
+        return np.array(x, np.float64) if name in ("sinks", "alibi_slopes") else np.array(x)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # text, ragged lists, torch on a device
+        raise ValueError(f"{name}: {shown(x)}; an array or a list of numbers is allowed") from None
 
 
 def _place(device: int) -> str:

@@ -187,6 +187,7 @@ void bind_tensors(nb::module_& m) {
       .value("none", Causal::none)
       .value("bottom_right", Causal::bottom_right)
       .value("top_left", Causal::top_left);
+  nb::enum_<Alibi>(m, "Alibi").value("causal", Alibi::causal).value("symmetric", Alibi::symmetric);
 
   nb::class_<TensorView>(m, "TensorView")
       .def(
@@ -273,12 +274,13 @@ void bind_quantization(nb::module_& m) {
   m.def(
       "quantize",
       [](const TensorView& x, Role role, const Recipe& recipe, Layout layout, std::string_view implementation,
-         const TensorView* cu_seqlens, std::uintptr_t stream) {
-        return value(quantize(x, role, recipe, layout, execution_on(implementation, stream),
-                              cu_seqlens != nullptr ? *cu_seqlens : TensorView{}));
+         const TensorView* cu_seqlens, const TensorView* kv_lens, const TensorView* key_mask, std::uintptr_t stream) {
+        const auto optional = [](const TensorView* given) { return given != nullptr ? *given : TensorView{}; };
+        return value(quantize(x, role, recipe, layout, execution_on(implementation, stream), optional(cu_seqlens),
+                              optional(kv_lens), optional(key_mask)));
       },
       nb::call_guard<nb::gil_scoped_release>(), "x"_a, "role"_a, "recipe"_a, "layout"_a, "implementation"_a,
-      "cu_seqlens"_a.none(), "stream"_a = 0);
+      "cu_seqlens"_a.none(), "kv_lens"_a.none(), "key_mask"_a.none(), "stream"_a = 0);
   m.def(
       "dequantize",
       [](const QuantizedView& x, const TensorView& out, std::string_view implementation, std::uintptr_t stream) {
@@ -313,6 +315,7 @@ void bind_calls(nb::module_& m) {
   parameter("scale", &AttentionParams::softmax_scale);
   parameter("causal", &AttentionParams::causal);
   parameter("softcap", &AttentionParams::softcap);
+  parameter("alibi", &AttentionParams::alibi);
   calls.def_prop_rw(
       "window", [](const Call& c) { return std::tuple(c.params.window_left, c.params.window_right); },
       [](Call& c, std::tuple<std::int64_t, std::int64_t> window) {

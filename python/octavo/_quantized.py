@@ -279,7 +279,14 @@ def _dense(x: Any, name: str) -> _containers.Array | None:
 
 
 def quantize(
-    x: Any, *, role: str, recipe: str | Recipe = "int8", layout: str = "NHD", cu_seqlens: Any = None
+    x: Any,
+    *,
+    role: str,
+    recipe: str | Recipe = "int8",
+    layout: str = "NHD",
+    cu_seqlens: Any = None,
+    kv_lens: Any = None,
+    key_mask: Any = None,
 ) -> Quantized:
     """Quantizes Q, K or V for a recipe: rotation, smoothing, scales and codes.
 
@@ -301,6 +308,12 @@ def quantize(
     cu_seqlens : array, optional
         int32 or int64 [B + 1]: start of each varlen sequence, then the total. Each sequence has the codes and scales
         that it would have alone.
+    kv_lens : array or list, optional
+        [B], int32 or int64, 0 to N: number of keys of each sequence, as in `octavo.attention`; for roles "k" and "v",
+        not together with cu_seqlens.
+    key_mask : array, optional
+        [B, N], bool: False = the key does not exist; likewise. Keys that `kv_lens` or `key_mask` exclude take part in
+        no mean, range or scale, whatever `x` holds there; their codes are 0.
 
     Returns
     -------
@@ -310,11 +323,11 @@ def quantize(
     Raises
     ------
     ValueError
-        Invalid shape, dtype, role, layout, recipe or cu_seqlens.
+        Invalid shape, dtype, role, layout, recipe, cu_seqlens, kv_lens or key_mask.
     TypeError
         `x` is not an array.
     NotImplementedError
-        The recipe keeps this operand in floats.
+        The recipe keeps this operand in floats; kv_lens, key_mask or cu_seqlens on a CUDA device.
 
     Notes
     -----
@@ -325,11 +338,14 @@ def quantize(
     """
     made_for, operand, order = _recipe(recipe), _ROLES[_role(role)], _arguments.layout(layout)
     array = _containers.read(x, "x")
+    cu_seqlens = _containers.listed(cu_seqlens, "cu_seqlens")
     starts = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")
+    lens = None if kv_lens is None else _containers.read(_containers.listed(kv_lens, "kv_lens"), "kv_lens")
+    exists = None if key_mask is None else _containers.read(key_mask, "key_mask")
     stream = array.backend.stream(array.device)
+    rows = [None if given is None else given.view for given in (starts, lens, exists)]
     tensor = _core.quantize(
-        array.view, operand, made_for._value, order, _runtime.forced.get(), None if starts is None else starts.view,
-        stream
+        array.view, operand, made_for._value, order, _runtime.forced.get(), *rows, stream
     )  # fmt: skip
     array.backend.sync(array.device, stream)
 

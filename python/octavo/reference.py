@@ -105,8 +105,8 @@ def trace(arguments: dict[str, Any]) -> Trace:
     ----------
     q, k, v : array or Quantized
         As for `octavo.attention`; `octavo.quantize` returns their codes and scales.
-    recipe, causal, scale, window, softcap, mask, key_mask, sinks, layout, alibi_slopes, kv_lens, cu_seqlens_q,
-    cu_seqlens_k
+    recipe, causal, scale, window, softcap, mask, key_mask, sinks, layout, alibi_slopes, alibi, kv_lens,
+    cu_seqlens_q, cu_seqlens_k
         Those of `octavo.attention`.
 
     Returns

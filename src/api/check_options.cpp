@@ -4,6 +4,7 @@
 #include <cfloat>
 #include <cmath>
 
+#include "api/check_keys.hpp"
 #include "api/checks.hpp"
 #include "api/device_check.hpp"
 #include "core/text.hpp"
@@ -36,6 +37,11 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
       return invalid_argument("causal is the unknown value ", static_cast<int>(params.causal),
                               "; allowed are none, bottom_right and top_left");
   }
+  if (params.alibi != Alibi::causal && params.alibi != Alibi::symmetric) {
+    return invalid_argument("alibi is the unknown value ", static_cast<int>(params.alibi),
+                            "; allowed are causal and symmetric");
+  }
+  problem.alibi = params.alibi;
   if (params.window_left < -1 || params.window_right < -1) {
     return invalid_argument("window is (", params.window_left, ", ", params.window_right,
                             "); allowed are -1 (unlimited) and values from 0 on");
@@ -44,29 +50,6 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
   const std::int64_t unlimited = problem.q_rows + problem.k_rows;
   problem.window_left = params.window_left >= unlimited ? -1 : params.window_left;
   problem.window_right = params.window_right >= unlimited ? -1 : params.window_right;
-  return {};
-}
-
-Status check_kv_lens(const AttentionInputs& inputs, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!inputs.kv_lens.given()) return {};
-  if (problem.varlen()) {
-    return invalid_argument(
-        "kv_lens and cu_seqlens are both given; varlen sequences have their lengths in cu_seqlens_k");
-  }
-  ByteRange touched;
-  if (Status status =
-          check_integers("kv_lens", inputs.kv_lens, problem.batch, "[batch]", pointers, touched, problem.kv_lens);
-      !status.ok()) {
-    return status;
-  }
-  // On a device the host does not read them: kernels clamp the values to 0..N.
-  for (std::int64_t b = 0; b < problem.batch && problem.device.type == DeviceType::cpu; ++b) {
-    if (problem.kv_lens[b] < 0 || problem.kv_lens[b] > problem.k_rows) {
-      return invalid_argument("kv_lens[", b, "] is ", problem.kv_lens[b], "; allowed are 0 to ", problem.k_rows,
-                              " (rows of k)");
-    }
-  }
-  ranges.reads({"kv_lens"}, touched);
   return {};
 }
 
@@ -115,27 +98,11 @@ Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, B
   return {};
 }
 
-Status check_key_mask(const TensorView& mask, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!mask.given()) return {};
-  if (problem.varlen()) {
-    return invalid_argument("key_mask and cu_seqlens are both given; varlen sequences have no padding");
-  }
-  ByteRange touched;
-  if (Status status = check_view({"key_mask"}, mask, pointers, &touched); !status.ok()) return status;
-  if (mask.dtype != DType::boolean) {
-    return invalid_argument("key_mask is ", to_string(mask.dtype), "; it must be bool (true = the key exists)");
-  }
-  if (!has_shape(mask, {problem.batch, problem.k_rows}, 2)) {
-    return invalid_argument("key_mask has shape ", shape_string(mask), "; it must be [", problem.batch, ", ",
-                            problem.k_rows, "] (batch, rows of k)");
-  }
-  problem.key_mask = {data_or_placeholder(mask), mask.dtype, {mask.strides[0], 0, 0, mask.strides[1]}};
-  ranges.reads({"key_mask"}, touched);
-  return {};
-}
-
 Status check_alibi_slopes(const TensorView& slopes, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!slopes.given()) return {};
+  if (!slopes.given()) {
+    if (problem.alibi == Alibi::causal) return {};
+    return invalid_argument("alibi is symmetric and alibi_slopes are missing");
+  }
   ByteRange touched;
   if (Status status = check_view({"alibi_slopes"}, slopes, pointers, &touched); !status.ok()) return status;
   if (!is_float(slopes.dtype)) {
@@ -202,9 +169,14 @@ std::array<NamedTensor, 21> tensors_of(const AttentionInputs& inputs) {
 Status check_options(const AttentionInputs& inputs, const AttentionParams& params, Pointers pointers, Problem& problem,
                      ByteRanges& ranges) {
   if (Status status = check_numbers(params, problem); !status.ok()) return status;
-  if (Status status = check_kv_lens(inputs, pointers, problem, ranges); !status.ok()) return status;
+  const KeyExtents keys{problem.device, problem.varlen(), problem.batch, problem.k_rows, "k"};
+  if (Status status = check_kv_lens(inputs.kv_lens, keys, pointers, problem.kv_lens, ranges); !status.ok()) {
+    return status;
+  }
   if (Status status = check_mask(inputs.mask, pointers, problem, ranges); !status.ok()) return status;
-  if (Status status = check_key_mask(inputs.key_mask, pointers, problem, ranges); !status.ok()) return status;
+  if (Status status = check_key_mask(inputs.key_mask, keys, pointers, problem.key_mask, ranges); !status.ok()) {
+    return status;
+  }
   if (Status status = check_alibi_slopes(inputs.alibi_slopes, pointers, problem, ranges); !status.ok()) return status;
   return check_sinks(inputs.sinks, pointers, problem, ranges);
 }

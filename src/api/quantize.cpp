@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "api/byte_ranges.hpp"
+#include "api/check_keys.hpp"
 #include "api/checks.hpp"
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
@@ -125,6 +126,25 @@ Status for_each_sequence(const QuantizeProblem& all, const CuSeqlens& sequences,
   return {};
 }
 
+// Which keys exist.
+Status check_keys(const TensorView& kv_lens, const TensorView& key_mask, Role role, const Axes& axes,
+                  const CuSeqlens& sequences, Device device, QuantizeProblem& problem, ByteRanges& ranges) {
+  if (!kv_lens.given() && !key_mask.given()) return {};
+  if (role == Role::q) {
+    return invalid_argument(kv_lens.given() ? "kv_lens" : "key_mask",
+                            " is given for role q; it says which keys exist, for roles k and v");
+  }
+  if (device.type == DeviceType::cuda) {
+    return unimplemented("quantize() with ", kv_lens.given() ? "kv_lens" : "key_mask",
+                         " on a CUDA device is not supported; it supports x without padding");
+  }
+  const KeyExtents keys{device, sequences.varlen(), axes.batch, axes.rows, "x"};
+  if (Status status = check_kv_lens(kv_lens, keys, Pointers::needed, problem.kv_lens, ranges); !status.ok()) {
+    return status;
+  }
+  return check_key_mask(key_mask, keys, Pointers::needed, problem.key_mask, ranges);
+}
+
 // Runs `problem`: at once, or a varlen batch sequence by sequence.
 Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Execution& execution) {
   const Result<const Implementation*> selected = select_implementation(problem, execution.implementation);
@@ -149,11 +169,12 @@ Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Ex
 std::string_view to_string(Role role) noexcept { return role == Role::q ? "q" : role == Role::k ? "k" : "v"; }
 
 Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe, Layout layout,
-                                 const Execution& execution, const TensorView& cu_seqlens) noexcept {
+                                 const Execution& execution, const TensorView& cu_seqlens, const TensorView& kv_lens,
+                                 const TensorView& key_mask) noexcept {
   QuantizedTensor result;
   Status status = guarded([&]() -> Status {
     if (Status bad = check_execution(execution); !bad.ok()) return bad;
-    const NamedTensor tensors[] = {{{"x"}, &x}};
+    const NamedTensor tensors[] = {{{"x"}, &x}, {{"kv_lens"}, &kv_lens}, {{"key_mask"}, &key_mask}};
     Device device;
     if (Status bad = check_devices(tensors, device); !bad.ok()) return bad;
     if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
@@ -162,6 +183,11 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     ByteRanges ranges;
     ranges.writes({"workspace"}, workspace_range(execution));
     if (Status bad = check(x, role, recipe, layout, cu_seqlens, sequences, axes, ranges); !bad.ok()) return bad;
+    QuantizeProblem problem;
+    if (Status bad = check_keys(kv_lens, key_mask, role, axes, sequences, device, problem, ranges); !bad.ok()) {
+      return bad;
+    }
+    if (Status bad = ranges.check(); !bad.ok()) return bad;
     if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
     const ScaleLayout sides = scale_layout(spec::recipe_of_codes(recipe), role, axes, sequences);
 
@@ -198,7 +224,6 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
     for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = device;
     result.memory_ = *std::move(memory);
 
-    QuantizeProblem problem;
     problem.device = device;
     problem.batch = axes.batch;
     problem.heads = axes.heads;

@@ -64,12 +64,13 @@ Status read_params(const octavo_attention_params_t* from, AttentionParams& to) {
   if (from == nullptr) return {};
   octavo_attention_params_t params = OCTAVO_ATTENTION_PARAMS_INIT;
   if (Status status = read_struct(from, "params", "octavo_attention_params_t", params); !status.ok()) return status;
-  if (Status status = check_reserved("params", params.reserved); !status.ok()) return status;
   if (Status status = read_recipe(params.recipe, to.recipe); !status.ok()) return status;
   to.softmax_scale = params.softmax_scale;
   to.window_left = params.window_left;
   to.window_right = params.window_right;
   to.softcap = params.softcap;
+  if (Status status = read_enumerator("params.alibi", params.alibi, Alibi::symmetric, to.alibi); !status.ok())
+    return status;
   return read_enumerator("params.causal", params.causal, Causal::top_left, to.causal);
 }
 
@@ -82,6 +83,7 @@ Status read(const octavo_attention_inputs_t* inputs, const octavo_attention_para
 
 static_assert(static_cast<int>(Causal::bottom_right) == OCTAVO_CAUSAL_BOTTOM_RIGHT);
 static_assert(static_cast<int>(Causal::top_left) == OCTAVO_CAUSAL_TOP_LEFT);
+static_assert(static_cast<int>(Alibi::symmetric) == OCTAVO_ALIBI_SYMMETRIC);
 
 }  // namespace
 }  // namespace octavo::capi

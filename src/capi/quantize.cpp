@@ -45,14 +45,19 @@ static_assert(static_cast<int>(Role::k) == OCTAVO_ROLE_K && static_cast<int>(Rol
 
 namespace {
 
-// cu_seqlens: null where x is not packed.
-Status quantize(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, std::int32_t role,
-                const octavo_recipe_t* recipe, std::int32_t layout, const octavo_execution_t* execution,
-                octavo_quantized_t** result) {
+// Which rows of x belong together, and which exist; null: not given.
+struct Rows {
+  const octavo_tensor_t *cu_seqlens, *kv_lens, *key_mask;
+};
+
+Status quantize(const octavo_tensor_t* x, const Rows& rows, std::int32_t role, const octavo_recipe_t* recipe,
+                std::int32_t layout, const octavo_execution_t* execution, octavo_quantized_t** result) {
   if (Status status = capi::check_given(x, "x"); !status.ok()) return status;
-  TensorView view, borders;
+  TensorView view, cu_seqlens, kv_lens, key_mask;
   if (Status status = capi::read_tensor(x, "x", view); !status.ok()) return status;
-  if (Status status = capi::read_tensor(cu_seqlens, "cu_seqlens", borders); !status.ok()) return status;
+  if (Status status = capi::read_tensor(rows.cu_seqlens, "cu_seqlens", cu_seqlens); !status.ok()) return status;
+  if (Status status = capi::read_tensor(rows.kv_lens, "kv_lens", kv_lens); !status.ok()) return status;
+  if (Status status = capi::read_tensor(rows.key_mask, "key_mask", key_mask); !status.ok()) return status;
   Role as = Role::q;
   if (Status status = capi::read_enumerator("role", role, Role::v, as); !status.ok()) return status;
   Recipe by;
@@ -63,7 +68,8 @@ Status quantize(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, std
   }
   capi::ExecutionArgument how;
   if (Status status = capi::read_execution(execution, how); !status.ok()) return status;
-  Result<QuantizedTensor> quantized = octavo::quantize(view, as, by, order, how.execution, borders);
+  Result<QuantizedTensor> quantized =
+      octavo::quantize(view, as, by, order, how.execution, cu_seqlens, kv_lens, key_mask);
   if (!quantized.ok()) return quantized.status();
   *result = std::make_unique<octavo_quantized_t>(*std::move(quantized)).release();
   return {};
@@ -76,7 +82,7 @@ octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const oc
   return capi::guarded([&]() -> Status {
     if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
     *result = nullptr;
-    return quantize(x, nullptr, role, recipe, layout, execution, result);
+    return quantize(x, {}, role, recipe, layout, execution, result);
   });
 }
 
@@ -87,7 +93,18 @@ octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_te
     if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
     *result = nullptr;
     if (Status status = capi::check_given(cu_seqlens, "cu_seqlens"); !status.ok()) return status;
-    return quantize(x, cu_seqlens, role, recipe, layout, execution, result);
+    return quantize(x, {cu_seqlens, nullptr, nullptr}, role, recipe, layout, execution, result);
+  });
+}
+
+octavo_status_t octavo_quantize_padded(const octavo_tensor_t* x, const octavo_tensor_t* kv_lens,
+                                       const octavo_tensor_t* key_mask, int32_t role, const octavo_recipe_t* recipe,
+                                       int32_t layout, const octavo_execution_t* execution,
+                                       octavo_quantized_t** result) {
+  return capi::guarded([&]() -> Status {
+    if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
+    *result = nullptr;
+    return quantize(x, {nullptr, kv_lens, key_mask}, role, recipe, layout, execution, result);
   });
 }
 

@@ -37,6 +37,7 @@ struct Problem {
   std::int64_t window_left = -1, window_right = -1;
 
   Broadcast mask, alibi_slopes, sinks;
+  Alibi alibi = Alibi::causal;
   Broadcast key_mask;  // bool, strides b, 0, 0, n: false = the key does not exist
   // Packed on a device: the mask's own extents, for the host cannot know the longest sequences; 0: a broadcast axis.
   std::int64_t mask_rows = 0, mask_keys = 0;
@@ -95,6 +96,18 @@ struct QuantizeProblem {
   std::int64_t means_per_head = 0;   // likewise
   Role role = Role::q;
   Recipe recipe;
+  // Which keys exist, for K and V. The others take part in no statistic and have codes of zeros.
+  IntegerArray kv_lens;  // null: all rows
+  Broadcast key_mask;    // as in Problem
+
+  OCTAVO_MEMBER constexpr bool hides_keys() const noexcept {
+    return kv_lens.data != nullptr || key_mask.data != nullptr;
+  }
+  OCTAVO_MEMBER bool key_exists(std::int64_t b, std::int64_t key) const noexcept {
+    if (kv_lens.data != nullptr && key >= kv_lens[b]) return false;
+    return key_mask.data == nullptr ||
+           static_cast<const std::uint8_t*>(key_mask.data)[b * key_mask.strides[0] + key * key_mask.strides[3]] != 0;
+  }
 };
 
 }  // namespace octavo

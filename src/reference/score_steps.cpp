@@ -130,8 +130,9 @@ AdditiveTerms additive_terms(const Problem& problem, const RowPlace& place, spec
       read_element(alibi.data, alibi.dtype, place.b * alibi.strides[0] + place.q_head * alibi.strides[1]);
   const std::int64_t centre = spec::diagonal(problem.causal, place.sequence.q_rows, place.sequence.k_rows, place.row);
   for (std::int64_t key = range.begin; key < range.end; ++key) {
-    terms.of_key[static_cast<std::size_t>(key - range.begin)] +=
-        slope * static_cast<double>(key - centre) * std::numbers::log2e;
+    const auto offset = static_cast<double>(key - centre);
+    const double distance = problem.alibi == Alibi::symmetric ? -std::abs(offset) : offset;
+    terms.of_key[static_cast<std::size_t>(key - range.begin)] += slope * distance * std::numbers::log2e;
   }
   return terms;
 }

@@ -93,6 +93,12 @@ static void test_results(void) {
   o.alibi = alibi;
   CHECK_OK(run(&c));
   CHECK(distance(&c, o) <= kTolerance);
+  c.params.alibi = OCTAVO_ALIBI_SYMMETRIC;
+  CHECK(distance(&c, o) <= kTolerance);
+  o.symmetric = 1;
+  CHECK(distance(&c, o) > kTolerance);
+  CHECK_OK(run(&c));
+  CHECK(distance(&c, o) <= kTolerance);
 
   restart();
   c.tsinks = tensor1(sinks, OCTAVO_F32, kHq);
@@ -241,8 +247,8 @@ static void test_numbers(void) {
   c.inputs.reserved = 1;
   CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "inputs.reserved is 1");
   restart();
-  c.params.reserved = -3;
-  CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "params.reserved is -3");
+  c.params.alibi = -3;
+  CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "params.alibi is -3");
   restart();
   c.params.causal = 3;
   CHECK_REFUSED(c, OCTAVO_INVALID_ARGUMENT, "params.causal is 3");

@@ -99,6 +99,7 @@ struct options {
   int causal; /* bottom right */
   int window; /* > 0: so many keys to the left of the diagonal, all to the right */
   const float* alibi;
+  int symmetric;
   const float* sinks;
   const float* mask; /* [M, N], added */
   const int32_t* lens;
@@ -122,7 +123,7 @@ static inline double distance(const struct call* c, struct options o) {
           }
           s *= o.scale != 0 ? o.scale : 1 / sqrt(kD);
           if (o.softcap > 0) s = o.softcap * tanh(s / o.softcap);
-          if (o.alibi != NULL) s += (double)o.alibi[h] * (j - diagonal);
+          if (o.alibi != NULL) s += (double)o.alibi[h] * (o.symmetric ? -abs(j - diagonal) : j - diagonal);
           if (o.mask != NULL) s += (double)o.mask[i * kN + j];
           if (j >= keys || (o.causal && j > diagonal) || (o.window > 0 && j < diagonal - o.window)) s = -INFINITY;
           weights[j] = s;

@@ -229,7 +229,51 @@ static void test_packed(void) {
   octavo_quantized_free(k);
 }
 
+/* Keys that do not exist reach neither codes nor the output. */
+static void test_padded(void) {
+  static float floats[sizeof c.out / sizeof c.out[0]];
+  static int32_t lens[kB];
+  static uint8_t exists[kB * kN];
+  octavo_quantized_t *k = NULL, *v = NULL;
+  octavo_tensor_t tlens, tmask;
+  const int64_t mask_shape[2] = {kB, kN};
+  int i;
+  make_call(&c);
+  CHECK_OK(octavo_recipe_parse("int8,smooth_q=off", &c.recipe));
+  for (i = 0; i < kB; ++i) lens[i] = kN - 1 - i;
+  for (i = 0; i < kB * kN; ++i) exists[i] = i % kN != 2;
+  tlens = tensor1(lens, OCTAVO_S32, kB);
+  tmask = octavo_dense_tensor(exists, OCTAVO_BOOL, 2, mask_shape);
+  for (i = 0; i < kB * kN * kHkv; ++i)
+    if (i / kHkv % kN == 2 || i / kHkv % kN == kN - 1) {
+      int d;
+      for (d = 0; d < kD; ++d) c.k[i * kD + d] = 1e4f;
+      for (d = 0; d < kDv; ++d) c.v[i * kDv + d] = NAN;
+    }
+  c.inputs.kv_lens = &tlens;
+  c.inputs.key_mask = &tmask;
+  CHECK_OK(run(&c));
+  memcpy(floats, c.out, sizeof floats);
+  for (i = 0; i < (int)(sizeof floats / sizeof floats[0]); ++i) CHECK(isfinite(floats[i]));
+  wipe(&c);
+  CHECK_ERROR(octavo_quantize_padded(&c.tk, &tlens, &tmask, OCTAVO_ROLE_Q, &c.recipe, OCTAVO_NHD, NULL, &k),
+              OCTAVO_INVALID_ARGUMENT, "kv_lens is given for role q");
+  CHECK_ERROR(octavo_quantize_padded(&c.tk, &tmask, NULL, OCTAVO_ROLE_K, &c.recipe, OCTAVO_NHD, NULL, &k),
+              OCTAVO_INVALID_ARGUMENT, "kv_lens");
+  CHECK(k == NULL);
+  CHECK_OK(octavo_quantize_padded(&c.tk, &tlens, &tmask, OCTAVO_ROLE_K, &c.recipe, OCTAVO_NHD, NULL, &k));
+  CHECK_OK(octavo_quantize_padded(&c.tv, &tlens, &tmask, OCTAVO_ROLE_V, &c.recipe, OCTAVO_NHD, NULL, &v));
+  c.inputs.k = c.inputs.v = NULL;
+  c.inputs.quantized_k = octavo_quantized_view(k);
+  c.inputs.quantized_v = octavo_quantized_view(v);
+  CHECK_OK(run(&c));
+  CHECK(memcmp(floats, c.out, sizeof floats) == 0);
+  octavo_quantized_free(k);
+  octavo_quantized_free(v);
+}
+
 int main(void) {
+  test_padded();
   test_packed();
   test_round_trip();
   test_refusals();

@@ -49,6 +49,14 @@ class Options(AttentionTest):
             self.check([*self.options(alibi_slopes=(dtype, (HQ,), data)), "--causal"], causal=True,
                        score=lambda h, i, j, s: s + slopes[h] * (j - (i + N - M)))
 
+    def test_symmetric_slopes(self):
+        slopes = [0.5, 0.25, -0.125, 0.0625]
+        file = self.options(alibi_slopes=("F32", (HQ,), array.array("f", slopes).tobytes()))
+        self.check([*file, "--alibi", "symmetric"], score=lambda h, i, j, s: s - slopes[h] * abs(j - (i + N - M)))
+        self.check([*file, "--alibi", "causal"], score=lambda h, i, j, s: s + slopes[h] * (j - (i + N - M)))
+        self.fails(2, "--alibi both; allowed are causal and symmetric", "run", *self.files, *file, "--alibi", "both")
+        self.fails(2, "alibi is symmetric and alibi_slopes are missing", "run", *self.files, "--alibi", "symmetric")
+
     def test_lengths(self):
         for code, dtype in (("i", "I32"), ("q", "I64")):
             lens = array.array(code, [6])

@@ -38,6 +38,29 @@ class Quantize(CommandTest):
         self.assertEqual(tensors["mean"][:2], ("F32", [1, H, D]))
         self.assertEqual(metadata["rotated"], "1")
 
+    def test_keys_that_do_not_exist_reach_nothing(self):
+        exists = [n % 5 != 0 and n < 17 for n in range(N)]
+        junk = array.array("f", self.x)
+        for i in range(N * H * D):
+            if not exists[i // (H * D)]:
+                junk[i] = float("nan") if i % 2 else 1e4
+        write_npy(self.path("junk.npy"), (1, N, H, D), junk)
+        write_safetensors(self.path("rows.safetensors"), {
+            "lens": ("I32", (1,), array.array("i", [17]).tobytes()),
+            "mask": ("BOOL", (1, N), bytes(n % 5 != 0 for n in range(N)))})
+        rows = ["--kv-lens", self.path("rows.safetensors:lens"), "--key-mask", self.path("rows.safetensors:mask")]
+        files = {}
+        for name in ("x", "junk"):
+            result = self.json("quantize", self.path(name + ".npy"), "--role", "k", *rows, "--out",
+                               self.path("k.safetensors"))
+            self.assertLess(result["relative_l2"], 0.02)
+            files[name] = read_safetensors(self.path("k.safetensors"))[0]
+        self.assertEqual(files["x"], files["junk"])
+        codes = files["x"]["codes"][2]
+        for n in range(N):
+            self.assertEqual(any(codes[n * H * D:(n + 1) * H * D]), exists[n])
+        self.fails(2, "kv_lens is given for role q", "quantize", self.path("x.npy"), "--role", "q", *rows)
+
     def test_four_bits_are_written_as_bytes(self):
         self.ok("quantize", self.path("x.npy"), "--role", "k", "--recipe", "int4", "--out", self.path("k.safetensors"))
         tensors, metadata = read_safetensors(self.path("k.safetensors"))

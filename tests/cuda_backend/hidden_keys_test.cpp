@@ -15,8 +15,8 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-const char* const kRecipes[] = {"int8,robust=on", "int8,smooth_v=on,qk_gains=on,robust=on",
-                                "int8_block,smooth_v=on,qk_gains=on,robust=on", "sage1,robust=on"};
+const char* const kRecipes[] = {"int8_fast", "int8_fast,smooth_v=on,qk_gains=on",
+                                "int8_block,smooth_v=on,qk_gains=on", "sage1,robust=on"};
 
 Scenario scenario_of(const char* recipe) {
   Scenario s;
@@ -111,7 +111,7 @@ TEST(CudaHiddenKeys, StrayRowsLeaveTheStatistics) {
 
 TEST(CudaHiddenKeys, RowsOfNanThatSeeNoExistingKeyAreEmpty) {
   const Card card;
-  for (const char* recipe : {"int8", "int8,robust=on"}) {
+  for (const char* recipe : {"int8_fast", "int8_fast,robust=off"}) {
     for (const bool softcap : {false, true}) {
       Scenario s = scenario_of(recipe);
       s.causal = Causal::top_left;

@@ -25,8 +25,8 @@ const char* const kMore[] = {"int8_fast,v_scale=token",
                              "int8_block,q_group=16,k_group=128",
                              "int4,q_scale=block,k_scale=thread",
                              "int_flash_int4,v_scale=token",
-                             "int8,robust=on",
-                             "int8_block,smooth_q=on,robust=on"};
+                             "int8_fast",
+                             "int8_block,smooth_q=on"};
 
 const Shape kShapes[] = {
     {{1, 1, 1, 1}, {}},

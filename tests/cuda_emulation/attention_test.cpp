@@ -74,6 +74,7 @@ class Dealer {
     if (of(4) == 0) s.softcap = 3 + of(20);
     if (of(3) == 0) s.mask = static_cast<SampleMask>(1 + of(7));
     s.alibi = of(4) == 0, s.sinks = of(4) == 0, s.wide_integers = of(2) == 0;
+    s.symmetric_alibi = index % 2 == 0;
     s.key_bias = of(3) == 0, s.huge_sink_key = of(4) == 0;
     if (of(4) == 0) {
       for (std::int64_t b = 0; b < s.batch; ++b) s.kv_lens.push_back(of(static_cast<int>(s.n) + 1));

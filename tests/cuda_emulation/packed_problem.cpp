@@ -77,6 +77,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.logit_scale = static_cast<float>(p.softmax_scale * std::numbers::log2e);
   to.softcap = static_cast<float>(p.softcap);
   to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
+  to.alibi = p.alibi;
   to.p_range = static_cast<float>(r.p_range);
   to.running_maximum = r.p_reference == MaximumReference::running;
   to.sum_codes = r.row_sum == RowSum::codes;

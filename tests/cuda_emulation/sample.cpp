@@ -43,8 +43,8 @@ std::string describe(const Sample& s) {
   text << s.recipe << " b" << s.batch << " h" << s.kv_heads << "x" << s.ratio << " m" << s.m << " n" << s.n << " d"
        << s.d << " dv" << s.dv << " dtype " << to_string(s.dtype) << " causal " << static_cast<int>(s.causal)
        << " window " << s.window_left << "," << s.window_right << " softcap " << s.softcap << " mask "
-       << static_cast<int>(s.mask) << " alibi " << s.alibi << " sinks " << s.sinks << " kv_lens " << s.kv_lens.size()
-       << " packed " << s.q_lens.size() << " seed " << s.seed;
+       << static_cast<int>(s.mask) << " alibi " << s.alibi << s.symmetric_alibi << " sinks " << s.sinks << " kv_lens "
+       << s.kv_lens.size() << " packed " << s.q_lens.size() << " seed " << s.seed;
   return text.str();
 }
 
@@ -89,6 +89,7 @@ DrawnProblem::DrawnProblem(const Sample& sample) : sample_(sample), state_(sampl
     sinks_.push_back(h % 2 == 0 ? normal(random) * 3 : 9.0f);
   }
   if (s.alibi) p.alibi_slopes = {slopes_.data(), DType::f32, {0, 1, 0, 0}};
+  if (s.alibi && s.symmetric_alibi) p.alibi = Alibi::symmetric;
   if (s.sinks) p.sinks = {sinks_.data(), DType::f32, {0, 1, 0, 0}};
 }
 

@@ -21,7 +21,7 @@ struct Sample {
   double softmax_scale = 0;  // 0: 1 / sqrt(d)
   double softcap = 0;
   SampleMask mask = SampleMask::none;
-  bool alibi = false, sinks = false, wide_integers = false;
+  bool alibi = false, symmetric_alibi = false, sinks = false, wide_integers = false;
   std::vector<std::int64_t> kv_lens = {};
   std::vector<std::int64_t> q_lens = {}, k_lens = {};  // packed sequences; then batch, m and n do not count
   bool huge_sink_key = false, key_bias = false;

@@ -237,6 +237,7 @@ void fuzz_attention(Bytes& bytes, bool size_only) {
 
   params.known.recipe = bytes.chance(16) ? nullptr : &call.recipe;
   params.known.causal = bytes.chance(2) ? bytes.draw<std::int32_t>() : static_cast<std::int32_t>(bytes.below(3));
+  if (in.alibi_slopes != nullptr && alibi.rank == 1) params.known.alibi = OCTAVO_ALIBI_SYMMETRIC;
   if (bytes.chance(24)) params.known.window_left = bytes.chance(16) ? bytes.draw<std::int64_t>() : bytes.below(20) - 1;
   if (bytes.chance(24)) params.known.window_right = bytes.chance(16) ? bytes.draw<std::int64_t>() : bytes.below(20) - 1;
   if (bytes.chance(24)) params.known.softmax_scale = bytes.chance(64) ? bytes.draw<double>() : 0.125;

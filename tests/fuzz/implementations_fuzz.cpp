@@ -178,6 +178,7 @@ void draw(Problem& p, fuzz::Bytes& bytes) {
     for (std::int64_t i = 0; i < p.hq(); ++i) p.alibi.values.push_back(static_cast<float>(bytes.below(16)) / 16);
     p.alibi.finish(DType::f32, {p.hq()});
     p.inputs.alibi_slopes = p.alibi.view;
+    p.params.alibi = p.alibi.values[0] > 0.5f ? Alibi::symmetric : Alibi::causal;
   }
   if (bytes.chance(32)) {
     for (std::int64_t i = 0; i < p.hq(); ++i) p.sinks.values.push_back(static_cast<float>(bytes.below(40)) / 4 - 5);

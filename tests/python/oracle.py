@@ -4,7 +4,7 @@ import numpy as np
 
 
 def softmax_attention(q, k, v, *, causal=False, scale=None, window=(-1, -1), softcap=0.0, mask=None, sinks=None,
-                      alibi_slopes=None):
+                      alibi_slopes=None, alibi="causal"):
     """NHD arrays of any float dtype -> o [B, M, Hq, Dv], lse [B, Hq, M], both float64."""
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     batch, rows, heads, dim = q.shape
@@ -29,7 +29,9 @@ def softmax_attention(q, k, v, *, causal=False, scale=None, window=(-1, -1), sof
             if softcap > 0:
                 s = softcap * np.tanh(s / softcap)
             if alibi_slopes is not None:
-                s = s + np.broadcast_to(alibi_slopes, (batch, heads))[b, h] * (j - diagonal)
+                s = s + np.broadcast_to(alibi_slopes, (batch, heads))[b, h] * (
+                    -abs(j - diagonal) if alibi == "symmetric" else j - diagonal
+                )
             seen = visible
             if mask is not None:
                 part = np.broadcast_to(mask, (batch, heads, rows, keys))[b, h]

@@ -139,6 +139,41 @@ def test_scale_softcap_sinks_alibi(implementation, qkv, rng):
     assert relative_error(o, softmax_attention(*qkv, causal=True, **options)[0]) < 1e-4
 
 
+@pytest.mark.parametrize("options", [{}, {"window": (2, 1)}, {"causal": "top_left"}, {"softcap": 2.0, "scale": 0.5}])
+def test_symmetric_alibi(implementation, qkv, options):
+    slopes = [0.7, 0.1, -0.4, 0.0]
+    o, lse = octavo.attention(
+        *qkv, recipe="exact", return_lse=True, alibi_slopes=slopes, alibi="symmetric", **options
+    )
+    expected, expected_lse = softmax_attention(*qkv, alibi_slopes=np.array(slopes), alibi="symmetric", **options)
+    assert relative_error(o, expected) < 1e-4
+    np.testing.assert_allclose(lse, expected_lse, atol=1e-4)
+    one_sided = octavo.attention(*qkv, recipe="exact", alibi_slopes=slopes, **options)
+    assert np.array_equal(one_sided, o) == (options.get("causal") is not None)  # the same where no key is to the right
+
+
+def test_none_is_off(qkv):
+    plain = octavo.attention(*qkv)
+    assert np.array_equal(octavo.attention(*qkv, window=None, softcap=None), plain)
+    size = octavo.workspace_size(*qkv)
+    assert octavo.workspace_size(*qkv, window=None, softcap=None) == size
+
+
+def test_lists(qkv):
+    q, k, v = qkv
+    lists = {"sinks": [0.5, -1, 2, 0], "alibi_slopes": ((0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)), "kv_lens": [9, 4]}
+    for name, value in lists.items():
+        array = np.array(value, np.int64 if name == "kv_lens" else np.float64)
+        assert np.array_equal(octavo.attention(*qkv, **{name: value}), octavo.attention(*qkv, **{name: array})), name
+    starts_q, starts_k = [0, 2, 5], (0, 4, 9)
+    o = octavo.attention(q[0], k[0], v[0], cu_seqlens_q=starts_q, cu_seqlens_k=starts_k)
+    arrays = {"cu_seqlens_q": np.array(starts_q), "cu_seqlens_k": np.array(starts_k)}
+    assert np.array_equal(o, octavo.attention(q[0], k[0], v[0], **arrays))
+    codes = octavo.quantize(k[0], role="k", cu_seqlens=starts_k)
+    assert np.array_equal(octavo.attention(q[0], codes, v[0], recipe="int8,smooth_q=off", **arrays),
+                          octavo.attention(q[0], k[0], v[0], recipe="int8,smooth_q=off", **arrays))  # fmt: skip
+
+
 @pytest.mark.parametrize("shape", [(9,), (5, 1), (5, 9), (4, 5, 9), (4, 1, 9), (2, 1, 5, 9), (1, 4, 5, 1)])
 def test_masks_broadcast(implementation, qkv, rng, shape):
     boolean = rng.random(shape) < 0.7

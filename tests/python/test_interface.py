@@ -9,7 +9,7 @@ import re
 import pytest
 
 import octavo
-from octavo import _arguments, _core
+from octavo import _arguments, _core, _keywords
 
 EXPECTED = {
     "recipe": "int8",
@@ -22,6 +22,7 @@ EXPECTED = {
     "sinks": None,
     "layout": "NHD",
     "alibi_slopes": None,
+    "alibi": "causal",
     "kv_lens": None,
     "cu_seqlens_q": None,
     "cu_seqlens_k": None,
@@ -51,7 +52,8 @@ def test_workspace_size_takes_the_same_keywords():
 
 def test_quantize_signatures():
     made = inspect.signature(octavo.quantize).parameters
-    assert list(made) == ["x", "role", "recipe", "layout", "cu_seqlens"] and made["recipe"].default == "int8"
+    assert list(made) == ["x", "role", "recipe", "layout", "cu_seqlens", "kv_lens", "key_mask"]
+    assert made["recipe"].default == "int8"
     assert made["role"].kind is inspect.Parameter.KEYWORD_ONLY and made["role"].default is inspect.Parameter.empty
     wrapped = inspect.signature(octavo.Quantized).parameters
     defaults = {"recipe": "int8", "layout": "NHD", "mean": None, "rotated": None}
@@ -70,11 +72,35 @@ def test_every_public_name_is_documented():
 
 
 def test_unknown_keywords():
-    for call in (octavo.attention, octavo.reference.attention, octavo.workspace_size):
-        with pytest.raises(TypeError, match="is_causal"):
+    for call in (octavo.attention, octavo.reference.attention, octavo.workspace_size, octavo.reference.trace):
+        with pytest.raises(TypeError, match=r"\(\) got an unexpected keyword argument 'is_causal'; octavo: causal"):
             call(1, 2, 3, is_causal=True)
+        with pytest.raises(TypeError, match="'key_masks'; did you mean 'key_mask'"):
+            call(1, 2, 3, key_masks=None)
+        with pytest.raises(TypeError, match="got an unexpected keyword argument 'zzz'$"):
+            call(1, 2, 3, zzz=None)
     with pytest.raises(TypeError):
         octavo.quantize([1], role="q", axis=0)
+
+
+@pytest.mark.parametrize("keyword, name", [
+    ("is_causal", "causal"), ("attn_mask", "mask"), ("attention_mask", "mask"), ("key_padding_mask", "key_mask"),
+    ("softmax_scale", "scale"), ("sm_scale", "scale"), ("window_size", "window"), ("sliding_window", "window"),
+    ("logits_soft_cap", "softcap"), ("dropout_p", "not supported"), ("enable_gqa", "not needed"), ("s_aux", "sinks"),
+    ("cache_seqlens", "kv_lens"), ("max_seqlen_q", "not needed"), ("tensor_layout", "layout"),
+    ("return_softmax_lse", "return_lse"), ("q_scale", "octavo.Quantized"), ("dtype", "out_dtype"),
+])  # fmt: skip
+def test_keywords_of_other_libraries(keyword, name):
+    with pytest.raises(TypeError, match=f"'{keyword}'; octavo: {name}"):
+        octavo.attention(1, 2, 3, **{keyword: None})
+
+
+def test_every_hint_is_of_a_keyword_that_octavo_lacks_and_names_one_that_it_has():
+    known = set(EXPECTED) | {"workspace"}
+    for keyword, hint in _keywords.HINTS.items():
+        assert keyword not in known
+        named = re.match(r"not (needed|supported)|octavo\.|q, k and v|(\w+)", hint)
+        assert named and (named.group(2) is None or named.group(2) in known), (keyword, hint)
 
 
 def test_version():
@@ -117,5 +143,6 @@ def test_defaults_are_those_of_the_core():
     assert _core.recipe_text(call.recipe) == defaults["recipe"]
     assert call.window == defaults["window"] and call.softcap == defaults["softcap"]
     assert call.causal == _arguments.causal(defaults["causal"])
+    assert call.alibi == _arguments.alibi(defaults["alibi"])
     assert math.isnan(call.scale) and defaults["scale"] is None
     assert call.implementation == "" and call.stream == 0

@@ -56,6 +56,8 @@ def options(rng):
         "slopes": {"alibi_slopes": slopes},
         "f16 slopes of a batch": {"alibi_slopes": np.stack([slopes, 2 * slopes]).astype(np.float16)},
         "f64 slopes": {"alibi_slopes": slopes.astype(np.float64), "causal": True},
+        "symmetric slopes": {"alibi_slopes": slopes, "alibi": "symmetric"},
+        "symmetric slopes, window": {"alibi_slopes": -slopes, "alibi": "symmetric", "window": (30, 11)},
         "sinks": {"sinks": sinks},
         "bf16 sinks": {"sinks": sinks.astype(ml_dtypes.bfloat16)},
         "kv_lens": {"kv_lens": np.array([0, 131], np.int32), "causal": True},

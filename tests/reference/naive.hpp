@@ -18,6 +18,7 @@ struct NaiveOptions {
   std::vector<std::uint8_t> allowed;  // [M, N]
   std::vector<float> added;           // [M, N]
   std::vector<float> slopes, sinks;   // [Hq]
+  Alibi alibi = Alibi::causal;
 };
 
 inline test::HeadResult naive_attention(const Case& c, const NaiveOptions& o) {
@@ -33,6 +34,7 @@ inline test::HeadResult naive_attention(const Case& c, const NaiveOptions& o) {
       options.window_right = o.right;
       options.softcap = o.softcap;
       if (!o.slopes.empty()) options.alibi_slope = o.slopes[head];
+      options.symmetric_alibi = o.alibi == Alibi::symmetric;
       if (!o.sinks.empty()) options.sink = o.sinks[head];
       if (!o.allowed.empty()) options.bool_mask = o.allowed.data();
       if (!o.added.empty()) options.float_mask = o.added.data();

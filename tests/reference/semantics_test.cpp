@@ -24,6 +24,7 @@ void apply(const NaiveOptions& o, Case& c) {
   if (!o.added.empty()) p.mask = shared_mask(o.added.data(), DType::f32, c.n);
   p.alibi_slopes = {};
   if (!o.slopes.empty()) p.alibi_slopes = {o.slopes.data(), DType::f32, {0, 1, 0, 0}};
+  p.alibi = o.alibi;
   p.sinks = {};
   if (!o.sinks.empty()) p.sinks = {o.sinks.data(), DType::f32, {0, 1, 0, 0}};
   p.kv_lens = {};
@@ -115,6 +116,16 @@ TEST_P(Semantics, FloatMask) {
 
 TEST_P(Semantics, Alibi) {
   o.slopes = {0.5f, 0.1f, 0.02f, 0.0f};
+  check_here();
+  o.causal = Causal::top_left;
+  check_here();
+}
+
+TEST_P(Semantics, SymmetricAlibi) {
+  o.slopes = {0.5f, 0.1f, -0.02f, 0.0f};
+  o.alibi = Alibi::symmetric;
+  check_here();
+  o.left = 20, o.right = 9;
   check_here();
   o.causal = Causal::top_left;
   check_here();

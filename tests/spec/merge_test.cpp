@@ -50,12 +50,28 @@ TEST(Merge, NanStaysNan) {
 
 // No visible key has a larger term than the peak.
 TEST(Alibi, PeakIsTheLargestTerm) {
-  for (const float slope : {-0.5f, 0.0f, 0.25f}) {
-    constexpr std::int64_t kBegin = 3, kEnd = 40, kDiagonal = 17;
-    const std::int64_t peak = alibi_peak(slope, kBegin, kEnd);
-    for (std::int64_t key = kBegin; key < kEnd; ++key)
-      EXPECT_GE(alibi_at_peak(slope, peak, kDiagonal), alibi_at_peak(slope, key, kDiagonal));
+  constexpr std::int64_t kBegin = 3, kEnd = 40;
+  for (const octavo::Alibi alibi : {octavo::Alibi::causal, octavo::Alibi::symmetric}) {
+    for (const float slope : {-0.5f, 0.0f, 0.25f}) {
+      for (const std::int64_t diagonal : {-5, 3, 17, 39, 40, 60}) {
+        const auto peak = static_cast<float>(alibi_peak(alibi, slope, kBegin, kEnd, diagonal));
+        bool found = false;
+        for (std::int64_t key = kBegin; key < kEnd; ++key) {
+          const auto distance = static_cast<float>(alibi_distance(alibi, key, diagonal));
+          EXPECT_GE(slope * peak, slope * distance) << diagonal << " " << key;
+          found = found || distance == peak;
+        }
+        EXPECT_TRUE(found) << "the peak is the distance of a visible key";
+      }
+    }
   }
+}
+
+TEST(Alibi, SymmetricDistancesAreNegativeOnBothSides) {
+  EXPECT_EQ(alibi_distance(octavo::Alibi::causal, 7, 4), 3);
+  EXPECT_EQ(alibi_distance(octavo::Alibi::symmetric, 7, 4), -3);
+  EXPECT_EQ(alibi_distance(octavo::Alibi::symmetric, 1, 4), -3);
+  EXPECT_EQ(alibi_distance(octavo::Alibi::symmetric, 4, 4), 0);
 }
 
 }  // namespace

@@ -25,6 +25,13 @@ void add_mask_options(CLI::App& command, CallOptions& options) {
   command.add_option("--softcap", options.softcap, "c > 0: scores become c * tanh(s / c)")->check(finite_number());
 }
 
+void add_alibi_option(CLI::App& command, CallOptions& options) {
+  command
+      .add_option("--alibi", options.alibi,
+                  "causal: slope * (j - d), d the diagonal key of a query; symmetric: -slope * |j - d|")
+      ->capture_default_str();
+}
+
 void add_json_option(CLI::App& command, std::string& target) {
   command.add_option("--json", target, "Write one JSON object to FILE, or to stdout for -")->type_name("FILE|-");
 }
@@ -53,6 +60,11 @@ AttentionParams params_of(const CallOptions& options) {
   if (comma == std::string::npos || !read_number(window.substr(0, comma), params.window_left) ||
       !read_number(window.substr(comma + 1), params.window_right)) {
     fail(kExitUsage, "--window " + options.window + "; allowed are two integers L,R, -1 = unlimited");
+  }
+  if (options.alibi == "symmetric") {
+    params.alibi = Alibi::symmetric;
+  } else if (options.alibi != "causal") {
+    fail(kExitUsage, "--alibi " + options.alibi + "; allowed are causal and symmetric");
   }
   if (options.scale) params.softmax_scale = *options.scale;
   params.softcap = options.softcap;

@@ -17,7 +17,8 @@ struct CallOptions {
   std::string window = "-1,-1";
   std::optional<double> scale;  // none: 1 / sqrt(head_dim)
   double softcap = 0;
-  int threads = 0;  // 0: as the environment or the machine says
+  std::string alibi = "causal";  // causal, symmetric
+  int threads = 0;               // 0: as the environment or the machine says
   std::string device = "cpu";
   std::string implementation;
   std::string json;
@@ -27,6 +28,8 @@ struct CallOptions {
 void add_recipe_option(CLI::App& command, CallOptions& options);
 // --causal --window --scale --softcap
 void add_mask_options(CLI::App& command, CallOptions& options);
+// --alibi, for commands with --alibi-slopes
+void add_alibi_option(CLI::App& command, CallOptions& options);
 // --threads --device --implementation --json
 void add_machine_options(CLI::App& command, CallOptions& options);
 void add_json_option(CLI::App& command, std::string& target);

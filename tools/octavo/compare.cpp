@@ -150,6 +150,7 @@ void add_compare(CLI::App& octavo) {
   command->add_option("b", options->b, "The expected value")->required();
   add_tensor_options(*command, options->tensors, false);
   add_mask_options(*command, options->call);
+  add_alibi_option(*command, options->call);
   command
       ->add_option("--max-relative-l2", options->max_relative_l2,
                    "Exit with 1 if a tensor's (two recipes: o's) relative L2 is larger")

@@ -20,7 +20,7 @@ namespace {
 
 struct Options {
   CallOptions call;
-  std::string file, role = "k", layout = "NHD", cu_seqlens, out;
+  std::string file, role = "k", layout = "NHD", cu_seqlens, kv_lens, key_mask, out;
 };
 
 // s4 codes have two per byte along the last axis; no file format has this dtype: they are written as bytes.
@@ -34,28 +34,60 @@ TensorView as_bytes(const TensorView& codes) {
   return bytes;
 }
 
+// An optional argument: a file's tensor, or nothing.
+io::Tensor load_optional(const std::string& argument) {
+  return argument.empty() ? io::Tensor{} : load_tensor(argument);
+}
+TensorView view_of(const io::Tensor& tensor, const std::string& argument) {
+  return argument.empty() ? TensorView{} : tensor.view();
+}
+
+// Zeros in place of keys that do not exist; values [B, N, H, D] or [B, H, N, D], dense.
+void clear_hidden(std::vector<double>& values, const TensorView& x, Layout layout, const TensorView& kv_lens,
+                  const TensorView& key_mask) {
+  if (!kv_lens.given() && !key_mask.given()) return;
+  const std::vector<double> lens = kv_lens.given() ? to_f64(kv_lens) : std::vector<double>{};
+  const std::vector<double> exists = key_mask.given() ? to_f64(key_mask) : std::vector<double>{};
+  const bool nhd = layout == Layout::nhd;
+  const auto keys = static_cast<std::size_t>(x.shape[nhd ? 1 : 2]),
+             heads = static_cast<std::size_t>(x.shape[nhd ? 2 : 1]);
+  const auto dim = static_cast<std::size_t>(x.shape[3]);
+  for (std::size_t row = 0; dim > 0 && row < values.size() / dim; ++row) {
+    const std::size_t b = row / (keys * heads), key = nhd ? row / heads % keys : row % keys;
+    const bool hidden =
+        (!lens.empty() && static_cast<double>(key) >= lens[b]) || (!exists.empty() && exists[b * keys + key] == 0);
+    for (std::size_t d = 0; hidden && d < dim; ++d) values[row * dim + d] = 0;
+  }
+}
+
 void run(const Options& options) {
   if (!options.out.empty() && !options.out.ends_with(".safetensors")) {
     fail(kExitUsage,
          "'" + options.out + "': codes, scales and mean are written to one file; its name must end in .safetensors");
   }
-  check_outputs({{"--out", options.out}, {"--json", options.call.json}},
-                {{"the tensor's file", file_of(options.file)}, {"--cu-seqlens", file_of(options.cu_seqlens)}});
+  check_outputs({{"--out", options.out}, {"--json", options.call.json}}, {{"the tensor's file", file_of(options.file)},
+                                                                          {"--cu-seqlens", file_of(options.cu_seqlens)},
+                                                                          {"--kv-lens", file_of(options.kv_lens)},
+                                                                          {"--key-mask", file_of(options.key_mask)}});
   const Recipe recipe = params_of(options.call).recipe;
   const Execution execution = execution_of(options.call);
   const Layout layout = layout_of(options.layout);
   const io::Tensor x = load_tensor(options.file);
   const bool varlen = !options.cu_seqlens.empty();
-  const io::Tensor cu_seqlens = varlen ? load_tensor(options.cu_seqlens) : io::Tensor{};
+  const io::Tensor cu_seqlens = load_optional(options.cu_seqlens);
+  const io::Tensor lens_file = load_optional(options.kv_lens), mask_file = load_optional(options.key_mask);
+  const TensorView kv_lens = view_of(lens_file, options.kv_lens), key_mask = view_of(mask_file, options.key_mask);
   const TensorView operand = varlen ? x.view() : with_batch(x.view(), layout, "the tensor");
-  const QuantizedTensor quantized = value_of(
-      quantize(operand, role_of(options.role), recipe, layout, execution, varlen ? cu_seqlens.view() : TensorView{}));
+  const QuantizedTensor quantized = value_of(quantize(operand, role_of(options.role), recipe, layout, execution,
+                                                      view_of(cu_seqlens, options.cu_seqlens), kv_lens, key_mask));
   const QuantizedView& view = quantized.view();
 
   const std::vector<std::int64_t> shape(operand.shape.begin(), operand.shape.begin() + operand.rank);
   const io::Tensor back = value_of(io::Tensor::allocate("dequantized", DType::f32, shape));
   require(dequantize(view, back.view(), execution));
-  const ErrorMetrics metrics = compare(to_f64(back.view()), to_f64(operand));
+  std::vector<double> made = to_f64(back.view()), given = to_f64(operand);
+  for (std::vector<double>* values : {&made, &given}) clear_hidden(*values, operand, layout, kv_lens, key_mask);
+  const ErrorMetrics metrics = compare(made, given);
 
   std::vector<io::NamedView> tensors{{"codes", as_bytes(view.codes)}};
   if (view.scales.given()) tensors.push_back({"scales", view.scales});
@@ -105,6 +137,10 @@ void add_quantize(CLI::App& octavo) {
   command
       ->add_option("--cu-seqlens", options->cu_seqlens,
                    "s32 or s64 [B + 1]: varlen sequences; the tensors have three axes")
+      ->type_name("FILE[:NAME]");
+  command->add_option("--kv-lens", options->kv_lens, "s32 or s64 [B]: number of keys of each sequence; roles k and v")
+      ->type_name("FILE[:NAME]");
+  command->add_option("--key-mask", options->key_mask, "bool [B, N]: which keys exist; roles k and v")
       ->type_name("FILE[:NAME]");
   command->add_option("--out", options->out, "Output file for codes, scales and mean: .safetensors");
   add_machine_options(*command, options->call);

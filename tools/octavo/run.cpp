@@ -84,6 +84,7 @@ void add_run(CLI::App& octavo) {
   add_tensor_options(*command, options->tensors, true);
   add_recipe_option(*command, options->call);
   add_mask_options(*command, options->call);
+  add_alibi_option(*command, options->call);
   command->add_option("--out", options->out, "Output file for O: .npy or .safetensors");
   command->add_option("--out-dtype", options->out_dtype, "f32, f16 or bf16; default as --q, f32 for codes");
   command->add_option("--lse", options->lse, "Output file for the log-sum-exp, f32 [B, Hq, M]");

@@ -202,7 +202,7 @@ __attribute__((noinline)) void attend_kept(const Call& call, std::byte* thread, 
   for (int i = 0; i < kGroupRows; ++i) result.m[i] = -__builtin_inff(), result.l[i] = 0;
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange visible = spec::visible_keys(mask, first_row + i);
-    RowBias bias = bias_of_row(problem, b, head, first_row + i, visible);
+    RowBias bias = bias_of_row(problem, sequence, b, head, first_row + i, visible);
     bias.mask_row_max = group.mask_row_max[i];
     float* row = t + i * ld;
     modify_kept_row<S>(call, block, columns, bias, seen, visible, spec::near_keys(kept, mask, first_row + i),

@@ -82,7 +82,7 @@ OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequ
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
-    RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
+    RowBias terms = bias_of_row(problem, sequence, state.task->batch, state.task->head, row + i, seen);
     terms.mask_row_max = group.mask_row_max[i];
     score_mod_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
   }
@@ -99,10 +99,9 @@ OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequ
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
                                                    sequence.q_rows, sequence.k_rows, row + i);
-    const RowBias terms = bias_of_row(problem, state.task->batch, state.task->head, row + i, seen);
+    const RowBias terms = bias_of_row(problem, sequence, state.task->batch, state.task->head, row + i, seen);
     group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen, keys);
-    const std::int64_t diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row + i);
-    group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + spec::alibi_at_peak(terms.slope, terms.peak, diagonal));
+    group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + terms.slope * static_cast<float>(terms.peak));
   }
 }
 

@@ -1,5 +1,5 @@
 // score_mod: softcap, additive masks, ALiBi and boolean masks, between the product and the softmax.
-//   s = scale * q.k (+ smooth_k_logit_offset);  s = c tanh(s / c);  s += mask + slope (j - diagonal)
+//   s = scale * q.k (+ smooth_k_logit_offset);  s = c tanh(s / c);  s += mask + slope distance(j)
 // A term that all keys of a row share does not change the softmax. The mask's largest finite term is subtracted first,
 // so that a constant of -1e9 does not absorb the scores' digits; the LSE and the comparison with a sink add it again.
 #pragma once
@@ -18,19 +18,21 @@ namespace {
 // The sources of the additive terms of one query row. ALiBi: spec/alibi.hpp.
 struct RowBias {
   const Problem* problem;
-  std::int64_t mask_at;    // element offset of the mask's row
-  float slope = 0;         // base 2
-  std::int64_t peak = 0;   // key where the ALiBi term is largest
+  std::int64_t mask_at;  // element offset of the mask's row
+  float slope = 0;       // base 2
+  std::int64_t diagonal = 0;
+  std::int64_t peak = 0;   // distance of the key where the ALiBi term is largest
   float mask_row_max = 0;  // subtracted from every term of the mask, base 2
 };
 
-OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, std::int64_t b, std::int64_t head, std::int64_t row,
-                                  spec::KeyRange seen) {
+OCTAVO_INLINE RowBias bias_of_row(const Problem& problem, const Sequence& sequence, std::int64_t b, std::int64_t head,
+                                  std::int64_t row, spec::KeyRange seen) {
   RowBias bias{&problem, b * problem.mask.strides[0] + head * problem.mask.strides[1] + row * problem.mask.strides[2]};
   if (problem.alibi_slopes.data != nullptr) {
     const Broadcast& slopes = problem.alibi_slopes;
     bias.slope = spec::in_base_2(read_number(slopes, b * slopes.strides[0] + head * slopes.strides[1]));
-    bias.peak = spec::alibi_peak(bias.slope, seen.begin, seen.end);
+    bias.diagonal = spec::diagonal(problem.causal, sequence.q_rows, sequence.k_rows, row);
+    bias.peak = spec::alibi_peak(problem.alibi, bias.slope, seen.begin, seen.end, bias.diagonal);
   }
   return bias;
 }
@@ -56,8 +58,11 @@ OCTAVO_INLINE void fill_bias(const RowBias& row, std::int64_t first, std::int64_
   }
   if (mask.data != nullptr && mask.dtype != DType::boolean)
     for (std::int64_t j = 0; j < count; ++j) bias[j] = spec::in_base_2(bias[j]) - row.mask_row_max;
-  if (row.slope != 0)
-    for (std::int64_t j = 0; j < count; ++j) bias[j] += row.slope * static_cast<float>(first + j - row.peak);
+  if (row.slope != 0) {
+    const Alibi alibi = row.problem->alibi;
+    for (std::int64_t j = 0; j < count; ++j)
+      bias[j] += row.slope * static_cast<float>(spec::alibi_distance(alibi, first + j, row.diagonal) - row.peak);
+  }
   for (std::int64_t j = count; j < keys; ++j) bias[j] = -__builtin_inff();
 }
 

@@ -30,12 +30,17 @@ void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit, st
   rotation_signs(signs, problem.dim);
   alignas(64) float row[kMaxPadded];
   float *sums = sums_of(call, head, unit), *magnitudes = magnitudes_of(call, head, unit);
-  const bool robust = problem.recipe.robust;
+  const bool robust = problem.recipe.robust, hides = problem.hides_keys();
   std::int64_t counted[spec::kMeanBlock];
   const auto sum_up = [&](std::uint32_t largest) {
     std::int64_t count = 0;
-    for (std::int64_t r = rows.first; r < rows.last; ++r)
-      if (largest == spec::kAnyExponent || !spec::is_stray(magnitudes[r - rows.first], largest)) counted[count++] = r;
+    for (std::int64_t r = rows.first; r < rows.last; ++r) {
+      if (hides && !problem.key_exists(rows.b, r)) {
+        if (robust) magnitudes[r - rows.first] = 0;
+      } else if (largest == spec::kAnyExponent || !spec::is_stray(magnitudes[r - rows.first], largest)) {
+        counted[count++] = r;
+      }
+    }
     sum_rows<S>(count, problem.dim, sums, sums + plan.width, [&](std::int64_t i) __attribute__((always_inline)) {
       load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, counted[i]), problem.dim,
                           plan.rotate ? signs : nullptr, row);
@@ -56,11 +61,15 @@ void sum_unit(const QuantizeCall& call, std::int64_t head, std::int64_t unit, st
     mean[d] = spec::mean_of(sums[d], static_cast<std::int64_t>(sums[plan.width + d]));
 }
 
-// One row as it is quantized: floats, rotated, less the mean (dense and padded).
+// One row as it is quantized: floats, rotated, less the mean (dense and padded); zeros for a key that does not exist.
 template <class S>
 OCTAVO_INLINE void load_centred(const QuantizePlan& plan, const UnitRows& rows, std::int64_t r,
                                 const std::int32_t* signs, const float* mean, float* row) {
   const QuantizeProblem& problem = *plan.problem;
+  if (problem.hides_keys() && !problem.key_exists(rows.b, r)) {
+    for (std::int64_t d = 0; d < plan.width; d += S::kLanes) S::store(row + d, S::set1(0.0f));
+    return;
+  }
   load_transformed<S>(problem.x, problem.x.offset(rows.b, rows.h, r), problem.dim, plan.rotate ? signs : nullptr, row);
   for (std::int64_t d = 0; d < plan.width; d += S::kLanes)
     S::store(row + d, S::sub(S::load(row + d), S::load(mean + d)));

@@ -45,6 +45,7 @@ struct AttentionKernelParams {
   Broadcast mask, alibi_slopes, sinks;
   const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
   bool hides_keys = false;             // addends of -infinity stay what they are, whatever score_mod does
+  Alibi alibi = Alibi::causal;
 
   float p_range = 255;           // R of integer weights
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own

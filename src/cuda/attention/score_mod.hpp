@@ -42,16 +42,20 @@ OCTAVO_INLINE bool has_mask_row_max(const AttentionKernelParams& p) {
   return p.mask.data != nullptr && p.mask.dtype != DType::boolean;
 }
 
-struct Alibi {
-  float slope;        // base 2
-  std::int32_t peak;  // key where the term is largest
+// ALiBi of one row: slope * (distance - peak), spec/alibi.hpp.
+struct RowAlibi {
+  float slope;  // base 2
+  std::int32_t diagonal;
+  std::int32_t peak;  // distance of the key where the term is largest
 };
 template <class Machine>
-OCTAVO_DEVICE Alibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, Keys32 seen) {
-  if (p.alibi_slopes.data == nullptr) return {0, 0};
+OCTAVO_DEVICE RowAlibi alibi_of_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
+  if (p.alibi_slopes.data == nullptr) return {0, 0, 0};
+  const Keys32 seen = keys_of_row(p, task, row);
+  const auto diagonal = static_cast<std::int32_t>(spec::diagonal(p.causal, task.q_rows, task.k_rows, row));
   const float slope = spec::in_base_2(read_number<Machine>(
       p.alibi_slopes, task.batch * p.alibi_slopes.strides[0] + task.head * p.alibi_slopes.strides[1]));
-  return {slope, spec::alibi_peak(slope, seen.begin, seen.end)};
+  return {slope, diagonal, spec::alibi_peak(p.alibi, slope, seen.begin, seen.end, diagonal)};
 }
 
 OCTAVO_INLINE std::int64_t mask_row(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t row) {
@@ -112,9 +116,8 @@ OCTAVO_DEVICE void find_row_terms(Machine& machine, const AttentionKernelParams&
           row_max[half] = lse_offset[half] = logit_offset[half] = 0;
           if (row >= task.q_rows) continue;
           logit_offset[half] = logit_offset_of_row(p, task, row);
-          const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row));
-          const std::int64_t centre = spec::diagonal(p.causal, task.q_rows, task.k_rows, row);
-          lse_offset[half] = spec::bounded(spec::alibi_at_peak(alibi.slope * kLn2, alibi.peak, centre));
+          const RowAlibi alibi = alibi_of_row<Machine>(p, task, row);
+          lse_offset[half] = spec::bounded(alibi.slope * kLn2 * static_cast<float>(alibi.peak));
         }
       },
       terms.row_max, terms.lse_offset, terms.logit_offset);
@@ -219,10 +222,14 @@ OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams
         [&](int lane, float(&s)[Shape::kKeys / 2]) {
           OCTAVO_UNROLL
           for (int half = 0; half < 2; ++half) {
-            const Alibi alibi = alibi_of_row<Machine>(p, task, keys_of_row(p, task, row_of_lane(warp_row, lane, half)));
-            const auto from_peak = static_cast<float>(first_key - alibi.peak);
+            const RowAlibi alibi = alibi_of_row<Machine>(p, task, row_of_lane(warp_row, lane, half));
+            const auto from_diagonal = static_cast<float>(first_key - alibi.diagonal);
+            const auto peak = static_cast<float>(alibi.peak);
+            const float right = p.alibi == Alibi::symmetric ? -1.0f : 1.0f;  // sign of distances right of the diagonal
             for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
-              x = __builtin_fmaf(alibi.slope, from_peak + static_cast<float>(key), x);
+              const float offset = from_diagonal + static_cast<float>(key);
+              const float distance = offset > 0 ? right * offset : offset;
+              x = __builtin_fmaf(alibi.slope, distance - peak, x);
             });
           }
         },

@@ -355,6 +355,7 @@ class AttentionDriver {
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
     if (plan_.steps.hides_keys) to.seen = scratch_.seen;
     to.hides_keys = plan_.steps.hides_keys;
+    to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;

@@ -26,7 +26,8 @@ double score_of(const HeadView& head, const HeadOptions& o, std::int64_t i, std:
   double s = dot(head.q + i * head.d, head.k + j * head.d, head.d) / std::sqrt(static_cast<double>(head.d));
   if (o.softcap > 0) s = o.softcap * std::tanh(s / o.softcap);
   if (o.float_mask != nullptr) s += o.float_mask[i * o.mask_stride + j];
-  return s + o.alibi_slope * static_cast<double>(j - diagonal);
+  const auto offset = static_cast<double>(j - diagonal);
+  return s + o.alibi_slope * (o.symmetric_alibi ? -std::abs(offset) : offset);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ struct HeadOptions {
   std::int64_t window_left = -1, window_right = -1;  // -1: unlimited
   double softcap = 0;
   double alibi_slope = 0;
+  bool symmetric_alibi = false;
   std::optional<double> sink{};
   const std::uint8_t* bool_mask = nullptr;  // [M, mask_stride]; 0 hides the key
   const float* float_mask = nullptr;        // [M, mask_stride]; added to the scaled score

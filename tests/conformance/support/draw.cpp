@@ -79,6 +79,7 @@ void Dealer::draw_options(Scenario& s) {
   if (chance(6)) s.softcap = std::vector<double>{0.5, 5.0, 30.0, 1e6}[random_() % 4];
   if (chance(4)) s.mask = static_cast<MaskKind>(deal("mask", {1, 2, 3, 4, 5, 6, 7, 8}));
   s.alibi = chance(6);
+  s.symmetric_alibi = s.seed % 3 == 0;
   s.sinks = chance(6);
   s.flavour = static_cast<Flavour>(deal("flavour", {0, 0, 0, 1, 2, 3, 4, 5}));
 }

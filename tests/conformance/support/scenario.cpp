@@ -69,7 +69,7 @@ std::string describe(const Scenario& s) {
   if (!std::isnan(s.softmax_scale)) text << " scale " << s.softmax_scale;
   if (s.softcap > 0) text << " softcap " << s.softcap;
   if (s.mask != MaskKind::none) text << " mask " << static_cast<int>(s.mask);
-  if (s.alibi) text << " alibi";
+  if (s.alibi) text << (s.symmetric_alibi ? " symmetric alibi" : " alibi");
   if (s.sinks) text << " sinks";
   if (s.key_mask) text << " key_mask";
   if (!s.kv_lens.empty()) text << " kv_lens " << list(s.kv_lens);
@@ -301,6 +301,7 @@ AttentionParams Call::params(const std::string& recipe) const {
   params.window_left = s.window_left;
   params.window_right = s.window_right;
   params.softcap = s.softcap;
+  params.alibi = s.alibi && s.symmetric_alibi ? Alibi::symmetric : Alibi::causal;
   return params;
 }
 

@@ -37,8 +37,8 @@ struct Scenario {
   double softmax_scale = std::numeric_limits<double>::quiet_NaN();
   double softcap = 0;
   MaskKind mask = MaskKind::none;
-  bool alibi = false, sinks = false;
-  std::vector<std::int64_t> kv_lens;         // of a dense batch; rows beyond them hold NaN
+  bool alibi = false, symmetric_alibi = false, sinks = false;  // symmetric_alibi: with alibi
+  std::vector<std::int64_t> kv_lens;                           // of a dense batch; rows beyond them hold NaN
   bool key_mask = false;                     // of a dense batch; rows of keys that do not exist hold NaN
   std::vector<std::int64_t> q_lens, k_lens;  // packed sequences; then batch, m and n do not count
   bool quantized_q = false, quantized_k = false, quantized_v = false;
@@ -84,6 +84,15 @@ class Call {
   std::vector<float> q_values, k_values, v_values;
   /// Puts the values into memory. Call() has done it once.
   void place();
+  bool key_exists(std::int64_t b, std::int64_t key) const {
+    return !scenario_.key_mask || key_mask_[static_cast<std::size_t>(b * scenario_.n + key)] != 0;
+  }
+  /// A key_mask in place of the scenario's: without the hidden keys, [B][N].
+  void set_key_mask(const std::vector<bool>& hidden) {
+    scenario_.key_mask = true;
+    key_mask_.clear();
+    for (bool is_hidden : hidden) key_mask_.push_back(!is_hidden);
+  }
   void spoil_mask(std::int64_t element, float value) { store_element(mask_.data, mask_.dtype, element, value); }
 
  private:
