@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """Errors of each head of a capture, with recipes that isolate single steps of the schemes.
 
-    head_errors.py [FILE.safetensors] [--heads] [--recipe TEXT ...]
+    head_errors.py [FILE.safetensors] [--heads] [--recipe TEXT ...] [--limit RECIPE:MEDIAN,WORST]
 
-FILE holds L<layer>.q [Hq, N, D], .k and .v [Hkv, N, D], f16 or f32, of any layers; default: data/. Prints one Markdown
-row for each scheme: relative L2 of a head's output against attention in double, the median, the 90th percentile and the
-worst of all heads. --heads adds every head's figure, --recipe replaces the schemes. Needs the Python package; runs on
-the fastest kernels that serve a recipe (their rounding is a fiftieth of a recipe's error), else on the oracle. Four
-minutes of one core for five layers of nine heads.
+FILE holds L<layer>.q [Hq, N, D], .k and .v [Hkv, N, D], f16 or f32, of any layers; default: data/. Attention is causal
+unless the file's metadata has causal = "0" (scripts/capture_models.py writes it). Prints one Markdown row for each
+scheme: relative L2 of a head's output against attention in double, the median, the 99th percentile and the worst of all
+heads. --heads adds every head's figure, --recipe replaces the schemes; the name "bf16 attention" is attention with Q,
+K, V, P and O rounded to bf16 (scripts/bf16_attention.py). --limit exits with 1 if a scheme's median or worst head
+exceeds it. Needs the Python package; runs on the fastest kernels that serve a recipe (their rounding is a fiftieth of a
+recipe's error), else on the oracle. Four minutes of one core for five layers of nine heads.
 """
 
 import argparse
+import sys
 
-import ml_dtypes
 import numpy as np
-from recipe_figures import DATA, digits, exact, heads_of
+from bf16_attention import NAME as BF16
+from bf16_attention import bf16_attention
+from recipe_figures import DATA, digits, exact, layers_of
 
 import octavo
 
@@ -31,6 +35,9 @@ FLOAT_PV = "p=input,p_range=1,p_reference=running,values=input,v_scale=none,hada
 QK = f"int8_fast,{FLOAT_PV},smooth_q=off,smooth_k=off,hadamard=off"
 
 SCHEMES = [
+    BF16,
+    "int8",
+    "int8_fast",
     "exact,accumulator=sm90",
     # INT-FlashAttention, and with one field changed
     "int_flash",
@@ -72,19 +79,19 @@ SCHEMES = [
     changed(PLAIN, "smooth_k=on,smooth_q=on,scores=s4"),
     "int_flash_int4",
     # the second product alone
-    f"int8,{FLOAT_QK},values=input,v_scale=none,hadamard_v=off",
-    f"int8,{FLOAT_QK},hadamard_v=off",
-    f"int8,{FLOAT_QK}",
-    f"int8,{FLOAT_QK},hadamard_v=off,key_block=64",
-    f"int8,{FLOAT_QK},hadamard_v=off,key_block=256",
-    f"int8,{FLOAT_QK},hadamard_v=off,key_block=1024",
-    f"int8,{FLOAT_QK},hadamard_v=off,p=s8,p_range=127",
-    f"int8,{FLOAT_QK},hadamard_v=off,p_reference=running",
-    f"int8,{FLOAT_QK},hadamard_v=off,p=input,p_range=1",
-    f"int8,{FLOAT_QK},hadamard_v=off,v_scale=token",
-    f"int8,{FLOAT_QK},hadamard_v=off,v_scale=block_channel",
-    f"int8,{FLOAT_QK},hadamard_v=off,v_scale=channel",
-    f"int8,{FLOAT_QK},hadamard_v=off,v_scale=tensor",
+    f"int8_fast,{FLOAT_QK},values=input,v_scale=none,hadamard_v=off",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off",
+    f"int8_fast,{FLOAT_QK}",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,key_block=64",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,key_block=256",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,key_block=1024",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,p=s8,p_range=127",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,p_reference=running",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,p=input,p_range=1",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,v_scale=token",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,v_scale=block_channel",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,v_scale=channel",
+    f"int8_fast,{FLOAT_QK},hadamard_v=off,v_scale=tensor",
     f"int_flash,{FLOAT_QK}",
     f"sage2_8b,{FLOAT_QK}",
     # the first product alone
@@ -107,24 +114,43 @@ SCHEMES = [
 ]
 
 
-def attention(q, k, v, causal, recipe):
-    if octavo.recipe(recipe).accumulator != "f32":  # what a tensor core multiplies has 16 bits
+def scheme_of(text):
+    """Its one spelling, by which rows and limits are matched."""
+    return BF16 if text == BF16 else str(octavo.recipe(text))
+
+
+def attention(q, k, v, causal, scheme):
+    if scheme == BF16:
+        return bf16_attention(q, k, v, causal)
+    if octavo.recipe(scheme).accumulator != "f32":  # what a tensor core multiplies has 16 bits
+        import ml_dtypes
+
         q, k, v = (x.astype(ml_dtypes.bfloat16) for x in (q, k, v))
-        return octavo.reference.attention(q, k, v, recipe=recipe, causal=causal, out_dtype="float32")
+        return octavo.reference.attention(q, k, v, recipe=scheme, causal=causal, out_dtype="float32")
     try:
-        return octavo.attention(q, k, v, recipe=recipe, causal=causal)
+        return octavo.attention(q, k, v, recipe=scheme, causal=causal)
     except NotImplementedError:
-        return octavo.reference.attention(q, k, v, recipe=recipe, causal=causal)
+        return octavo.reference.attention(q, k, v, recipe=scheme, causal=causal)
 
 
-def errors(heads, truth, recipe):
-    """Relative L2 of every head, per cent."""
-    recipe = str(octavo.recipe(recipe))
-    norm = np.linalg.norm
-    return {
-        name: 100 * norm(attention(*problem, recipe) - truth[name]) / norm(truth[name])
-        for name, problem in heads.items()
-    }
+def errors(layers, truth, scheme):
+    """Relative L2 of every head, per cent: "L14.h2" -> error."""
+    of_heads = {}
+    for name, problem in layers.items():
+        difference = attention(*problem, scheme) - truth[name]
+        norms = (np.sqrt(np.square(x).sum(axis=(0, 1, 3))) for x in (difference, truth[name]))
+        of_heads |= {f"{name}.h{head}": 100 * error / norm for head, (error, norm) in enumerate(zip(*norms))}
+    return of_heads
+
+
+def limits_of(texts):
+    """RECIPE:MEDIAN,WORST -> scheme -> (median, worst)."""
+    limits = {}
+    for text in texts:
+        scheme, _, figures = text.rpartition(":")
+        median, _, worst = figures.partition(",")
+        limits[scheme_of(scheme)] = float(median), float(worst or "inf")
+    return limits
 
 
 def main():
@@ -132,19 +158,32 @@ def main():
     parser.add_argument("file", nargs="?", default=DATA)
     parser.add_argument("--heads", action="store_true", help="every head's error below its recipe")
     parser.add_argument("--recipe", action="append", metavar="TEXT", help="instead of the schemes; may be repeated")
+    parser.add_argument("--limit", action="append", default=[], metavar="RECIPE:MEDIAN,WORST",
+                        help="largest errors allowed, per cent; may be repeated")
     arguments = parser.parse_args()
-    heads = heads_of(arguments.file)
-    truth = {name: exact(*problem)[0] for name, problem in heads.items()}
-    print(f"{len(heads)} heads of {arguments.file}")
-    print("\n| recipe | median % | p90 % | worst % | in head |\n|---|--:|--:|--:|---|")
-    for recipe in arguments.recipe or SCHEMES:
-        of_heads = errors(heads, truth, recipe)
+    limits = limits_of(arguments.limit)
+    schemes = [scheme_of(text) for text in arguments.recipe or SCHEMES]
+    schemes += [scheme for scheme in limits if scheme not in schemes]
+    layers = layers_of(arguments.file)
+    truth = {name: exact(*problem)[0] for name, problem in layers.items()}
+    print(f"{sum(o.shape[2] for o in truth.values())} heads of {arguments.file}")
+    print("\n| recipe | median % | p99 % | worst % | in head |\n|---|--:|--:|--:|---|")
+    failures = []
+    for scheme in schemes:
+        of_heads = errors(layers, truth, scheme)
         figures = list(of_heads.values())
         worst = max(of_heads, key=of_heads.get)
-        cells = [digits(x) for x in (np.median(figures), np.percentile(figures, 90), of_heads[worst])]
-        print(f"| `{octavo.recipe(recipe)}` | {' | '.join([*cells, worst])} |", flush=True)
+        cells = [digits(x) for x in (np.median(figures), np.percentile(figures, 99), of_heads[worst])]
+        label = scheme if scheme == BF16 else f"`{scheme}`"
+        print(f"| {label} | {' | '.join([*cells, worst])} |", flush=True)
         if arguments.heads:
             print("  " + " ".join(f"{name} {digits(error)}" for name, error in of_heads.items()))
+        for what, figure, limit in zip(("median", "worst"), (np.median(figures), of_heads[worst]),
+                                       limits.get(scheme, ())):
+            if not figure <= limit:
+                failures.append(f"{scheme}: {what} error {figure:.3f} %; at most {limit} % is allowed")
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":

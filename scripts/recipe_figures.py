@@ -79,44 +79,47 @@ def sink():
     return [(q, k, v, False)]
 
 
-def heads_of(path):
-    """The query heads of a capture's layers (data/README.md): "L14.h2" -> Q, K, V [1, N, 1, D] in f32, causal."""
+def layers_of(path):
+    """The layers of a capture (data/README.md): "L14" -> Q [1, N, Hq, D], K and V [1, N, Hkv, D] in f32, and whether
+    attention is causal: it is unless the file's metadata has causal = "0"."""
     raw = pathlib.Path(path).read_bytes()
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
+    causal = header.get("__metadata__", {}).get("causal", "1") != "0"
 
     def tensor(name):
         begin, end = (8 + size + offset for offset in header[name]["data_offsets"])
         dtype = {"F16": np.float16, "F32": np.float32}[header[name]["dtype"]]
-        return np.frombuffer(raw[begin:end], dtype).reshape(header[name]["shape"])
+        heads = np.frombuffer(raw[begin:end], dtype).reshape(header[name]["shape"])
+        return np.ascontiguousarray(heads.swapaxes(0, 1)[None], dtype=np.float32)
 
-    heads = {}
-    for layer in sorted(int(name[1:-2]) for name in header if re.fullmatch(r"L\d+\.q", name)):
-        q, k, v = (tensor(f"L{layer}.{role}") for role in "qkv")
-        for index, head in enumerate(q):
-            shared = index // (len(q) // len(k))
-            operands = (x[None, :, None].astype(np.float32) for x in (head, k[shared], v[shared]))
-            heads[f"L{layer}.h{index}"] = (*operands, True)
-    return heads
+    layers = sorted(int(name[1:-2]) for name in header if re.fullmatch(r"L\d+\.q", name))
+    return {f"L{layer}": (*(tensor(f"L{layer}.{role}") for role in "qkv"), causal) for layer in layers}
 
 
 @functools.cache
 def captured():
-    """The layers of data/, one problem for each of their heads: Q, K, V [1, 2048, 1, 64], causal."""
-    return list(heads_of(DATA).values())
+    """The layers of data/: Q [1, 2048, 3, 64], K and V [1, 2048, 1, 64], causal."""
+    return list(layers_of(DATA).values())
 
 
 def exact(q, k, v, causal):
-    """Attention in double: O [1, M, H, Dv] and the log-sum-exp [1, H, M]."""
+    """Attention in double: O [1, M, Hq, Dv] and the log-sum-exp [1, Hq, M]."""
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
-    scores = np.einsum("bmhd,bnhd->bhmn", q, k) / np.sqrt(q.shape[-1])
-    if causal:
-        rows, keys = scores.shape[-2:]
-        scores[..., np.arange(keys)[None, :] > np.arange(rows)[:, None] + keys - rows] = -np.inf
-    largest = scores.max(axis=-1, keepdims=True)
-    weights = np.exp(scores - largest)
-    total = weights.sum(axis=-1, keepdims=True)
-    return np.einsum("bhmn,bnhd->bmhd", weights / total, v), (largest + np.log(total))[..., 0]
+    (batch, rows, heads, dim), (_, keys, kv_heads, value_dim) = q.shape, v.shape
+    out, lse = np.empty((batch, rows, heads, value_dim)), np.empty((batch, heads, rows))
+    hidden = np.arange(keys)[None, :] > np.arange(rows)[:, None] + keys - rows if causal else None
+    for b, h in np.ndindex(batch, heads):
+        shared = h // (heads // kv_heads)
+        scores = q[b, :, h] @ k[b, :, shared].T / np.sqrt(dim)
+        if causal:
+            scores[hidden] = -np.inf
+        largest = scores.max(axis=-1)
+        weights = np.exp(scores - largest[:, None])
+        total = weights.sum(axis=-1)
+        out[b, :, h] = weights @ v[b, :, shared] / total[:, None]
+        lse[b, h] = largest + np.log(total)
+    return out, lse
 
 
 @functools.cache

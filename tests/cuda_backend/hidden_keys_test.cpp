@@ -15,8 +15,8 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-const char* const kRecipes[] = {"int8_fast", "int8_fast,smooth_v=on,qk_gains=on",
-                                "int8_block,smooth_v=on,qk_gains=on", "sage1,robust=on"};
+const char* const kRecipes[] = {"int8_fast", "int8_fast,smooth_v=on,qk_gains=on", "int8_block,smooth_v=on,qk_gains=on",
+                                "sage1,robust=on"};
 
 Scenario scenario_of(const char* recipe) {
   Scenario s;

@@ -41,6 +41,22 @@ struct Row {
 // Per cent, with digits left where an error is tiny.
 std::string percent(double value) { return format(value < 1e-4 ? "%.1e" : "%.3f", 100 * value); }
 
+// Attention in bf16, which is no recipe: the row to compare the recipes with.
+constexpr const char* kBf16 = "bf16 attention";
+constexpr const char* kBf16Meaning =
+    "bf16 attention: Q, K, V, P and O rounded to bf16, sums in f32; computed by the demo itself, not timed";
+
+struct Bf16Errors {
+  HeadErrors real, normal;
+};
+
+Bf16Errors measure_bf16(LayerSet& real, LayerSet& normal, const Progress& progress) {
+  progress.show(std::string("errors: ") + kBf16);
+  real.call_bf16();
+  normal.call_bf16();
+  return {real.errors(), normal.errors()};
+}
+
 struct Missing {
   std::string name, reason;
 };
@@ -117,7 +133,7 @@ std::string verdict(const std::vector<Row>& rows) {
 }
 
 void print(const Options& options, const std::string& path, const LayerSet& real, const std::vector<Row>& rows,
-           const std::vector<Missing>& missing) {
+           const Bf16Errors& bf16, const std::vector<Missing>& missing) {
   using Align = Table::Align;
   std::FILE* stream = text_stream(options.call.json);
   std::string shapes;
@@ -133,14 +149,19 @@ void print(const Options& options, const std::string& path, const LayerSet& real
                Align::right, Align::right, Align::left});
   table.add({"recipe", "median %", "worst %", "in head", "cosine", "N(0,1) median %", "worst %", "ms", "x exact",
              "implementation"});
+  const auto add = [&table](const std::string& name, const HeadErrors& file, const HeadErrors& gaussian,
+                            const std::string& ms, const std::string& speed, const std::string& implementation) {
+    table.add({name, percent(file.median), percent(file.worst), file.worst_head, format("%.6f", file.cosine),
+               percent(gaussian.median), percent(gaussian.worst), ms, speed, implementation});
+  };
   for (const Row& row : rows) {
-    table.add({std::string(row.info.name), percent(row.real.median), percent(row.real.worst), row.real.worst_head,
-               format("%.6f", row.real.cosine), percent(row.normal.median), percent(row.normal.worst),
-               format("%.2f", median(row.times) / 1e3), row.ratios.empty() ? "-" : format("%.2f", row.speed()),
-               row.implementation});
+    add(std::string(row.info.name), row.real, row.normal, format("%.2f", median(row.times) / 1e3),
+        row.ratios.empty() ? "-" : format("%.2f", row.speed()), row.implementation);
+    if (row.info.name == "exact") add(kBf16, bf16.real, bf16.normal, "-", "-", "-");
   }
   table.print(stream, options.markdown);
   if (options.markdown) std::fputs("\n", stream);
+  std::fprintf(stream, "%s%s", kBf16Meaning, break_line);
   if (!missing.empty()) {
     std::string names;
     for (const Missing& entry : missing) names += (names.empty() ? "" : ", ") + entry.name;
@@ -149,7 +170,8 @@ void print(const Options& options, const std::string& path, const LayerSet& real
   std::fprintf(stream, "%s\n", verdict(rows).c_str());
 }
 
-Json to_json(const std::string& path, const std::vector<Row>& rows, const std::vector<Missing>& missing) {
+Json to_json(const std::string& path, const std::vector<Row>& rows, const Bf16Errors& bf16,
+             const std::vector<Missing>& missing) {
   const auto errors = [](const HeadErrors& e) {
     return Json{{"median_relative_l2", e.median},
                 {"worst_relative_l2", e.worst},
@@ -161,6 +183,7 @@ Json to_json(const std::string& path, const std::vector<Row>& rows, const std::v
                {"machine", machine()},
                {"parameters", {{"file", path}, {"causal", "bottom_right"}, {"threads", num_threads()}}},
                {"recipes", Json::array()},
+               {"bf16_attention", {{"file", errors(bf16.real)}, {"normal", errors(bf16.normal)}}},
                {"not_in_this_build", Json::array()}};
   for (const Row& row : rows) {
     json["recipes"].push_back({{"name", row.info.name},
@@ -200,6 +223,7 @@ void run(const Options& options) {
   check_outputs({{"--json", options.call.json}}, {{"the capture", path}});
   std::vector<Layer> layers = read_capture(path);
   std::vector<Row> rows;
+  Bf16Errors bf16;
   std::vector<Missing> missing;
   {
     const Progress progress;
@@ -208,11 +232,12 @@ void run(const Options& options) {
     LayerSet real(std::move(layers));
     rows = measure_errors(real, normal, implementation, missing, progress);
     if (rows.empty()) fail(kExitUnsupported, "no recipe runs here: " + missing.front().reason);
+    bf16 = measure_bf16(real, normal, progress);
     measure_times(real, implementation, options.repeat, rows, progress);
     progress.show("");
-    print(options, path, real, rows, missing);
+    print(options, path, real, rows, bf16, missing);
   }
-  write_json(options.call.json, to_json(path, rows, missing));
+  write_json(options.call.json, to_json(path, rows, bf16, missing));
   check(rows);
 }
 

@@ -6,27 +6,11 @@
 #include <cmath>
 #include <limits>
 
+#include "attention_rows.hpp"
 #include "elements.hpp"
-#include "parallel_for.hpp"
 
 namespace octavo::tool {
 namespace {
-
-constexpr std::int64_t kRowsPerTask = 32;
-
-// x [H, N, D] -> [H, D, N]
-std::vector<double> transposed(const std::vector<double>& x, std::int64_t heads, std::int64_t rows, std::int64_t dim) {
-  std::vector<double> result(x.size());
-  for (std::int64_t h = 0; h < heads; ++h) {
-    for (std::int64_t n = 0; n < rows; ++n) {
-      for (std::int64_t d = 0; d < dim; ++d) {
-        result[static_cast<std::size_t>((h * dim + d) * rows + n)] =
-            x[static_cast<std::size_t>((h * rows + n) * dim + d)];
-      }
-    }
-  }
-  return result;
-}
 
 // One row: q [D], kt [D, N], v [N, Dv] -> out [Dv]; the first `keys` keys are visible; s is scratch [N].
 void attend(const double* q, const double* kt, const double* v, double* out, double* s, std::int64_t keys,
@@ -55,21 +39,15 @@ std::vector<double> exact_attention(const TensorView& q, const TensorView& k, co
   const std::int64_t heads = q.shape[0], q_rows = q.shape[1], dim = q.shape[2];
   const std::int64_t kv_heads = k.shape[0], k_rows = k.shape[1], value_dim = v.shape[2];
   const std::vector<double> queries = to_f64(q), values = to_f64(v);
-  const std::vector<double> keys = transposed(to_f64(k), kv_heads, k_rows, dim);
+  const std::vector<double> keys = by_channel(to_f64(k), kv_heads, k_rows, dim);
   std::vector<double> out(static_cast<std::size_t>(heads * q_rows * value_dim));
-  const std::int64_t tasks_per_head = (q_rows + kRowsPerTask - 1) / kRowsPerTask;
-  parallel_for(heads * tasks_per_head, [&](std::int64_t task) {
-    const std::int64_t h = task / tasks_per_head, kv = h / (heads / kv_heads);
-    const std::int64_t begin = task % tasks_per_head * kRowsPerTask;
-    std::vector<double> scores(static_cast<std::size_t>(k_rows));
-    for (std::int64_t i = begin; i < std::min(begin + kRowsPerTask, q_rows); ++i) {
-      const std::int64_t visible = causal ? std::min(k_rows, i + k_rows - q_rows + 1) : k_rows;
-      attend(&queries[static_cast<std::size_t>((h * q_rows + i) * dim)],
-             &keys[static_cast<std::size_t>(kv * dim * k_rows)],
-             &values[static_cast<std::size_t>(kv * k_rows * value_dim)],
-             &out[static_cast<std::size_t>((h * q_rows + i) * value_dim)], scores.data(), visible, k_rows, dim,
-             value_dim, scale);
-    }
+  for_each_row<double>(heads, q_rows, k_rows, [&](std::int64_t h, std::int64_t i, double* scores) {
+    const std::int64_t kv = h / (heads / kv_heads);
+    attend(&queries[static_cast<std::size_t>((h * q_rows + i) * dim)],
+           &keys[static_cast<std::size_t>(kv * dim * k_rows)],
+           &values[static_cast<std::size_t>(kv * k_rows * value_dim)],
+           &out[static_cast<std::size_t>((h * q_rows + i) * value_dim)], scores,
+           visible_keys(i, q_rows, k_rows, causal), k_rows, dim, value_dim, scale);
   });
   return out;
 }

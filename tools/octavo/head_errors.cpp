@@ -1,9 +1,11 @@
 // Layers [H, N, D] become batches of one in the HND layout; heads are compared one at a time.
 #include "head_errors.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
+#include "bf16_attention.hpp"
 #include "elements.hpp"
 #include "error_metrics.hpp"
 #include "exact_attention.hpp"
@@ -43,6 +45,15 @@ Status LayerSet::call(const Recipe& recipe, std::string_view implementation) {
     if (Status status = attention(inputs, params, execution); !status.ok()) return status;
   }
   return {};
+}
+
+void LayerSet::call_bf16() {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const TensorView& q = layers_[i].q.view();
+    const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(q.shape[2])));
+    const std::vector<float> out = bf16_attention(q, layers_[i].k.view(), layers_[i].v.view(), scale, true);
+    std::copy(out.begin(), out.end(), static_cast<float*>(outputs_[i].data()));
+  }
 }
 
 HeadErrors LayerSet::errors() const {

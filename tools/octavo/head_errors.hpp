@@ -24,6 +24,8 @@ class LayerSet {
   const std::vector<Layer>& layers() const { return layers_; }
   // One attention call for each layer; outputs are f32, so that nothing but the recipe rounds them.
   Status call(const Recipe& recipe, std::string_view implementation);
+  // The same by bf16_attention().
+  void call_bf16();
   // Of the last call.
   HeadErrors errors() const;
 
