@@ -73,6 +73,7 @@ def test_attention_with_every_tensor(torch, door, dispatched, tensors):
         "key_mask": torch.arange(9).expand(2, 9) < torch.tensor([[9], [6]]),
         "sinks": torch.randn(4),
         "alibi_slopes": torch.rand(4),
+        "alibi": "symmetric",
     }
     expected = octavo.attention(q, k, v, recipe="exact", **extra)
     with dispatched:

@@ -58,6 +58,7 @@ def attention(
     sinks: Tensor | None = None,
     layout: str = "NHD",
     alibi_slopes: Tensor | None = None,
+    alibi: str = "causal",
     kv_lens: Tensor | None = None,
     cu_seqlens_q: Tensor | None = None,
     cu_seqlens_k: Tensor | None = None,
@@ -81,7 +82,7 @@ def attention(
         o, lse = _operators.run({
             "q": q, "k": k, "v": v, "recipe": recipe, "causal": causal, "scale": scale, "window": window,
             "softcap": softcap, "mask": mask, "key_mask": key_mask, "sinks": sinks, "layout": layout,
-            "alibi_slopes": alibi_slopes, "kv_lens": kv_lens, "cu_seqlens_q": cu_seqlens_q,
+            "alibi_slopes": alibi_slopes, "alibi": alibi, "kv_lens": kv_lens, "cu_seqlens_q": cu_seqlens_q,
             "cu_seqlens_k": cu_seqlens_k, "return_lse": return_lse, "out": None, "out_dtype": out_dtype,
             "stream": None, "workspace": None,
         })  # fmt: skip
@@ -92,7 +93,7 @@ def attention(
     operator = torch.ops.octavo.attention_lse if return_lse else torch.ops.octavo.attention
     return operator(
         q, k, v, _text(recipe), _direction(causal), scale, *_sides(window), softcap, mask, key_mask, sinks, layout,
-        alibi_slopes, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
+        alibi_slopes, alibi, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from .. import _arguments, _attention, _core, _quantized
 _ATTENTION = (
     "(Tensor q, Tensor k, Tensor v, str recipe='int8', str causal='none', float? scale=None, SymInt window_left=-1, "
     "SymInt window_right=-1, float softcap=0.0, Tensor? mask=None, Tensor? key_mask=None, Tensor? sinks=None, "
-    "str layout='NHD', Tensor? alibi_slopes=None, Tensor? kv_lens=None, Tensor? cu_seqlens_q=None, "
-    "Tensor? cu_seqlens_k=None, ScalarType? out_dtype=None)"
+    "str layout='NHD', Tensor? alibi_slopes=None, str alibi='causal', Tensor? kv_lens=None, "
+    "Tensor? cu_seqlens_q=None, Tensor? cu_seqlens_k=None, ScalarType? out_dtype=None)"
 )
 _SCHEMAS = {
     "attention": _ATTENTION + " -> Tensor",
@@ -64,7 +64,7 @@ def run(arguments: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
 
 
 _NAMES = ("q", "k", "v", "recipe", "causal", "scale", "left", "right", "softcap", "mask", "key_mask", "sinks", "layout",
-          "alibi_slopes", "kv_lens", "cu_seqlens_q", "cu_seqlens_k", "out_dtype")  # fmt: skip
+          "alibi_slopes", "alibi", "kv_lens", "cu_seqlens_q", "cu_seqlens_k", "out_dtype")  # fmt: skip
 
 
 def _run_operator(given: tuple[Any, ...], return_lse: bool) -> tuple[Tensor, Tensor | None]:
