@@ -25,6 +25,7 @@ class CallDriver {
 
   void run() {
     list_sequences();
+    if (plan_.all_short) return attend_short_sequences();
     prepare_heads();
     range_queries();
     attend();
@@ -56,13 +57,31 @@ class CallDriver {
       q_scale_place.pass(info.rows.q_rows);
       k_scale_place.pass(info.rows.k_rows);
       v_scale_place.pass(info.rows.k_rows);
-      for (std::int64_t h = 0; h < problem.kv_heads; ++h) {
+      for (std::int64_t h = 0; h < problem.kv_heads && !plan_.all_short; ++h) {
         HeadInfo& head = *new (head_at(call_, b, h)) HeadInfo;
         head.pending_partials = info.partials;
         head.pending_blocks = info.blocks;
         if (info.blocks == 0 || !needs_channel_stats()) kernels_.finish_channel_stats(call_, b, h);
       }
     }
+  }
+
+  // Nothing is prepared: a task is a sequence's KV head, or one of its query heads where there are few.
+  void attend_short_sequences() {
+    const Problem& problem = *plan_.problem;
+    const std::int64_t group = problem.q_heads / problem.kv_heads, kv_heads = problem.batch * problem.kv_heads;
+    for_each_task(runner_, workers_, plan_.hides_keys ? kv_heads : 0, [&](std::int64_t, std::int64_t task) {
+      if (sequence_at(call_, task / problem.kv_heads)->rows.k_rows > 0)
+        kernels_.mark_seen(call_, task / problem.kv_heads, task % problem.kv_heads, 0);
+    });
+    const std::int64_t together = kv_heads >= kTasksOfShortHeads * workers_ ? group : 1;
+    const std::int64_t tasks_per_sequence = problem.q_heads / together;
+    for_each_task(runner_, workers_, problem.batch * tasks_per_sequence, [&](std::int64_t worker, std::int64_t task) {
+      AttentionTask attention{.batch = task / tasks_per_sequence, .head = task % tasks_per_sequence * together};
+      attention.rows = sequence_at(call_, attention.batch)->rows.q_rows;
+      if (attention.rows > 0)
+        kernels_.attend_short(call_, attention, attention.head + together, thread_scratch(worker));
+    });
   }
 
   // Statistics, then packing; whoever finishes a head's last part also does what needs the whole head. Short sequences
@@ -173,6 +192,7 @@ class CallDriver {
   }
 
   static constexpr std::int64_t kBlocksOfShortHeads = 16;
+  static constexpr std::int64_t kTasksOfShortHeads = 4;  // for each worker, before heads are taken one by one
 
   const Plan& plan_;
   const KernelTable& kernels_;

@@ -25,6 +25,8 @@ struct KernelTable {
   void (*open_tiles)();
   void (*close_tiles)();
   void (*attend)(const Call&, const Stages&, const AttentionTask&, std::byte* thread);
+  // Query heads task.head..last_head-1 of a short sequence (is_short()), which share a KV head.
+  void (*attend_short)(const Call&, const AttentionTask&, std::int64_t last_head, std::byte* thread);
 
   // quantize(): one unit of rows of a (batch, head) in each phase.
   void (*sum_unit)(const QuantizeCall&, std::int64_t head, std::int64_t unit, std::uint32_t limit);

@@ -54,6 +54,19 @@ void choose_forms(Plan& plan) {
   if (recipe.accumulator == Accumulator::f16) plan.sum_keys = recipe.values == Format::f16 ? 16 : 32;
 }
 
+// Whether the recipe computes with the inputs as they are.
+bool is_exact(const Problem& problem) {
+  const Recipe& recipe = problem.recipe;
+  return recipe.scores == Format::input && recipe.p == WeightFormat::input && recipe.values == Format::input &&
+         recipe.accumulator == Accumulator::f32 && recipe.p_range == 1 && !problem.q.quantized &&
+         !problem.k.quantized && !problem.v.quantized;
+}
+
+// Of a query block's kept keys, or of a short sequence.
+std::int64_t most_kept_columns(const Recipe& recipe) {
+  return std::max(spec::most_kept_columns(recipe.keep_near), spec::kAllKeptRows);
+}
+
 // Rows of one task. Few rows, so that every thread has work; many, so that the smooth_q_bias's pass over K is shared.
 void split_tasks(Plan& plan, std::int64_t longest_queries, int threads) {
   const Problem& problem = *plan.problem;
@@ -84,15 +97,19 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.logit_scale = static_cast<float>(problem.softmax_scale * std::numbers::log2e);
   plan.key_block = problem.recipe.key_block;
 
+  plan.exact = is_exact(problem);
+  plan.all_short = true;
   std::int64_t longest_queries = 0, longest_keys = 0;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     const Sequence rows = problem.sequence(b);
     longest_queries = std::max(longest_queries, rows.q_rows);
     longest_keys = std::max(longest_keys, rows.k_rows);
+    plan.all_short = plan.all_short && is_short(plan, rows);
     plan.total_blocks += problem.kv_heads * ((rows.k_rows + plan.key_block - 1) / plan.key_block);
     plan.total_partials += problem.kv_heads * ((rows.k_rows + spec::kMeanBlock - 1) / spec::kMeanBlock);
     plan.total_query_ranges += problem.q_heads * ((rows.q_rows + spec::kQueryBlock - 1) / spec::kQueryBlock);
   }
+  if (plan.all_short) plan.total_blocks = plan.total_partials = plan.total_query_ranges = 0;  // nothing is prepared
   plan.longest_keys = round_up(longest_keys, plan.key_block);
   split_tasks(plan, longest_queries, threads);
 
@@ -133,7 +150,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.thread.weights_low = thread.take(plan.weight_planes == 2 ? weight_bytes : 0);
   plan.thread.out = thread.take(query_blocks * rows * plan.v_columns * 4);
   plan.thread.kept = thread.take(
-      plan.keeps ? spec::most_kept_columns(problem.recipe.keep_near) * (plan.k_width + plan.v_width + 1) * 4 : 0);
+      plan.keeps || plan.exact ? most_kept_columns(problem.recipe) * (plan.k_width + plan.v_width + 1) * 4 : 0);
   plan.thread.bytes = thread.end;
 
   const std::int64_t k_stats = plan.k_needs.any() ? plan.k_width : 0;
@@ -145,7 +162,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
       static_cast<std::size_t>((kChannelStats * (k_stats + v_stats) + (k_stats > 0 ? spec::kMeanBlock : 0)) * 4);
   Layout64 all;
   plan.sequences_at = all.take(problem.batch * static_cast<std::int64_t>(sizeof(SequenceInfo)));
-  plan.heads_at = all.take(problem.batch * problem.kv_heads * static_cast<std::int64_t>(plan.head_bytes));
+  const std::int64_t heads = plan.all_short ? 0 : problem.batch * problem.kv_heads;
+  plan.heads_at = all.take(heads * static_cast<std::int64_t>(plan.head_bytes));
   plan.partials_at = all.take(plan.total_partials * static_cast<std::int64_t>(plan.partial_bytes));
   plan.query_ranges_at =
       all.take(plan.q_range ? plan.total_query_ranges * static_cast<std::int64_t>(sizeof(QueryRange)) : 0);

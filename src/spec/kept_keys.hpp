@@ -6,9 +6,8 @@
 //           the strips floor(d / 16) - near + 1 .. floor(d / 16) + near - 1; none in cross-attention (not causal, no
 //           window, another number of queries than of keys)
 //   heavy   the keys of the row's query block with the largest smooth_q correction plus, under the fold, the logarithm
-//   of
-//           their V's scale: what the block's mean query expects to weigh most; the lower key first among equals
-// cut to the keys that the row sees.
+//           of their V's scale: what the block's mean query expects to weigh most; the lower key first among equals
+// cut to the keys that the row sees. How many of each kind a sequence has follows its length: kept_keys_of().
 #pragma once
 
 #include <cstdint>
@@ -26,21 +25,28 @@ constexpr std::int64_t kMostKeptNear = 4;
 constexpr std::int64_t kMostKeptHeavy = 32;
 constexpr std::int64_t kHeavyQueryRows = 16;  // a sequence of fewer query rows has no heavy keys
 
-// The step of the number of near strips: not causal, near = 2 means 48 keys a row. Between these numbers of visible
-// keys they would cost more than 12 % of the call's time, so only the row's own strip is kept. Shorter sequences keep
-// all (their calls are dominated by other costs), longer ones hide them.
-constexpr std::int64_t kOwnStripFrom = 256, kOwnStripBelow = 2048;
+// A sequence of at most this many query rows and keys keeps every key where the recipe keeps near ones: quantizing and
+// packing so few rows takes longer than their exact product.
+constexpr std::int64_t kAllKeptRows = 128;
+
+// Steps by the number of keys that the middle row of the sequence sees, so that the exact part stays below about a
+// tenth of the call's time.
+constexpr std::int64_t kNearStripsFrom = 2048;  // not causal, below: only the row's own strip (two sides are 48 keys)
+constexpr std::int64_t kFullListFrom = 512;     // below: at most kShortList first and heavy keys together
+constexpr std::int64_t kShortList = 8;
+constexpr std::int64_t kListStep = 16;  // more than 16 first and heavy keys are cut to a multiple: whole vectors
 
 // How many keys of each kind the rows of one sequence keep.
 struct KeptKeys {
   std::int64_t first = 0;
   std::int64_t near = 0;  // strips on each side, the row's own included
   std::int64_t heavy = 0;
+  bool all = false;  // every key that a row sees is a near one
 
   friend constexpr bool operator==(const KeptKeys&, const KeptKeys&) = default;
 };
 OCTAVO_INLINE constexpr bool keeps_any(const KeptKeys& kept) {
-  return kept.first > 0 || kept.near > 0 || kept.heavy > 0;
+  return kept.first > 0 || kept.near > 0 || kept.heavy > 0 || kept.all;
 }
 
 // Rows and keys of a sequence, and what positions hide.
@@ -53,16 +59,28 @@ OCTAVO_INLINE constexpr KeyRange visible_keys(const PositionMask& mask, std::int
   return visible_keys(mask.causal, mask.window_left, mask.window_right, mask.queries, mask.keys, row);
 }
 
+OCTAVO_INLINE constexpr bool is_short(std::int64_t queries, std::int64_t keys) {
+  return queries <= kAllKeptRows && keys <= kAllKeptRows;
+}
+OCTAVO_INLINE constexpr bool keeps_all(const Recipe& recipe, std::int64_t queries, std::int64_t keys) {
+  return recipe.keep_near > 0 && is_short(queries, keys);
+}
+
 // From shapes alone: the same on every processor. The measure of the work is the number of keys that the middle row of
 // the sequence sees.
 OCTAVO_INLINE constexpr KeptKeys kept_keys_of(const Recipe& recipe, const PositionMask& mask) {
+  if (keeps_all(recipe, mask.queries, mask.keys)) return {.all = true};
   KeptKeys kept{recipe.keep_first, recipe.keep_near, recipe.keep_heavy};
   const bool causal = mask.causal != Causal::none;
   if (!causal && mask.queries != mask.keys && mask.window_left < 0 && mask.window_right < 0) kept.near = 0;
   const KeyRange middle = visible_keys(mask, mask.queries / 2);
   const std::int64_t seen = middle.end - middle.begin;
-  if (!causal && kept.near > 1 && seen >= kOwnStripFrom && seen < kOwnStripBelow) kept.near = 1;
+  if (!causal && kept.near > 1 && seen < kNearStripsFrom) kept.near = 1;
   if (!recipe.smooth_q || mask.queries < kHeavyQueryRows) kept.heavy = 0;
+  std::int64_t listed = kept.first + kept.heavy;
+  if (seen < kFullListFrom && listed > kShortList) listed = kShortList;
+  if (listed > kListStep) listed -= listed % kListStep;
+  if (kept.heavy > 0) kept.heavy = listed > kept.first ? listed - kept.first : 0;
   return kept;
 }
 
@@ -80,6 +98,7 @@ OCTAVO_INLINE constexpr std::int64_t strip_of(std::int64_t key) {
 // The near keys of a row, cut to what it sees; empty: none.
 OCTAVO_INLINE constexpr KeyRange near_keys(const KeptKeys& kept, const PositionMask& mask, std::int64_t row) {
   const KeyRange seen = visible_keys(mask, row);
+  if (kept.all) return seen;
   if (kept.near == 0) return {0, 0};
   const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, row), strip = strip_of(centre);
   const std::int64_t begin = (strip - kept.near + 1) * kNearStrip;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace octavo::spec {
@@ -42,19 +43,59 @@ TEST(KeptKeys, NearKeysAreStripsAroundTheDiagonal) {
 
 TEST(KeptKeys, StepsFollowTheShape) {
   const Recipe recipe = keeping(1, 2, 16);
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 16}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 16}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2047, 2047}), (KeptKeys{1, 1, 16}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 256, 256}), (KeptKeys{1, 1, 16}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 255, 255}), (KeptKeys{1, 2, 16}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2047, 2047}), (KeptKeys{1, 1, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 512, 512}), (KeptKeys{1, 1, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 511, 511}), (KeptKeys{1, 1, 7}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 129, 129}), (KeptKeys{1, 1, 7}));
+  // The middle row of 1023 sees 512 keys, that of 1021 sees 511.
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 1023, 1023}), (KeptKeys{1, 2, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 1021, 1021}), (KeptKeys{1, 2, 7}));
   // Cross-attention has no near keys; a window gives a position back.
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 100, 200}), (KeptKeys{1, 0, 16}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, 10, -1, 100, 200}), (KeptKeys{1, 2, 16}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 100, 200}), (KeptKeys{1, 0, 7}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, 10, -1, 100, 200}), (KeptKeys{1, 1, 7}));
   // Fewer than 16 query rows have no block mean to tell heavy keys by.
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 15, 200}), (KeptKeys{1, 2, 0}));
   Recipe without = recipe;
   without.smooth_q = false;
-  EXPECT_EQ(kept_keys_of(without, {Causal::none, -1, -1, 64, 64}), (KeptKeys{1, 2, 0}));
+  EXPECT_EQ(kept_keys_of(without, {Causal::none, -1, -1, 640, 640}), (KeptKeys{1, 1, 0}));
+}
+
+TEST(KeptKeys, TheListIsShortOrWholeSixteens) {
+  const PositionMask shorter{Causal::none, -1, -1, 511, 511}, longer{Causal::none, -1, -1, 512, 512};
+  for (int first = 0; first <= kMostKeptFirst; ++first) {
+    for (int heavy = 0; heavy <= kMostKeptHeavy; ++heavy) {
+      SCOPED_TRACE(testing::Message() << first << " first, " << heavy << " heavy");
+      const KeptKeys few = kept_keys_of(keeping(first, 1, heavy), shorter);
+      const KeptKeys many = kept_keys_of(keeping(first, 1, heavy), longer);
+      EXPECT_EQ(few.first, first);
+      EXPECT_EQ(many.first, first);
+      EXPECT_EQ(few.heavy, first + heavy <= 8 ? heavy : std::max(0, 8 - first));
+      EXPECT_EQ(many.heavy, first + heavy <= 16 ? heavy : std::max(0, (first + heavy) / 16 * 16 - first));
+    }
+  }
+}
+
+TEST(KeptKeys, ShortSequencesKeepAll) {
+  const Recipe recipe = keeping(1, 2, 16);
+  for (Causal causal : {Causal::none, Causal::bottom_right, Causal::top_left}) {
+    for (const auto& [queries, keys] : {std::pair{128, 128}, {1, 128}, {128, 1}, {40, 61}}) {
+      const PositionMask mask{causal, 30, -1, queries, keys};
+      const KeptKeys kept = kept_keys_of(recipe, mask);
+      EXPECT_EQ(kept, (KeptKeys{.all = true}));
+      EXPECT_TRUE(keeps_any(kept));
+      for (int row = 0; row < queries; ++row) {
+        EXPECT_EQ(near_keys(kept, mask, row).begin, visible_keys(mask, row).begin);
+        EXPECT_EQ(near_keys(kept, mask, row).end, visible_keys(mask, row).end);
+      }
+    }
+    EXPECT_FALSE(kept_keys_of(recipe, {causal, -1, -1, 129, 128}).all);
+    EXPECT_FALSE(kept_keys_of(recipe, {causal, -1, -1, 128, 129}).all);
+    // Without near keys the recipe keeps what it names.
+    EXPECT_FALSE(kept_keys_of(keeping(1, 0, 16), {causal, -1, -1, 100, 100}).all);
+    EXPECT_FALSE(keeps_any(kept_keys_of(keeping(0, 0, 0), {causal, -1, -1, 100, 100})));
+  }
 }
 
 TEST(KeptKeys, HeavyCandidatesLieBeforeTheBlock) {

@@ -13,6 +13,14 @@
 namespace octavo::cpu {
 namespace {
 
+// What the kept keys add to one vector of a row. Finite parts stay finite.
+template <class S>
+OCTAVO_INLINE typename S::f32 join_kept(typename S::f32 rest, typename S::f32 part, typename S::f32 share) {
+  const auto sum = S::fma(part, share, rest);
+  const auto clamped = S::max(S::set1(-__FLT_MAX__), S::min(S::set1(__FLT_MAX__), sum));
+  return S::select(S::is_finite(S::sub(part, part)), S::select(S::is_finite(rest), clamped, sum), sum);
+}
+
 // One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean * gain, rotated back) / unit,
 // plus the share of the kept keys; zeros if the row sees no key. Results saturate at the largest f32; what was not
 // finite stays so.
@@ -35,11 +43,8 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
     const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, given_back));
     S::store(x + d, S::select(S::is_finite(sum), clamped, sum));
   }
-  for (std::int64_t d = 0; kept != nullptr && d < plan.v_columns; d += S::kLanes) {
-    const auto rest = S::load(x + d), part = S::load(kept + d), sum = S::fma(part, S::set1(kept_share), rest);
-    const auto clamped = S::max(S::sub(S::set1(0.0f), largest), S::min(largest, sum));
-    S::store(x + d, S::select(S::is_finite(S::sub(part, part)), S::select(S::is_finite(rest), clamped, sum), sum));
-  }
+  for (std::int64_t d = 0; kept != nullptr && d < plan.v_columns; d += S::kLanes)
+    S::store(x + d, join_kept<S>(S::load(x + d), S::load(kept + d), S::set1(kept_share)));
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
@@ -85,21 +90,28 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
     const auto factor = S::set1(sees ? info->out_scale * (end.factor * joined.of_rest) / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
-    const bool plain = kept == nullptr && sees && !plan.v_epilogue_scale && !plan.smooth_v && info->v_prescale == 1;
+    // The sink has no value, so V's mean is weighted by the share of the keys alone.
+    const auto present = S::set1(sees ? spec::share_of_values(end, group.l[i] * joined.of_rest) : 0.0f);
+    const float kept_share = kept != nullptr && sees ? spec::share_of_values(end, kept->l[i] * joined.of_kept) : 0.0f;
+    const float* kept_row = kept != nullptr && sees ? kept->out + i * plan.v_width : nullptr;
+    const bool plain = sees && !plan.v_epilogue_scale && info->v_prescale == 1;
     const bool stored =
         plain &&
         with_register_rows<S>(problem.out, problem.value_dim, [&](auto vectors) __attribute__((always_inline)) {
           constexpr int kVectors = decltype(vectors)::value;
           typename S::f32 v[kVectors];
           for (int j = 0; j < kVectors; ++j) v[j] = S::mul(S::load(sums + j * S::kLanes), factor);
-          store_rotated_back<S, kVectors>(problem.out, at, plan.rotate_v ? signs : nullptr, v);
+          for (int j = 0; plan.smooth_v && j < kVectors; ++j) {
+            const auto mean = S::mul(S::load(values.mean + j * S::kLanes), S::load(values.gain + j * S::kLanes));
+            v[j] = S::fma(mean, present, v[j]);
+          }
+          rotate_back<S, kVectors>(plan.rotate_v ? signs : nullptr, v);
+          for (int j = 0; kept_row != nullptr && j < kVectors; ++j)
+            v[j] = join_kept<S>(v[j], S::load(kept_row + j * S::kLanes), S::set1(kept_share));
+          store_as_row<S, kVectors>(problem.out, at, v);
         });
-    // The sink has no value, so V's mean is weighted by the share of the keys alone.
     if (!stored)
-      epilogue_row<S>(plan, values, sums, sees, factor,
-                      S::set1(sees ? spec::share_of_values(end, group.l[i] * joined.of_rest) : 0.0f), info->v_prescale,
-                      signs, at, kept != nullptr && sees ? kept->out + i * plan.v_width : nullptr,
-                      kept != nullptr && sees ? spec::share_of_values(end, kept->l[i] * joined.of_kept) : 0.0f);
+      epilogue_row<S>(plan, values, sums, sees, factor, present, info->v_prescale, signs, at, kept_row, kept_share);
     if (problem.lse == nullptr) continue;
     const double max_lse =
         (static_cast<double>(m) + static_cast<double>(group.lse_offset[i])) * std::numbers::ln2 + constant;

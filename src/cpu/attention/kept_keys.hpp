@@ -21,7 +21,7 @@ inline constexpr std::int64_t kMostListed = spec::kMostKeptFirst + spec::kMostKe
 struct KeptPart {
   alignas(64) float m[kGroupRows];
   alignas(64) float l[kGroupRows];
-  const float* out;  // f32 [kGroupRows][v_width]
+  float* out;  // f32 [kGroupRows][v_width]
 };
 
 // The kept keys of one query block, gathered.
@@ -31,7 +31,8 @@ struct KeptBlock {
   std::int64_t listed;        // first and heavy keys behind them
   std::int64_t columns;       // all, padded
   std::int64_t keys[kMostListed];
-  float *k, *v, *poison;  // [k_width][columns], [columns][v_width], [columns]: NaN where k or v is not finite
+  float *k, *v;  // [k_width][columns], [columns][v_width]
+  float* hide;   // [columns]: -infinity where there is no key or no row may see it, NaN where k or v is not finite
 };
 
 OCTAVO_INLINE spec::PositionMask position_mask(const Problem& problem, const Sequence& rows) {
@@ -55,27 +56,53 @@ OCTAVO_INLINE std::int64_t find_heaviest(spec::KeyRange candidates, std::int64_t
   return count;
 }
 
-// One gathered key: a column of K^T's staging row, a row of V; zeros where no row may see it.
 template <class S>
-OCTAVO_INLINE void gather_key(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t key, bool seen,
-                              float* k_row, float* v_row, float* poison) {
+OCTAVO_INLINE bool is_finite_row(const float* x, std::int64_t dim) {
+  auto poison = S::set1(0.0f);
+  for (std::int64_t d = 0; d < dim; d += S::kLanes) poison = S::fma(S::load(x + d), S::set1(0.0f), poison);
+  return S::all(S::is_finite(poison));
+}
+
+template <class S>
+OCTAVO_INLINE std::int64_t in_lanes(std::int64_t n) {
+  return (n + S::kLanes - 1) / S::kLanes * S::kLanes;
+}
+
+// One gathered key: a row of K's staging memory, a row of V; zeros where no row may see it. Returns what hides it.
+template <class S>
+OCTAVO_INLINE float gather_key(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t key, bool seen,
+                               float* k_row, float* v_row) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
-  *poison = 0;
   if (!seen) {
     std::memset(k_row, 0, static_cast<std::size_t>(plan.k_width) * 4);
     std::memset(v_row, 0, static_cast<std::size_t>(plan.v_width) * 4);
-    return;
+    return -__builtin_inff();
   }
   const std::int64_t row = sequence_at(call, b)->rows.k_begin + key;
   load_row<S>(problem.k, problem.k.offset(b, kv_head, row), problem.head_dim, k_row);
   load_row<S>(problem.v, problem.v.offset(b, kv_head, row), problem.value_dim, v_row);
   // A value that is not finite would reach rows of weight 0, too: NaN becomes the score of the rows that see the key.
-  const bool finite_v = row_range<S>(v_row, problem.value_dim).finite;
+  const bool finite_v = is_finite_row<S>(v_row, problem.value_dim);
   if (!finite_v) std::memset(v_row, 0, static_cast<std::size_t>(plan.v_width) * 4);
-  if (!finite_v || !row_range<S>(k_row, problem.head_dim).finite) *poison = __builtin_nanf("");
+  return finite_v && is_finite_row<S>(k_row, problem.head_dim) ? 0.0f : __builtin_nanf("");
 }
 
+// Keys that are near for some of the rows. Ranges grow with the row; rows that see nothing may stand at either end.
+OCTAVO_INLINE spec::KeyRange near_keys_of_rows(const spec::KeptKeys& kept, const spec::PositionMask& mask,
+                                               std::int64_t first, std::int64_t last) {
+  spec::KeyRange top{0, 0}, bottom{0, 0};
+  for (; first < last && top.begin == top.end; ++first) top = spec::near_keys(kept, mask, first);
+  bottom = top;
+  for (std::int64_t row = last - 1; row >= first; --row) {
+    bottom = spec::near_keys(kept, mask, row);
+    if (bottom.begin != bottom.end) break;
+    bottom = top;
+  }
+  return {top.begin, bottom.end > top.end ? bottom.end : top.end};
+}
+
+// The kept keys of query rows first_row..first_row+rows-1.
 template <class S>
 __attribute__((noinline)) KeptBlock gather_kept(const Call& call, std::byte* thread, std::int64_t b,
                                                 std::int64_t kv_head, const spec::KeptKeys& kept,
@@ -84,34 +111,28 @@ __attribute__((noinline)) KeptBlock gather_kept(const Call& call, std::byte* thr
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
-  const spec::PositionMask mask = position_mask(problem, sequence);
   const SeenKeys seen = seen_keys(call, b, kv_head);
   KeptBlock block{};
-  // Ranges grow with the row; rows that see nothing may stand at either end.
-  for (std::int64_t r = first_row; r < first_row + rows; ++r) {
-    const spec::KeyRange near = spec::near_keys(kept, mask, r);
-    if (near.begin == near.end) continue;
-    if (block.span.end == 0) block.span.begin = near.begin / spec::kNearStrip * spec::kNearStrip;
-    if (near.end > block.span.end) block.span.end = near.end;
-  }
-  const auto to_lanes = [](std::int64_t n) { return (n + S::kLanes - 1) / S::kLanes * S::kLanes; };
-  block.span_columns = to_lanes(block.span.end - block.span.begin);
+  block.span = near_keys_of_rows(kept, position_mask(problem, sequence), first_row, first_row + rows);
+  block.span.begin = block.span.begin / spec::kNearStrip * spec::kNearStrip;
+  block.span_columns = in_lanes<S>(block.span.end - block.span.begin);
   for (std::int64_t j = 0; j < kept.first && j < sequence.k_rows; ++j) block.keys[block.listed++] = j;
   for (std::int64_t i = 0; i < heavies; ++i) block.keys[block.listed++] = heavy[i];
-  block.columns = block.span_columns + to_lanes(block.listed);
+  block.columns = block.span_columns + in_lanes<S>(block.listed);
   block.k = part<float>(thread, plan.thread.kept);
   block.v = block.k + plan.k_width * block.columns;
-  block.poison = block.v + plan.v_width * block.columns;
+  block.hide = block.v + plan.v_width * block.columns;
   alignas(64) std::int32_t staged[S::kLanes * kMaxPadded];
+  const std::int64_t depth = in_lanes<S>(problem.head_dim);
   for (std::int64_t column = 0; column < block.columns; column += S::kLanes) {
     for (std::int64_t i = 0; i < S::kLanes; ++i) {
       const std::int64_t c = column + i, listed = c - block.span_columns;
       const std::int64_t key = listed < 0 ? block.span.begin + c : listed < block.listed ? block.keys[listed] : -1;
       const bool exists = key >= 0 && key < sequence.k_rows && (listed >= 0 || key < block.span.end);
-      gather_key<S>(call, b, kv_head, key, exists && seen(key), reinterpret_cast<float*>(staged) + i * plan.k_width,
-                    block.v + c * plan.v_width, block.poison + c);
+      block.hide[c] = gather_key<S>(call, b, kv_head, key, exists && seen(key),
+                                    reinterpret_cast<float*>(staged) + i * plan.k_width, block.v + c * plan.v_width);
     }
-    for (std::int64_t d = 0; d < plan.k_width; d += S::kLanes)
+    for (std::int64_t d = 0; d < depth; d += S::kLanes)
       S::transpose(staged + d, plan.k_width, reinterpret_cast<std::int32_t*>(block.k + d * block.columns + column),
                    block.columns);
   }
@@ -121,58 +142,112 @@ __attribute__((noinline)) KeptBlock gather_kept(const Call& call, std::byte* thr
 // The columns of one row group: a piece of the span and the list, side by side in the group's scores.
 struct KeptColumns {
   std::int64_t from, span, all;  // first span column; how many of them; with the list
+  std::int64_t listed;           // keys of the list
+  // What hides a column from every row of the group, and which listed keys have to be looked at row by row.
+  alignas(64) float hide[spec::most_kept_columns(spec::kMostKeptNear)];
+  std::int64_t uncertain[kMostListed], uncertain_count;
 };
 
 template <class S>
-OCTAVO_INLINE KeptColumns columns_of_group(const KeptBlock& block, spec::KeyRange near) {
-  if (near.begin >= near.end) return {0, 0, block.columns - block.span_columns};
-  const std::int64_t from = (near.begin - block.span.begin) / S::kLanes * S::kLanes;
-  const std::int64_t to = (near.end - block.span.begin + S::kLanes - 1) / S::kLanes * S::kLanes;
-  return {from, to - from, to - from + block.columns - block.span_columns};
+OCTAVO_INLINE void find_columns(const KeptBlock& block, const RowGroup& group, KeptColumns& columns) {
+  columns.from = columns.span = 0;
+  if (group.near.begin < group.near.end) {
+    columns.from = (group.near.begin - block.span.begin) / S::kLanes * S::kLanes;
+    columns.span = in_lanes<S>(group.near.end - block.span.begin) - columns.from;
+  }
+  columns.all = columns.span + block.columns - block.span_columns;
+  columns.listed = block.listed;
+  for (std::int64_t c = 0; c < columns.span; c += S::kLanes)
+    S::store(columns.hide + c, S::load(block.hide + columns.from + c));
+  for (std::int64_t c = columns.span; c < columns.all; c += S::kLanes)
+    S::store(columns.hide + c, S::load(block.hide + block.span_columns + c - columns.span));
+  columns.uncertain_count = 0;
+  for (std::int64_t i = 0; i < block.listed; ++i) {
+    const std::int64_t key = block.keys[i];
+    const bool own = key >= group.seen_by_all.begin && key < group.seen_by_all.end &&
+                     (key < group.near.begin || key >= group.near.end);
+    if (!own) columns.uncertain[columns.uncertain_count++] = i;
+  }
 }
 
-// Scores of one row in place: everything between the product and the softmax, then which keys are this row's.
+// Scores of one row in place: everything between the product and the softmax, then which keys are this row's. Returns
+// the largest one that is a number.
 template <class S>
-OCTAVO_INLINE void modify_kept_row(const Call& call, const KeptBlock& block, const KeptColumns& columns,
-                                   const RowBias& bias, const SeenKeys& seen, spec::KeyRange visible,
-                                   spec::KeyRange near, float offset, float* t) {
-  const Plan& plan = *call.plan;
+OCTAVO_INLINE float modify_kept_row(const Plan& plan, const KeptBlock& block, const KeptColumns& columns,
+                                    const RowBias& bias, spec::KeyRange visible, spec::KeyRange near, float offset,
+                                    float* t) {
   const Problem& problem = *plan.problem;
   const auto nothing = S::set1(-__builtin_inff()), nan = S::set1(__builtin_nanf(""));
+  const std::int64_t first_key = block.span.begin + columns.from;
+  const auto begin = S::set1(static_cast<float>(near.begin - first_key));
+  const auto end = S::set1(static_cast<float>(near.end - first_key));
+  auto best = nothing;
   for (std::int64_t c = 0; c < columns.all; c += S::kLanes) {
     // A product beyond f32 stays a number: -infinity is for hidden keys.
     auto x = S::mul(S::load(t + c), S::set1(plan.logit_scale));
     x = S::max(S::set1(-__FLT_MAX__), S::min(S::set1(__FLT_MAX__), x));
     if (problem.softcap > 0) x = soften<S>(x, S::set1(0.0f), static_cast<float>(problem.softcap));
-    S::store(t + c, S::sub(x, S::set1(offset)));
-  }
-  const auto key_at = [&](std::int64_t c) __attribute__((always_inline)) {
-    return c < columns.span ? block.span.begin + columns.from + c : block.keys[c - columns.span];
-  };
-  const std::int64_t used = columns.span + block.listed;
-  const bool added = problem.mask.data != nullptr || bias.slope != 0;
-  for (std::int64_t c = 0; c < columns.all; ++c) {
-    const std::int64_t key = c < used ? key_at(c) : -1;
-    const bool is_near = key >= near.begin && key < near.end;
-    bool own = key >= visible.begin && key < visible.end && (c < columns.span ? is_near : !is_near) && seen(key);
-    if (own && added) {
-      float term = 0;
-      fill_bias(bias, key, 1, key + 1, &term);
-      own = term != -__builtin_inff();
-      t[c] += term;
+    const auto hide = S::load(columns.hide + c);
+    x = S::add(S::sub(x, S::set1(offset)), S::select(S::equal(hide, nothing), S::set1(0.0f), hide));
+    x = S::select(S::equal(x, x), x, nan);  // a caller's NaN becomes the one whose payload exp2 keeps
+    x = S::select(S::equal(hide, nothing), nothing, x);
+    if (c < columns.span) {
+      const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(c)));
+      x = S::select(S::less(index, end), S::select(S::less(index, begin), nothing, x), nothing);
     }
-    if (!own) t[c] = -__builtin_inff();
+    S::store(t + c, x);
+    best = S::max(x, best);
   }
-  for (std::int64_t c = 0; c < columns.all; c += S::kLanes) {
-    const std::int64_t column = c < columns.span ? columns.from + c : block.span_columns + c - columns.span;
-    const auto x = S::load(t + c), poisoned = S::add(x, S::load(block.poison + column));
-    // A caller's NaN becomes the one whose payload exp2 keeps.
-    const auto value = S::select(S::equal(poisoned, poisoned), poisoned, nan);
-    S::store(t + c, S::select(S::equal(x, nothing), nothing, value));
+  const bool added = problem.mask.data != nullptr || bias.slope != 0;
+  if (columns.uncertain_count == 0 && !added) return S::reduce_max(best);
+  for (std::int64_t i = 0; i < columns.uncertain_count; ++i) {
+    const std::int64_t listed = columns.uncertain[i], key = block.keys[listed];
+    const bool own = key >= visible.begin && key < visible.end && (key < near.begin || key >= near.end);
+    if (!own) t[columns.span + listed] = -__builtin_inff();
   }
+  const std::int64_t used = columns.span + columns.listed;
+  for (std::int64_t c = 0; added && c < used; ++c) {
+    if (t[c] == -__builtin_inff()) continue;
+    const std::int64_t key = c < columns.span ? first_key + c : block.keys[c - columns.span];
+    float term = 0;
+    fill_bias(bias, key, 1, key + 1, &term);
+    const float sum = t[c] + term;
+    t[c] = term == -__builtin_inff() ? term : sum == sum ? sum : __builtin_nanf("");
+  }
+  best = nothing;
+  for (std::int64_t c = 0; c < columns.all; c += S::kLanes) best = S::max(S::load(t + c), best);
+  return S::reduce_max(best);
 }
 
-// The kept part of rows first_row..first_row+group.rows-1.
+// Scores of a row -> shares of its softmax; m and l of the row.
+template <class S>
+OCTAVO_INLINE void softmax_of_kept_row(float m, std::int64_t columns, float* t, float* l) {
+  const auto nothing = S::set1(-__builtin_inff());
+  auto sum = S::set1(0.0f);
+  if (m == -__builtin_inff()) {  // no key, or nothing but NaN
+    for (std::int64_t c = 0; c < columns; c += S::kLanes) {
+      const auto x = S::load(t + c);
+      sum = S::add(sum, S::select(S::equal(x, x), S::set1(0.0f), x));
+      S::store(t + c, S::set1(0.0f));
+    }
+    *l = S::reduce_add(sum);
+    return;
+  }
+  const auto shift = S::set1(m);
+  for (std::int64_t c = 0; c < columns; c += S::kLanes) {
+    const auto x = S::load(t + c);
+    const auto weight = S::select(S::equal(x, nothing), S::set1(0.0f), exp2_quintic<S>(S::sub(x, shift)));
+    S::store(t + c, weight);
+    sum = S::add(sum, weight);
+  }
+  *l = S::reduce_add(sum);
+  // Divided before the product with V: sums of values near f32's end stay finite.
+  const auto share = S::set1(1.0f / *l);
+  for (std::int64_t c = 0; c < columns; c += S::kLanes) S::store(t + c, S::mul(S::load(t + c), share));
+}
+
+// The kept part of rows first_row..first_row+group.rows-1. `smooth_k_logit_offset`: what smoothing K took from each
+// row's scores; null: nothing.
 template <class S>
 __attribute__((noinline)) void attend_kept(const Call& call, std::byte* thread, std::int64_t b, std::int64_t head,
                                            const KeptBlock& block, const spec::KeptKeys& kept, std::int64_t first_row,
@@ -182,60 +257,38 @@ __attribute__((noinline)) void attend_kept(const Call& call, std::byte* thread, 
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, b)->rows;
   const spec::PositionMask mask = position_mask(problem, sequence);
-  const SeenKeys seen = seen_keys(call, b, problem.kv_head(head));
-  const KeptColumns columns = columns_of_group<S>(block, group.near);
-  const std::int64_t listed = columns.all - columns.span, ld = spec::most_kept_columns(spec::kMostKeptNear);
+  constexpr std::int64_t kLd = spec::most_kept_columns(spec::kMostKeptNear);
+  KeptColumns columns;
+  find_columns<S>(block, group, columns);
   float* q = part<float>(thread, plan.thread.rows);  // [kGroupRows][k_width]
   float* out = q + kGroupRows * plan.k_width;        // [kGroupRows][v_width]
-  alignas(64) float t[kGroupRows * spec::most_kept_columns(spec::kMostKeptNear)];
+  alignas(64) float t[kGroupRows * kLd];
   float q_poison[kGroupRows] = {};
   for (int i = 0; i < group.rows; ++i) {
     float* row = q + i * plan.k_width;
     load_row<S>(problem.q, problem.q.offset(b, head, sequence.q_begin + first_row + i), problem.head_dim, row);
-    if (!row_range<S>(row, problem.head_dim).finite) q_poison[i] = __builtin_nanf("");
+    if (!is_finite_row<S>(row, problem.head_dim)) q_poison[i] = __builtin_nanf("");
   }
-  const std::int64_t depth = problem.head_dim;
-  float_product<S>({q, plan.k_width, block.k + columns.from, block.columns, t, ld, depth, false}, group.rows,
-                   columns.span);
-  float_product<S>({q, plan.k_width, block.k + block.span_columns, block.columns, t + columns.span, ld, depth, false},
-                   group.rows, listed);
+  const FloatDepth no_depth{q, block.k, 0};
+  const FloatDepth with_span{q, block.k + columns.from, problem.head_dim};
+  const FloatDepth with_list{q, block.k + block.span_columns, problem.head_dim};
+  float_product<S>({{with_span, no_depth}, plan.k_width, block.columns, t, kLd}, group.rows, columns.span);
+  float_product<S>({{with_list, no_depth}, plan.k_width, block.columns, t + columns.span, kLd}, group.rows,
+                   columns.all - columns.span);
   for (int i = 0; i < kGroupRows; ++i) result.m[i] = -__builtin_inff(), result.l[i] = 0;
+  const bool has_offset = smooth_k_logit_offset != nullptr && problem.softcap == 0;
   for (int i = 0; i < group.rows; ++i) {
     const spec::KeyRange visible = spec::visible_keys(mask, first_row + i);
     RowBias bias = bias_of_row(problem, sequence, b, head, first_row + i, visible);
     bias.mask_row_max = group.mask_row_max[i];
-    float* row = t + i * ld;
-    modify_kept_row<S>(call, block, columns, bias, seen, visible, spec::near_keys(kept, mask, first_row + i),
-                       q_poison[i] + (problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i] * spec::kLog2E), row);
-    auto best = S::set1(-__builtin_inff());
-    for (std::int64_t c = 0; c < columns.all; c += S::kLanes) best = S::max(S::load(row + c), best);
-    const float m = S::reduce_max(best);
-    if (m == -__builtin_inff()) {  // no key, or nothing but NaN
-      float sum = 0;
-      for (std::int64_t c = 0; c < columns.all; ++c) sum += row[c] == row[c] ? 0.0f : row[c];
-      result.l[i] = sum;
-      for (std::int64_t c = 0; c < columns.all; ++c) row[c] = 0;
-      continue;
-    }
-    auto sum = S::set1(0.0f);
-    const auto shift = S::set1(m), nothing = S::set1(-__builtin_inff());
-    for (std::int64_t c = 0; c < columns.all; c += S::kLanes) {
-      const auto x = S::load(row + c);
-      const auto weight = S::select(S::equal(x, nothing), S::set1(0.0f), exp2_quintic<S>(S::sub(x, shift)));
-      S::store(row + c, weight);
-      sum = S::add(sum, weight);
-    }
-    result.m[i] = m;
-    result.l[i] = S::reduce_add(sum);
-    // Divided before the product with V: sums of values near f32's end stay finite.
-    const auto share = S::set1(1.0f / result.l[i]);
-    for (std::int64_t c = 0; c < columns.all; c += S::kLanes) S::store(row + c, S::mul(S::load(row + c), share));
+    float* row = t + i * kLd;
+    result.m[i] = modify_kept_row<S>(plan, block, columns, bias, visible, spec::near_keys(kept, mask, first_row + i),
+                                     q_poison[i] + (has_offset ? smooth_k_logit_offset[i] * spec::kLog2E : 0.0f), row);
+    softmax_of_kept_row<S>(result.m[i], columns.all, row, &result.l[i]);
   }
-  float_product<S>({t, ld, block.v + columns.from * plan.v_width, plan.v_width, out, plan.v_width, columns.span, false},
-                   group.rows, plan.v_width);
-  float_product<S>({t + columns.span, ld, block.v + block.span_columns * plan.v_width, plan.v_width, out, plan.v_width,
-                    listed, true},
-                   group.rows, plan.v_width);
+  const FloatDepth of_span{t, block.v + columns.from * plan.v_width, columns.span};
+  const FloatDepth of_list{t + columns.span, block.v + block.span_columns * plan.v_width, columns.all - columns.span};
+  float_product<S>({{of_span, of_list}, kLd, plan.v_width, out, plan.v_width}, group.rows, plan.v_columns);
   result.out = out;
 }
 

@@ -8,6 +8,7 @@
 #include "cpu/attention/epilogue.hpp"
 #include "cpu/attention/mask.hpp"
 #include "cpu/attention/score_mod.hpp"
+#include "cpu/attention/short_sequence.hpp"
 #include "cpu/attention/smooth_q_bias.hpp"
 
 namespace octavo::cpu {
@@ -85,23 +86,6 @@ OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequ
     RowBias terms = bias_of_row(problem, sequence, state.task->batch, state.task->head, row + i, seen);
     terms.mask_row_max = group.mask_row_max[i];
     score_mod_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
-  }
-}
-
-// What is subtracted from the scores of each row of a group, and added to the LSE in the epilogue.
-template <class S>
-OCTAVO_INLINE void find_row_offsets(const TaskState& state, const Sequence& sequence, RowGroup& group,
-                                    std::int64_t row) {
-  const Problem& problem = *state.call->plan->problem;
-  for (int i = 0; i < kGroupRows; ++i) group.mask_row_max[i] = group.lse_offset[i] = 0;
-  if (!state.call->plan->score_mod) return;
-  const SeenKeys keys = seen_keys(*state.call, state.task->batch, state.kv_head);
-  for (int i = 0; i < group.rows; ++i) {
-    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
-                                                   sequence.q_rows, sequence.k_rows, row + i);
-    const RowBias terms = bias_of_row(problem, sequence, state.task->batch, state.task->head, row + i, seen);
-    group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen, keys);
-    group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + terms.slope * static_cast<float>(terms.peak));
   }
 }
 
@@ -237,6 +221,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const Sequence sequence = sequence_at(call, task.batch)->rows;
+  if (is_short(plan, sequence)) return attend_short<S>(call, task, task.head + 1, thread);
   const std::int64_t key_block = plan.key_block, weights_ld = key_block / plan.v_depth;
   const spec::PositionMask mask = position_mask(problem, sequence);
   HeavyKeys heavy;
@@ -265,8 +250,8 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
   for (; used * kGroupRows < task.rows; ++used) {
     const std::int64_t row = used * kGroupRows, left = task.rows - row;
     start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
-    find_row_offsets<S>(state, sequence, groups[used], task.first + row);
-    find_near_keys(state.kept, mask, task.first + row, groups[used]);
+    find_row_offsets<S>(call, task.batch, task.head, state.kv_head, task.first + row, groups[used]);
+    groups[used].near = near_keys_of_rows(state.kept, mask, task.first + row, task.first + row + groups[used].rows);
   }
   for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++query_blocks)
     pack_queries<S>(call, thread, query_blocks, task.batch, task.head, task.first + row,

@@ -40,18 +40,6 @@ OCTAVO_INLINE void start_group(RowGroup& group, std::int64_t row, int rows, cons
   group.seen_by_all = {bottom.begin, bottom.end == 0 ? 0 : top.end};
 }
 
-// Ranges of near keys grow with the row; rows that see nothing may stand at either end.
-OCTAVO_INLINE void find_near_keys(const spec::KeptKeys& kept, const spec::PositionMask& mask, std::int64_t row,
-                                  RowGroup& group) {
-  group.near = {0, 0};
-  for (int i = 0; i < group.rows; ++i) {
-    const spec::KeyRange near = spec::near_keys(kept, mask, row + i);
-    if (near.begin == near.end) continue;
-    if (group.near.end == 0) group.near.begin = near.begin;
-    if (near.end > group.near.end) group.near.end = near.end;
-  }
-}
-
 // Maxima of the block -> shift of the weights, alpha, beta (spec/online_softmax.hpp).
 template <class S>
 OCTAVO_INLINE void online_softmax_update(const Plan& plan, const float* row_max, const float* score_offset,

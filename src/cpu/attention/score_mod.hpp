@@ -4,6 +4,7 @@
 // so that a constant of -1e9 does not absorb the scores' digits; the LSE and the comparison with a sink add it again.
 #pragma once
 
+#include "cpu/attention/row_group.hpp"
 #include "cpu/operands/read_number.hpp"
 #include "cpu/operands/scratch.hpp"
 #include "cpu/operands/seen_keys.hpp"
@@ -87,6 +88,24 @@ OCTAVO_INLINE float mask_max_of_row(const Problem& problem, std::int64_t mask_at
   }
   const float largest = S::reduce_max(best);
   return largest == -__builtin_inff() ? 0.0f : largest;
+}
+
+// What is subtracted from the scores of each row of a group, and added to the LSE in the epilogue.
+template <class S>
+OCTAVO_INLINE void find_row_offsets(const Call& call, std::int64_t b, std::int64_t head, std::int64_t kv_head,
+                                    std::int64_t row, RowGroup& group) {
+  const Problem& problem = *call.plan->problem;
+  const Sequence sequence = sequence_at(call, b)->rows;
+  for (int i = 0; i < kGroupRows; ++i) group.mask_row_max[i] = group.lse_offset[i] = 0;
+  if (!call.plan->score_mod) return;
+  const SeenKeys keys = seen_keys(call, b, kv_head);
+  for (int i = 0; i < group.rows; ++i) {
+    const spec::KeyRange seen = spec::visible_keys(problem.causal, problem.window_left, problem.window_right,
+                                                   sequence.q_rows, sequence.k_rows, row + i);
+    const RowBias terms = bias_of_row(problem, sequence, b, head, row + i, seen);
+    group.mask_row_max[i] = mask_max_of_row<S>(problem, terms.mask_at, seen, keys);
+    group.lse_offset[i] = spec::bounded(group.mask_row_max[i] + terms.slope * static_cast<float>(terms.peak));
+  }
 }
 
 // c tanh(s / c) on base-2 logits (spec/base2.hpp).

@@ -9,6 +9,7 @@
 #include "cpu/operands/packed_block.hpp"
 #include "spec/call_steps.hpp"
 #include "spec/granularity.hpp"
+#include "spec/kept_keys.hpp"
 
 namespace octavo::cpu {
 
@@ -68,6 +69,8 @@ struct Plan : spec::CallSteps {
   std::int64_t rows_per_task = 128;  // a divisor or a multiple of the query block
   std::int64_t query_blocks = 1;     // query blocks of a task
   std::int64_t tasks_per_head = 0;   // of the longest sequence
+  bool exact = false;                // the recipe rounds nothing: short sequences take attention/short_sequence.hpp
+  bool all_short = false;            // all sequences do
   std::int64_t longest_keys = 0;     // rounded up to key blocks
   std::int64_t total_blocks = 0, total_partials = 0, total_query_ranges = 0;
   std::int64_t k_width = 0, v_width = 0;  // channels, padded
@@ -78,5 +81,11 @@ struct Plan : spec::CallSteps {
               blocks_at = 0, threads_at = 0;
   std::size_t bytes = 0;
 };
+
+// Whether a sequence is computed by attention/short_sequence.hpp.
+OCTAVO_INLINE bool is_short(const Plan& plan, const Sequence& rows) {
+  return plan.exact ? spec::is_short(rows.q_rows, rows.k_rows)
+                    : plan.keeps && spec::keeps_all(plan.problem->recipe, rows.q_rows, rows.k_rows);
+}
 
 }  // namespace octavo::cpu

@@ -43,15 +43,18 @@ OCTAVO_INLINE void load_rotated(const Operand& x, std::int64_t at, const std::in
   if (signs != nullptr) hadamard<S, kVectors>(v, signs);
 }
 
-// The reverse: signs are flipped after the rotation, and v goes where the caller wants the row, in its dtype.
+// The reverse: signs are flipped after the rotation.
 template <class S, int kVectors>
-OCTAVO_INLINE void store_rotated_back(const Operand& x, std::int64_t at, const std::int32_t* signs,
-                                      typename S::f32 (&v)[kVectors]) {
-  if (signs != nullptr) {
-    hadamard<S, kVectors>(v, nullptr);
+OCTAVO_INLINE void rotate_back(const std::int32_t* signs, typename S::f32 (&v)[kVectors]) {
+  if (signs == nullptr) return;
+  hadamard<S, kVectors>(v, nullptr);
 #pragma GCC unroll 64
-    for (int i = 0; i < kVectors; ++i) v[i] = S::from_bits(S::xor_s32(S::bits(v[i]), S::load(signs + i * S::kLanes)));
-  }
+  for (int i = 0; i < kVectors; ++i) v[i] = S::from_bits(S::xor_s32(S::bits(v[i]), S::load(signs + i * S::kLanes)));
+}
+
+// v goes where the caller wants the row, in its dtype.
+template <class S, int kVectors>
+OCTAVO_INLINE void store_as_row(const Operand& x, std::int64_t at, const typename S::f32 (&v)[kVectors]) {
   auto* to = static_cast<std::byte*>(x.data) + at * size_of_float(x.dtype);
 #pragma GCC unroll 64
   for (int i = 0; i < kVectors; ++i) store_as<S>(x.dtype, to, i * S::kLanes, v[i]);

@@ -100,6 +100,7 @@ constexpr KernelTable make_table() {
           .open_tiles = open_or_null<S>(),
           .close_tiles = close_or_null<S>(),
           .attend = attend<S>,
+          .attend_short = attend_short<S>,
           .sum_unit = sum_unit<S>,
           .range_unit = range_unit<S>,
           .code_unit = code_unit<S>,
