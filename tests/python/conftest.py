@@ -1,5 +1,6 @@
 """Shared by all Python tests: seeded data, every implementation, and torch, which CI requires."""
 
+import importlib
 import os
 
 import numpy as np
@@ -30,12 +31,16 @@ def qkv(rng):
     return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
 
 
-@pytest.fixture(scope="session")
-def torch():
+def required(name):
+    """The module, which CI requires; elsewhere its absence skips the test."""
     try:
-        import torch
+        return importlib.import_module(name)
     except ImportError as error:
         if os.environ.get("OCTAVO_REQUIRE_TORCH") == "1":
-            pytest.fail(f"OCTAVO_REQUIRE_TORCH=1, and torch cannot be imported: {error}")
-        pytest.skip("torch is not installed")
-    return torch
+            pytest.fail(f"OCTAVO_REQUIRE_TORCH=1, and {name} cannot be imported: {error}")
+        pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return required("torch")
