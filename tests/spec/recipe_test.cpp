@@ -175,8 +175,7 @@ TEST(Recipe, CompositionsStayPossible) {
         "int8,channel_gains=on", "int8,v_scale=token", "int8_block,v_scale=block", "sage1,key_block=64,accumulator=f16",
         "int8,key_block=4096", "exact,smooth_k=on", "fp8_e4m3,accumulator=sm90,two_level=off", "sage1,accumulator=sm80",
         "exact,accumulator=sm80", "int8_block,q_group=16,k_group=128", "sage1,q_scale=warp,q_group=64",
-        "int8,scores=e4m3,accumulator=sm89",
-        "int8,keep_first=16,keep_near=4,keep_heavy=32",
+        "int8,scores=e4m3,accumulator=sm89", "int8,keep_first=16,keep_near=4,keep_heavy=32",
         "fa3_fp8,accumulator=sm100,two_level=off"}) {
     EXPECT_TRUE(parse_recipe(text).ok()) << parse_recipe(text).status().message();
   }
