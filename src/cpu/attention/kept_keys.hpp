@@ -40,18 +40,25 @@ OCTAVO_INLINE spec::PositionMask position_mask(const Problem& problem, const Seq
 }
 
 // The keys of a query block with the largest value(j) (base 2; -infinity: no such key), by descending value, the lower
-// one first among equals. Returns how many there are.
-template <class Value>
+// one first among equals. Returns how many there are. `values`: all values by key, if they lie in memory.
+template <class S, class Value>
 OCTAVO_INLINE std::int64_t find_heaviest(spec::KeyRange candidates, std::int64_t most, std::int64_t* keys,
-                                         const Value& value_of) {
+                                         const float* values, const Value& value_of) {
   float found[spec::kMostKeptHeavy];
   std::int64_t count = 0;
-  for (std::int64_t j = candidates.begin; j < candidates.end; ++j) {
-    const float value = value_of(j);
-    if (!(value > -__builtin_inff()) || (count == most && !(value > found[count - 1]))) continue;
-    std::int64_t at = count < most ? count++ : most - 1;
-    for (; at > 0 && value > found[at - 1]; --at) found[at] = found[at - 1], keys[at] = keys[at - 1];
-    found[at] = value, keys[at] = j;
+  for (std::int64_t from = candidates.begin; from < candidates.end; from += S::kLanes) {
+    const std::int64_t to = from + S::kLanes < candidates.end ? from + S::kLanes : candidates.end;
+    if (values != nullptr && count == most && most > 0 && to - from == S::kLanes) {
+      const auto least = S::set1(found[most - 1]);
+      if (S::all(S::equal(S::max(S::load(values + from), least), least))) continue;
+    }
+    for (std::int64_t j = from; j < to; ++j) {
+      const float value = values != nullptr ? values[j] : value_of(j);
+      if (!(value > -__builtin_inff()) || (count == most && !(most > 0 && value > found[most - 1]))) continue;
+      std::int64_t at = count < most ? count++ : most - 1;
+      for (; at > 0 && value > found[at - 1]; --at) found[at] = found[at - 1], keys[at] = keys[at - 1];
+      found[at] = value, keys[at] = j;
+    }
   }
   return count;
 }
