@@ -63,10 +63,11 @@ OCTAVO_INLINE void find_heavy_keys(const TaskState& state, std::int64_t query_bl
         first + kQueryBlock < end ? first + kQueryBlock : end);
     const spec::KeyRange candidates = spec::heavy_candidates(state.kept, state.mask, block_first, block_last);
     const bool apart = plan.score_mod && plan.fold;
-    heavy.count[i] = find_heaviest<S>(candidates, state.kept.heavy, heavy.keys[i], apart ? nullptr : bias, [&](std::int64_t j) {
-      std::byte* block = block_at(*state.call, task.batch, state.kv_head, j / plan.key_block);
-      return bias[j] + part<float>(block, plan.block.fold)[j % plan.key_block];
-    });
+    heavy.count[i] =
+        find_heaviest<S>(candidates, state.kept.heavy, heavy.keys[i], apart ? nullptr : bias, [&](std::int64_t j) {
+          std::byte* block = block_at(*state.call, task.batch, state.kv_head, j / plan.key_block);
+          return bias[j] + part<float>(block, plan.block.fold)[j % plan.key_block];
+        });
     for (std::int64_t j = seen.begin; j < state.kept.first && j < seen.end; ++j) bias[j] = -__builtin_inff();
     for (std::int64_t j = 0; j < heavy.count[i]; ++j) bias[heavy.keys[i][j]] = -__builtin_inff();
   }

@@ -1,6 +1,6 @@
-// Short sequences that are computed exactly: those of `exact`, and those whose rows keep every key (spec/kept_keys.hpp).
-// K and V are gathered once for the query heads of a group, as kept keys are, and nothing is packed: with few rows
-// that, the padding to key blocks and the phases of a call take longer than the products.
+// Short sequences that are computed exactly: those of `exact`, and those whose rows keep every key
+// (spec/kept_keys.hpp). K and V are gathered once for the query heads of a group, as kept keys are, and nothing is
+// packed: with few rows that, the padding to key blocks and the phases of a call take longer than the products.
 #pragma once
 
 #include "cpu/attention/kept_keys.hpp"
@@ -52,8 +52,7 @@ void attend_short(const Call& call, const AttentionTask& task, std::int64_t last
     return spec::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, sequence.q_rows,
                                       sequence.k_rows, from, to);
   };
-  const KeptBlock block =
-      gather_kept<S>(call, thread, task.batch, kv_head, kept, task.first, task.rows, nullptr, 0);
+  const KeptBlock block = gather_kept<S>(call, thread, task.batch, kv_head, kept, task.first, task.rows, nullptr, 0);
   RowGroup group;
   KeptPart part;
   for (std::int64_t head = task.head; head < last_head; ++head) {

@@ -69,8 +69,8 @@ struct Plan : spec::CallSteps {
   std::int64_t rows_per_task = 128;  // a divisor or a multiple of the query block
   std::int64_t query_blocks = 1;     // query blocks of a task
   std::int64_t tasks_per_head = 0;   // of the longest sequence
-  bool exact = false;      // the recipe rounds nothing: short sequences take attention/short_sequence.hpp
-  bool all_short = false;  // all sequences do
+  bool exact = false;                // the recipe rounds nothing: short sequences take attention/short_sequence.hpp
+  bool all_short = false;            // all sequences do
   std::int64_t longest_keys = 0;     // rounded up to key blocks
   std::int64_t total_blocks = 0, total_partials = 0, total_query_ranges = 0;
   std::int64_t k_width = 0, v_width = 0;  // channels, padded
