@@ -26,7 +26,10 @@ def timer(threads: int) -> Callable[[], float]:
     return time.thread_time if threads == 1 else time.perf_counter
 
 
-def compare(calls: dict[str, Callable[[], object]], threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
+Calls = dict[str, Callable[[], object]]
+
+
+def compare(calls: Calls, threads: int, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds of one call of each, a list of `rounds` numbers: the calls take turns, each repeated for `seconds`."""
     clock = timer(threads)
     repeats = {}
@@ -49,7 +52,9 @@ def ratio(times: dict[str, list[float]], name: str, base: str) -> float:
     return statistics.median(a / b for a, b in zip(times[name], times[base], strict=True))
 
 
-def operands(batch: int, seqlen: int, heads: int, dim: int, dtype: type, kv_heads: int | None = None) -> list[np.ndarray]:
+def operands(
+    batch: int, seqlen: int, heads: int, dim: int, dtype: type, kv_heads: int | None = None
+) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     return [
         rng.standard_normal((batch, seqlen, h, dim), dtype=np.float32).astype(dtype)
@@ -80,7 +85,7 @@ def many(args: argparse.Namespace) -> None:
     for batch, heads, n, dim in ((4096, 8, 16, 32), (4096, 8, 16, 64), (1024, 3, 49, 32), (1024, 3, 49, 64)):
         q, k, v = operands(batch, n, heads, dim, np.float32)
         heads_first = [torch.from_numpy(x).transpose(1, 2) for x in (q, k, v)]
-        calls: dict[str, Callable[[], object]] = {
+        calls: Calls = {
             "torch": lambda: torch.nn.functional.scaled_dot_product_attention(*heads_first)  # noqa: B023
         }
         for name, text in recipes.items():

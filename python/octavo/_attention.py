@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import _arguments, _containers, _core, _keywords, _runtime
+from . import _arguments, _containers, _core, _keywords, _numpy, _runtime
 from ._containers import Array
 from ._core import DType
 from ._quantized import Quantized
@@ -140,7 +140,15 @@ def attention(
     """
     if unexpected:
         raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
-    call, output, log_sum, like, _alive = _prepare(locals())
+    arguments = locals()
+    if out is None and out_dtype is None and not return_lse and stream is None and workspace is None:
+        without_arrays = mask is key_mask is alibi_slopes is sinks is kv_lens is cu_seqlens_q is cu_seqlens_k is None
+        plain = _numpy.plain_call(q, k, v, _arguments.layout(layout)) if without_arrays else None
+        if plain is not None:
+            _set_options(plain[0], arguments)
+            _core.attention(plain[0])
+            return plain[1]
+    call, output, log_sum, like, _alive = _prepare(arguments)
     _core.attention(call)
     output.backend.sync(output.device, call.stream)
     result = out if out is not None else output.backend.finish(output, like)
@@ -225,6 +233,15 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
         for name in _ARRAYS:
             if name in arrays:
                 setattr(call, name, arrays[name].view)
+    _set_options(call, arguments)
+    if stream := _stream(arguments["stream"], backend, device):
+        call.stream = stream
+    if scratch is not None:
+        call.set_workspace(scratch[0])
+    return call, output, log_sum, like, (q_alive, k_alive, v_alive, arrays, scratch)
+
+
+def _set_options(call: _core.Call, arguments: dict[str, Any]) -> None:
     if (window := arguments["window"]) is not _DEFAULTS["window"] and window is not None:
         call.window = _arguments.window(window)
     call.recipe = _arguments.recipe(arguments["recipe"])
@@ -238,11 +255,6 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
         call.alibi = _arguments.alibi(alibi)
     if implementation := _runtime.forced.get():
         call.implementation = implementation
-    if stream := _stream(arguments["stream"], backend, device):
-        call.stream = stream
-    if scratch is not None:
-        call.set_workspace(scratch[0])
-    return call, output, log_sum, like, (q_alive, k_alive, v_alive, arrays, scratch)
 
 
 def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...], Any]:

@@ -63,6 +63,13 @@ struct Call {
     inputs.out = out;
     inputs.layout = layout;
   }
+  Call(const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out, Layout layout) {
+    inputs.q = q;
+    inputs.k = k;
+    inputs.v = v;
+    inputs.out = out;
+    inputs.layout = layout;
+  }
   Call(const Call&) = delete;  // the inputs point into the object itself
   Call& operator=(const Call&) = delete;
 

@@ -50,11 +50,7 @@ TensorView make_view(std::uintptr_t data, DType dtype, const nb::tuple& shape, c
   return view;
 }
 
-// A view of an object with the buffer protocol; none if its strides or its address are not multiples of the element
-// size. At most 4 axes. The caller keeps the object alive and does not resize it.
-std::optional<TensorView> view_of_buffer(nb::handle x, DType dtype) {
-  Py_buffer buffer;
-  if (PyObject_GetBuffer(x.ptr(), &buffer, PyBUF_STRIDES) != 0) throw nb::python_error();
+std::optional<TensorView> view_of(const Py_buffer& buffer, DType dtype) {
   TensorView view;
   view.data = buffer.buf;
   view.dtype = dtype;
@@ -66,8 +62,39 @@ std::optional<TensorView> view_of_buffer(nb::handle x, DType dtype) {
     view.shape[static_cast<std::size_t>(axis)] = buffer.shape[axis];
     view.strides[static_cast<std::size_t>(axis)] = buffer.strides[axis] / size;
   }
-  PyBuffer_Release(&buffer);
   return whole ? std::optional(view) : std::nullopt;
+}
+
+// A view of an object with the buffer protocol; none if its strides or its address are not multiples of the element
+// size. At most 4 axes. The caller keeps the object alive and does not resize it.
+std::optional<TensorView> view_of_buffer(nb::handle x, DType dtype) {
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(x.ptr(), &buffer, PyBUF_STRIDES) != 0) throw nb::python_error();
+  const std::optional<TensorView> view = view_of(buffer, dtype);
+  PyBuffer_Release(&buffer);
+  return view;
+}
+
+// The same of a buffer of native f32 or f16, as its own format says; none for all others.
+std::optional<TensorView> view_of_floats(nb::handle x) {
+  Py_buffer buffer;
+  if (PyObject_GetBuffer(x.ptr(), &buffer, PyBUF_STRIDES | PyBUF_FORMAT) != 0) {
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  const std::string_view format = buffer.format != nullptr ? buffer.format : "";
+  std::optional<TensorView> view;
+  if (format == "f") view = view_of(buffer, DType::f32);
+  if (format == "e") view = view_of(buffer, DType::f16);
+  PyBuffer_Release(&buffer);
+  return view;
+}
+
+// The call on four buffers of f32 or f16; null where one is something else.
+Call* call_of_buffers(nb::handle q, nb::handle k, nb::handle v, nb::handle out, Layout layout) {
+  const auto of_q = view_of_floats(q), of_k = view_of_floats(k), of_v = view_of_floats(v), of_out = view_of_floats(out);
+  if (!of_q || !of_k || !of_v || !of_out) return nullptr;
+  return new Call(*of_q, *of_k, *of_v, *of_out, layout);
 }
 
 nb::tuple tuple_of(int rank, const std::array<std::int64_t, 4>& values) {
@@ -293,6 +320,8 @@ void bind_calls(nb::module_& m) {
   nb::class_<Call> calls(m, "Call");
   calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, Layout>(), "q"_a, "k"_a, "v"_a, "out"_a,
             "layout"_a);
+  m.def("call_of_buffers", &call_of_buffers, "q"_a, "k"_a, "v"_a, "out"_a, "layout"_a,
+        nb::rv_policy::take_ownership);
   const auto tensor = [&calls](const char* name, TensorView AttentionInputs::* member) {
     calls.def_prop_rw(
         name, [member](const Call& c) { return c.inputs.*member; },

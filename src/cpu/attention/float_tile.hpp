@@ -1,6 +1,6 @@
 // A product of small f32 matrices, for the keys that are computed exactly: C [rows][cols] = A [rows][depth] times
-// B [depth][cols]. cols is a multiple of the lanes. Register tiles of 4 rows by 2 vectors, of 8 rows by the last one:
-// 8 chains of sums hide FMA's latency.
+// B [depth][cols]. cols is a multiple of the lanes. Register tiles of 6 and 4 rows by 2 vectors, of 8 rows by the last
+// one: 8 chains of sums hide FMA's latency.
 #pragma once
 
 #include "cpu/simd/policy.hpp"
@@ -56,6 +56,7 @@ __attribute__((noinline)) void float_product(const FloatProduct& p, std::int64_t
   std::int64_t col = 0;
   for (; col + 2 * S::kLanes <= cols; col += 2 * S::kLanes) {
     std::int64_t row = 0;
+    for (; row + 10 <= rows; row += 6) float_tile<S, 6, 2>(p, row, col);
     for (; row + 4 <= rows; row += 4) float_tile<S, 4, 2>(p, row, col);
     for (; row < rows; ++row) float_tile<S, 1, 2>(p, row, col);
   }

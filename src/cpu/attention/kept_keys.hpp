@@ -40,27 +40,47 @@ OCTAVO_INLINE spec::PositionMask position_mask(const Problem& problem, const Seq
 }
 
 // The keys of a query block with the largest value(j) (base 2; -infinity: no such key), by descending value, the lower
-// one first among equals. Returns how many there are.
-template <class Value>
+// one first among equals. Returns how many there are. `values`: all values by key, if they lie in memory.
+template <class S, class Value>
 OCTAVO_INLINE std::int64_t find_heaviest(spec::KeyRange candidates, std::int64_t most, std::int64_t* keys,
-                                         const Value& value_of) {
+                                         const float* values, const Value& value_of) {
   float found[spec::kMostKeptHeavy];
   std::int64_t count = 0;
-  for (std::int64_t j = candidates.begin; j < candidates.end; ++j) {
-    const float value = value_of(j);
-    if (!(value > -__builtin_inff()) || (count == most && !(value > found[count - 1]))) continue;
-    std::int64_t at = count < most ? count++ : most - 1;
-    for (; at > 0 && value > found[at - 1]; --at) found[at] = found[at - 1], keys[at] = keys[at - 1];
-    found[at] = value, keys[at] = j;
+  for (std::int64_t from = candidates.begin; from < candidates.end; from += S::kLanes) {
+    const std::int64_t to = from + S::kLanes < candidates.end ? from + S::kLanes : candidates.end;
+    if (values != nullptr && count == most && most > 0 && to - from == S::kLanes) {
+      const auto least = S::set1(found[most - 1]);
+      if (S::all(S::equal(S::max(S::load(values + from), least), least))) continue;
+    }
+    for (std::int64_t j = from; j < to; ++j) {
+      const float value = values != nullptr ? values[j] : value_of(j);
+      if (!(value > -__builtin_inff()) || (count == most && !(most > 0 && value > found[most - 1]))) continue;
+      std::int64_t at = count < most ? count++ : most - 1;
+      for (; at > 0 && value > found[at - 1]; --at) found[at] = found[at - 1], keys[at] = keys[at - 1];
+      found[at] = value, keys[at] = j;
+    }
   }
   return count;
 }
 
+// to[0..padded(dim)) = the row at element offset `at` of `x`, then zeros; returns whether all of it is finite.
 template <class S>
-OCTAVO_INLINE bool is_finite_row(const float* x, std::int64_t dim) {
-  auto poison = S::set1(0.0f);
-  for (std::int64_t d = 0; d < dim; d += S::kLanes) poison = S::fma(S::load(x + d), S::set1(0.0f), poison);
-  return S::all(S::is_finite(poison));
+OCTAVO_INLINE bool load_finite_row(const Operand& x, std::int64_t at, std::int64_t dim, float* to) {
+  const auto zero = S::set1(0.0f);
+  typename S::f32 poison[2] = {zero, zero};  // 0, or NaN where a value is not finite
+  const bool loaded = with_register_rows<S>(x, dim, [&](auto vectors) __attribute__((always_inline)) {
+    constexpr int kVectors = decltype(vectors)::value;
+    typename S::f32 v[kVectors];
+    load_rotated<S, kVectors>(x, at, nullptr, v);
+#pragma GCC unroll 64
+    for (int i = 0; i < kVectors; ++i) poison[i % 2] = S::fma(v[i], zero, poison[i % 2]);
+    store_vectors<S, kVectors>(v, to);
+  });
+  if (!loaded) {
+    load_row<S>(x, at, dim, to);
+    for (std::int64_t d = 0; d < dim; d += S::kLanes) poison[0] = S::fma(S::load(to + d), zero, poison[0]);
+  }
+  return S::all(S::is_finite(S::add(poison[0], poison[1])));
 }
 
 template <class S>
@@ -80,12 +100,11 @@ OCTAVO_INLINE float gather_key(const Call& call, std::int64_t b, std::int64_t kv
     return -__builtin_inff();
   }
   const std::int64_t row = sequence_at(call, b)->rows.k_begin + key;
-  load_row<S>(problem.k, problem.k.offset(b, kv_head, row), problem.head_dim, k_row);
-  load_row<S>(problem.v, problem.v.offset(b, kv_head, row), problem.value_dim, v_row);
+  const bool finite_k = load_finite_row<S>(problem.k, problem.k.offset(b, kv_head, row), problem.head_dim, k_row);
+  const bool finite_v = load_finite_row<S>(problem.v, problem.v.offset(b, kv_head, row), problem.value_dim, v_row);
   // A value that is not finite would reach rows of weight 0, too: NaN becomes the score of the rows that see the key.
-  const bool finite_v = is_finite_row<S>(v_row, problem.value_dim);
   if (!finite_v) std::memset(v_row, 0, static_cast<std::size_t>(plan.v_width) * 4);
-  return finite_v && is_finite_row<S>(k_row, problem.head_dim) ? 0.0f : __builtin_nanf("");
+  return finite_k && finite_v ? 0.0f : __builtin_nanf("");
 }
 
 // Keys that are near for some of the rows. Ranges grow with the row; rows that see nothing may stand at either end.
@@ -266,8 +285,8 @@ __attribute__((noinline)) void attend_kept(const Call& call, std::byte* thread, 
   float q_poison[kGroupRows] = {};
   for (int i = 0; i < group.rows; ++i) {
     float* row = q + i * plan.k_width;
-    load_row<S>(problem.q, problem.q.offset(b, head, sequence.q_begin + first_row + i), problem.head_dim, row);
-    if (!is_finite_row<S>(row, problem.head_dim)) q_poison[i] = __builtin_nanf("");
+    const std::int64_t at = problem.q.offset(b, head, sequence.q_begin + first_row + i);
+    if (!load_finite_row<S>(problem.q, at, problem.head_dim, row)) q_poison[i] = __builtin_nanf("");
   }
   const FloatDepth no_depth{q, block.k, 0};
   const FloatDepth with_span{q, block.k + columns.from, problem.head_dim};

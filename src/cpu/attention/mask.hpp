@@ -61,20 +61,25 @@ OCTAVO_INLINE void mask_kept_keys(const spec::KeptKeys& kept, const spec::Positi
   const auto nothing = S::set1(-__builtin_inff());
   const auto in_block = [&](std::int64_t key) {
     const std::int64_t at = key - first_key;
-    return S::set1(static_cast<float>(at < -1 ? -1 : at < keys ? at : keys));
+    return at < 0 ? 0 : at < keys ? at : keys;
   };
+  const std::int64_t after_first = in_block(first);
   for (int i = 0; i < rows; ++i) {
     const spec::KeyRange near = spec::near_keys(kept, mask, row + i);
-    const auto begin = in_block(near.begin), end = in_block(near.end), after_first = in_block(first);
+    const std::int64_t begin = in_block(near.begin), end = in_block(near.end);
+    float* of_row = scores + i * ld;
+    const auto hide = [&](std::int64_t from, std::int64_t to) {
+      const auto low = S::set1(static_cast<float>(from)), high = S::set1(static_cast<float>(to));
+      for (std::int64_t j = from / S::kLanes * S::kLanes; j < to; j += S::kLanes) {
+        const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(j)));
+        const auto x = S::load(of_row + j);
+        S::store(of_row + j, S::select(S::less(index, low), x, S::select(S::less(index, high), nothing, x)));
+      }
+    };
+    hide(begin, end);
+    hide(0, after_first);
     auto best = nothing;
-    for (std::int64_t j = 0; j < keys; j += S::kLanes) {
-      const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(j)));
-      auto x = S::load(scores + i * ld + j);
-      x = S::select(S::less(index, begin), x, S::select(S::less(index, end), nothing, x));
-      x = S::select(S::less(index, after_first), nothing, x);
-      S::store(scores + i * ld + j, x);
-      best = S::max(x, best);
-    }
+    for (std::int64_t j = 0; j < keys; j += S::kLanes) best = S::max(S::load(of_row + j), best);
     row_max[i] = S::reduce_max(best);
   }
 }

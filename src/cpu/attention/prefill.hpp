@@ -47,6 +47,7 @@ OCTAVO_INLINE bool holds_kept_keys(const TaskState& state, std::int64_t query_bl
 }
 
 // Finds them, and hides them and the first keys from the quantized product: both are hidden from all rows of the block.
+template <class S>
 OCTAVO_INLINE void find_heavy_keys(const TaskState& state, std::int64_t query_blocks, HeavyKeys& heavy) {
   const Plan& plan = *state.call->plan;
   const AttentionTask& task = *state.task;
@@ -62,11 +63,11 @@ OCTAVO_INLINE void find_heavy_keys(const TaskState& state, std::int64_t query_bl
         first + kQueryBlock < end ? first + kQueryBlock : end);
     const spec::KeyRange candidates = spec::heavy_candidates(state.kept, state.mask, block_first, block_last);
     const bool apart = plan.score_mod && plan.fold;
-    heavy.count[i] = find_heaviest(candidates, state.kept.heavy, heavy.keys[i], [&](std::int64_t j) {
-      if (!apart) return bias[j];
-      std::byte* block = block_at(*state.call, task.batch, state.kv_head, j / plan.key_block);
-      return bias[j] + part<float>(block, plan.block.fold)[j % plan.key_block];
-    });
+    heavy.count[i] =
+        find_heaviest<S>(candidates, state.kept.heavy, heavy.keys[i], apart ? nullptr : bias, [&](std::int64_t j) {
+          std::byte* block = block_at(*state.call, task.batch, state.kv_head, j / plan.key_block);
+          return bias[j] + part<float>(block, plan.block.fold)[j % plan.key_block];
+        });
     for (std::int64_t j = seen.begin; j < state.kept.first && j < seen.end; ++j) bias[j] = -__builtin_inff();
     for (std::int64_t j = 0; j < heavy.count[i]; ++j) bias[heavy.keys[i][j]] = -__builtin_inff();
   }
@@ -136,7 +137,9 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   if (hides)
     mask_by_position<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores,
                         row_max);
-  hides = hides || holds_kept_keys(state, g / kQueryBlockGroups, first_key, keys);
+  // A kept key's weight of 2^-126 is no code, and nothing beside the row sum: only floats must be exactly 0.
+  const bool floats = plan.pv_form != PvForm::s8;
+  hides = hides || (floats && holds_kept_keys(state, g / kQueryBlockGroups, first_key, keys));
   if (plan.hides_keys)
     mask_nan_rows<S>(queries.factor + g % kQueryBlockGroups * kGroupRows, key_addend, group.rows, keys, plan.key_block,
                      scores, row_max);
@@ -144,7 +147,7 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   if (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key)) {
     mask_kept_keys<S>(state.kept, state.mask, first_kept, first_row, group.rows, first_key, keys, plan.key_block,
                       scores, row_max);
-    hides = true;
+    hides = hides || floats;
   }
   alignas(64) float score_offset[kGroupRows] = {};
   if (plan.score_mod && plan.fold) {
@@ -266,7 +269,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
     add_smooth_q_bias<S>(call, thread, query_blocks, task.batch, state.kv_head, of_blocks.begin / key_block,
                          (of_blocks.end + key_block - 1) / key_block);
   }
-  if (state.has_smooth_q_bias && spec::keeps_any(state.kept)) find_heavy_keys(state, query_blocks, heavy);
+  if (state.has_smooth_q_bias && spec::keeps_any(state.kept)) find_heavy_keys<S>(state, query_blocks, heavy);
   std::memset(out, 0, static_cast<std::size_t>(used * kGroupRows * plan.v_columns) * 4);
 
   for (std::int64_t i = first_block; i < last_block; ++i) {

@@ -98,6 +98,79 @@ OCTAVO_INLINE bool sum_register_rows(const RowSource& source, std::int64_t from,
   return true;
 }
 
+template <class S, DType kDtype>
+OCTAVO_INLINE typename S::f32 load_in(const void* p, std::int64_t at) {
+  return load_as_f32<S>(kDtype, p, at);
+}
+
+// kVectors vectors of channels from d on: their sums and extremes, and what they add to the rows' largest magnitudes
+// [rows][kLanes].
+template <class S, DType kDtype, int kVectors>
+OCTAVO_INLINE void stats_of_columns(const Operand& x, std::int64_t at, std::int64_t rows, std::int64_t d,
+                                    const ChannelStats& to, float* most) {
+  typename S::f32 sums[kVectors], low[kVectors], high[kVectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i)
+    sums[i] = S::set1(0.0f), low[i] = S::set1(__builtin_inff()), high[i] = S::set1(-__builtin_inff());
+  for (std::int64_t r = 0; r < rows; ++r) {
+    auto largest = S::load(most + r * S::kLanes);
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors; ++i) {
+      const auto v = load_in<S, kDtype>(x.data, at + r * x.strides[2] + d + i * S::kLanes);
+      sums[i] = S::add(sums[i], v);
+      low[i] = S::min(v, low[i]);
+      high[i] = S::max(v, high[i]);
+      largest = S::max(S::abs(v), largest);
+    }
+    S::store(most + r * S::kLanes, largest);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) {
+    S::store(to.sums + d + i * S::kLanes, sums[i]);
+    S::store(to.extremes.low + d + i * S::kLanes, low[i]);
+    S::store(to.extremes.high + d + i * S::kLanes, high[i]);
+  }
+}
+
+template <class S, DType kDtype>
+OCTAVO_INLINE void stats_of_all_columns(const Operand& x, std::int64_t at, std::int64_t rows, std::int64_t dim,
+                                        const ChannelStats& to, float* most) {
+  std::int64_t d = 0;
+  for (; d + 4 * S::kLanes <= dim; d += 4 * S::kLanes) stats_of_columns<S, kDtype, 4>(x, at, rows, d, to, most);
+  for (; d < dim; d += S::kLanes) stats_of_columns<S, kDtype, 1>(x, at, rows, d, to, most);
+}
+
+// Sums and extremes of rows as they were given, at most 128, a few channels at a time so that their statistics stay in
+// registers; and the rows' largest magnitudes. False: something is not finite, or rows are not whole vectors; take
+// channel_stats_of_rows().
+template <class S>
+OCTAVO_INLINE bool stats_of_given_rows(const RowSource& source, std::int64_t first, std::int64_t last, std::int64_t dim,
+                                       const ChannelStats& to, float* magnitudes) {
+  const Operand& x = source.tensor();
+  const std::int64_t rows = last - first;
+  const RowSource::Span span = source.span(first);
+  if (x.quantized || x.strides[3] != 1 || dim % S::kLanes != 0 || rows <= 0 || span.count < rows) return false;
+  alignas(64) float most[spec::kMeanBlock * S::kLanes] = {};
+  if (x.dtype == DType::f32)
+    stats_of_all_columns<S, DType::f32>(x, span.at, rows, dim, to, most);
+  else if (x.dtype == DType::f16)
+    stats_of_all_columns<S, DType::f16>(x, span.at, rows, dim, to, most);
+  else
+    stats_of_all_columns<S, DType::bf16>(x, span.at, rows, dim, to, most);
+  for (std::int64_t d = dim; d < padded(dim); ++d) to.sums[d] = 0;
+  if (!sums_are_finite<S>(to.sums, dim)) return false;
+  for (std::int64_t d = 0; d < padded(dim); d += S::kLanes) {
+    S::store(to.counts + d, S::set1(static_cast<float>(rows)));
+    S::store(to.extremes.nonfinite + d, S::set1(0.0f));
+  }
+  alignas(64) float of_rows[S::kLanes];
+  for (std::int64_t r = 0; magnitudes != nullptr && r < rows; r += S::kLanes) {
+    S::store(of_rows, S::row_max(most + r * S::kLanes));
+    for (std::int64_t i = 0; i < S::kLanes && r + i < rows; ++i) magnitudes[r + i] = of_rows[i];
+  }
+  return true;
+}
+
 // Stretch i of the sequence's keys.
 struct KeyBlockRows {
   std::int64_t first, last;
@@ -129,6 +202,9 @@ OCTAVO_INLINE void channel_stats_of_keys(const Call& call, std::int64_t b, std::
   const std::int32_t* signs = rotate ? of_rotation : nullptr;
   if (first_pass && !plan.k_needs.extremes && seen.all(first, last) &&
       sum_register_rows<S>(source, first, last, dim, signs, to, magnitudes))
+    return;
+  if (first_pass && plan.k_needs.as_given && seen.all(first, last) &&
+      stats_of_given_rows<S>(source, first, last, dim, to, magnitudes))
     return;
   std::int64_t counted[spec::kMeanBlock], count = 0;
   for (std::int64_t r = first; r < last; ++r) {
@@ -223,7 +299,8 @@ void query_spread(const Call& call, std::int64_t b, std::int64_t head, std::int6
     return static_cast<const float*>(row);
   };
   for (std::int64_t r = first; r < last; ++r) counted[count++] = r;
-  channel_stats_of_rows<S>(needs, stats, count, dim, load);
+  if (!stats_of_given_rows<S>(source, first, last, dim, stats, magnitudes))
+    channel_stats_of_rows<S>(needs, stats, count, dim, load);
   for (std::int64_t r = 0; r < last - first; ++r) spec::add_row(histogram, magnitudes[r]);
   const std::uint32_t limit = plan.robust ? spec::exponent_limit(histogram) : spec::kAnyExponent;
   count = 0;

@@ -47,22 +47,11 @@ struct QueryRows {
   float* row(std::int64_t r) const { return buffer + (r - block_first) * plan->k_width; }
 };
 
-// The sums of the block's rows but the stray ones; false where none is stray: nothing is done.
+// The sums of the block's rows but the stray ones; false where none is stray: nothing is done. `ranges`: of the rows.
 template <class S>
-OCTAVO_INLINE bool sum_without_stray_rows(const QueryRows& rows, std::int64_t from, std::int64_t to, float* counts) {
+OCTAVO_INLINE bool sum_without_stray_rows(const QueryRows& rows, std::int64_t from, std::int64_t to,
+                                          const RowRange* ranges, float* counts) {
   const std::int64_t dim = rows.plan->problem->head_dim;
-  RowRange ranges[kQueryBlock];
-  for (std::int64_t first = from; first < to; first += S::kLanes) {
-    RangesOfRows<S> batch;
-    const std::int64_t last = first + S::kLanes < to ? first + S::kLanes : to;
-    for (std::int64_t r = first; r < last; ++r) {
-      auto most = S::set1(0);
-      for (std::int64_t d = 0; d < dim; d += S::kLanes) most = S::max_s32(most, magnitude<S>(S::load(rows.row(r) + d)));
-      batch.add(most);
-    }
-    if (!batch.finish(ranges + (first - from)))
-      for (std::int64_t r = first; r < last; ++r) ranges[r - from] = row_range<S>(rows.row(r), dim);
-  }
   spec::ExponentHistogram histogram;
   for (std::int64_t r = from; r < to; ++r) spec::add_row(histogram, ranges[r - from].amax);
   const std::uint32_t limit = spec::exponent_limit(histogram);
@@ -84,26 +73,42 @@ OCTAVO_INLINE void load_queries(const QueryRows& rows, std::int64_t from, std::i
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
   const std::int32_t* flips = plan.rotate_qk ? signs : nullptr;
+  const bool wants_ranges = rows.smooth && plan.robust;
+  RowRange ranges[kQueryBlock];
   const bool loaded = with_register_rows<S>(q, dim, [&](auto vectors) __attribute__((always_inline)) {
     constexpr int kVectors = decltype(vectors)::value;
     typename S::f32 sums[kVectors], v[kVectors];
     for (auto& sum : sums) sum = S::set1(0.0f);
     rows.source.for_each_span(
         from, to, [&](std::int64_t first, std::int64_t at, std::int64_t count) __attribute__((always_inline)) {
-          for (std::int64_t r = 0; r < count; ++r) {
-            load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v, rows.gain);
-            store_vectors<S, kVectors>(v, rows.row(first + r));
+          for (std::int64_t batch_first = 0; batch_first < count; batch_first += S::kLanes) {
+            RangesOfRows<S> batch;
+            const std::int64_t end = batch_first + S::kLanes < count ? batch_first + S::kLanes : count;
+            for (std::int64_t r = batch_first; r < end; ++r) {
+              load_rotated<S, kVectors>(q, at + r * q.strides[2], flips, v, rows.gain);
+              store_vectors<S, kVectors>(v, rows.row(first + r));
+              auto most = S::set1(0);
 #pragma GCC unroll 64
-            for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], v[i]);
+              for (int i = 0; i < kVectors; ++i) {
+                sums[i] = S::add(sums[i], v[i]);
+                if (wants_ranges) most = S::max_s32(most, magnitude<S>(v[i]));
+              }
+              if (wants_ranges) batch.add(most);
+            }
+            if (wants_ranges && !batch.finish(ranges + (first - from + batch_first)))
+              for (std::int64_t r = batch_first; r < end; ++r)
+                ranges[first - from + r] = row_range<S>(rows.row(first + r), dim);
           }
         });
     if (rows.smooth) store_vectors<S, kVectors>(sums, rows.mean);
   });
-  for (std::int64_t r = from; r < to && !loaded; ++r)
+  for (std::int64_t r = from; r < to && !loaded; ++r) {
     load_transformed<S>(q, rows.source.at(r), dim, flips, rows.row(r), 1.0f, rows.gain);
+    if (wants_ranges) ranges[r - from] = row_range<S>(rows.row(r), dim);
+  }
   if (!rows.smooth) return;
   alignas(64) float counts[kMaxPadded];
-  if (plan.robust && sum_without_stray_rows<S>(rows, from, to, counts)) {
+  if (plan.robust && sum_without_stray_rows<S>(rows, from, to, ranges, counts)) {
     // Done.
   } else if (loaded && sums_are_finite<S>(rows.mean, dim)) {
     for (std::int64_t d = 0; d < dim; ++d) counts[d] = static_cast<float>(to - from);
