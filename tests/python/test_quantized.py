@@ -262,3 +262,43 @@ def test_packed_sequences_as_codes(rng, recipe):
         octavo.quantize(k, role="k", recipe=recipe, cu_seqlens=q_borders)
     with pytest.raises(ValueError, match="cu_seqlens: dtype f64"):
         octavo.Quantized(packed[1].codes, packed[1].scales, role="k", recipe=recipe, cu_seqlens=np.zeros(3))
+
+
+@pytest.mark.parametrize("layout", ["NHD", "HND"])
+@pytest.mark.parametrize("recipe", ["int8,smooth_q=off", "int8,smooth_q=off,robust=on", "int8_block", "sage2_8b"])
+def test_keys_that_do_not_exist_reach_nothing(implementation, rng, recipe, layout):
+    exists = rng.random((2, 150)) < 0.7
+    lens = [150, 90]
+    hidden = ~exists | (np.arange(150) >= np.array(lens)[:, None])
+    shapes = ((2, 20, 4, 32), (2, 150, 2, 32), (2, 150, 2, 32))
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    options = {"kv_lens": lens, "key_mask": exists}
+    made = []
+    for junk in (0.5, 1e4, np.nan):
+        k[hidden], v[hidden] = junk, -junk
+        operands = (q, k, v) if layout == "NHD" else tuple(x.swapaxes(1, 2) for x in (q, k, v))
+        kq, vq = (
+            octavo.quantize(x, role=role, recipe=recipe, layout=layout, **options)
+            for role, x in zip("kv", operands[1:])
+        )
+        floats = octavo.attention(*operands, recipe=recipe, layout=layout, **options)
+        codes = kq.codes if layout == "NHD" else kq.codes.swapaxes(1, 2)
+        assert not codes[hidden].any() and codes[~hidden].any(axis=-1).all() and np.isfinite(kq.scales).all()
+        from_codes = octavo.attention(operands[0], kq, vq, recipe=recipe, layout=layout, **options)
+        assert np.array_equal(from_codes, floats)
+        made.append((kq.codes.tobytes(), kq.scales.tobytes(), vq.codes.tobytes(), floats.tobytes()))
+    assert made[0] == made[1] == made[2]
+
+
+def test_refusals_of_keys_that_do_not_exist(qkv):
+    exists = np.ones((2, 9), bool)
+    with pytest.raises(ValueError, match="kv_lens is given for role q"):
+        octavo.quantize(qkv[0], role="q", kv_lens=[1, 2])
+    with pytest.raises(ValueError, match=r"kv_lens\[1\] is 10; allowed are 0 to 9 \(rows of x\)"):
+        octavo.quantize(qkv[1], role="k", kv_lens=[9, 10])
+    with pytest.raises(ValueError, match=r"key_mask has shape \[2, 8\]; it must be \[2, 9\] \(batch, rows of x\)"):
+        octavo.quantize(qkv[1], role="k", key_mask=exists[:, :8])
+    with pytest.raises(ValueError, match="key_mask is u8; it must be bool"):
+        octavo.quantize(qkv[2], role="v", key_mask=exists.astype(np.uint8))
+    with pytest.raises(ValueError, match="kv_lens and cu_seqlens are both given"):
+        octavo.quantize(qkv[1][0], role="k", cu_seqlens=[0, 9], kv_lens=[9])
