@@ -26,6 +26,8 @@ struct Form {
 constexpr Form kForms[] = {
     {"int8"},
     {"int8", DType::bf16},
+    {"int8,smooth_v=on,keep_first=1,keep_near=2,keep_heavy=16"},
+    {"int8,smooth_v=on,keep_first=1,keep_near=2,keep_heavy=16", DType::bf16},
     {"int8_block"},
     {"int8_block,hadamard_v=on"},
     {"int8,v_scale=block"},
