@@ -59,6 +59,16 @@ constexpr Entry kEntries[] = {
     {"sage1,qk_gains=on,robust=on", 4},
     {"int_flash_half,smooth_k=on,smooth_v=on,robust=on", 4},
     {"exact,robust=on", 4, DType::f16},
+    {"int8", 40},
+    {"int8_fast,keep_first=1,keep_near=2,keep_heavy=16", 16},
+    {"int8_fast,keep_first=16,keep_near=4,keep_heavy=32", 12},
+    {"int8_fast,keep_near=1", 6},
+    {"int8_fast,keep_heavy=5", 6},
+    {"int8,smooth_q=off", 8},
+    {"int8,hadamard=off,hadamard_v=off", 6},
+    {"int4,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
+    {"int8_block,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
+    {"int_flash,keep_first=1,keep_near=2", 6},
 };
 
 class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};

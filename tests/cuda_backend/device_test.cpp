@@ -213,6 +213,8 @@ TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
   expect_refused(StatusCode::kUnimplemented, {"\"sm80\" does not support", "sage2_8b"});
   params_.recipe = recipe_of("exact");
   expect_refused(StatusCode::kUnimplemented, {"f32 operands", "f16 and bf16"});
+  params_.recipe = recipe_of("int_flash_half,keep_near=1");
+  expect_refused(StatusCode::kUnimplemented, {"kept keys beside products that are not integer", "keep_near=0"});
   params_.recipe = {};
   std::vector<float> wide(257);
   DeviceTwins twins(kCard);
@@ -288,28 +290,43 @@ TEST_F(CudaDeviceTest, Memory) {
   EXPECT_TRUE(DeviceMemory::allocate({}, 100).ok());  // the CPU counts as a device
 }
 
-// smooth_q's correction in memory for a few query blocks only: the same result, in more launches.
-TEST_F(CudaDeviceTest, ChunksOfTheCorrection) {
+// smooth_q's correction and the rest of rows with kept keys in memory for a few query blocks only: the same result, in
+// more launches.
+void expect_chunks_to_agree(EmulatedRuntime& runtime, const char* recipe, bool packed) {
+  SCOPED_TRACE(recipe);
   Scenario scenario;
+  scenario.recipe = recipe;
   scenario.batch = 2;
   scenario.kv_heads = 2;
   scenario.ratio = 2;
   scenario.m = 300;
   scenario.n = 200;
+  if (packed) scenario.q_lens = {300, 5, 140}, scenario.k_lens = {200, 40, 300};
   const Call call(scenario);
   RunOptions on_device;
   on_device.attention = &attention_on_device;
   const Outcome whole = call.run("", on_device);
-  const int launches = runtime_.launches;
+  const int launches = runtime.launches;
   ASSERT_TRUE(whole.status.ok()) << whole.status.message();
   for (std::size_t bytes : {std::size_t{1} << 10, std::size_t{2} << 10, std::size_t{8} << 10, std::size_t{12} << 10}) {
-    runtime_.gpus[0].memory_bytes = 64 * bytes;
-    runtime_.launches = 0;
+    runtime.gpus[0].memory_bytes = 64 * bytes;
+    runtime.launches = 0;
     const Outcome chunks = call.run("", on_device);
     ASSERT_TRUE(chunks.status.ok()) << chunks.status.message();
-    EXPECT_GT(runtime_.launches, launches);
+    EXPECT_GT(runtime.launches, launches);
     EXPECT_EQ(chunks.out, whole.out);
     EXPECT_EQ(chunks.lse, whole.lse);
+  }
+}
+
+TEST_F(CudaDeviceTest, ChunksOfTheCorrection) {
+  const cuda::DeviceProperties whole = runtime_.gpus[0];
+  for (const char* recipe : {"int8_fast", "int8"}) {
+    for (const bool packed : {false, true}) {
+      runtime_.gpus[0] = whole;
+      runtime_.launches = 0;
+      expect_chunks_to_agree(runtime_, recipe, packed);
+    }
   }
 }
 

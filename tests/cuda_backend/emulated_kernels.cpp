@@ -1,5 +1,6 @@
 #include "emulated_kernels.hpp"
 
+#include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
 #include "cuda/host/kernel_id.hpp"
@@ -35,7 +36,9 @@ const EmulatedKernel& emulated_kernel(int id) {
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };
-  return id < kQuantizeKernels ? kTable[id] : emulated_attention_kernel(id - kQuantizeKernels);
+  return id < kQuantizeKernels     ? kTable[id]
+         : id < kKernelsBeforeKept ? emulated_attention_kernel(id - kQuantizeKernels)
+                                   : emulated_kept_kernel(id - kKernelsBeforeKept);
 }
 
 }  // namespace octavo::test

@@ -26,6 +26,8 @@ struct Form {
 constexpr Form kForms[] = {
     {"int8_fast"},
     {"int8_fast", DType::bf16},
+    {"int8"},
+    {"int8", DType::bf16},
     {"int8_block"},
     {"int8_block,hadamard_v=on"},
     {"int8_fast,v_scale=block"},

@@ -70,8 +70,9 @@ OCTAVO_DEVICE void store_pair(const Operand& out, std::int64_t at, bool pairs, b
   }
 }
 
-// Rows of O go through shared memory, eight at a time, so that a warp stores whole rows. The tiles there are no longer
-// needed; eight floats of padding behind each row avoid bank conflicts.
+// `head`: element of `to` where the sequence's rows begin. Rows of O go through shared memory, eight at a time, so that
+// a warp stores whole rows. The tiles there are no longer needed; eight floats of padding behind each row avoid bank
+// conflicts.
 template <class Shape>
 constexpr std::uint32_t kStagedRowBytes = 4 * (Shape::kDim + 8);
 template <class Shape>
@@ -79,12 +80,11 @@ constexpr std::uint32_t kStagedBytes = 8 * kStagedRowBytes<Shape>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                              std::int32_t warp_row, Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+                              const Operand& to, std::int64_t head, std::int32_t warp_row,
+                              Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   static_assert(Shape::kWarps * kStagedBytes<Shape> <= Shape::kBytes);
   const std::uint32_t staged = static_cast<std::uint32_t>(machine.warp()) * kStagedBytes<Shape>;
-  const std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
-                            task.q_begin * p.out.strides[2];
-  const std::int64_t element_bytes = p.out.dtype == DType::f32 ? 4 : 2;
+  const std::int64_t element_bytes = to.dtype == DType::f32 ? 4 : 2;
   const auto value_dim = static_cast<std::int32_t>(p.value_dim);
   const float rescale =
       p.v.output_rescale == nullptr ? 1.0f : p.v.output_rescale[task.batch * p.keys.heads + task.kv_head];
@@ -109,10 +109,10 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
     for (int r = 0; r < 8; ++r) {
       const std::int32_t row = warp_row + 8 * half + r;
       if (row >= task.q_rows) break;
-      const std::int64_t first = head + row * p.out.strides[2];
+      const std::int64_t first = head + row * to.strides[2];
       const auto address =
-          reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
-      const bool pairs = p.out.strides[3] == 1 && (address & static_cast<std::uintptr_t>(2 * element_bytes - 1)) == 0;
+          reinterpret_cast<std::uintptr_t>(to.data) + static_cast<std::uintptr_t>(first * element_bytes);
+      const bool pairs = to.strides[3] == 1 && (address & static_cast<std::uintptr_t>(2 * element_bytes - 1)) == 0;
       OCTAVO_ROLLED
       for (int begin = 0; begin < value_dim; begin += 2 * kLanes) {
         machine.lanes([&](int lane) {
@@ -121,22 +121,22 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
           auto x = machine.template shared<FloatPair>(staged + static_cast<std::uint32_t>(r) * kStagedRowBytes<Shape> +
                                                       4 * static_cast<std::uint32_t>(channel));
           if (rescale != 1) x = {rescaled(x.x, rescale), rescaled(x.y, rescale)};
-          store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < value_dim, x);
+          store_pair<Machine>(to, first + channel * to.strides[3], pairs, channel + 1 < value_dim, x);
         });
       }
     }
   }
 }
 
-// `lse_offset` was subtracted from the rows' scores by score_mod, natural units.
-template <class Shape, class Machine>
+// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `kept`: O and the rows' state stay
+// in f32 for join_kept_keys().
+template <class Shape, bool kept, class Machine>
 OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                                  std::int32_t warp_row, RowState<Machine>& state,
-                                  Registers<Machine, float, 2>& lse_offset,
+                                  std::int32_t warp_row, RowState<Machine>& state, RowTerms<Machine>& terms,
                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   sum_over<4>(machine, state.l);
   const float sink =
-      p.sinks.data == nullptr
+      kept || p.sinks.data == nullptr
           ? -__builtin_inff()
           : read_number<Machine>(p.sinks, task.batch * p.sinks.strides[0] + task.head * p.sinks.strides[1]);
   const std::int64_t lse_at = (p.queries.varlen() ? 0 : task.batch) * p.lse_strides[0] + task.head * p.lse_strides[1] +
@@ -151,7 +151,7 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
           // With softcap the offset was added before the tanh.
           const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(logit_offset_of_row(p, task, row));
           ends[half] = end_row<Machine>(m[half], l[half], sink, constant + static_cast<double>(offset[half]));
-          if (p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
+          if (!kept && p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
             p.lse[lse_at + row * p.lse_strides[2]] = ends[half].lse;
           }
         }
@@ -170,9 +170,29 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
           }
         }
       },
-      state.m, state.l, lse_offset, out);
+      state.m, state.l, terms.lse_offset, out);
   if (p.rotate_output && p.value_dim == Shape::kDim) rotate_back<Shape::kDim>(machine, out);
-  store_rows<Shape>(machine, p, task, warp_row, out);
+  if constexpr (kept) {
+    machine.lanes(
+        [&](int lane, float(&m)[2], float(&l)[2], float(&offset)[2], float(&row_max)[2]) {
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(warp_row, lane, half);
+            if (lane % 4 != 0 || row >= task.q_rows) continue;
+            float* const to = p.kept.state + 4 * (task.chunk_row + (row - task.first_row));
+            to[0] = m[half], to[1] = l[half], to[2] = offset[half], to[3] = row_max[half];
+          }
+        },
+        state.m, state.l, terms.lse_offset, terms.row_max);
+    Operand rest;
+    rest.data = p.kept.rest;
+    rest.dtype = DType::f32;
+    rest.strides = {0, 0, Shape::kDim, 1};
+    store_rows<Shape>(machine, p, task, rest, (task.chunk_row - task.first_row) * Shape::kDim, warp_row, out);
+  } else {
+    const std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
+                              task.q_begin * p.out.strides[2];
+    store_rows<Shape>(machine, p, task, p.out, head, warp_row, out);
+  }
 }
 
 }  // namespace octavo::cuda

@@ -8,6 +8,7 @@
 #include "cuda/attention/task.hpp"
 #include "cuda/operands/packed_block.hpp"
 #include "cuda/tile/machine.hpp"
+#include "spec/kept_keys.hpp"
 
 namespace octavo::cuda {
 
@@ -44,6 +45,56 @@ OCTAVO_DEVICE void mask_keys(Machine& machine, const AttentionKernelParams& p, c
             for (int j = 0; j < 2; ++j) {
               const int i = 4 * tile + 2 * half + j, key = key_of_element<Shape>(lane, i);
               if (key < begin || key >= end) s[i] = -__builtin_inff();
+            }
+          }
+        }
+      },
+      scores);
+}
+
+OCTAVO_INLINE spec::PositionMask position_mask(const AttentionKernelParams& p, std::int64_t queries,
+                                               std::int64_t keys) {
+  return {p.causal, p.window_left, p.window_right, queries, keys};
+}
+OCTAVO_INLINE spec::KeptKeys kept_keys_of(const KeptKeysOfCall& kept, const spec::PositionMask& mask) {
+  Recipe recipe;
+  recipe.keep_first = kept.first, recipe.keep_near = kept.near, recipe.keep_heavy = kept.heavy;
+  recipe.smooth_q = kept.smooth_q;
+  return spec::kept_keys_of(recipe, mask);
+}
+
+// The first keys are hidden by the addends of smooth_q's bias where there is one.
+OCTAVO_INLINE bool hides_first_keys(const AttentionKernelParams& p, bool q16) {
+  return p.smooth_q_bias.addend == nullptr || q16;
+}
+
+// Hides from each row the keys that it keeps: near ones and, with `first`, the first ones. Tiles without any are left
+// alone.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams& p, std::int64_t queries,
+                                  std::int64_t keys, bool first, std::int32_t warp_row, std::int32_t first_key,
+                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  const spec::PositionMask mask = position_mask(p, queries, keys);
+  const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
+  // No row of the warp has near keys outside these.
+  const std::int64_t low = spec::diagonal(p.causal, queries, keys, warp_row) - spec::kMostKeptNear * spec::kNearStrip;
+  const std::int64_t high =
+      spec::diagonal(p.causal, queries, keys, warp_row + 15) + spec::kMostKeptNear * spec::kNearStrip;
+  if (first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
+  const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
+  machine.lanes(
+      [&](int lane, float(&s)[Shape::kKeys / 2]) {
+        OCTAVO_UNROLL
+        for (int half = 0; half < 2; ++half) {
+          const spec::KeyRange near = spec::near_keys(kept, mask, row_of_lane(warp_row, lane, half));
+          const auto begin = static_cast<std::int32_t>(near.begin) - first_key;
+          const auto end = static_cast<std::int32_t>(near.end) - first_key;
+          OCTAVO_UNROLL
+          for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+            OCTAVO_UNROLL
+            for (int j = 0; j < 2; ++j) {
+              const int i = 4 * tile + 2 * half + j, key = key_of_element<Shape>(lane, i);
+              if ((key >= begin && key < end) || key + first_key < after_first) s[i] = -__builtin_inff();
             }
           }
         }

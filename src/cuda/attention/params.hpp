@@ -29,6 +29,18 @@ struct SmoothQBias {
   std::int64_t keys = 0;
 };
 
+// Kept keys (spec/kept_keys.hpp): the recipe's fields, and what the kernels of a chunk hand on. The attention kernels
+// leave the rows' quantized part; join_kept_keys() adds the kept keys and finishes the rows. Rows are those of
+// [batches][heads][blocks][128].
+inline constexpr std::int64_t kHeavyList = 32;
+struct KeptKeysOfCall {
+  std::int32_t first = 0, near = 0, heavy = 0;
+  bool smooth_q = false;
+  std::int32_t* heavy_keys = nullptr;  // [batches][heads][blocks][kHeavyList], -1: no more; null: none
+  float* rest = nullptr;               // O of the quantized part, f32 [rows][dim]
+  float* state = nullptr;              // [rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
+};
+
 struct AttentionKernelParams {
   PackedQuery q;
   PackedKeys k;
@@ -43,6 +55,7 @@ struct AttentionKernelParams {
   float softmax_scale = 1, logit_scale = 1;  // the latter times log2 e
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
+  KeptKeysOfCall kept;
   const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
   bool hides_keys = false;             // addends of -infinity stay what they are, whatever score_mod does
   Alibi alibi = Alibi::causal;
@@ -83,6 +96,26 @@ struct SmoothQBiasParams {
   float logit_scale = 1;
   Chunk chunk;
   SmoothQBias bias;
+};
+
+// Which keys a query block keeps for their weight; they and the first keys are hidden from its bias.
+struct HeavyKeysParams {
+  DeviceSequences queries, keys;
+  std::int64_t heads_per_kv_head = 1;
+  Causal causal = Causal::none;
+  std::int64_t window_left = -1, window_right = -1;
+  KeptKeysOfCall kept;
+  bool q16 = false;             // short sequences have no bias
+  const float* fold = nullptr;  // b of the fold, unless the addends have it; null: they do
+  bool permuted = true;
+  Chunk chunk;
+  SmoothQBias bias;
+};
+
+struct KeptKeysParams {
+  AttentionKernelParams attention;
+  OperandRows q, k, v;                           // as given
+  const std::uint32_t* prescale_amax = nullptr;  // V's prescale, as in RowSteps
 };
 
 // The bias kernel's product: means that a thread sums side by side, and channels of a slice in shared memory, where a

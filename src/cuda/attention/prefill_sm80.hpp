@@ -30,7 +30,8 @@ struct alignas(16) WarpRanges {
 // The state of a warp's rows during the loop over the keys.
 template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp {
-  static constexpr bool score_mod = variant != AttentionVariant::plain, q16 = variant == AttentionVariant::q16;
+  static constexpr bool score_mod = modifies_scores(variant), q16 = is_q16_variant(variant);
+  static constexpr bool kept = keeps_keys(variant);
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
   using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
 
@@ -109,6 +110,11 @@ struct AttentionWarp {
     } else {
       mask(machine, key, scores);
     }
+    if constexpr (kept) {
+      const WarpRanges seen = ranges(machine);
+      mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
+                            scores);
+    }
     row_maxima(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
       if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
@@ -134,8 +140,9 @@ struct AttentionWarp {
   // The task is computed again: kept in registers through the loop, it would displace scores and O.
   OCTAVO_DEVICE void epilogue(Machine& machine) {
     if constexpr (!score_mod) clear<Machine, float, 2>(machine, terms.lse_offset);
+    if constexpr (kept && !score_mod) clear<Machine, float, 2>(machine, terms.row_max);
     const AttentionTask again = find_task(machine, p, Shape::kRows);
-    store_epilogue<Shape>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms.lse_offset, out);
+    store_epilogue<Shape, kept>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms, out);
   }
 };
 
@@ -204,11 +211,11 @@ OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t fir
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const AttentionTask task = find_task(machine, p, Shape::kRows);
-  if (!task.present || task.q16 != (variant == AttentionVariant::q16)) return;
+  if (!task.present || task.q16 != is_q16_variant(variant)) return;
   const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
   if (first < seen.end) {
-    load_queries<Shape, variant == AttentionVariant::q16>(machine, p, task);
+    load_queries<Shape, is_q16_variant(variant)>(machine, p, task);
     load_keys<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
     if constexpr (Shape::kStages == 1) machine.commit_copies();
     load_values<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));

@@ -24,6 +24,7 @@ struct AttentionTask {
   std::uint32_t first_slot = 0;  // of the sequence in the packed K
   std::uint32_t addend_at = 0;   // of the sequence's keys in the array of addends_of()
   bool q16 = false;              // Q has two planes of codes
+  std::int64_t chunk_row = 0;    // first_row among the rows of the chunk
 };
 
 struct Keys32 {
@@ -64,9 +65,10 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
       (task.batch * k_grid.batch_stride + task.kv_head * k_grid.head_stride + first_k_block) * kPackedRows);
   task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
+  const std::int64_t row =
+      (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
+  task.chunk_row = row * kPackedRows + tile % tiles * rows;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {
-    const std::int64_t row =
-        (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
     task.addend_at = static_cast<std::uint32_t>(row * p.smooth_q_bias.keys);
   }
   return task;

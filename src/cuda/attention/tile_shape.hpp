@@ -56,8 +56,16 @@ struct AttentionShape {
 
 // Kernels of one shape. plain: the hot one. score_mod: softcap, a mask or ALiBi come between the products. q16: for
 // sequences of 16-bit Q (spec/q16.hpp), whatever the options; each skips the sequences of the other kind, so a
-// varlen batch that may hold both is launched with both.
-enum class AttentionVariant : std::uint8_t { plain, score_mod, q16 };
+// varlen batch that may hold both is launched with both. kept*: the same where rows have kept keys, which are hidden
+// here; the rows' state goes to join_kept_keys().
+enum class AttentionVariant : std::uint8_t { plain, score_mod, q16, kept, kept_score_mod, kept_q16 };
+OCTAVO_INLINE constexpr bool keeps_keys(AttentionVariant variant) { return variant >= AttentionVariant::kept; }
+OCTAVO_INLINE constexpr bool is_q16_variant(AttentionVariant variant) {
+  return variant == AttentionVariant::q16 || variant == AttentionVariant::kept_q16;
+}
+OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
+  return variant != AttentionVariant::plain && variant != AttentionVariant::kept;
+}
 
 // The thread block of a launch, which works on `rows` query rows.
 struct AttentionLaunch {

@@ -1,10 +1,11 @@
 // The launches of an attention call on a device:
 //   keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole tensors | K, V and Q packed | the
-//   fold's vectors | for each chunk of query blocks: smooth_q's bias, attention
+//   fold's vectors | for each chunk of query blocks: smooth_q's bias, heavy keys, attention, kept keys
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <algorithm>
 #include <numbers>
 
+#include "cuda/attention/kept_shape.hpp"
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
@@ -340,6 +341,49 @@ class AttentionDriver {
                   {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps, kSmoothQBiasSharedBytes}, params);
   }
 
+  void find_heavy_keys(const Chunk& chunk) {
+    HeavyKeysParams params;
+    params.queries = plan_.queries;
+    params.keys = plan_.keys;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.causal = problem_.causal;
+    params.window_left = problem_.window_left, params.window_right = problem_.window_right;
+    params.kept = scratch_.kept;
+    params.q16 = plan_.q16;
+    params.fold = scratch_.k.fold;
+    params.permuted = plan_.permuted_keys();
+    params.chunk = chunk;
+    params.bias = scratch_.smooth_q_bias;
+    launches_.add(KernelId::find_heavy_keys, {{chunk.blocks, chunk.heads, chunk.batches}}, params);
+  }
+
+  // Numbers of 16 bits are multiplied as they are, all others as sums of bf16.
+  void join_kept_keys(const AttentionKernelParams& attention) {
+    KeptKeysParams params;
+    params.attention = attention;
+    params.q = queries_.x, params.k = keys_.x, params.v = values_.x;
+    params.prescale_amax = scratch_.v_plain.amax;
+    const DType q = problem_.q.dtype;
+    const bool same = problem_.k.dtype == q && problem_.v.dtype == q;
+    const DType wanted = same && q != DType::f32 ? q : DType::f32;
+    const Chunk& chunk = attention.chunk;
+    const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
+      launches_.add(kernel,
+                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
+                     shape.threads / 32,
+                     shape.shared_bytes},
+                    params);
+    };
+#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
+#define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
+  if (plan_.dim == (its_dim) && wanted == DType::numbers) {                   \
+    start(KernelId::name, kept_launch<KeptShape<its_dim, DType::numbers>>()); \
+  }
+#include "cuda/host/kept_kernels.inc"
+#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
+#undef OCTAVO_CUDA_KEPT_KERNEL
+  }
+
   AttentionKernelParams attention_params() const {
     const Problem& p = problem_;
     AttentionKernelParams to;
@@ -353,8 +397,9 @@ class AttentionDriver {
     to.logit_scale = logit_scale_;
     to.softcap = static_cast<float>(p.softcap);
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
+    to.kept = scratch_.kept;
     if (plan_.steps.hides_keys) to.seen = scratch_.seen;
-    to.hides_keys = plan_.steps.hides_keys;
+    to.hides_keys = plan_.steps.hides_keys || plan_.steps.keeps;
     to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
     to.running_maximum = plan_.steps.running_maximum;
@@ -376,7 +421,9 @@ class AttentionDriver {
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
           if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
+          if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
+          if (plan_.steps.keeps) join_kept_keys(params);
         }
       }
     }
@@ -385,9 +432,16 @@ class AttentionDriver {
   // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
   void attend(const AttentionKernelParams& params) {
     const bool short_queries = problem_.q_rows < spec::kQ16Rows;
-    if (plan_.q16 && (problem_.varlen() || short_queries)) attend(params, AttentionVariant::q16);
+    const bool keeps = plan_.steps.keeps;
+    if (plan_.q16 && (problem_.varlen() || short_queries)) {
+      attend(params, keeps ? AttentionVariant::kept_q16 : AttentionVariant::q16);
+    }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    attend(params, plan_.steps.score_mod ? AttentionVariant::score_mod : AttentionVariant::plain);
+    if (plan_.steps.score_mod) {
+      attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
+    } else {
+      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::plain);
+    }
   }
 
   void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
@@ -405,7 +459,13 @@ class AttentionDriver {
     start(KernelId::name,                                                                                   \
           attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>()); \
   }
+#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant) \
+  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
+#define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)
 #include "cuda/host/attention_kernels.inc"
+#include "cuda/host/kept_kernels.inc"
+#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
+#undef OCTAVO_CUDA_KEPT_KERNEL
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
   }
 

@@ -16,10 +16,18 @@ enum class KernelId : int {
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) name,
 #include "cuda/host/attention_kernels.inc"
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
+  before_kept,  // how many the two tables have
+  last_before_kept = before_kept - 1,
+#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, dim, scores, values, variant) name,
+#define OCTAVO_CUDA_KEPT_KERNEL(name, dim, numbers) name,
+#include "cuda/host/kept_kernels.inc"
+#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
+#undef OCTAVO_CUDA_KEPT_KERNEL
   all,
 };
 
 constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
+constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
 constexpr int kKernels = static_cast<int>(KernelId::all);
 
 // The entry of a row kernel for rows of `dim` channels; `base` is that for 64.

@@ -13,10 +13,13 @@ struct DeviceKernel {
 // Each from the start of its own table; the targets define them.
 const DeviceKernel& quantize_kernel(int index);
 const DeviceKernel& attention_kernel(int index);
+const DeviceKernel& kept_kernel(int index);
 
 inline const DeviceKernel& device_kernel(KernelId id) {
   const int index = static_cast<int>(id);
-  return index < kQuantizeKernels ? quantize_kernel(index) : attention_kernel(index - kQuantizeKernels);
+  return index < kQuantizeKernels     ? quantize_kernel(index)
+         : index < kKernelsBeforeKept ? attention_kernel(index - kQuantizeKernels)
+                                      : kept_kernel(index - kKernelsBeforeKept);
 }
 
 }  // namespace octavo::cuda

@@ -10,8 +10,8 @@
 namespace octavo::cuda {
 namespace {
 
-// Scratch memory for smooth_q's bias: bounds what one launch works on. 128 MiB hold 64 query blocks of 32 heads against
-// 16384 keys, two thousand thread blocks, several times what a GPU runs at once.
+// Scratch memory for smooth_q's bias and the rest of rows with kept keys: bounds what one launch works on. 128 MiB hold
+// 64 query blocks of 32 heads against 16384 keys, two thousand thread blocks, several times what a GPU runs at once.
 constexpr std::size_t kBiasBytes = std::size_t{128} << 20;
 // At most this part of a small GPU's memory.
 constexpr std::size_t kBiasShare = 64;
@@ -51,6 +51,7 @@ void AttentionPlan::choose_steps() {
   // Robust recipes look at what rows see; without a mask that is all keys unless a window or a top-left diagonal ends.
   const bool some_unseen = problem.causal == Causal::top_left || problem.window_left >= 0 || problem.window_right >= 0;
   marks_seen = steps.hides_keys || (steps.robust && some_unseen);
+  keeps_heavy = steps.keeps && recipe.smooth_q;
   divides_v = recipe.values == Format::f16;
   v_granularity = spec::is_integer(recipe.values) ? recipe.v_scale : Granularity::none;
   // f16 cannot be that large; codes without scales cannot either.
@@ -59,14 +60,20 @@ void AttentionPlan::choose_steps() {
                    !steps.rotate_v && !steps.smooth_v;
 }
 
-// As many query blocks as there is memory for their bias: of all heads, else of some.
-void AttentionPlan::choose_chunk(std::size_t bias_bytes) {
+// What a query block with kept keys hands from kernel to kernel.
+std::int64_t AttentionPlan::rest_bytes() const {
+  return steps.keeps ? kPackedRows * (dim + 4) * 4 + kHeavyList * 4 : 0;
+}
+
+// As many query blocks as there is memory for their bias and their rest: of all heads, else of some.
+void AttentionPlan::choose_chunk(std::size_t most_bytes) {
   chunk.batches = batches();
   chunk.heads = problem.q_heads;
   chunk.blocks = query_blocks();
-  if (!smooth_q_bias) return;
-  const auto row_bytes = static_cast<std::size_t>(std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4);
-  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(bias_bytes / row_bytes, 1));
+  if (!smooth_q_bias && !steps.keeps) return;
+  const std::int64_t of_bias = smooth_q_bias ? std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4 : 0;
+  const auto block_bytes = static_cast<std::size_t>(of_bias + rest_bytes());
+  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(most_bytes / block_bytes, 1));
   chunk.batches = std::min(chunk.batches, rows);
   chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
   chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
@@ -142,6 +149,13 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   const Chunk& chunk = plan.chunk;
   to.smooth_q_bias.addend = floats(plan.smooth_q_bias, chunk.batches * chunk.heads * chunk.blocks *
                                                            std::max<std::int64_t>(to.smooth_q_bias.keys, kPackedRows));
+  if (plan.steps.keeps) {
+    const std::int64_t blocks = chunk.batches * chunk.heads * chunk.blocks;
+    to.kept = {plan.recipe.keep_first, plan.recipe.keep_near, plan.recipe.keep_heavy, plan.recipe.smooth_q};
+    to.kept.heavy_keys = parts.take<std::int32_t>(plan.keeps_heavy ? blocks * kHeavyList : 0);
+    to.kept.rest = floats(true, blocks * kPackedRows * dim);
+    to.kept.state = floats(true, blocks * kPackedRows * 4);
+  }
   to.bytes = parts.bytes();
   return to;
 }

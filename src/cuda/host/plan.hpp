@@ -20,6 +20,7 @@ struct AttentionPlan {
   bool smooth_q_bias = false, q16 = false;  // of some sequence
   bool plain_v_ranges = false;              // V's ranges are those of its rows as they are; its prescale uses them, too
   bool marks_seen = false;                  // whether a key exists must be looked up
+  bool keeps_heavy = false;                 // some query blocks may keep keys for their weight
   bool divides_v = false;                   // by a number that brings V into f16's range
   Granularity v_granularity = Granularity::none;  // none: the values as they are
   DeviceSequences queries, keys;
@@ -33,7 +34,8 @@ struct AttentionPlan {
 
  private:
   void choose_steps();
-  void choose_chunk(std::size_t bias_bytes);
+  void choose_chunk(std::size_t most_bytes);
+  std::int64_t rest_bytes() const;
 };
 
 // The parts of a call's scratch memory. What must start at zero comes first.
@@ -54,6 +56,7 @@ struct AttentionScratch {
   ExponentScales v_by_exponent;
   float *unrotated_q_means = nullptr, *dot_key_mean = nullptr;
   SmoothQBias smooth_q_bias;
+  KeptKeysOfCall kept;
   std::size_t bytes = 0;
 };
 // Without memory only the sizes count.

@@ -19,8 +19,10 @@ std::string missing_in_recipe(const Problem& problem) {
   if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
   if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
   if (r.channel_gains) return "channel_gains";
-  if (r.keep_first > 0 || r.keep_near > 0 || r.keep_heavy > 0) {
-    return "kept keys; it supports keep_first=0, keep_near=0 and keep_heavy=0";
+  const bool codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
+  const bool keeps = !codes && (r.keep_first > 0 || r.keep_near > 0 || r.keep_heavy > 0);
+  if (keeps && !(integer_scores && integer_values)) {
+    return "kept keys beside products that are not integer; there it supports keep_first=0, keep_near=0, keep_heavy=0";
   }
   if (integer_scores && integer_values) {
     if (r.p != WeightFormat::u8 && r.p != WeightFormat::s8) return "two-byte weights; it supports p=u8 and s8";

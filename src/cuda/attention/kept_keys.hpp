@@ -1,0 +1,441 @@
+// Kept keys (spec/kept_keys.hpp): attention over a few keys of each row from Q, K and V as the caller gave them, by
+// 16-bit products, and its join with the rest that the attention kernels left. A warp takes 16 rows; 16 keys at a time
+// pass through shared memory: the strips around the rows' diagonal, then the first and heavy keys of the query block.
+//   T = softmax_scale log2(e) q . k (+ softcap, mask, ALiBi),   m = max T,   l = sum 2^(T - m),   O = sum 2^(T - m) v
+// Numbers of f32 are the sum of three of bf16, multiplied plane by plane; weights are the sum of two or three.
+#pragma once
+
+#include "cuda/attention/epilogue.hpp"
+#include "cuda/attention/kept_shape.hpp"
+#include "cuda/attention/mask.hpp"
+#include "cuda/attention/params.hpp"
+#include "cuda/attention/score_mod.hpp"
+#include "cuda/operands/load_transform.hpp"
+
+namespace octavo::cuda {
+
+// Upper halves of two numbers as a register, and what they leave.
+OCTAVO_INLINE std::uint32_t take_upper_halves(float& a, float& b) {
+  const std::uint32_t first = bits_of_f32(a) & 0xffff0000u, second = bits_of_f32(b) & 0xffff0000u;
+  a = a - f32_of_bits(first), b = b - f32_of_bits(second);
+  return second | first >> 16;
+}
+
+// 16 rows of `x` into the planes at `to`, zeros where row_of(i) is negative; NaN at `flags` [16] for those that hold a
+// NaN or infinity, which become zeros, else 0.
+template <class Shape, class Machine, class RowOf>
+OCTAVO_DEVICE void load_kept_rows(Machine& machine, const OperandRows& x, std::int64_t base, float factor,
+                                  std::uint32_t to, std::uint32_t flags, bool joins_flags, const RowOf& row_of) {
+  constexpr int kPerLane = Shape::kDim / kLanes, kRows = 4;
+  OCTAVO_ROLLED
+  for (int first = 0; first < 16; first += kRows) {
+    Registers<Machine, float, kPerLane * kRows> numbers;
+    Registers<Machine, std::uint32_t, kRows> nonfinite;
+    std::int64_t rows[kRows];
+    OCTAVO_UNROLL
+    for (int i = 0; i < kRows; ++i) rows[i] = row_of(first + i);
+    machine.lanes(
+        [&](int lane, float(&v)[kPerLane * kRows]) {
+          if (x.pairs) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < kPerLane * kRows; i += 2) {
+              const int c = channel_of(lane, i % kPerLane), row = i / kPerLane;
+              v[i] = v[i + 1] = 0;
+              if (rows[row] >= 0 && c < x.dim) load_pair(x, base + rows[row] * x.strides[2], c, v[i], v[i + 1]);
+            }
+            return;
+          }
+          OCTAVO_ROLLED
+          for (int i = 0; i < kPerLane * kRows; ++i) {
+            const int c = channel_of(lane, i % kPerLane);
+            std::int64_t row = -1;
+            OCTAVO_UNROLL
+            for (int k = 0; k < kRows; ++k) {
+              if (k == i / kPerLane) row = rows[k];
+            }
+            float number = 0;
+            if (row >= 0 && c < x.dim) number = load_number(x, base + row * x.strides[2] + c * x.strides[3]);
+            OCTAVO_UNROLL
+            for (int k = 0; k < kPerLane * kRows; ++k) {
+              if (k == i) v[k] = number;
+            }
+          }
+        },
+        numbers);
+    machine.lanes(
+        [](int, float(&v)[kPerLane * kRows], std::uint32_t(&o)[kRows]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < kRows; ++i) {
+            o[i] = 0;
+            OCTAVO_UNROLL
+            for (int s = 0; s < kPerLane; ++s) o[i] |= is_finite(v[i * kPerLane + s]) ? 0u : 1u;
+          }
+        },
+        numbers, nonfinite);
+    reduce_over<kLanes>(machine, nonfinite, [](std::uint32_t a, std::uint32_t b) { return a | b; });
+    machine.lanes(
+        [&](int lane, float(&v)[kPerLane * kRows], std::uint32_t(&o)[kRows]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < kRows; ++i) {
+            const auto row = static_cast<std::uint32_t>(first + i);
+            OCTAVO_UNROLL
+            for (int s = 0; s < kPerLane; s += 2) {
+              float a = o[i] != 0 ? 0.0f : v[i * kPerLane + s] * factor;
+              float b = o[i] != 0 ? 0.0f : v[i * kPerLane + s + 1] * factor;
+              const auto byte = static_cast<std::uint32_t>(2 * channel_of(lane, s));
+              const std::uint32_t at =
+                  to + SharedTile<Shape::kRowBytes>::at(row, byte / kChunkBytes) + byte % kChunkBytes;
+              OCTAVO_UNROLL
+              for (int plane = 0; plane < Shape::kPlanes; ++plane) {
+                machine.store_shared(at + static_cast<std::uint32_t>(plane) * Shape::kPlaneBytes,
+                                     Shape::kF16 ? Machine::pack_f16(a, b) : take_upper_halves(a, b));
+              }
+            }
+            if (lane != i || (joins_flags && o[i] == 0)) continue;
+            machine.store_shared(flags + 4 * row, o[i] != 0 ? f32_of_bits(0x7fc00000u) : 0.0f);
+          }
+        },
+        numbers, nonfinite);
+  }
+}
+
+// The keys of a warp's columns: a stretch of near keys, then the list of first and heavy ones.
+struct KeptColumns {
+  std::int32_t span_begin = 0, span_end = 0;
+  std::int32_t first = 0;   // of the list: keys 0 .. first - 1
+  std::int32_t listed = 0;  // all of the list
+  const std::int32_t* heavy = nullptr;
+
+  OCTAVO_MEMBER std::int32_t span_tiles() const { return (span_end - span_begin + 15) / 16; }
+  OCTAVO_MEMBER std::int32_t tiles() const { return span_tiles() + (listed + 15) / 16; }
+  // -1: none.
+  OCTAVO_MEMBER std::int32_t key(std::int32_t tile, std::int32_t i) const {
+    const std::int32_t behind = tile - span_tiles();
+    if (behind < 0) {
+      const std::int32_t key = span_begin + 16 * tile + i;
+      return key < span_end ? key : -1;
+    }
+    const std::int32_t at = 16 * behind + i;
+    return at < first ? at : at < listed ? heavy[at - first] : -1;
+  }
+};
+
+template <class Shape, class Machine>
+struct KeptWarp {
+  const KeptKeysParams& params;
+  const AttentionKernelParams& p;
+  const AttentionTask& task;
+  std::int32_t first_row;
+  std::uint32_t shared_at;
+  spec::PositionMask mask;
+  spec::KeptKeys kept;
+  KeptColumns columns;
+  RowTerms<Machine> terms;
+  RowState<Machine> state;
+  Registers<Machine, float, Shape::kDim / 2> out;
+
+  OCTAVO_DEVICE KeptWarp(Machine& machine, const KeptKeysParams& all, const AttentionTask& its)
+      : params(all),
+        p(all.attention),
+        task(its),
+        first_row(its.first_row + 16 * machine.warp()),
+        shared_at(static_cast<std::uint32_t>(machine.warp()) * Shape::kWarpBytes),
+        mask(position_mask(p, its.q_rows, its.k_rows)),
+        kept(kept_keys_of(p.kept, mask)) {
+    start_rows(machine, state);
+    clear<Machine, float, Shape::kDim / 2>(machine, out);
+    read_row_terms(machine);
+    find_columns(machine);
+  }
+
+  // What the attention kernel knew of the rows.
+  OCTAVO_DEVICE const float* state_of_row(std::int32_t row) const {
+    return p.kept.state + 4 * (task.chunk_row + (row - task.first_row));
+  }
+  OCTAVO_DEVICE void read_row_terms(Machine& machine) {
+    machine.lanes(
+        [&](int lane, float(&row_max)[2], float(&lse_offset)[2], float(&logit_offset)[2]) {
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(first_row, lane, half);
+            row_max[half] = lse_offset[half] = logit_offset[half] = 0;
+            if (row >= task.q_rows) continue;
+            lse_offset[half] = state_of_row(row)[2], row_max[half] = state_of_row(row)[3];
+            logit_offset[half] = logit_offset_of_row(p, task, row);
+          }
+        },
+        terms.row_max, terms.lse_offset, terms.logit_offset);
+  }
+
+  OCTAVO_DEVICE void find_columns(Machine& machine) {
+    Registers<Machine, std::int32_t, 2> ends;  // the least begin, the negated largest end
+    machine.lanes(
+        [&](int lane, std::int32_t(&x)[2]) {
+          x[0] = 0x7fffffff, x[1] = 0;
+          const std::int32_t row = first_row + lane % 16;
+          if (row >= task.q_rows) return;
+          const spec::KeyRange near = spec::near_keys(kept, mask, row);
+          if (near.begin < near.end)
+            x[0] = static_cast<std::int32_t>(near.begin), x[1] = -static_cast<std::int32_t>(near.end);
+        },
+        ends);
+    reduce_over<16>(machine, ends, [](std::int32_t a, std::int32_t b) { return a < b ? a : b; });
+    machine.lanes([&](int, std::int32_t(&x)[2]) { columns.span_begin = x[0], columns.span_end = -x[1]; }, ends);
+    if (columns.span_end == 0) columns.span_begin = 0;
+    columns.first = kept.first < task.k_rows ? static_cast<std::int32_t>(kept.first) : task.k_rows;
+    columns.listed = columns.first;
+    if (p.kept.heavy_keys == nullptr) return;
+    columns.heavy = p.kept.heavy_keys + task.chunk_row / kPackedRows * kHeavyList;
+    for (std::int32_t i = 0; i < kept.heavy && columns.heavy[i] >= 0; ++i) ++columns.listed;
+  }
+
+  OCTAVO_DEVICE void load_queries(Machine& machine) {
+    const OperandRows& q = params.q;
+    const std::int64_t base =
+        task.batch * q.strides[0] + task.head * q.strides[1] + (task.q_begin + first_row) * q.strides[2];
+    load_kept_rows<Shape>(machine, q, base, 1.0f, shared_at, shared_at + Shape::kNonfiniteAt, false,
+                          [&](int i) -> std::int64_t { return first_row + i < task.q_rows ? i : -1; });
+  }
+
+  // K and V of a tile. Keys that do not exist are zeros.
+  OCTAVO_DEVICE void load_tile(Machine& machine, std::int32_t tile) {
+    const std::int64_t begin = p.keys.varlen() ? varlen_rows(p.keys, task.batch).begin : 0;
+    const auto row_of = [&](int i) -> std::int64_t {
+      const std::int32_t key = columns.key(tile, i);
+      return key >= 0 && key < task.k_rows && key_exists(p, task, key) ? key : -1;
+    };
+    const float prescale = v_prescale(params.prescale_amax, task.batch * p.keys.heads + task.kv_head);
+    const auto base = [&](const OperandRows& x) {
+      return task.batch * x.strides[0] + task.kv_head * x.strides[1] + begin * x.strides[2];
+    };
+    const std::uint32_t flags = shared_at + Shape::kNonfiniteAt + 64;
+    load_kept_rows<Shape>(machine, params.k, base(params.k), 1.0f, shared_at + Shape::kKeysAt, flags, false, row_of);
+    machine.sync_warp();
+    load_kept_rows<Shape>(machine, params.v, base(params.v), prescale, shared_at + Shape::kValuesAt, flags, true,
+                          row_of);
+    machine.sync_warp();
+  }
+
+  // Q . K [16, 16].
+  OCTAVO_DEVICE void multiply(Machine& machine, Registers<Machine, float, 8>& scores) {
+    clear<Machine, float, 8>(machine, scores);
+    OCTAVO_UNROLL
+    for (int i = Shape::kPlanes - 1; i >= 0; --i) {
+      OCTAVO_UNROLL
+      for (int j = Shape::kPlanes - 1 - i; j >= 0; --j) {
+        const std::uint32_t q = shared_at + static_cast<std::uint32_t>(i) * Shape::kPlaneBytes;
+        const std::uint32_t k = shared_at + Shape::kKeysAt + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
+        OCTAVO_UNROLL
+        for (std::uint32_t chunk = 0; chunk < Shape::kRowBytes / kChunkBytes; chunk += 2) {
+          Registers<Machine, std::uint32_t, 4> a, b;
+          machine.template ldmatrix<false>(a, 0, [&](int lane) {
+            const auto l = static_cast<std::uint32_t>(lane);
+            return q + SharedTile<Shape::kRowBytes>::at(l % 16, chunk + l / 16);
+          });
+          // Keys 0..7 in registers 0, 1; 8..15 in 2, 3.
+          machine.template ldmatrix<false>(b, 0, [&](int lane) {
+            const auto l = static_cast<std::uint32_t>(lane);
+            return k + SharedTile<Shape::kRowBytes>::at(l % 8 + l / 16 * 8, chunk + l / 8 % 2);
+          });
+          machine.template mma<Shape::kProduct>(scores, 0, a, 0, b, 0);
+          machine.template mma<Shape::kProduct>(scores, 4, a, 0, b, 2);
+        }
+      }
+    }
+  }
+
+  // From products to T: everything between the product and the softmax, then which keys are the rows' own.
+  OCTAVO_DEVICE void modify(Machine& machine, std::int32_t tile, Registers<Machine, float, 8>& scores) {
+    const bool of_span = tile < columns.span_tiles();
+    const std::uint32_t flags = shared_at + Shape::kNonfiniteAt;
+    const float inverse = p.softcap > 0 ? 1.0f / p.softcap : 0.0f;
+    machine.lanes(
+        [&](int lane, float(&s)[8], float(&row_max)[2], float(&logit_offset)[2]) {
+          OCTAVO_ROLLED
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(first_row, lane, half);
+            const bool exists = row < task.q_rows;
+            const spec::KeyRange visible = exists ? spec::visible_keys(mask, row) : spec::KeyRange{0, 0};
+            const spec::KeyRange near = exists ? spec::near_keys(kept, mask, row) : spec::KeyRange{0, 0};
+            const Keys32 seen{static_cast<std::int32_t>(visible.begin), static_cast<std::int32_t>(visible.end)};
+            const Alibi alibi = alibi_of_row<Machine>(p, task, seen);
+            const float poison =
+                machine.template shared<float>(flags + 4 * static_cast<std::uint32_t>(lane / 4 + 8 * half));
+            OCTAVO_UNROLL
+            for (int i = 0; i < 8; ++i) {
+              if (i / 2 % 2 != half) continue;
+              const int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+              const std::int32_t key = columns.key(tile, column);
+              const bool is_near = key >= near.begin && key < near.end;
+              bool own = key >= visible.begin && key < visible.end && is_near == of_span && key_exists(p, task, key);
+              // A product beyond f32 stays a number: -infinity is for hidden keys.
+              float x = s[i] * p.logit_scale;
+              x = x != x ? x : spec::bounded(x);
+              if (p.softcap > 0) {
+                x = apply_softcap<Machine>(x, 0.0f, inverse, p.softcap);
+              } else {
+                x = x - (half == 0 ? logit_offset[0] : logit_offset[1]) * kLog2E;
+              }
+              if (own && p.alibi_slopes.data != nullptr)
+                x = __builtin_fmaf(alibi.slope, static_cast<float>(key - alibi.peak), x);
+              if (own && p.mask.data != nullptr) {
+                float term = 0;
+                with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
+                  term = read_mask<kind, Machine>(p.mask, mask_row(p, task, row) + key * p.mask.strides[3]);
+                });
+                own = term != -__builtin_inff();
+                x = __builtin_fmaf(term - (half == 0 ? row_max[0] : row_max[1]), kLog2E, x);
+              }
+              x = x + poison + machine.template shared<float>(flags + 64 + 4 * static_cast<std::uint32_t>(column));
+              s[i] = own ? x : -__builtin_inff();
+            }
+          }
+        },
+        scores, terms.row_max, terms.logit_offset);
+  }
+
+  // O += P V, the weights as a sum of planes.
+  OCTAVO_DEVICE void add_values(Machine& machine, Registers<Machine, float, 8>& weights) {
+    constexpr int kWeightPlanes = Shape::kWeightPlanes;
+    Registers<Machine, std::uint32_t, 4 * kWeightPlanes> a;
+    machine.lanes(
+        [](int, float(&w)[8], std::uint32_t(&packed)[4 * kWeightPlanes]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {  // register 2 tile + half
+            float first = w[score_index(i / 2, i % 2, 0)], second = w[score_index(i / 2, i % 2, 1)];
+            OCTAVO_UNROLL
+            for (int plane = 0; plane < kWeightPlanes; ++plane) {
+              std::uint32_t& to = packed[4 * plane + i];
+              if constexpr (Shape::kF16) {
+                to = Machine::pack_f16(first, second);
+                first = first - Machine::from_f16(static_cast<std::uint16_t>(to));
+                second = second - Machine::from_f16(static_cast<std::uint16_t>(to >> 16));
+              } else {
+                to = take_upper_halves(first, second);
+              }
+            }
+          }
+        },
+        weights, a);
+    OCTAVO_UNROLL
+    for (int channel = 0; channel < Shape::kDim; channel += 16) {
+      OCTAVO_UNROLL
+      for (int j = Shape::kPlanes - 1; j >= 0; --j) {
+        const std::uint32_t v = shared_at + Shape::kValuesAt + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
+        Registers<Machine, std::uint32_t, 4> b;
+        machine.template ldmatrix<true>(b, 0, [&](int lane) {
+          const auto l = static_cast<std::uint32_t>(lane);
+          return v + SharedTile<Shape::kRowBytes>::at(l % 16, static_cast<std::uint32_t>(channel) / 8 + l / 16);
+        });
+        OCTAVO_UNROLL
+        for (int i = kWeightPlanes - 1 - j; i >= 0; --i) {
+          machine.template mma<Shape::kProduct>(out, channel / 2, a, 4 * i, b, 0);
+          machine.template mma<Shape::kProduct>(out, channel / 2 + 4, a, 4 * i, b, 2);
+        }
+      }
+    }
+  }
+
+  OCTAVO_DEVICE void add_tile(Machine& machine, std::int32_t tile) {
+    Registers<Machine, float, 8> scores;
+    Registers<Machine, float, 2> maxima, offset, sums;
+    TileStep<Machine> step;
+    load_tile(machine, tile);
+    multiply(machine, scores);
+    modify(machine, tile, scores);
+    row_maxima(machine, scores, maxima);
+    clear<Machine, float, 2>(machine, offset);
+    online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
+    machine.lanes(
+        [](int, float(&s)[8], float(&shift)[2], float(&sum)[2]) {
+          sum[0] = sum[1] = 0;
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) {
+            s[i] = Machine::exp2(s[i] - shift[i / 2 % 2]);
+            sum[i / 2 % 2] += s[i];
+          }
+        },
+        scores, step.shift, sums);
+    add_row_sums(machine, state, sums, step);
+    rescale_output<Shape>(machine, step, out);
+    add_values(machine, scores);
+    machine.sync_warp();
+  }
+
+  // Joins both parts, then the sink; stores O and the LSE.
+  OCTAVO_DEVICE void store(Machine& machine) {
+    sum_over<4>(machine, state.l);
+    const float sink =
+        p.sinks.data == nullptr
+            ? -__builtin_inff()
+            : read_number<Machine>(p.sinks, task.batch * p.sinks.strides[0] + task.head * p.sinks.strides[1]);
+    const std::int64_t b = p.queries.varlen() ? 0 : task.batch;
+    const std::int64_t lse_at = b * p.lse_strides[0] + task.head * p.lse_strides[1] + task.q_begin * p.lse_strides[2];
+    const std::int64_t out_at = b * p.out.strides[0] + task.head * p.out.strides[1] + task.q_begin * p.out.strides[2];
+    const std::int64_t element_bytes = p.out.dtype == DType::f32 ? 4 : 2;
+    const float rescale =
+        p.v.output_rescale == nullptr ? 1.0f : p.v.output_rescale[task.batch * p.keys.heads + task.kv_head];
+    machine.lanes(
+        [&](int lane, float(&m)[2], float(&l)[2], float(&lse_offset)[2], float(&logit_offset)[2],
+            float(&o)[Shape::kDim / 2]) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(first_row, lane, half);
+            if (row >= task.q_rows) continue;
+            const float rest_m = state_of_row(row)[0], rest_l = state_of_row(row)[1];
+            const double constant =
+                (p.softcap > 0 ? 0.0 : static_cast<double>(logit_offset[half])) + static_cast<double>(lse_offset[half]);
+            const float joined = m[half] > rest_m ? m[half] : rest_m;
+            const float of_rest = rest_m == -__builtin_inff() ? 0.0f : Machine::exp2(rest_m - joined);
+            const float of_kept = m[half] == -__builtin_inff() ? 0.0f : Machine::exp2(m[half] - joined);
+            const float l_rest = rest_l * of_rest, l_kept = l[half] * of_kept;
+            const spec::RowEnd end = spec::end_of_row<ScalarOps<Machine>>(
+                joined, l_rest + l_kept, sink, (static_cast<double>(sink) - constant) * std::numbers::log2e);
+            const float share_of_rest = spec::share_of_values(end, l_rest);
+            const float share_of_kept = spec::share_of_values(end, l_kept);
+            const float norm = l[half] == 0 ? 0.0f : 1.0f / l[half];
+            if (p.lse != nullptr && lane % 4 == 0) {
+              p.lse[lse_at + row * p.lse_strides[2]] = spec::lse_of_row<ScalarOps<Machine>>(
+                  end, sink, static_cast<double>(joined) * std::numbers::ln2 + constant);
+            }
+            const float* const rest = p.kept.rest + (task.chunk_row + (row - task.first_row)) * Shape::kDim;
+            const std::int64_t first = out_at + row * p.out.strides[2];
+            const auto address =
+                reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
+            const bool pairs =
+                p.out.strides[3] == 1 && (address & static_cast<std::uintptr_t>(2 * element_bytes - 1)) == 0;
+            OCTAVO_UNROLL
+            for (int tile = 0; tile < Shape::kDim / 8; ++tile) {
+              const int channel = 8 * tile + lane % 4 * 2;
+              if (channel >= p.value_dim) continue;
+              float x[2];
+              OCTAVO_UNROLL
+              for (int j = 0; j < 2; ++j) {
+                float own = o[4 * tile + 2 * half + j] * norm;
+                if (rescale != 1) own = rescaled(own, rescale);
+                const float other = channel + j < p.value_dim ? rest[channel + j] : 0.0f;
+                const float sum = own * share_of_kept + other * share_of_rest;
+                // Finite parts stay finite.
+                x[j] = !end.sees ? 0.0f : is_finite(own) && is_finite(other) && sum == sum ? spec::bounded(sum) : sum;
+              }
+              store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < p.value_dim,
+                                  {x[0], x[1]});
+            }
+          }
+        },
+        state.m, state.l, terms.lse_offset, terms.logit_offset, out);
+  }
+};
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void join_kept_keys(Machine& machine, const KeptKeysParams& params) {
+  const AttentionTask task = find_task(machine, params.attention, Shape::kRows);
+  if (!task.present || task.first_row + 16 * machine.warp() >= task.q_rows) return;
+  KeptWarp<Shape, Machine> warp(machine, params, task);
+  warp.load_queries(machine);
+  machine.sync_warp();
+  OCTAVO_ROLLED
+  for (std::int32_t tile = 0; tile < warp.columns.tiles(); ++tile) warp.add_tile(machine, tile);
+  warp.store(machine);
+}
+
+}  // namespace octavo::cuda
