@@ -20,14 +20,12 @@ import sys
 import numpy as np
 from bf16_attention import NAME as BF16
 from bf16_attention import bf16_attention
-from recipe_figures import digits
+from recipe_figures import DEFAULT, FAST, digits
 
 import octavo
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 MARKS = "<!-- scripts/field_cases.py -->\n", "\n<!-- end of field_cases -->"
-KEPT = "int8,smooth_v=on,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16"
-RECIPES = ("int8", KEPT, BF16)
 
 
 def normal(*shape, seed):
@@ -191,11 +189,6 @@ def figure(x):
     return f"{x:.0e}" if x >= 1e5 or 0 < x < 0.005 else "0" if x == 0 else digits(x)
 
 
-def default_recipes():
-    """Before and after: int8 without and with kept keys, gains and robust means; and attention in bf16."""
-    return ("int8_fast", "int8", BF16) if "int8_fast" in octavo.recipes() else ("int8", KEPT, BF16)
-
-
 def table(recipes, kinds, gate=None):
     """Lines of the table; and what the recipe `gate` misses."""
     labels = [recipe if recipe == BF16 else f"`{recipe}`" for recipe in recipes]
@@ -225,7 +218,7 @@ def main():
     parser.add_argument("--only", action="append", choices=KINDS, help="these kinds; may be repeated")
     parser.add_argument("--write", action="store_true", help="put the table into docs/recipes.md")
     arguments = parser.parse_args()
-    recipes = [r if r == BF16 else str(octavo.recipe(r)) for r in arguments.recipe or default_recipes()]
+    recipes = [r if r == BF16 else str(octavo.recipe(r)) for r in arguments.recipe or (FAST, DEFAULT, BF16)]
     gate = arguments.gate and str(octavo.recipe(arguments.gate))
     recipes += [gate] if gate and gate not in recipes else []
     lines, failures = [], []
