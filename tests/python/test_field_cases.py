@@ -1,4 +1,4 @@
-"""docs/recipes.md shows the table of scripts/field_cases.py, recomputed here; the bars hold but where the page says so."""
+"""docs/recipes.md shows the table of scripts/field_cases.py, recomputed here; the page names the missed bars."""
 
 import importlib
 import pathlib
