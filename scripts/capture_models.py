@@ -128,7 +128,8 @@ def moonshine():
     inputs = {"input_values": samples[None], "attention_mask": np.ones((1, len(samples)), np.int64)}
     values = session.run(names, inputs)
     assert all(not x[..., 36:].any() for x in values)
-    return {layer: [x[0, ..., :36] for x in values[3 * layer : 3 * layer + 3]] for layer in range(len(softmaxes))}, False
+    operands = [x[0, ..., :36] for x in values]
+    return {layer: operands[3 * layer : 3 * layer + 3] for layer in range(len(softmaxes))}, False
 
 
 # name -> the packages it needs, what makes it

