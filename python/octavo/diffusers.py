@@ -24,7 +24,7 @@ from torch import Tensor
 
 from . import _arguments
 from ._recipe import Recipe
-from .torch._sdpa import compute, unsupported
+from .torch._sdpa import attempt
 
 __all__ = ["Enabled", "disable", "enable"]
 
@@ -104,18 +104,18 @@ class Enabled:
         if mask is not None and mask.dim() == 2 and mask.shape == (key.shape[0], key.shape[1]):
             mask = mask[:, None, None, :]
         given = {name for name, one in others.items() if one is not None}
-        reason = (
+        o: Tensor | str = (
             "return_lse=True is not supported" if return_lse
             else "context parallelism is not supported" if _parallel_config is not None
             else f"keywords {', '.join(sorted(given))} are not supported" if given
-            else unsupported(q, k, v, mask, dropout_p, is_causal, enable_gqa)
+            else attempt(q, k, v, mask, dropout_p, is_causal, scale, enable_gqa, self.recipe)
         )  # fmt: skip
-        if reason is None:
-            return compute(q, k, v, mask, is_causal, scale, enable_gqa, self.recipe).transpose(1, 2)
+        if not isinstance(o, str):
+            return o.transpose(1, 2)
         if self.on_unsupported == "error":
-            raise self._refused(reason)
+            raise self._refused(o)
         if not torch.compiler.is_compiling():
-            self.fallbacks[reason] += 1
+            self.fallbacks[o] += 1
         keywords = {
             "query": query, "key": key, "value": value, "attn_mask": attn_mask, "dropout_p": dropout_p,
             "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa, "return_lse": return_lse,
@@ -135,13 +135,13 @@ class Enabled:
         enable_gqa: bool = False,
     ) -> Tensor:
         """F.scaled_dot_product_attention of the modules whose processors call it."""
-        reason = unsupported(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-        if reason is None:
-            return compute(query, key, value, attn_mask, is_causal, scale, enable_gqa, self.recipe)
+        o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, self.recipe)
+        if not isinstance(o, str):
+            return o
         if self.on_unsupported == "error":
-            raise self._refused(reason)
+            raise self._refused(o)
         if not torch.compiler.is_compiling():
-            self.fallbacks[reason] += 1
+            self.fallbacks[o] += 1
         return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
