@@ -32,12 +32,13 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     q, k, v = (torch.randn(1, 1, 4, 8) for _ in range(3))
+    options = ("int8", "none", None, -1, -1, 0.0, None, None, None, "HND")
     operator = torch.ops.octavo.attention.default
     calls = {
         "octavo.attention": lambda: octavo.attention(q, k, v, layout="HND"),
         "octavo.torch.attention": lambda: octavo.torch.attention(q, k, v, layout="HND"),
         "octavo.torch.scaled_dot_product_attention": lambda: octavo.torch.scaled_dot_product_attention(q, k, v),
-        "torch.ops.octavo.attention": lambda: operator(q, k, v, "int8", "none", None, -1, -1, 0.0, None, None, None, "HND"),
+        "torch.ops.octavo.attention": lambda: operator(q, k, v, *options),
     }
     print(f"{'':45}  grad mode          inference mode")
     figures = {name: [] for name in calls}

@@ -32,7 +32,7 @@ _enabled: list[Enabled] = []
 
 
 class _AnyKeyword(set[str]):
-    """diffusers drops keywords that a back end's signature lacks; this set has all, so that unknown ones are refused."""
+    """diffusers drops keywords that a back end's signature lacks; this has all, so that unknown ones are refused."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -67,7 +67,9 @@ class Enabled:
     def _restore(self) -> None:
         registry = attention_dispatch._AttentionBackendRegistry
         backend = self.backend
-        registry._backends[backend], registry._constraints[backend], registry._supported_arg_names[backend] = self._state
+        function, constraints, names = self._state
+        registry._backends[backend], registry._constraints[backend] = function, constraints
+        registry._supported_arg_names[backend] = names
         if self._parallel:
             registry._supports_context_parallel.add(backend.value)
         for name, functional in self._modules.items():

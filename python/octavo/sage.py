@@ -95,7 +95,7 @@ def sageattn_qk_int8_pv_fp16_triton(
     return_lse: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """INT8 Q and K per block, P and V in float16: the recipe "sage1". Both quantization back ends give the same codes."""
+    """INT8 Q and K per block, P and V in float16: the recipe "sage1", with either quantization back end."""
     name = "sageattn_qk_int8_pv_fp16_triton"
     _one_of(name, "quantization_backend", quantization_backend, ("triton", "cuda"))
     return _call(name, "sage1", q, k, v, tensor_layout, is_causal, sm_scale, smooth_k, return_lse, kwargs)

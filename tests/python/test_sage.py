@@ -14,13 +14,14 @@ pytestmark = pytest.mark.torch
 DENSE = ["q", "k", "v", "tensor_layout"]
 SIGNATURES = {
     "sageattn": [*DENSE, "is_causal", "sm_scale", "return_lse"],
-    "sageattn_qk_int8_pv_fp16_triton": [*DENSE, "quantization_backend", "is_causal", "sm_scale", "smooth_k", "return_lse"],
+    "sageattn_qk_int8_pv_fp16_triton": [*DENSE, "quantization_backend", "is_causal", "sm_scale", "smooth_k",
+                                        "return_lse"],
     "sageattn_qk_int8_pv_fp16_cuda": [*DENSE, "is_causal", "qk_quant_gran", "sm_scale", "pv_accum_dtype", "smooth_k",
                                       "smooth_v", "return_lse"],
     "sageattn_qk_int8_pv_fp8_cuda": [*DENSE, "is_causal", "qk_quant_gran", "sm_scale", "pv_accum_dtype", "smooth_k",
                                      "smooth_v", "return_lse"],
-    "sageattn_qk_int8_pv_fp8_cuda_sm90": [*DENSE, "is_causal", "qk_quant_gran", "sm_scale", "pv_accum_dtype", "smooth_k",
-                                          "return_lse"],
+    "sageattn_qk_int8_pv_fp8_cuda_sm90": [*DENSE, "is_causal", "qk_quant_gran", "sm_scale", "pv_accum_dtype",
+                                          "smooth_k", "return_lse"],
     "sageattn_varlen": ["q", "k", "v", "cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k", "is_causal",
                         "sm_scale", "smooth_k"],
 }  # fmt: skip
@@ -133,7 +134,10 @@ def test_refusals(torch, sage, tensors):
 
 
 def test_compiles(torch, sage, tensors):
-    compiled = torch.compile(lambda q, k, v: sage.sageattn(q, k, v, is_causal=True), fullgraph=True, backend="aot_eager")
+    def call(q, k, v):
+        return sage.sageattn(q, k, v, is_causal=True)
+
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(*tensors), sage.sageattn(*tensors, is_causal=True))
 
 
@@ -145,7 +149,8 @@ def test_install(sage):
         from sageattention.core import sageattn as core
 
         assert sageattn is core is sage.sageattn and sageattn_varlen is sage.sageattn_varlen
-        assert importlib.util.find_spec("sageattention") is not None and "octavo" in sys.modules["sageattention"].__version__
+        assert importlib.util.find_spec("sageattention") is not None
+        assert "octavo" in sys.modules["sageattention"].__version__
         sage.install(recipe="int8_p16")
         sage.uninstall()
         assert sys.modules["sageattention"].sageattn is sage.sageattn

@@ -11,9 +11,9 @@ import octavo
 pytestmark = pytest.mark.torch
 
 TEXT = (
-    "The lighthouse keeper wrote down the weather every morning, and every evening he read what he had written the year "
-    "before. It was seldom the same. In March there had been fog for eleven days, and the horn had sounded until the men "
-    "on the mainland complained; this year the sea lay flat and bright, and only the gulls made any noise at all. "
+    "The lighthouse keeper wrote down the weather every morning, and every evening he read what he had written the "
+    "year before. It was seldom the same. In March there had been fog for eleven days, and the horn had sounded until "
+    "the men on the mainland complained; this year the sea lay flat and bright, and only the gulls made any noise. "
 )
 
 

@@ -26,8 +26,8 @@ class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     recipe : str or Recipe
         How Q, K, P and V are represented (`octavo.recipes`).
     on_unsupported : {"error", "fallback"}
-        What calls do that octavo does not support (dropout, float64, gradients, ...): raise NotImplementedError, or call
-        torch's function and count the reason in `fallbacks`.
+        What calls do that octavo does not support (dropout, float64, gradients, ...): raise NotImplementedError, or
+        call torch's function and count the reason in `fallbacks`.
 
     Attributes
     ----------

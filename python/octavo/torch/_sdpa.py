@@ -73,8 +73,8 @@ def _unsupported_heads(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bo
     if enable_gqa:
         if value.shape[-3] != kv_heads or kv_heads == 0 or heads % kv_heads != 0:
             return (
-                f"enable_gqa: {heads} query heads, {kv_heads} key and {value.shape[-3]} value heads; key and value must "
-                "have the same number, and query a multiple of it"
+                f"enable_gqa: {heads} query heads, {kv_heads} key and {value.shape[-3]} value heads; key and value "
+                "must have the same number, and query a multiple of it"
             )
     elif kv_heads not in (1, heads) and heads != 1:
         return f"key: {kv_heads} heads, query: {heads}; they must be the same, or enable_gqa=True"
