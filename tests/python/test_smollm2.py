@@ -8,7 +8,7 @@ from conftest import required
 
 import octavo
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_torch_thread")]
 
 TEXT = (
     "The lighthouse keeper wrote down the weather every morning, and every evening he read what he had written the "
