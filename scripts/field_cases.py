@@ -218,7 +218,7 @@ def main():
     parser.add_argument("--only", action="append", choices=KINDS, help="these kinds; may be repeated")
     parser.add_argument("--write", action="store_true", help="put the table into docs/recipes.md")
     arguments = parser.parse_args()
-    recipes = [r if r == BF16 else str(octavo.recipe(r)) for r in arguments.recipe or (FAST, "int8", BF16)]
+    recipes = [r if r == BF16 else str(octavo.recipe(r)) for r in arguments.recipe or ("int8_fast", "int8", BF16)]
     gate = arguments.gate and str(octavo.recipe(arguments.gate))
     recipes += [gate] if gate and gate not in recipes else []
     lines, failures = [], []

@@ -414,6 +414,8 @@ void bind_runtime(nb::module_& m) {
 
 NB_MODULE(_core, m) {
   using namespace octavo::python;
+  // torch's operator registry keeps functions of octavo.torch, and what they refer to, until the process ends.
+  nb::set_leak_warnings(false);
   nb::register_exception_translator(
       [](const std::exception_ptr& pointer, void*) {
         try {

@@ -44,3 +44,12 @@ def required(name):
 @pytest.fixture(scope="session")
 def torch():
     return required("torch")
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread(torch):
+    """For small models: on a busy machine, waiting for a second thread takes longer than the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

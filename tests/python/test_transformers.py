@@ -1,4 +1,4 @@
-"""octavo.transformers on small models with random weights: exact equals SDPA, int8 is near it, padding has no effect."""
+"""octavo.transformers on small random models: exact equals SDPA, int8 is near it, padding has no effect."""
 
 import pytest
 from conftest import required
@@ -6,7 +6,7 @@ from oracle import relative_error
 
 import octavo
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_torch_thread")]
 
 TEXT = {"vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "pad_token_id": 0,
         "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
@@ -17,7 +17,8 @@ DECODERS = {
     "Qwen3": {**TEXT, **GQA, "head_dim": 24},
     "Mistral": {**TEXT, **GQA, "sliding_window": 5},
     "Gemma2": {**TEXT, **GQA, "head_dim": 16, "sliding_window": 5, "attn_logit_softcapping": 2.0},
-    "Gemma3": {**TEXT, **GQA, "head_dim": 16, "sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]},
+    "Gemma3": {**TEXT, **GQA, "head_dim": 16, "sliding_window": 5,
+               "layer_types": ["sliding_attention", "full_attention"]},
     "GptOss": {**TEXT, **GQA, "head_dim": 16, "sliding_window": 5, "num_local_experts": 2, "num_experts_per_tok": 1,
                "layer_types": ["sliding_attention", "full_attention"]},
 }  # fmt: skip
@@ -73,7 +74,12 @@ def calls_of(monkeypatch, seen):
     from octavo.transformers import _forward
 
     run = _forward.attention
-    monkeypatch.setattr(_forward, "attention", lambda q, k, v, **kw: (seen.append({"k": k, **kw}), run(q, k, v, **kw))[1])
+
+    def recorded(q, k, v, **keywords):
+        seen.append({"k": k, **keywords})
+        return run(q, k, v, **keywords)
+
+    monkeypatch.setattr(_forward, "attention", recorded)
 
 
 # Random weights of one layer after the other amplify errors; a dropped mask, window, softcap or sink changes the output
@@ -174,7 +180,8 @@ def test_mask_none_with_more_keys_is_top_left(torch, transformers):
     o = forward(module, q, k, v, None)[0]
     assert o.shape == expected.shape and o.is_contiguous() and torch.allclose(o, expected, atol=1e-5)
     module.is_causal = False
-    assert torch.allclose(forward(module, q, k, v, None)[0], sdpa_attention_forward(module, q, k, v, None)[0], atol=1e-5)
+    expected = sdpa_attention_forward(module, q, k, v, None)[0]
+    assert torch.allclose(forward(module, q, k, v, None)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -229,7 +236,8 @@ def test_t5_has_its_position_bias(torch, transformers):
 
 def test_what_matters(torch, transformers):
     """The models above notice a lost softcap, sink, window, padding and causality: the bounds above mean something."""
-    changes = {"Gemma2": ("softcap", 0.0), "GptOss": ("sinks", None), "Llama": ("causal", False), "Mistral": ("mask", None)}
+    changes = {"Gemma2": ("softcap", 0.0), "GptOss": ("sinks", None), "Llama": ("causal", False),
+               "Mistral": ("mask", None)}  # fmt: skip
     from octavo.transformers import _forward
 
     run = _forward.attention
@@ -318,4 +326,5 @@ def test_window_without_a_mask(torch, transformers):
     module, x = torch.nn.Module(), torch.randn(1, 2, 9, 8)
     i, j = torch.arange(9)[:, None], torch.arange(9)
     mask = ((j <= i) & (j > i - 4))[None, None]
-    assert torch.allclose(forward(module, x, x, x, None, sliding_window=4)[0], forward(module, x, x, x, mask)[0], atol=1e-6)
+    o = forward(module, x, x, x, None, sliding_window=4)[0]
+    assert torch.allclose(o, forward(module, x, x, x, mask)[0], atol=1e-6)

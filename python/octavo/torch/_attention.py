@@ -67,9 +67,9 @@ def attention(
 ) -> Any:
     """`octavo.attention` for torch tensors, as an operator that torch can trace, compile and export.
 
-    Arguments, results and errors are those of `octavo.attention`; differences: every array is a torch tensor; autocast
-    casts q, k and v; inputs that require grad are accepted and the backward pass raises RuntimeError; as many threads as
-    torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS says otherwise.
+    Arguments, results and errors are those of `octavo.attention`. Differences: every array is a torch tensor; autocast
+    casts q, k and v; q, k and v that require grad are accepted, and the backward pass raises RuntimeError; as many
+    threads as torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS says otherwise.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _arguments
 from .._recipe import Recipe
-from ._sdpa import compute, unsupported
+from ._sdpa import attempt
 
 
 class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
@@ -26,8 +26,8 @@ class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     recipe : str or Recipe
         How Q, K, P and V are represented (`octavo.recipes`).
     on_unsupported : {"error", "fallback"}
-        What calls do that octavo does not support (dropout, float64, gradients, ...): raise NotImplementedError, or call
-        torch's function and count the reason in `fallbacks`.
+        What calls do that octavo does not support (dropout, float64, gradients, ...): raise NotImplementedError, or
+        call torch's function and count the reason in `fallbacks`.
 
     Attributes
     ----------
@@ -95,13 +95,13 @@ def _make(recipe: str, on_unsupported: str, fallbacks: Counter[str]) -> Any:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        reason = unsupported(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
-        if reason is None:
-            return compute(query, key, value, attn_mask, is_causal, scale, enable_gqa, recipe)
+        o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, recipe)
+        if not isinstance(o, str):
+            return o
         if on_unsupported == "error":
-            raise NotImplementedError(f"octavo.torch.patch: {reason}; on_unsupported='fallback' calls torch's function")
+            raise NotImplementedError(f"octavo.torch.patch: {o}; on_unsupported='fallback' calls torch's function")
         if not torch.compiler.is_compiling():
-            fallbacks[reason] += 1
+            fallbacks[o] += 1
         return _TORCH(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
 
     return scaled_dot_product_attention

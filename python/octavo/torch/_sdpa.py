@@ -17,7 +17,10 @@ from . import _operators
 from ._attention import attention
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_MAX_HEAD_DIM = {"cpu": 576, "cuda": 256}
+_MAX_CPU = 576
+_MAX_HEAD_DIM = {"cpu": _MAX_CPU, "cuda": 256}
+_STRIDED = torch.strided
+_records = torch.is_grad_enabled
 
 
 def unsupported(
@@ -70,8 +73,8 @@ def _unsupported_heads(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bo
     if enable_gqa:
         if value.shape[-3] != kv_heads or kv_heads == 0 or heads % kv_heads != 0:
             return (
-                f"enable_gqa: {heads} query heads, {kv_heads} key and {value.shape[-3]} value heads; key and value must "
-                "have the same number, and query a multiple of it"
+                f"enable_gqa: {heads} query heads, {kv_heads} key and {value.shape[-3]} value heads; key and value "
+                "must have the same number, and query a multiple of it"
             )
     elif kv_heads not in (1, heads) and heads != 1:
         return f"key: {kv_heads} heads, query: {heads}; they must be the same, or enable_gqa=True"
@@ -121,13 +124,50 @@ def scaled_dot_product_attention(
     NotImplementedError
         Arguments that octavo does not support, with the reason.
     """
+    o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, recipe)
+    if isinstance(o, str):
+        raise NotImplementedError(f"octavo.torch.scaled_dot_product_attention: {o}")
+    return o
+
+
+def attempt(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool,
+    scale: float | None, enable_gqa: bool, recipe: str | Recipe
+) -> Tensor | str:  # fmt: skip
+    """SDPA, or why octavo cannot compute it."""
+    if attn_mask is None and dropout_p == 0.0 and _is_common(query, key, value):
+        return attention(
+            query, key, value, recipe=recipe, causal="top_left" if is_causal else False, scale=scale, layout="HND"
+        )
     reason = unsupported(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if reason is not None:
-        raise NotImplementedError(f"octavo.torch.scaled_dot_product_attention: {reason}")
-    return compute(query, key, value, attn_mask, is_causal, scale, enable_gqa, recipe)
+        return reason
+    return _compute(query, key, value, attn_mask, is_causal, scale, enable_gqa, recipe)
 
 
-def compute(
+def _is_common(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """The usual call, recognized in less time than `unsupported` takes: plain CPU tensors with as many heads each."""
+    dtype = query.dtype
+    return (
+        type(query) is type(key) is type(value) is Tensor
+        and query.is_cpu and key.is_cpu and value.is_cpu
+        and key.dtype is dtype and value.dtype is dtype and dtype in _FLOATS
+        and query.layout is _STRIDED and key.layout is _STRIDED and value.layout is _STRIDED
+        and not (query.is_nested or key.is_nested or value.is_nested)
+        and not (_records() and (query.requires_grad or key.requires_grad or value.requires_grad))
+        and _common_shapes(query.shape, key.shape, value.shape)
+    )  # fmt: skip
+
+
+def _common_shapes(q: torch.Size, k: torch.Size, v: torch.Size) -> bool:
+    return (
+        len(q) == len(k) == len(v) == 4
+        and q[0] == k[0] == v[0] and q[1] == k[1] == v[1] and k[2] == v[2]
+        and 0 < q[3] == k[3] <= _MAX_CPU and 0 < v[3] <= _MAX_CPU
+    )  # fmt: skip
+
+
+def _compute(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float | None,
     enable_gqa: bool, recipe: str | Recipe
 ) -> Tensor:  # fmt: skip

@@ -98,11 +98,11 @@ class Forward:
                 continue
             if keyword == "output_attentions":
                 raise NotImplementedError(
-                    f"{self.name}: output_attentions=True; the weights are never stored, use attn_implementation='eager'"
+                    f"{self.name}: output_attentions=True; the weights are never stored, 'eager' returns them"
                 )
             raise NotImplementedError(
-                f"{self.name}: the model passes {keyword!r}, which octavo does not know; use 'sdpa' for this model, or, if "
-                f"it has no effect on attention, octavo.transformers.register(..., ignore=[{keyword!r}])"
+                f"{self.name}: the model passes {keyword!r}, which octavo does not know; use 'sdpa' for this model, "
+                f"or, if it has no effect on attention, octavo.transformers.register(..., ignore=[{keyword!r}])"
             )
 
     def _recipe_of(self, module: torch.nn.Module) -> str:
@@ -111,7 +111,7 @@ class Forward:
         index = getattr(module, "layer_idx", None)
         if index is None:
             raise NotImplementedError(
-                f"{self.name}: recipes of single layers need module.layer_idx, which {type(module).__name__} does not have"
+                f"{self.name}: recipes of single layers need module.layer_idx; {type(module).__name__} has none"
             )
         count = getattr(getattr(module, "config", None), "num_hidden_layers", None)
         if index in self.layers:
@@ -126,9 +126,7 @@ class Forward:
             )
         return mask
 
-    def _window(
-        self, window: int | None, mask: Tensor | None, causal: Any, rows: int, keys: int
-    ) -> tuple[int, int]:  # fmt: skip
+    def _window(self, window: int | None, mask: Tensor | None, causal: Any, rows: int, keys: int) -> tuple[int, int]:
         """A mask of 4 axes contains the window. Otherwise it restricts only if there are more keys than it is wide."""
         if window is None or (mask is not None and mask.dim() != 2) or keys <= window:
             return (-1, -1)

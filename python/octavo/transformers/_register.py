@@ -44,7 +44,8 @@ def register(
     layers : mapping, optional
         Layer index -> recipe of that layer; negative indices count from the last layer.
     ignore : iterable of str
-        Keywords of a model that have no effect on attention. Others that octavo does not know raise NotImplementedError.
+        Keywords of a model that have no effect on attention. Others that octavo does not know raise
+        NotImplementedError.
 
     Returns
     -------
