@@ -320,8 +320,7 @@ void bind_calls(nb::module_& m) {
   nb::class_<Call> calls(m, "Call");
   calls.def(nb::init<nb::handle, nb::handle, nb::handle, const TensorView&, Layout>(), "q"_a, "k"_a, "v"_a, "out"_a,
             "layout"_a);
-  m.def("call_of_buffers", &call_of_buffers, "q"_a, "k"_a, "v"_a, "out"_a, "layout"_a,
-        nb::rv_policy::take_ownership);
+  m.def("call_of_buffers", &call_of_buffers, "q"_a, "k"_a, "v"_a, "out"_a, "layout"_a, nb::rv_policy::take_ownership);
   const auto tensor = [&calls](const char* name, TensorView AttentionInputs::* member) {
     calls.def_prop_rw(
         name, [member](const Call& c) { return c.inputs.*member; },

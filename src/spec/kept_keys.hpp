@@ -3,7 +3,7 @@
 // keys that every row of a query block looks at. The set of a row is the union of
 //   first   keys 0..first-1
 //   near    whole strips of 16 keys around the row's diagonal key d: causal 16 (floor(d / 16) - near + 1) .. d, else
-//           the strips floor(d / 16) - near + 1 .. floor(d / 16) + near - 1; none in cross-attention (not causal, no
+//           the strips floor(d / 16) - near + 1 .. floor(d / 16) + after; none in cross-attention (not causal, no
 //           window, another number of queries than of keys)
 //   heavy   the keys of the row's query block with the largest smooth_q correction plus, under the fold, the logarithm
 //           of their V's scale: what the block's mean query expects to weigh most; the lower key first among equals
@@ -31,17 +31,18 @@ constexpr std::int64_t kAllKeptRows = 128;
 
 // Steps by the number of keys that the middle row of the sequence sees, so that the exact part stays below about a
 // tenth of the call's time.
-constexpr std::int64_t kNearStripsFrom = 2048;  // not causal, below: only the row's own strip (two sides are 48 keys)
-constexpr std::int64_t kFullListFrom = 512;     // below: at most kShortList first and heavy keys together
+constexpr std::int64_t kBothSidesFrom = 2048;  // not causal, below: the row's own strip and the one before it
+constexpr std::int64_t kFullListFrom = 512;    // below: at most kShortList first and heavy keys together
 constexpr std::int64_t kShortList = 8;
 constexpr std::int64_t kListStep = 16;  // more than 16 first and heavy keys are cut to a multiple: whole vectors
 
 // How many keys of each kind the rows of one sequence keep.
 struct KeptKeys {
   std::int64_t first = 0;
-  std::int64_t near = 0;  // strips on each side, the row's own included
+  std::int64_t near = 0;  // strips up to the row's own, which is included
   std::int64_t heavy = 0;
-  bool all = false;  // every key that a row sees is a near one
+  std::int64_t after = 0;  // strips behind the row's own; causal: none
+  bool all = false;        // every key that a row sees is a near one
 
   friend constexpr bool operator==(const KeptKeys&, const KeptKeys&) = default;
 };
@@ -75,7 +76,8 @@ OCTAVO_INLINE constexpr KeptKeys kept_keys_of(const Recipe& recipe, const Positi
   if (!causal && mask.queries != mask.keys && mask.window_left < 0 && mask.window_right < 0) kept.near = 0;
   const KeyRange middle = visible_keys(mask, mask.queries / 2);
   const std::int64_t seen = middle.end - middle.begin;
-  if (!causal && kept.near > 1 && seen < kNearStripsFrom) kept.near = 1;
+  if (!causal && kept.near > 0) kept.after = kept.near - 1;
+  if (!causal && kept.near > 1 && seen < kBothSidesFrom) kept.near = 2, kept.after = 0;
   if (!recipe.smooth_q || mask.queries < kHeavyQueryRows) kept.heavy = 0;
   std::int64_t listed = kept.first + kept.heavy;
   if (seen < kFullListFrom && listed > kShortList) listed = kShortList;
@@ -102,7 +104,7 @@ OCTAVO_INLINE constexpr KeyRange near_keys(const KeptKeys& kept, const PositionM
   if (kept.near == 0) return {0, 0};
   const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, row), strip = strip_of(centre);
   const std::int64_t begin = (strip - kept.near + 1) * kNearStrip;
-  const std::int64_t end = mask.causal != Causal::none ? centre + 1 : (strip + kept.near) * kNearStrip;
+  const std::int64_t end = mask.causal != Causal::none ? centre + 1 : (strip + kept.after + 1) * kNearStrip;
   const KeyRange range{begin > seen.begin ? begin : seen.begin, end < seen.end ? end : seen.end};
   return range.begin < range.end ? range : KeyRange{0, 0};
 }

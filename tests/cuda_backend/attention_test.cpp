@@ -58,7 +58,7 @@ constexpr Entry kEntries[] = {
     {"int4,qk_gains=on", 6},
     {"sage1,qk_gains=on,robust=on", 4},
     {"int_flash_half,smooth_k=on,smooth_v=on,robust=on", 4},
-    {"exact,robust=on", 4, DType::f16},
+    {"exact,robust=off", 4, DType::f16},
     {"int8", 40},
     {"int8_fast,keep_first=1,keep_near=2,keep_heavy=16", 16},
     {"int8_fast,keep_first=16,keep_near=4,keep_heavy=32", 12},

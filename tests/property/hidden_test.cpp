@@ -43,19 +43,15 @@ enum class Way { kv_lens, key_mask, mask, position };
 constexpr const char* kWays[] = {"kv_lens", "key_mask", "mask", "position"};
 
 const char* const kCompositions[] = {
-    "int8,robust=on",
-    "int8,smooth_v=on,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16",
-    "int8,robust=on,keep_first=4,keep_near=1",
-    "int8,smooth_q=off,robust=on,qk_gains=on",
-    "int8_p16,robust=on,qk_gains=on,smooth_v=on",
-    "int8_block,robust=on",
-    "int4,robust=on",
-    "exact,robust=on",
+    "int8,keep_first=4,keep_near=1",
+    "int8,smooth_q=off",
+    "int8_p16,qk_gains=on,smooth_v=on",
     "sage2_8b,robust=on",
     "int_flash,robust=on,smooth_k=on,hadamard=on",
-    "int8,channel_gains=on,robust=on,hadamard_v=off",
-    "int8,v_scale=channel,smooth_v=on,robust=on,hadamard_v=off",
-    "int8,k_scale=tensor,v_scale=block,robust=on",
+    "int8_fast,channel_gains=on,hadamard_v=off",
+    "int8_fast,v_scale=channel,smooth_v=on,hadamard_v=off",
+    "int8_fast,k_scale=tensor,v_scale=block",
+    "int8_fast,robust=off",
 };
 
 std::vector<std::string> all_recipes() {

@@ -21,7 +21,7 @@ TEST(KeptKeys, NearKeysAreStripsAroundTheDiagonal) {
       for (int left : {-1, 0, 20}) {
         const PositionMask mask{causal, left, -1, queries, keys};
         for (int near = 0; near <= 3; ++near) {
-          const KeptKeys kept{0, near, 0};
+          const KeptKeys kept{0, near, 0, near > 0 ? near - 1 : 0};
           for (int row = 0; row < queries; ++row) {
             const int centre = causal == Causal::top_left ? row : row + keys - queries;
             const KeyRange seen = visible_keys(causal, left, -1, queries, keys, row);
@@ -44,11 +44,11 @@ TEST(KeptKeys, NearKeysAreStripsAroundTheDiagonal) {
 TEST(KeptKeys, StepsFollowTheShape) {
   const Recipe recipe = keeping(1, 2, 16);
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 15}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 15}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2047, 2047}), (KeptKeys{1, 1, 15}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 512, 512}), (KeptKeys{1, 1, 15}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 511, 511}), (KeptKeys{1, 1, 7}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 129, 129}), (KeptKeys{1, 1, 7}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2048, 2048}), (KeptKeys{1, 2, 15, 1}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 2047, 2047}), (KeptKeys{1, 2, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 512, 512}), (KeptKeys{1, 2, 15}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 511, 511}), (KeptKeys{1, 2, 7}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 129, 129}), (KeptKeys{1, 2, 7}));
   // The middle row of 1023 sees 512 keys, that of 1021 sees 511.
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 1023, 1023}), (KeptKeys{1, 2, 15}));
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 1021, 1021}), (KeptKeys{1, 2, 7}));
@@ -114,7 +114,7 @@ TEST(KeptKeys, HeavyCandidatesLieBeforeTheBlock) {
 TEST(KeptKeys, ColumnsHaveRoom) {
   // The widest query block: unaligned diagonal, every strip.
   for (int near = 1; near <= kMostKeptNear; ++near) {
-    const KeptKeys kept{0, near, 0};
+    const KeptKeys kept{0, near, 0, near - 1};
     const PositionMask mask{Causal::none, 100000, 100000, 5000, 5009};
     const KeyRange top = near_keys(kept, mask, 1280), bottom = near_keys(kept, mask, 1280 + 127);
     EXPECT_LE((bottom.end - top.begin / 16 * 16 + 15) / 16 * 16 + kMostKeptFirst + kMostKeptHeavy,

@@ -76,12 +76,12 @@ OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams&
                                   Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const spec::PositionMask mask = position_mask(p, queries, keys);
   const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
-  // No row of the warp has near keys outside these.
+  // No row of the warp has near keys outside these, unless all are.
   const std::int64_t low = spec::diagonal(p.causal, queries, keys, warp_row) - spec::kMostKeptNear * spec::kNearStrip;
   const std::int64_t high =
       spec::diagonal(p.causal, queries, keys, warp_row + 15) + spec::kMostKeptNear * spec::kNearStrip;
-  if (first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
   const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
+  if (!kept.all && first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {
         OCTAVO_UNROLL
