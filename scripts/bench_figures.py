@@ -81,9 +81,10 @@ def baselines_block(data: dict) -> str:
     others = [r for r in data["results"] if r is not result]
     lines = [about(data, result), "", *report.rows(result, report.products()), ""]
     if others:
-        lines += ["All shapes are in [bench/results/cpu.md](../bench/results/cpu.md). `int8_fast`, `exact` and the best "
-                  "baseline of each:", "",
-                  "| shape | int8_fast Gop/s | of its peak | exact bf16 | exact f32 | best baseline | int8_fast / baseline |",
+        lines += ["All shapes are in [bench/results/cpu.md](../bench/results/cpu.md). `int8_fast`, `exact` and the "
+                  "best baseline of each:", "",
+                  "| shape | int8_fast Gop/s | of its peak | exact bf16 | exact f32 | best baseline | int8_fast / "
+                  "baseline |",
                   "|:--|--:|--:|--:|--:|:--|--:|", *map(summary, others), ""]
     lines += ["![Speed](../bench/results/cpu_speed.svg)", "", "![Fraction of peak](../bench/results/cpu_peak.svg)"]
     return "\n".join(lines + (["", "Did not run:", "", *missing] if missing else []))

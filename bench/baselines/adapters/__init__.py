@@ -70,7 +70,8 @@ ADAPTERS = {adapter.name: adapter for adapter in ALL}
 
 
 # Libraries that can be limited to AVX2, and the environment variables that do it.
-AVX2 = {"octavo int8", "octavo int8_fast", "octavo int_flash", "octavo exact f32", "PyTorch SDPA f32", "oneDNN graph f32"}
+AVX2 = {"octavo int8", "octavo int8_fast", "octavo int_flash", "octavo exact f32", "PyTorch SDPA f32",
+        "oneDNN graph f32"}
 AVX2_ENVIRONMENT = {"OCTAVO_FORCE_IMPLEMENTATION": "avx2", "ATEN_CPU_CAPABILITY": "avx2",
                     "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
