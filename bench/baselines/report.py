@@ -11,8 +11,8 @@ from problem import title
 OURS = "octavo "
 # The front page's chart.
 SHORT_LIST = ["octavo int8", "octavo int8_fast", "octavo int_flash", "octavo sage2_8b", "octavo exact bf16",
-              "octavo exact f32", "OpenVINO bf16", "OpenVINO f32", "ONNX Runtime MultiHeadAttention f32", "PyTorch SDPA f32",
-              "PyTorch SDPA bf16", "oneDNN graph int8", "ik_llama.cpp q8_0"]
+              "octavo exact f32", "OpenVINO bf16", "OpenVINO f32", "ONNX Runtime MultiHeadAttention f32",
+              "PyTorch SDPA f32", "PyTorch SDPA bf16", "oneDNN graph int8", "ik_llama.cpp q8_0"]
 
 
 def peak_of(name: str, products: dict, peaks: dict) -> float | None:

@@ -5,6 +5,7 @@
 #include "octavo/device.hpp"
 #include "octavo/execution.hpp"
 #include "octavo/implementation.hpp"
+#include "octavo/kv_cache.hpp"
 #include "octavo/merge.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/quantize.hpp"

@@ -106,6 +106,16 @@ Result<const Implementation*> select_implementation(const MergeProblem& problem,
   return select(problem, asked);
 }
 
+Result<const Implementation*> select_cache_implementation(std::string_view asked) {
+  const Result<const Implementation*> named = named_implementation(asked);
+  if (!named.ok()) return named;
+  if (*named == nullptr) return cpu::backend().candidates().front();
+  Status status = check_device_of(**named, Device{});
+  if (status.ok()) status = (*named)->backend().supports_cache(**named);
+  if (!status.ok()) return status;
+  return named;
+}
+
 void note_served_by(const Implementation& implementation) noexcept { last_served = implementation.name; }
 
 std::vector<ImplementationInfo> implementations() {

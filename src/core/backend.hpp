@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "core/cache_problem.hpp"
 #include "core/problem.hpp"
 #include "octavo/execution.hpp"
 #include "octavo/status.hpp"
@@ -56,6 +57,14 @@ class Backend {
   virtual Status quantize(const Implementation&, const QuantizeProblem&, const Execution&) const = 0;
   virtual Status dequantize(const Implementation&, const DequantizeProblem&, const Execution&) const = 0;
   virtual Status merge(const Implementation&, const MergeProblem&, const Execution&) const = 0;
+
+  // A key-value cache: whether the implementation has its kernels, and the two calls.
+  virtual Status supports_cache(const Implementation&) const = 0;
+  virtual Result<std::size_t> workspace_size(const Implementation&, const CacheAttentionProblem&,
+                                             const Execution&) const = 0;
+  virtual Status append(const Implementation&, const CacheAppendProblem&, const Execution&) const = 0;
+  virtual Status attention(const Implementation&, const CacheAttentionProblem&, const Execution&,
+                           CallReport&) const = 0;
 
  protected:
   ~Backend() = default;

@@ -88,6 +88,27 @@ class CpuBackend final : public Backend {
     cpu::merge(own(which), problem, runner_of(execution));
     return {};
   }
+
+  Status supports_cache(const octavo::Implementation&) const override { return {}; }
+  Result<std::size_t> workspace_size(const octavo::Implementation& which, const CacheAttentionProblem& problem,
+                                     const Execution& execution) const override {
+    return cpu::workspace_size(own(which), problem, FixedRunner(runner_of(execution)).threads());
+  }
+  Status append(const octavo::Implementation& which, const CacheAppendProblem& problem,
+                const Execution& execution) const override {
+    FixedRunner runner(runner_of(execution));
+    cpu::append(own(which), problem, runner);
+    return {};
+  }
+  Status attention(const octavo::Implementation& which, const CacheAttentionProblem& problem,
+                   const Execution& execution, CallReport& report) const override {
+    FixedRunner runner(runner_of(execution));
+    report.threads = runner.threads();
+    report.workspace_bytes = cpu::workspace_size(own(which), problem, report.threads);
+    const ScratchMemory scratch(execution, report.workspace_bytes);
+    if (scratch.status().ok()) cpu::attention(own(which), problem, runner, scratch.data());
+    return scratch.status();
+  }
 };
 
 }  // namespace

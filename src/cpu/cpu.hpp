@@ -51,6 +51,10 @@ void attention(const Implementation&, const Problem&, ParallelRunner&, std::byte
 std::size_t workspace_size(const Implementation&, const QuantizeProblem&, int threads) noexcept;
 void quantize(const Implementation&, const QuantizeProblem&, ParallelRunner&, std::byte* workspace) noexcept;
 
+std::size_t workspace_size(const Implementation&, const CacheAttentionProblem&, int threads) noexcept;
+void attention(const Implementation&, const CacheAttentionProblem&, ParallelRunner&, std::byte* workspace) noexcept;
+void append(const Implementation&, const CacheAppendProblem&, ParallelRunner&) noexcept;
+
 void dequantize(const Implementation&, const DequantizeProblem&, ParallelRunner&) noexcept;
 void merge(const Implementation&, const MergeProblem&, ParallelRunner&) noexcept;
 

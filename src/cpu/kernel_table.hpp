@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/attention/stages.hpp"
+#include "cpu/operands/cache_plan.hpp"
 #include "cpu/operands/quantize_plan.hpp"
 #include "cpu/operands/scratch.hpp"
 
@@ -35,6 +36,10 @@ struct KernelTable {
 
   void (*dequantize_head)(const DequantizeProblem&, std::int64_t b, std::int64_t head, const spec::ScalePlace& place,
                           std::int64_t begin, std::int64_t rows);
+  // A key-value cache: one entry and KV head of an append; one split of keys; the end of a chunk of query rows.
+  void (*append_cache_rows)(const CacheAppendProblem&, std::int64_t entry, std::int64_t kv_head);
+  void (*attend_cache)(const CacheCall&, const CacheTask&, std::byte* thread);
+  void (*finish_cache)(const CacheCall&, const CacheTask&, std::byte* thread);
   void (*merge_rows)(const MergeProblem&, std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t last);
 };
 

@@ -42,6 +42,22 @@ class ReferenceBackend final : public Backend {
     reference::merge(problem);
     return {};
   }
+
+  Status supports_cache(const Implementation&) const override { return {}; }
+  Result<std::size_t> workspace_size(const Implementation&, const CacheAttentionProblem&,
+                                     const Execution&) const override {
+    return std::size_t{0};
+  }
+  Status append(const Implementation&, const CacheAppendProblem& problem, const Execution&) const override {
+    reference::append(problem);
+    return {};
+  }
+  Status attention(const Implementation&, const CacheAttentionProblem& problem, const Execution&,
+                   CallReport& report) const override {
+    report.threads = 1;
+    reference::attention(problem);
+    return {};
+  }
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/backend.hpp"
+#include "core/cache_problem.hpp"
 #include "core/problem.hpp"
 #include "octavo/status.hpp"
 
@@ -17,6 +18,8 @@ void attention(const Problem&, Trace* trace = nullptr);
 void quantize(const QuantizeProblem&);
 void dequantize(const DequantizeProblem&);
 void merge(const MergeProblem&);
+void append(const CacheAppendProblem&);
+void attention(const CacheAttentionProblem&);
 
 // The oracle as a back end (core/backend.hpp).
 const Backend& backend() noexcept;

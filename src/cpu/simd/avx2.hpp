@@ -163,6 +163,10 @@ struct Avx2 {
     return _mm256_cvtss_f32(add(x, swap<1>(x)));
   }
 
+  OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
+  OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm256_srai_epi16(x, 8); }
+  OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+
   OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {
     const s32 pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

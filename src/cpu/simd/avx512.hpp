@@ -169,6 +169,10 @@ struct Avx512 {
   OCTAVO_INLINE float reduce_max(f32 x) { return _mm512_reduce_max_ps(x); }
   OCTAVO_INLINE float reduce_add(f32 x) { return _mm512_reduce_add_ps(x); }
 
+  OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8); }
+  OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm512_srai_epi16(x, 8); }
+  OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) { return add_s32(acc, _mm512_madd_epi16(a, b)); }
+
   OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {
     const s32 turned = _mm512_mask_sub_epi8(b, _mm512_movepi8_mask(a), _mm512_setzero_si512(), b);
     const s32 pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(a), turned);

@@ -18,6 +18,8 @@
 //   dot_key(acc, a, b)            acc += sum of 4 products per lane: a = one word of s8 (repeated), b = key codes
 //   dot_value(acc, a, b)          likewise: a = one word of u8 weights, b = s8 values
 //   dot_full_range_key, dot_full_range_value   likewise where codes may be -128, unless kFullRangeS8
+//   even_bytes(x), odd_bytes(x)   s8 -> s16: bytes 0, 2, 4, ... and bytes 1, 3, 5, ... of 4 L, as pairs in s32
+//   dot_pairs(acc, a, b)          acc += sum of 2 products of s16 per lane
 //   dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
 //   store_bf16x2(p, a, b)         2 L bf16 in order, nearest even, subnormals as they come or 0; where kHasBf16
 //

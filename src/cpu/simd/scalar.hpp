@@ -209,6 +209,33 @@ struct Scalar {
   }
   OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dot_bytes<std::int8_t, std::int8_t>(acc, a, b); }
   OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dot_bytes<std::uint8_t, std::int8_t>(acc, a, b); }
+
+  // Bytes kFirst and kFirst + 2 of a word as two s16.
+  template <int kFirst>
+  OCTAVO_INLINE s32 widened_bytes(s32 x) {
+    return map<s32>(
+        [](std::int32_t word) {
+          std::int8_t byte[4];
+          std::memcpy(byte, &word, 4);
+          const std::int16_t pair[2] = {byte[kFirst], byte[kFirst + 2]};
+          std::int32_t out;
+          std::memcpy(&out, pair, 4);
+          return out;
+        },
+        x);
+  }
+  OCTAVO_INLINE s32 even_bytes(s32 x) { return widened_bytes<0>(x); }
+  OCTAVO_INLINE s32 odd_bytes(s32 x) { return widened_bytes<1>(x); }
+  OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
+    return map<s32>(
+        [](std::int32_t sum, std::int32_t x, std::int32_t y) {
+          std::int16_t p[2], q[2];
+          std::memcpy(p, &x, 4);
+          std::memcpy(q, &y, 4);
+          return static_cast<std::int32_t>(u32(sum) + u32(p[0] * q[0]) + u32(p[1] * q[1]));
+        },
+        acc, a, b);
+  }
 };
 
 }  // namespace

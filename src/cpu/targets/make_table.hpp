@@ -1,6 +1,7 @@
 // All kernels of one policy, gathered: the only names a target hands out.
 #pragma once
 
+#include "cpu/attention/decode.hpp"
 #include "cpu/attention/merge.hpp"
 #include "cpu/attention/prefill.hpp"
 #include "cpu/attention/pv.hpp"
@@ -8,6 +9,7 @@
 #include "cpu/attention/softmax.hpp"
 #include "cpu/attention/tile_products.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/operands/cache_rows.hpp"
 #include "cpu/operands/dequantize.hpp"
 #include "cpu/operands/pack_block.hpp"
 #include "cpu/operands/quantize_operand.hpp"
@@ -105,6 +107,9 @@ constexpr KernelTable make_table() {
           .range_unit = range_unit<S>,
           .code_unit = code_unit<S>,
           .dequantize_head = dequantize_head<S>,
+          .append_cache_rows = append_cache_rows<S>,
+          .attend_cache = attend_cache<S>,
+          .finish_cache = finish_cache<S>,
           .merge_rows = merge_rows<S>};
 }
 

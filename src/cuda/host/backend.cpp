@@ -68,7 +68,23 @@ class CudaBackend final : public Backend {
     return cuda::merge(problem, execution);
   }
 
+  Status supports_cache(const octavo::Implementation& which) const override { return no_cache(which); }
+  Result<std::size_t> workspace_size(const octavo::Implementation& which, const CacheAttentionProblem&,
+                                     const Execution&) const override {
+    return no_cache(which);
+  }
+  Status append(const octavo::Implementation& which, const CacheAppendProblem&, const Execution&) const override {
+    return no_cache(which);
+  }
+  Status attention(const octavo::Implementation& which, const CacheAttentionProblem&, const Execution&,
+                   CallReport&) const override {
+    return no_cache(which);
+  }
+
  private:
+  static Status no_cache(const octavo::Implementation& which) {
+    return unimplemented("implementation \"", which.name, "\" has no key-value cache; the CPU's implementations do");
+  }
   // The tensors' GPU can run the implementation, and the implementation supports the problem.
   template <class AnyProblem>
   static Status supports_any(const octavo::Implementation& which, const AnyProblem& problem) {

@@ -1,0 +1,120 @@
+// A key-value cache: K and V of the tokens that a model has seen, stored as codes and scales or as floats, and
+// attention that reads them in place. docs/kv_cache.md defines the arithmetic and the layout of the memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "octavo/execution.hpp"
+#include "octavo/export.hpp"
+#include "octavo/status.hpp"
+#include "octavo/tensor_view.hpp"
+
+namespace octavo {
+
+namespace kv_cache {
+class Cache;
+}
+
+/// The shape and the format of a cache. All sequences have the same capacity and lengths of their own.
+struct KVCacheOptions {
+  std::int64_t batch = 0;           // sequences, at least 1
+  std::int64_t kv_heads = 0;        // Hkv, at least 1
+  std::int64_t head_dim = 0;        // D, 1 to 512
+  std::int64_t value_head_dim = 0;  // Dv, 1 to 512; 0: head_dim
+  std::int64_t capacity = 0;        // tokens that one sequence can hold, at least 1
+
+  /// f32, f16, bf16: rows as they are (rounded to this format), exact attention. s8: rotated codes with one scale per
+  /// token, K less a frozen mean, as the recipe int8 makes them; V likewise.
+  DType format = DType::s8;
+  /// s8 only: the first token and the last 64 are also kept in 16 bits. A query row then attends to the first token
+  /// and to the up to 32 keys next to it through these instead of through codes.
+  bool kept_keys = true;
+
+  /// Tokens of a page, a multiple of 16; 0: every sequence has contiguous memory of its own. Paged sequences take
+  /// pages from one pool when they need them and share them after fork().
+  std::int64_t page_size = 0;
+  /// Pages of the pool; 0: enough for all sequences at full capacity. Must be 0 without page_size.
+  std::int64_t pages = 0;
+};
+
+/// Queries over a cache. M query rows of a sequence are its last M tokens: append their K and V first.
+struct CacheQuery {
+  TensorView q;      // [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; f32, f16, bf16; Hq % Hkv == 0
+  TensorView out;    // [B, M, Hq, Dv] ...; f32, f16 or bf16; overlaps no input
+  TensorView lse;    // optional: f32 [B, Hq, M]
+  TensorView sinks;  // optional: any float dtype [Hq]: one extra logit per head
+  Layout layout = Layout::nhd;
+  /// The sequences of the B rows of q, distinct; empty: 0 to B - 1, and B must be the cache's batch.
+  std::span<const std::int64_t> sequences{};
+};
+
+struct CacheAttentionParams {
+  /// Factor of q.k; NaN (the default) = 1 / sqrt(D). 0 and negative values are allowed, infinity is not.
+  double softmax_scale = __builtin_nan("");
+  /// true: query i of M sees key j of a sequence of length N iff j <= i + N - M. false: all N keys.
+  bool causal = true;
+  /// Keys visible to the left and right of i + N - M; -1 = unlimited. With causal, right = 0.
+  std::int64_t window_left = -1;
+  std::int64_t window_right = -1;
+  /// c > 0: scores become c * tanh(s / c); 0 = off.
+  double softcap = 0;
+};
+
+/// Not synchronized: a call that changes a cache must not run beside any other call on it. A call that fails leaves the
+/// cache as it was. On the CPU only.
+class OCTAVO_API KVCache {
+ public:
+  /// Errors: invalid_argument, unimplemented (format, head_dim), resource_exhausted.
+  static Result<KVCache> create(const KVCacheOptions& options) noexcept;
+
+  KVCache(KVCache&&) noexcept;
+  KVCache& operator=(KVCache&&) noexcept;
+  ~KVCache();
+
+  const KVCacheOptions& options() const noexcept;
+  /// Number of tokens of a sequence; -1 if there is no such sequence.
+  std::int64_t length(std::int64_t sequence) const noexcept;
+  /// Bytes of memory that the cache holds: codes, scales, means, kept rows, tables.
+  std::size_t nbytes() const noexcept;
+  /// Pages that no sequence uses; 0 without page_size.
+  std::int64_t free_pages() const noexcept;
+
+  /// Appends T tokens to each of B sequences: k [B, T, Hkv, D], v [B, T, Hkv, Dv] (hnd: [B, Hkv, T, ...]), one of f32,
+  /// f16 and bf16 for both. `counts`: of each sequence's T rows the first counts[b] are appended (ragged); empty: all.
+  /// `sequences`: as in CacheQuery. The first append to an empty sequence fixes K's mean: over its tokens if it has at
+  /// least 64, else 0. Errors: invalid_argument (shapes; a sequence would exceed its capacity), resource_exhausted (no
+  /// free page); nothing is written then.
+  Status append(const TensorView& k, const TensorView& v, Layout layout = Layout::nhd,
+                std::span<const std::int64_t> sequences = {}, std::span<const std::int64_t> counts = {},
+                const Execution& execution = {}) noexcept;
+
+  /// O = softmax(s) V over the tokens of each sequence; semantics as octavo::attention(). Results have the same bits
+  /// for any number of threads, any batch, contiguous or paged.
+  Status attend(const CacheQuery& query, const CacheAttentionParams& params = {},
+                const Execution& execution = {}) const noexcept;
+
+  /// Keeps the first `length` tokens of a sequence.
+  Status trim(std::int64_t sequence, std::int64_t length) noexcept;
+  /// Empties sequences (none given: all); the next append fixes a new mean.
+  Status reset(std::span<const std::int64_t> sequences = {}) noexcept;
+  /// `to` becomes a copy of `from`; paged, they share all full pages until one of them is reset or overwritten.
+  Status fork(std::int64_t from, std::int64_t to) noexcept;
+  /// Sequence b becomes what sequence sources[b] was, for all b at once (beam search). [batch] entries.
+  Status reorder(std::span<const std::int64_t> sources) noexcept;
+
+  /// Codes (floats: values) and scales of a sequence in natural order, for tests and tools. codes: the cache's format,
+  /// [Hkv, N, D] or [Hkv, N, Dv] dense; scales: f32 [Hkv, N], not given for float formats; mean: optional, f32
+  /// [Hkv, D], K's mean of rotated rows (V: must not be given).
+  Status read_k(std::int64_t sequence, const TensorView& codes, const TensorView& scales = {},
+                const TensorView& mean = {}) const noexcept;
+  Status read_v(std::int64_t sequence, const TensorView& codes, const TensorView& scales = {}) const noexcept;
+
+ private:
+  explicit KVCache(std::unique_ptr<kv_cache::Cache> cache) noexcept;
+  std::unique_ptr<kv_cache::Cache> cache_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,89 @@
+// A key-value cache as kernels see it: where the rows of a sequence lie, and one append or attention call after every
+// check. The order of elements inside a strip is spec/cache_layout.hpp's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/inline.hpp"
+#include "core/problem.hpp"
+
+namespace octavo {
+
+// Tokens of a strip, the unit in which rows are stored; a page holds whole strips.
+inline constexpr std::int64_t kCacheStrip = 16;
+// The largest D and Dv of a cache: 512 * 32639 * 127 < 2^31, so scores of 16-bit Q are exact in s32.
+inline constexpr std::int64_t kMostCacheDim = 512;
+// 16-bit rows kept beside the codes of a sequence: slot 0 is token 0, slot 1 + j % 64 is token j of the last 64.
+inline constexpr std::int64_t kKeptRing = 64;
+inline constexpr std::int64_t kKeptSlots = 1 + kKeptRing;
+
+struct CacheView {
+  DType format = DType::s8;  // f32, f16, bf16, s8
+  std::int64_t kv_heads = 0, head_dim = 0, value_dim = 0;
+  std::int64_t k_columns = 0, v_columns = 0, mean_columns = 0;  // D, Dv and D with padding
+  std::int64_t page_size = 0;                                   // tokens
+
+  // Arrays [pages][kv_heads] of page_size rows each.
+  std::byte* k = nullptr;
+  std::byte* v = nullptr;
+  float* k_scale = nullptr;  // null: a float format
+  float* v_scale = nullptr;
+  const std::int32_t* block_table = nullptr;  // [sequences][pages_per_sequence]
+  std::int64_t pages_per_sequence = 0;
+
+  float* k_mean = nullptr;  // [sequences][kv_heads][mean_columns], of rotated rows; null: a float format
+  // Kept rows: f16 [sequences][kv_heads][kKeptSlots][columns] of transformed rows over a power of two; null: none.
+  std::uint16_t* kept_k = nullptr;
+  std::uint16_t* kept_v = nullptr;
+  float* kept_k_unit = nullptr;  // [sequences][kv_heads][kKeptSlots]
+  float* kept_v_unit = nullptr;
+
+  OCTAVO_MEMBER bool quantized() const noexcept { return k_scale != nullptr; }
+  // Row number of a token in the arrays [pages][kv_heads][page_size].
+  OCTAVO_MEMBER std::int64_t row(std::int64_t sequence, std::int64_t head, std::int64_t token) const noexcept {
+    const std::int64_t page = block_table[sequence * pages_per_sequence + token / page_size];
+    return (page * kv_heads + head) * page_size + token % page_size;
+  }
+  OCTAVO_MEMBER std::int64_t head(std::int64_t sequence, std::int64_t kv_head) const noexcept {
+    return sequence * kv_heads + kv_head;
+  }
+  OCTAVO_MEMBER std::int64_t kept_slot(std::int64_t sequence, std::int64_t kv_head, std::int64_t slot) const noexcept {
+    return head(sequence, kv_head) * kKeptSlots + slot;
+  }
+};
+
+// Entry i of the call appends rows 0..rows-1 of k and v at (i, head, row) to a sequence whose pages exist.
+struct CacheAppend {
+  std::int64_t sequence = 0, first = 0, rows = 0;
+  bool fixes_mean = false;  // the first append of the sequence
+};
+struct CacheAppendProblem {
+  CacheView cache;
+  Operand k, v;
+  const CacheAppend* entries = nullptr;
+  std::int64_t count = 0;
+};
+
+// Entry i of the batch attends to the first `keys` tokens of a sequence.
+struct CacheSequence {
+  std::int64_t sequence = 0, keys = 0;
+  std::int64_t kept_begin = 0;  // kept rows exist for token 0 and for tokens from here on
+};
+struct CacheAttentionProblem {
+  CacheView cache;
+  const CacheSequence* entries = nullptr;
+  std::int64_t batch = 0, q_heads = 0, q_rows = 0;
+  Operand q, out;
+  float* lse = nullptr;
+  Strides<3> lse_strides;  // b, hq, row
+  Broadcast sinks;         // strides b, hq, 0, 0
+  double softmax_scale = 1;
+  double softcap = 0;
+  Causal causal = Causal::bottom_right;
+  std::int64_t window_left = -1, window_right = -1;
+
+  OCTAVO_MEMBER std::int64_t group() const noexcept { return q_heads / cache.kv_heads; }
+};
+
+}  // namespace octavo

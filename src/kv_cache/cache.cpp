@@ -1,0 +1,248 @@
+// Sizes of the arrays are products of options; create() checks that they fit.
+#include "kv_cache/cache.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/text.hpp"
+#include "spec/cache_layout.hpp"
+
+namespace octavo::kv_cache {
+namespace {
+
+constexpr std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+std::int64_t rounded_to_strips(std::int64_t tokens) { return (tokens + kCacheStrip - 1) / kCacheStrip * kCacheStrip; }
+
+struct Array {
+  AlignedBuffer* buffer;
+  std::int64_t rows, row_bytes;
+};
+
+}  // namespace
+
+Cache::Cache(const KVCacheOptions& options, std::int64_t page_size, std::int64_t pages)
+    : options_(options),
+      page_size_(page_size),
+      page_count_(pages),
+      pages_per_sequence_((options.capacity + page_size - 1) / page_size),
+      pages_(pages),
+      table_(index(options.batch * pages_per_sequence_), -1),
+      slots_(index(options.batch)),
+      states_(index(options.batch)) {
+  for (std::int64_t b = 0; b < options.batch; ++b) {
+    slots_[index(b)] = b;
+    if (!paged()) page(b, 0) = pages_.take();
+  }
+}
+
+Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
+  KVCacheOptions options = given;
+  if (options.value_head_dim == 0) options.value_head_dim = options.head_dim;
+  const std::int64_t page_size = options.page_size != 0 ? options.page_size : rounded_to_strips(options.capacity);
+  const std::int64_t per_sequence = (options.capacity + page_size - 1) / page_size;
+  if (options.page_size != 0 && options.pages == 0) options.pages = options.batch * per_sequence;
+  const std::int64_t pages = options.page_size != 0 ? options.pages : options.batch;
+
+  const bool quantized = options.format == DType::s8, keeps = quantized && options.kept_keys;
+  const std::int64_t size = bits_of(options.format) / 8;
+  const std::int64_t k_columns = spec::cache_k_columns(options.head_dim);
+  const std::int64_t v_columns = spec::cache_v_columns(options.value_head_dim);
+  const std::int64_t rows = pages * options.kv_heads * page_size, heads = options.batch * options.kv_heads;
+  const std::int64_t kept_rows = keeps ? heads * kKeptSlots : 0;
+  std::unique_ptr<Cache> cache(new Cache(options, page_size, pages));
+  const Array arrays[] = {{&cache->k_, rows, k_columns * size},
+                          {&cache->v_, rows, v_columns * size},
+                          {&cache->k_scale_, quantized ? rows : 0, 4},
+                          {&cache->v_scale_, quantized ? rows : 0, 4},
+                          {&cache->k_mean_, quantized ? heads : 0, spec::cache_mean_columns(options.head_dim) * 4},
+                          {&cache->kept_k_, kept_rows, k_columns * 2},
+                          {&cache->kept_v_, kept_rows, v_columns * 2},
+                          {&cache->kept_k_unit_, kept_rows, 4},
+                          {&cache->kept_v_unit_, kept_rows, 4}};
+  for (const Array& array : arrays) {
+    if (array.rows == 0) continue;
+    *array.buffer = AlignedBuffer(index(array.rows * array.row_bytes));
+    if (array.buffer->data() != nullptr) continue;
+    return resource_exhausted("a cache of ", rows, " rows of K and V needs ", array.rows * array.row_bytes,
+                              " bytes for one of its arrays, which this machine does not have");
+  }
+  return cache;
+}
+
+std::size_t Cache::nbytes() const noexcept {
+  std::size_t bytes = table_.size() * sizeof(table_[0]) + slots_.size() * sizeof(slots_[0]) +
+                      states_.size() * sizeof(states_[0]) + index(page_count_) * 2 * sizeof(std::int32_t);
+  for (const AlignedBuffer* buffer :
+       {&k_, &v_, &k_scale_, &v_scale_, &k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
+    bytes += buffer->size();
+  return bytes;
+}
+
+CacheView Cache::view() const noexcept {
+  const auto floats = [](const AlignedBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); };
+  CacheView view;
+  view.format = options_.format;
+  view.kv_heads = options_.kv_heads;
+  view.head_dim = options_.head_dim;
+  view.value_dim = options_.value_head_dim;
+  view.k_columns = spec::cache_k_columns(view.head_dim);
+  view.v_columns = spec::cache_v_columns(view.value_dim);
+  view.mean_columns = spec::cache_mean_columns(view.head_dim);
+  view.page_size = page_size_;
+  view.k = k_.data();
+  view.v = v_.data();
+  view.k_scale = floats(k_scale_);
+  view.v_scale = floats(v_scale_);
+  view.block_table = table_.data();
+  view.pages_per_sequence = pages_per_sequence_;
+  view.k_mean = floats(k_mean_);
+  view.kept_k = reinterpret_cast<std::uint16_t*>(kept_k_.data());
+  view.kept_v = reinterpret_cast<std::uint16_t*>(kept_v_.data());
+  view.kept_k_unit = floats(kept_k_unit_);
+  view.kept_v_unit = floats(kept_v_unit_);
+  return view;
+}
+
+CacheSequence Cache::entry(std::int64_t sequence) const noexcept {
+  return {slots_[index(sequence)], state(sequence).length, state(sequence).kept_begin};
+}
+CacheAppend Cache::entry(std::int64_t sequence, std::int64_t rows) const noexcept {
+  const std::int64_t first = state(sequence).length;
+  return {slots_[index(sequence)], first, rows, first == 0};
+}
+
+Status Cache::reserve(std::span<const CacheAppend> entries) {
+  if (!paged()) return {};
+  // Pages that each entry needs: copies of the last one while others use it, and new ones. Of several entries that
+  // share a page the last one to write keeps it.
+  std::vector<std::int32_t> left;  // users of shared pages, by entry
+  std::int64_t needed = 0;
+  const auto last_page = [&](const CacheAppend& e) -> std::int32_t {
+    return e.rows > 0 && e.first % page_size_ != 0 ? page(e.sequence, e.first / page_size_) : -1;
+  };
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const CacheAppend& e = entries[i];
+    needed += e.rows > 0 ? pages_of(e.first + e.rows) - pages_of(e.first) : 0;
+    const std::int32_t shared = last_page(e);
+    if (shared < 0 || !pages_.shared(shared)) continue;
+    std::int64_t earlier = 0;
+    for (std::size_t j = 0; j < i; ++j) earlier += last_page(entries[j]) == shared ? 1 : 0;
+    if (pages_.users(shared) - earlier > 1) ++needed;
+  }
+  if (needed > pages_.free())
+    return resource_exhausted("the append needs ", needed, " pages and ", pages_.free(), " of ", page_count_,
+                              " are free");
+  for (const CacheAppend& e : entries) {
+    if (const std::int32_t last = last_page(e); last >= 0 && pages_.shared(last)) {
+      const std::int32_t own = pages_.take();
+      copy_page(last, own, e.first % page_size_);
+      pages_.release(last);
+      page(e.sequence, e.first / page_size_) = own;
+    }
+    for (std::int64_t p = pages_of(e.first); e.rows > 0 && p < pages_of(e.first + e.rows); ++p)
+      page(e.sequence, p) = pages_.take();
+  }
+  return {};
+}
+
+void Cache::commit(std::span<const CacheAppend> entries) noexcept {
+  for (const CacheAppend& e : entries) {
+    State& state = states_[index(e.sequence)];
+    if (e.first == 0) state.kept_begin = 0;
+    state.length = e.first + e.rows;
+    state.kept_begin = std::max(state.kept_begin, state.length - kKeptRing);
+  }
+}
+
+void Cache::trim(std::int64_t sequence, std::int64_t length) noexcept { trim_slot(slots_[index(sequence)], length); }
+
+void Cache::trim_slot(std::int64_t slot, std::int64_t length) noexcept {
+  State& state = states_[index(slot)];
+  if (paged()) {
+    for (std::int64_t p = pages_of(length); p < pages_of(state.length); ++p) {
+      pages_.release(page(slot, p));
+      page(slot, p) = -1;
+    }
+  }
+  state.length = length;
+  state.kept_begin = std::min(state.kept_begin, length);
+}
+
+void Cache::fork(std::int64_t from, std::int64_t to) noexcept {
+  if (from == to) return;
+  trim_slot(slots_[index(to)], 0);
+  copy_slot(slots_[index(from)], slots_[index(to)]);
+}
+
+// `to` is empty.
+void Cache::copy_slot(std::int64_t from, std::int64_t to) noexcept {
+  states_[index(to)] = states_[index(from)];
+  const std::int64_t length = states_[index(from)].length;
+  if (!paged()) {
+    copy_page(page(from, 0), page(to, 0), length);
+  } else {
+    for (std::int64_t p = 0; p < pages_of(length); ++p) {
+      pages_.share(page(from, p));
+      page(to, p) = page(from, p);
+    }
+  }
+  copy_kept(from, to);
+}
+
+// The first `tokens` rows of all heads.
+void Cache::copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept {
+  const CacheView view = this->view();
+  const std::int64_t rows = rounded_to_strips(tokens), size = bits_of(view.format) / 8;
+  for (std::int64_t h = 0; h < view.kv_heads; ++h) {
+    const std::int64_t a = (from * view.kv_heads + h) * page_size_, b = (to * view.kv_heads + h) * page_size_;
+    const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
+      std::memcpy(data + b * row_bytes, data + a * row_bytes, index(rows * row_bytes));
+    };
+    copy(view.k, view.k_columns * size);
+    copy(view.v, view.v_columns * size);
+    if (!view.quantized()) continue;
+    copy(reinterpret_cast<std::byte*>(view.k_scale), 4);
+    copy(reinterpret_cast<std::byte*>(view.v_scale), 4);
+  }
+}
+
+// What a slot holds beside its pages.
+void Cache::copy_kept(std::int64_t from, std::int64_t to) noexcept {
+  const CacheView view = this->view();
+  const auto copy = [&](std::byte* data, std::int64_t bytes_of_slot) {
+    if (data != nullptr) std::memcpy(data + to * bytes_of_slot, data + from * bytes_of_slot, index(bytes_of_slot));
+  };
+  const std::int64_t kept_rows = view.kv_heads * kKeptSlots;
+  copy(k_mean_.data(), view.kv_heads * view.mean_columns * 4);
+  copy(kept_k_.data(), kept_rows * view.k_columns * 2);
+  copy(kept_v_.data(), kept_rows * view.v_columns * 2);
+  copy(kept_k_unit_.data(), kept_rows * 4);
+  copy(kept_v_unit_.data(), kept_rows * 4);
+}
+
+void Cache::reorder(std::span<const std::int64_t> sources) {
+  const std::vector<std::int64_t> old = slots_;
+  std::vector<std::int64_t> unused;  // slots that no sequence continues
+  std::vector<bool> taken(old.size(), false);
+  for (const std::int64_t source : sources) taken[index(source)] = true;
+  unused.reserve(old.size());
+  for (std::size_t b = 0; b < old.size(); ++b) {
+    if (!taken[b]) unused.push_back(old[b]);
+  }
+  for (const std::int64_t slot : unused) trim_slot(slot, 0);
+  std::fill(taken.begin(), taken.end(), false);
+  for (std::size_t b = 0; b < old.size(); ++b) {
+    const auto source = index(sources[b]);
+    if (!taken[source]) {  // the first one takes the slot over
+      taken[source] = true;
+      slots_[b] = old[source];
+      continue;
+    }
+    slots_[b] = unused.back();
+    unused.pop_back();
+    copy_slot(old[source], slots_[b]);
+  }
+}
+
+}  // namespace octavo::kv_cache

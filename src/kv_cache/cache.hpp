@@ -1,0 +1,71 @@
+// The memory of a key-value cache and what each sequence holds: pages, lengths, which rows are kept in 16 bits. No
+// arithmetic: a back end writes the rows (CacheAppendProblem) between reserve() and commit().
+//   A sequence's state lies in a slot; reordering sequences moves slots. Contiguous memory is one page per slot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/aligned_buffer.hpp"
+#include "core/cache_problem.hpp"
+#include "kv_cache/pages.hpp"
+#include "octavo/kv_cache.hpp"
+
+namespace octavo::kv_cache {
+
+class Cache {
+ public:
+  // `options` have passed the api's checks. Errors: resource_exhausted.
+  static Result<std::unique_ptr<Cache>> create(const KVCacheOptions& options);
+
+  const KVCacheOptions& options() const noexcept { return options_; }
+  std::int64_t length(std::int64_t sequence) const noexcept { return state(sequence).length; }
+  std::size_t nbytes() const noexcept;
+  std::int64_t free_pages() const noexcept { return paged() ? pages_.free() : 0; }
+  bool paged() const noexcept { return options_.page_size != 0; }
+
+  // What kernels read and write. `sequence` in their entries is a slot.
+  CacheView view() const noexcept;
+  CacheSequence entry(std::int64_t sequence) const noexcept;
+  CacheAppend entry(std::int64_t sequence, std::int64_t rows) const noexcept;
+
+  // Pages for the rows of an append, all or none; pages that others share are copied. resource_exhausted: too few.
+  Status reserve(std::span<const CacheAppend> entries);
+  void commit(std::span<const CacheAppend> entries) noexcept;
+
+  void trim(std::int64_t sequence, std::int64_t length) noexcept;
+  void fork(std::int64_t from, std::int64_t to) noexcept;
+  void reorder(std::span<const std::int64_t> sources);
+
+ private:
+  struct State {
+    std::int64_t length = 0;
+    std::int64_t kept_begin = 0;  // the ring holds tokens kept_begin .. length - 1
+  };
+
+  Cache(const KVCacheOptions& options, std::int64_t page_size, std::int64_t pages);
+  const State& state(std::int64_t sequence) const noexcept {
+    return states_[static_cast<std::size_t>(slots_[static_cast<std::size_t>(sequence)])];
+  }
+  std::int32_t& page(std::int64_t slot, std::int64_t index) noexcept {
+    return table_[static_cast<std::size_t>(slot * pages_per_sequence_ + index)];
+  }
+  std::int64_t pages_of(std::int64_t tokens) const noexcept { return (tokens + page_size_ - 1) / page_size_; }
+  void trim_slot(std::int64_t slot, std::int64_t length) noexcept;
+  void copy_slot(std::int64_t from, std::int64_t to) noexcept;
+  void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept;
+  void copy_kept(std::int64_t from, std::int64_t to) noexcept;
+
+  KVCacheOptions options_;
+  std::int64_t page_size_, page_count_, pages_per_sequence_;
+  Pages pages_;
+  std::vector<std::int32_t> table_;  // [slots][pages_per_sequence]
+  std::vector<std::int64_t> slots_;  // of sequences
+  std::vector<State> states_;        // of slots
+  AlignedBuffer k_, v_, k_scale_, v_scale_, k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
+};
+
+}  // namespace octavo::kv_cache
