@@ -134,7 +134,8 @@ std::string parse(int count, char** arguments, Options& options) {
     }
   }
   if (options.shape.heads % options.shape.kv_heads != 0) return "--heads must be a multiple of --kv-heads";
-  if (options.recipes.empty()) options.recipes = {"int8_fast", "int8_block", "int_flash", "int_flash_half", "exact"};
+  if (options.recipes.empty())
+    options.recipes = {"int8", "int8_fast", "int8_block", "int_flash", "int_flash_half", "exact"};
   return {};
 }
 

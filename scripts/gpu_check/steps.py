@@ -151,8 +151,7 @@ def measurements_command(prefix: str):
 
 def speed_command(arguments: tuple[str, ...]):
     def command(context: Context) -> list:
-        small = ["--rows", "64", "--batch", "1", "--heads", "2", "--kv-heads", "1", "--head-dim", "64", "int8_fast",
-                 "exact"]
+        small = ["--rows", "64", "--batch", "1", "--heads", "2", "--kv-heads", "1", "--head-dim", "64", "int8", "exact"]
         return [context.program("gpu_attention_bench"), "--seconds", "0.01" if context.quick else "0.7", *arguments,
                 *(small if context.quick else [])]
     return command

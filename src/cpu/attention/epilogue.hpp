@@ -13,12 +13,18 @@
 namespace octavo::cpu {
 namespace {
 
-// What the kept keys add to one vector of a row. Finite parts stay finite.
+// To finite numbers; NaN stays.
+template <class S>
+OCTAVO_INLINE typename S::f32 saturated(typename S::f32 x) {
+  return S::max(S::set1(-__FLT_MAX__), S::min(S::set1(__FLT_MAX__), x));
+}
+
+// What the kept keys add to one vector of a row. Rounding may carry a sum of shares of the largest f32 beyond it; what
+// is infinite in the rest stays so.
 template <class S>
 OCTAVO_INLINE typename S::f32 join_kept(typename S::f32 rest, typename S::f32 part, typename S::f32 share) {
-  const auto sum = S::fma(part, share, rest);
-  const auto clamped = S::max(S::set1(-__FLT_MAX__), S::min(S::set1(__FLT_MAX__), sum));
-  return S::select(S::is_finite(S::sub(part, part)), S::select(S::is_finite(rest), clamped, sum), sum);
+  const auto sum = S::fma(saturated<S>(part), share, rest);
+  return S::select(S::is_finite(rest), saturated<S>(sum), sum);
 }
 
 // One row of O from its sums, of any size: (O * factor * epilogue_scale + present * mean * gain, rotated back) / unit,

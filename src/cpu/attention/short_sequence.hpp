@@ -3,6 +3,7 @@
 // packed: with few rows that, the padding to key blocks and the phases of a call take longer than the products.
 #pragma once
 
+#include "cpu/attention/epilogue.hpp"
 #include "cpu/attention/kept_keys.hpp"
 #include "cpu/operands/read_number.hpp"
 #include "spec/epilogue.hpp"
@@ -20,16 +21,15 @@ OCTAVO_INLINE void finish_short_rows(const Call& call, std::int64_t b, std::int6
   const float sink = problem.sinks.data == nullptr
                          ? -__builtin_inff()
                          : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
-  const auto largest = S::set1(__FLT_MAX__), least = S::set1(-__FLT_MAX__);
   for (int i = 0; i < group.rows; ++i) {
     const float m = part.m[i], l = part.l[i];
     const double sink_logit = static_cast<double>(sink) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
     const auto share = S::set1(end.sees ? spec::share_of_values(end, l) : 0.0f);
     float* x = out + i * plan.v_width;
-    // Rounding may carry a sum of shares of the largest f32 beyond it; NaN stays.
+    // Rounding may carry a sum of shares of the largest f32 beyond it.
     for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes)
-      S::store(x + d, S::max(least, S::min(largest, S::mul(S::load(x + d), share))));
+      S::store(x + d, saturated<S>(S::mul(S::load(x + d), share)));
     store_row<S>(problem.out, problem.out.offset(b, head, sequence.q_begin + row + i), problem.value_dim, x);
     if (problem.lse == nullptr) continue;
     const double max_lse = (static_cast<double>(m) + static_cast<double>(group.lse_offset[i])) * std::numbers::ln2;
