@@ -78,8 +78,9 @@ TEST(SlopesTest, ShapesAndDType) {
   expect_invalid(missing, {"alibi is symmetric", "alibi_slopes are missing"});
   missing.inputs.alibi_slopes = {values.data(), DType::f32, {4}};
   expect_served(missing);
-  missing.params.alibi = static_cast<Alibi>(2);
-  expect_invalid(missing, {"alibi is the unknown value 2", "causal and symmetric"});
+  Call unknown;
+  unknown.params.alibi = static_cast<Alibi>(2);
+  expect_invalid(unknown, {"alibi is the unknown value 2", "causal and symmetric"});
   Call dtype;
   dtype.inputs.alibi_slopes = {values.data(), DType::s32, {4}};
   expect_invalid(dtype, {"alibi_slopes is s32", "f32, f16, bf16 and f64"});
