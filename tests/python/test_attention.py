@@ -48,8 +48,8 @@ def test_rows_that_see_no_key(implementation, rng):
 @pytest.mark.parametrize("causal", [False, True, "top_left"])
 @pytest.mark.parametrize("group", [1, 2, 4])
 def test_default_recipe(rng, group, causal):
-    q = rng.standard_normal((1, 70, 4, 64)).astype(np.float32)
-    k, v = (rng.standard_normal((1, 90, 4 // group, 64)).astype(np.float32) for _ in range(2))
+    q = rng.standard_normal((1, 150, 4, 64)).astype(np.float32)
+    k, v = (rng.standard_normal((1, 190, 4 // group, 64)).astype(np.float32) for _ in range(2))
     o, lse = octavo.attention(q, k, v, causal=causal, return_lse=True)
     expected, expected_lse = softmax_attention(q, k, v, causal=causal)
     error = relative_error(o, expected)
