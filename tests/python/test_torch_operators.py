@@ -206,6 +206,9 @@ def test_autocast(torch, door, tensors):
         s = door.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)), enable_gqa=True)
     assert o.dtype == s.dtype == torch.bfloat16
     assert torch.equal(o, octavo.attention(*half)) and torch.equal(s.transpose(1, 2), o)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        codes = door.quantize(k, role="k")[0]
+    assert torch.equal(codes, octavo.quantize(k, role="k").codes)
     with torch.autocast("cpu", dtype=torch.float16, enabled=False):
         assert door.attention(q, k, v).dtype == torch.float32
 

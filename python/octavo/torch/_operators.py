@@ -29,7 +29,6 @@ _SCHEMAS = {
     "quantize": "(Tensor x, str role, str recipe='int8', str layout='NHD') -> (Tensor, Tensor, Tensor)",
 }
 _CAUSAL: dict[str, Any] = {"none": False, "bottom_right": "bottom_right", "top_left": "top_left"}
-_OPERANDS = {"attention": 3, "attention_lse": 3, "quantize": 1}  # leading tensors that autocast casts
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _ENVIRONMENT_DECIDES = bool(os.environ.get("OCTAVO_NUM_THREADS"))
 
@@ -137,8 +136,8 @@ _KERNELS = {"attention": _attention_kernel, "attention_lse": _attention_lse_kern
 _FAKES = {"attention": _attention_fake, "attention_lse": _attention_lse_fake, "quantize": _quantize_fake}
 
 
-def _autocast_kernel(operator: Any, device: str, operands: int) -> Any:
-    """torch.autocast for SDPA: floating operands, except float64, are cast to autocast's dtype."""
+def _autocast_kernel(operator: Any, device: str) -> Any:
+    """As torch's for SDPA: q, k and v in a floating dtype other than float64 are cast to autocast's dtype."""
     key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def kernel(*arguments: Any) -> Any:
@@ -148,7 +147,7 @@ def _autocast_kernel(operator: Any, device: str, operands: int) -> Any:
             return x.to(dtype) if x.dtype in _FLOATS else x
 
         with torch._C._ExcludeDispatchKeyGuard(key):
-            return operator(*map(cast, arguments[:operands]), *arguments[operands:])
+            return operator(*map(cast, arguments[:3]), *arguments[3:])
 
     return kernel
 
@@ -169,7 +168,8 @@ def _define() -> torch.library.Library:
         operator = getattr(torch.ops.octavo, name).default
         for device in ("CPU", "CUDA"):
             library.impl(name, _KERNELS[name], device)
-            library.impl(name, _autocast_kernel(operator, device.lower(), _OPERANDS[name]), f"Autocast{device}")
+            if name != "quantize":  # its input is the operand as it is
+                library.impl(name, _autocast_kernel(operator, device.lower()), f"Autocast{device}")
             library.impl(name, _refuse_nested, f"NestedTensor{device}")
         library.impl(name, _refuse_nested, "AutogradNestedTensor")
         torch.library.register_fake(f"octavo::{name}", _FAKES[name], lib=library)
