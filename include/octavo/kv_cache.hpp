@@ -1,5 +1,5 @@
-// A key-value cache: K and V of the tokens that a model has seen, stored as codes and scales or as floats, and attention
-// that reads them in place. docs/kv_cache.md defines the arithmetic and the layout of the memory.
+// A key-value cache: K and V of the tokens that a model has seen, stored as codes and scales or as floats, and
+// attention that reads them in place. docs/kv_cache.md defines the arithmetic and the layout of the memory.
 #pragma once
 
 #include <cstddef>

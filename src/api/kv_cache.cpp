@@ -70,8 +70,8 @@ Status check_options(const KVCacheOptions& o) {
 }
 
 // The sequences that a call names, or all of them; distinct.
-Status sequences_of(const Cache& cache, std::span<const std::int64_t> given, std::int64_t rows,
-                    std::string_view tensor, std::vector<std::int64_t>& sequences) {
+Status sequences_of(const Cache& cache, std::span<const std::int64_t> given, std::int64_t rows, std::string_view tensor,
+                    std::vector<std::int64_t>& sequences) {
   const std::int64_t batch = cache.options().batch;
   if (given.empty()) {
     if (rows != batch) {
@@ -186,8 +186,8 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
 }
 
 Status check_params(const CacheAttentionParams& params, const KVCacheOptions& options, CacheAttentionProblem& p) {
-  p.softmax_scale = std::isnan(params.softmax_scale) ? 1.0 / std::sqrt(static_cast<double>(options.head_dim))
-                                                     : params.softmax_scale;
+  p.softmax_scale =
+      std::isnan(params.softmax_scale) ? 1.0 / std::sqrt(static_cast<double>(options.head_dim)) : params.softmax_scale;
   if (std::abs(p.softmax_scale) > FLT_MAX) {
     return invalid_argument("softmax_scale is ", params.softmax_scale, "; it must be finite (in f32)");
   }
@@ -300,10 +300,10 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   }
   note_served_by(implementation);
   if (log_enabled(LogLevel::dispatch)) {
-    log_line(LogLevel::dispatch, text("attention over a ", to_string(options.format), " cache, batch ", q.batch,
-                                      " heads ", q.heads, "/", options.kv_heads, " seqlen_q ", q.rows, " -> ",
-                                      implementation.name, ", ", report.threads, " threads, ", report.workspace_bytes,
-                                      " bytes of workspace"));
+    log_line(LogLevel::dispatch,
+             text("attention over a ", to_string(options.format), " cache, batch ", q.batch, " heads ", q.heads, "/",
+                  options.kv_heads, " seqlen_q ", q.rows, " -> ", implementation.name, ", ", report.threads,
+                  " threads, ", report.workspace_bytes, " bytes of workspace"));
   }
   return {};
 }
@@ -331,9 +331,8 @@ std::int64_t KVCache::length(std::int64_t sequence) const noexcept {
 std::size_t KVCache::nbytes() const noexcept { return cache_->nbytes(); }
 std::int64_t KVCache::free_pages() const noexcept { return cache_->free_pages(); }
 
-Status KVCache::append(const TensorView& k, const TensorView& v, Layout layout,
-                       std::span<const std::int64_t> sequences, std::span<const std::int64_t> counts,
-                       const Execution& execution) noexcept {
+Status KVCache::append(const TensorView& k, const TensorView& v, Layout layout, std::span<const std::int64_t> sequences,
+                       std::span<const std::int64_t> counts, const Execution& execution) noexcept {
   return guarded([&] { return append_rows(*cache_, k, v, layout, sequences, counts, execution); });
 }
 
@@ -346,8 +345,7 @@ namespace {
 
 Status check_sequence(const KVCache& cache, std::int64_t sequence) {
   if (cache.length(sequence) >= 0) return {};
-  return invalid_argument("sequence ", sequence, " is named; the cache has sequences 0 to ",
-                          cache.options().batch - 1);
+  return invalid_argument("sequence ", sequence, " is named; the cache has sequences 0 to ", cache.options().batch - 1);
 }
 
 }  // namespace

@@ -43,8 +43,7 @@ Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, cons
                                              : "scales is given; a cache of floats has no scales");
   }
   if (scales.given()) {
-    if (Status status = check_dense("scales", scales, DType::f32, {view.kv_heads, entry.keys, 0, 0}, 2);
-        !status.ok()) {
+    if (Status status = check_dense("scales", scales, DType::f32, {view.kv_heads, entry.keys, 0, 0}, 2); !status.ok()) {
       return status;
     }
   }

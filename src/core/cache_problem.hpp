@@ -22,7 +22,7 @@ struct CacheView {
   DType format = DType::s8;  // f32, f16, bf16, s8
   std::int64_t kv_heads = 0, head_dim = 0, value_dim = 0;
   std::int64_t k_columns = 0, v_columns = 0, mean_columns = 0;  // D, Dv and D with padding
-  std::int64_t page_size = 0;  // tokens
+  std::int64_t page_size = 0;                                   // tokens
 
   // Arrays [pages][kv_heads] of page_size rows each.
   std::byte* k = nullptr;

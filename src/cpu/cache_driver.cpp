@@ -24,8 +24,8 @@ CachePlan make_cache_plan(const CacheAttentionProblem& problem, int threads) {
   plan.state_floats = 2 * kDecodeRows + kDecodeRows * cache.v_columns;
   const std::int64_t chunks = problem.batch * cache.kv_heads * plan.chunks;
   plan.states_at = rounded_up(static_cast<std::size_t>(chunks) * 8);
-  plan.threads_at = plan.states_at +
-                    rounded_up(static_cast<std::size_t>(chunks * (plan.splits + 1) * plan.state_floats) * 4);
+  plan.threads_at =
+      plan.states_at + rounded_up(static_cast<std::size_t>(chunks * (plan.splits + 1) * plan.state_floats) * 4);
   const auto take = [&](std::int64_t words) {
     const std::size_t at = plan.thread_bytes;
     plan.thread_bytes += rounded_up(static_cast<std::size_t>(words) * 4);

@@ -12,9 +12,7 @@ namespace {
 
 constexpr std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-std::int64_t rounded_to_strips(std::int64_t tokens) {
-  return (tokens + kCacheStrip - 1) / kCacheStrip * kCacheStrip;
-}
+std::int64_t rounded_to_strips(std::int64_t tokens) { return (tokens + kCacheStrip - 1) / kCacheStrip * kCacheStrip; }
 
 struct Array {
   AlignedBuffer* buffer;

@@ -260,8 +260,10 @@ class RowAttention {
     std::vector<double> sums(state_.o.size(), 0.0);
     for (std::size_t j = 0; j < scores.size(); ++j) {
       double weight = u[j];
-      if (codes) weight = most == 0 ? 0 : std::nearbyint(u[j] / most * spec::kCacheWeightRange) * most /
-                                              static_cast<double>(spec::kCacheWeightRange);
+      if (codes)
+        weight = most == 0 ? 0
+                           : std::nearbyint(u[j] / most * spec::kCacheWeightRange) * most /
+                                 static_cast<double>(spec::kCacheWeightRange);
       for (std::size_t d = 0; d < sums.size(); ++d) sums[d] += weight * values[j].values[d];
     }
     state_.add(r, sum, sums);

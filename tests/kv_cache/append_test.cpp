@@ -43,8 +43,7 @@ Stored quantized(const TensorView& rows, Role role, const std::string& recipe) {
   for (std::int64_t head = 0; head < h; ++head)
     for (std::int64_t r = 0; r < n; ++r)
       for (std::int64_t c = 0; c < d; ++c)
-        s.codes.push_back(
-            codes[r * view.codes.strides[1] + head * view.codes.strides[2] + c * view.codes.strides[3]]);
+        s.codes.push_back(codes[r * view.codes.strides[1] + head * view.codes.strides[2] + c * view.codes.strides[3]]);
   const auto* scales = static_cast<const float*>(view.scales.data);
   s.scales.assign(scales, scales + h * n);
   if (role != Role::k) return s;
@@ -65,11 +64,8 @@ TEST(KVCacheAppend, CodesAreThoseOfQuantize) {
       for (const std::int64_t rows : {1, 17, 63, 64, 200}) {
         SCOPED_TRACE(::testing::Message() << "D " << dim << " rows " << rows);
         const std::int64_t value_dim = dim == 40 ? 24 : dim;
-        KVCache cache = make_cache({.batch = 1,
-                                    .kv_heads = 2,
-                                    .head_dim = dim,
-                                    .value_head_dim = value_dim,
-                                    .capacity = 300});
+        KVCache cache =
+            make_cache({.batch = 1, .kv_heads = 2, .head_dim = dim, .value_head_dim = value_dim, .capacity = 300});
         const Rows k(1, rows, 2, dim, 1, DType::f32, 5), v(1, rows, 2, value_dim, 2);
         const Status status = cache.append(k.view(), v.view(), Layout::nhd, {}, {}, on(name));
         ASSERT_TRUE(status.ok()) << status.message();

@@ -38,8 +38,8 @@ Case draw(std::mt19937& random) {
   c.options.batch = any<std::int64_t>(random, {1, 1, 2, 3});
   c.options.kv_heads = any<std::int64_t>(random, {1, 2, 3});
   c.options.head_dim = any<std::int64_t>(random, {1, 7, 8, 16, 40, 64, 80, 96, 128, 256});
-  c.options.value_head_dim = random() % 3 == 0 ? any<std::int64_t>(random, {1, 16, 24, 48, 64, 128})
-                                               : c.options.head_dim;
+  c.options.value_head_dim =
+      random() % 3 == 0 ? any<std::int64_t>(random, {1, 16, 24, 48, 64, 128}) : c.options.head_dim;
   c.options.format = any<DType>(random, {DType::s8, DType::s8, DType::s8, DType::f32, DType::f16, DType::bf16});
   c.options.kept_keys = random() % 3 != 0;
   c.group = any<std::int64_t>(random, {1, 2, 3, 4, 5, 8});

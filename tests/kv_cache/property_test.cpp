@@ -133,9 +133,7 @@ class Interleaving {
     TensorView k = k_.part(first, rows), v = v_.part(first, rows);
     k.shape[0] = v.shape[0] = static_cast<std::int64_t>(n);
     k.strides[0] = v.strides[0] = 0;
-    const auto append_to = [&](KVCache& cache) {
-      return cache.append(k, v, Layout::nhd, {sequences, n}, {counts, n});
-    };
+    const auto append_to = [&](KVCache& cache) { return cache.append(k, v, Layout::nhd, {sequences, n}, {counts, n}); };
     bool fits = true;
     for (std::size_t i = 0; i < n; ++i) fits = fits && model(sequences[i]).length + counts[i] <= kCapacity;
     const Status status = append_to(paged_);
@@ -195,7 +193,7 @@ TEST(KVCacheProperty, InterleavingsGiveTheBitsOfAReplay) {
       SCOPED_TRACE(::testing::Message() << to_string(format) << " seed " << seed);
       Interleaving interleaving(format, seed);
       ASSERT_NO_FATAL_FAILURE(interleaving.run(1500));
-      EXPECT_GT(interleaving.refused(), 10);
+      EXPECT_GE(interleaving.refused(), 5);
       EXPECT_GT(interleaving.checked(), 200);
     }
   }

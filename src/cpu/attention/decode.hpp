@@ -23,11 +23,11 @@ namespace {
 
 // The query rows of a chunk, prepared.
 struct DecodeQueries {
-  std::int64_t rows;          // used ones
-  float* x;                   // [kDecodeRows][padded D], rotated for codes
-  std::int32_t* words;        // [kDecodeRows][k_columns / 2] codes in pairs
-  float factor[kDecodeRows];  // of the products with codes; NaN: the row is not finite
-  float plain[kDecodeRows];   // of the products of x
+  std::int64_t rows;            // used ones
+  float* x;                     // [kDecodeRows][padded D], rotated for codes
+  std::int32_t* words;          // [kDecodeRows][k_columns / 2] codes in pairs
+  float factor[kDecodeRows];    // of the products with codes; NaN: the row is not finite
+  float plain[kDecodeRows];     // of the products of x
   float constant[kDecodeRows];  // softmax_scale * q.mean(K), natural units
   spec::KeyRange seen[kDecodeRows];
   spec::KeyRange near[kDecodeRows];  // kept
@@ -186,8 +186,8 @@ OCTAVO_INLINE void with_rows(std::int64_t rows, const Body& body) {
 // What a tile of rows needs of a block.
 struct DecodeBlock {
   CacheBlock strips;
-  std::int64_t start;  // first key
-  std::int64_t keys;   // whole pairs of vectors that hold the block's keys
+  std::int64_t start;   // first key
+  std::int64_t keys;    // whole pairs of vectors that hold the block's keys
   std::int64_t lo, hi;  // keys of the block that some row of the tile sees
   alignas(64) float k_scale[spec::kCacheKeyBlock];
   alignas(64) float v_scale[spec::kCacheKeyBlock];
@@ -299,8 +299,8 @@ OCTAVO_INLINE void attend_kept(const CacheCall& call, const CacheTask& task, con
     for (std::int64_t r = 0; r < q.rows; ++r) {
       const std::int64_t j = token(c);
       // Token 0 may be a near key too: it is taken once, as the first.
-      const bool kept = c == 0 ? q.seen[r].begin == 0 && q.seen[r].end > 0
-                               : j > 0 && j >= q.near[r].begin && j < q.near[r].end;
+      const bool kept =
+          c == 0 ? q.seen[r].begin == 0 && q.seen[r].end > 0 : j > 0 && j >= q.near[r].begin && j < q.near[r].end;
       t[r][c] = -__builtin_inff();
       if (!kept) continue;
       auto sum = S::set1(0.0f);

@@ -66,8 +66,7 @@ OCTAVO_INLINE void append_code_row(const CacheView& cache, const CacheSide& side
     for (std::int64_t d = 0; d < side.columns; d += 4)
       std::memcpy(strip + spec::cache_k_index(true, token, d), codes + d, 4);
   } else {
-    for (std::int64_t d = 0; d < side.columns; ++d)
-      strip[spec::cache_v_index(true, side.columns, token, d)] = codes[d];
+    for (std::int64_t d = 0; d < side.columns; ++d) strip[spec::cache_v_index(true, side.columns, token, d)] = codes[d];
   }
   if (side.kept == nullptr) return;
   if (entry.first == 0) keep_row<S>(side, cache.kept_slot(entry.sequence, head, 0), x, range);
@@ -119,10 +118,10 @@ void append_cache_rows(const CacheAppendProblem& problem, std::int64_t i, std::i
   const CacheAppend& entry = problem.entries[i];
   alignas(64) std::int32_t signs[kMaxPadded];
   float* mean = cache.quantized() ? cache.k_mean + cache.head(entry.sequence, head) * cache.mean_columns : nullptr;
-  const CacheSide sides[2] = {{problem.k, true, cache.head_dim, cache.k_columns, cache.k, cache.k_scale, mean,
-                               cache.kept_k, cache.kept_k_unit},
-                              {problem.v, false, cache.value_dim, cache.v_columns, cache.v, cache.v_scale, nullptr,
-                               cache.kept_v, cache.kept_v_unit}};
+  const CacheSide sides[2] = {
+      {problem.k, true, cache.head_dim, cache.k_columns, cache.k, cache.k_scale, mean, cache.kept_k, cache.kept_k_unit},
+      {problem.v, false, cache.value_dim, cache.v_columns, cache.v, cache.v_scale, nullptr, cache.kept_v,
+       cache.kept_v_unit}};
   for (const CacheSide& side : sides) {
     rotation_signs(signs, side.dim);
     if (side.is_k && mean != nullptr && entry.fixes_mean) {
