@@ -193,7 +193,7 @@ TEST(KVCacheProperty, InterleavingsGiveTheBitsOfAReplay) {
       SCOPED_TRACE(::testing::Message() << to_string(format) << " seed " << seed);
       Interleaving interleaving(format, seed);
       ASSERT_NO_FATAL_FAILURE(interleaving.run(1500));
-      EXPECT_GT(interleaving.refused(), 10);
+      EXPECT_GE(interleaving.refused(), 5);
       EXPECT_GT(interleaving.checked(), 200);
     }
   }

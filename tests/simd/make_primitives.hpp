@@ -77,9 +77,6 @@ OCTAVO_WORD(SelectFinite, (f32 a, f32, f32 c), S::select(S::is_finite(a), a, c))
 OCTAVO_WORD(RoundF16, (f32 a), S::round_f16(a))
 OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
 OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
-OCTAVO_WORD(EvenBytes, (s32 a), S::even_bytes(a))
-OCTAVO_WORD(OddBytes, (s32 a), S::odd_bytes(a))
-OCTAVO_WORD(DotPairs, (s32 acc, s32 a, s32 b), S::dot_pairs(acc, a, b))
 OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
 OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
 OCTAVO_WORD(RoundE4m3, (f32 a), round_e4m3<S>(a))
@@ -277,8 +274,6 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
     w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
     w.dot_full_range_key = three_s32<S, DotEveryKey<S>>, w.dot_full_range_value = three_s32<S, DotEveryValue<S>>;
   }
-  w.even_bytes = s32_to_s32<S, EvenBytes<S>>, w.odd_bytes = s32_to_s32<S, OddBytes<S>>;
-  w.dot_pairs = three_s32<S, DotPairs<S>>;
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   add_tile_primitives<S>(w);
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;

@@ -46,8 +46,6 @@ struct SimdPrimitives {
   float (*reduce_add)(const void* a);
   // acc, a, b; every: codes of -128 too; the integer ones are null where tiles take their place
   Ternary dot_key, dot_value, dot_full_range_key, dot_full_range_value, dot_bf16;
-  Unary even_bytes, odd_bytes;
-  Ternary dot_pairs;   // of s16
   Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
   // Tiles of 16 rows by 64 bytes, by number; null without them. Strides are bytes; what names none is dense.
   static constexpr int kTiles = 8;

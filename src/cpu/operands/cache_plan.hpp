@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/cache_problem.hpp"
+#include "core/inline.hpp"
 #include "cpu/operands/tile_config.hpp"
 #include "spec/cache_layout.hpp"
 
@@ -37,20 +38,20 @@ struct CacheTask {
   std::int64_t entry, kv_head, chunk, split;
 };
 
-inline std::int64_t chunk_number(const CachePlan& plan, const CacheTask& task) {
+OCTAVO_INLINE std::int64_t chunk_number(const CachePlan& plan, const CacheTask& task) {
   return (task.entry * plan.problem->cache.kv_heads + task.kv_head) * plan.chunks + task.chunk;
 }
 // Tasks of the chunk that are not finished.
-inline std::int64_t& pending_splits(const CacheCall& call, const CacheTask& task) {
+OCTAVO_INLINE std::int64_t& pending_splits(const CacheCall& call, const CacheTask& task) {
   return reinterpret_cast<std::int64_t*>(call.scratch)[chunk_number(*call.plan, task)];
 }
 // State number `state`: m [kDecodeRows], l [kDecodeRows], sums [kDecodeRows][v_columns].
-inline float* cache_state(const CacheCall& call, const CacheTask& task, std::int64_t state) {
+OCTAVO_INLINE float* cache_state(const CacheCall& call, const CacheTask& task, std::int64_t state) {
   const CachePlan& plan = *call.plan;
   return reinterpret_cast<float*>(call.scratch + plan.states_at) +
          (chunk_number(plan, task) * (plan.splits + 1) + state) * plan.state_floats;
 }
-inline std::int64_t splits_of(std::int64_t keys) {
+OCTAVO_INLINE std::int64_t splits_of(std::int64_t keys) {
   return keys <= spec::kCacheSplit ? 1 : (keys + spec::kCacheSplit - 1) / spec::kCacheSplit;
 }
 
