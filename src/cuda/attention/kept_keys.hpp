@@ -256,8 +256,7 @@ struct KeptWarp {
             const bool exists = row < task.q_rows;
             const spec::KeyRange visible = exists ? spec::visible_keys(mask, row) : spec::KeyRange{0, 0};
             const spec::KeyRange near = exists ? spec::near_keys(kept, mask, row) : spec::KeyRange{0, 0};
-            const Keys32 seen{static_cast<std::int32_t>(visible.begin), static_cast<std::int32_t>(visible.end)};
-            const Alibi alibi = alibi_of_row<Machine>(p, task, seen);
+            const RowAlibi alibi = alibi_of_row<Machine>(p, task, row);
             const float poison =
                 machine.template shared<float>(flags + 4 * static_cast<std::uint32_t>(lane / 4 + 8 * half));
             OCTAVO_UNROLL
@@ -275,8 +274,10 @@ struct KeptWarp {
               } else {
                 x = x - (half == 0 ? logit_offset[0] : logit_offset[1]) * kLog2E;
               }
-              if (own && p.alibi_slopes.data != nullptr)
-                x = __builtin_fmaf(alibi.slope, static_cast<float>(key - alibi.peak), x);
+              if (own && p.alibi_slopes.data != nullptr) {
+                const auto distance = spec::alibi_distance(p.alibi, key, alibi.diagonal);
+                x = __builtin_fmaf(alibi.slope, static_cast<float>(distance - alibi.peak), x);
+              }
               if (own && p.mask.data != nullptr) {
                 float term = 0;
                 with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
