@@ -54,12 +54,12 @@ TEST(KeptKeys, StepsFollowTheShape) {
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 1021, 1021}), (KeptKeys{1, 2, 7}));
   // Cross-attention has no near keys; a window gives a position back.
   EXPECT_EQ(kept_keys_of(recipe, {Causal::none, -1, -1, 100, 200}), (KeptKeys{1, 0, 7}));
-  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, 10, -1, 100, 200}), (KeptKeys{1, 1, 7}));
+  EXPECT_EQ(kept_keys_of(recipe, {Causal::none, 10, -1, 100, 200}), (KeptKeys{1, 2, 7}));
   // Fewer than 16 query rows have no block mean to tell heavy keys by.
   EXPECT_EQ(kept_keys_of(recipe, {Causal::bottom_right, -1, -1, 15, 200}), (KeptKeys{1, 2, 0}));
   Recipe without = recipe;
   without.smooth_q = false;
-  EXPECT_EQ(kept_keys_of(without, {Causal::none, -1, -1, 640, 640}), (KeptKeys{1, 1, 0}));
+  EXPECT_EQ(kept_keys_of(without, {Causal::none, -1, -1, 640, 640}), (KeptKeys{1, 2, 0}));
 }
 
 TEST(KeptKeys, TheListIsShortOrWholeSixteens) {
