@@ -1,6 +1,6 @@
 """Short calls of octavo's CPU kernels, each beside what it is compared with, alternating in one process.
 
-    python short_calls.py kept [--lengths 256 1024 4096] [--head-dims 64 128] [--causal]   kept keys beside int8
+    python short_calls.py kept [--lengths 256 1024 4096] [--head-dims 64 128] [--causal]   int8 beside int8_fast
     python short_calls.py many     many small sequences beside PyTorch's scaled_dot_product_attention in f32
     python short_calls.py tiny     one call of 1 head, 16 x 16, D 64, NumPy arrays
 
@@ -18,8 +18,8 @@ from collections.abc import Callable
 import numpy as np
 import octavo
 
-KEPT = "int8,smooth_v=on,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16"
-PLAIN = "int8,smooth_v=off,qk_gains=off,robust=off,keep_first=0,keep_near=0,keep_heavy=0"
+KEPT = "int8"
+PLAIN = "int8_fast"
 
 
 def timer(threads: int) -> Callable[[], float]:
@@ -63,8 +63,8 @@ def operands(
 
 
 def kept(args: argparse.Namespace) -> None:
-    print(f"kept keys beside int8, f16 in, {args.heads}/{args.kv_heads or args.heads} heads, {args.threads} threads")
-    print("| N | D | causal | int8 ms | with kept keys ms | ratio |\n|--:|--:|:--|--:|--:|--:|")
+    print(f"int8 beside int8_fast, f16 in, {args.heads}/{args.kv_heads or args.heads} heads, {args.threads} threads")
+    print("| N | D | causal | int8_fast ms | int8 ms | ratio |\n|--:|--:|:--|--:|--:|--:|")
     for dim in args.head_dims:
         for n in args.lengths:
             q, k, v = operands(1, n, args.heads, dim, np.float16, args.kv_heads)
@@ -81,7 +81,7 @@ def many(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     print(f"many small sequences beside PyTorch {torch.__version__} SDPA f32, f32 in, {args.threads} threads")
     print("| B x H, M x N, D | PyTorch ms | recipe | ms | x PyTorch |\n|:--|--:|:--|--:|--:|")
-    recipes = {"exact": "exact", "int8": args.plain, "kept": args.kept}
+    recipes = {"exact": "exact", "int8_fast": args.plain, "int8": args.kept}
     for batch, heads, n, dim in ((4096, 8, 16, 32), (4096, 8, 16, 64), (1024, 3, 49, 32), (1024, 3, 49, 64)):
         q, k, v = operands(batch, n, heads, dim, np.float32)
         heads_first = [torch.from_numpy(x).transpose(1, 2) for x in (q, k, v)]
@@ -99,7 +99,7 @@ def many(args: argparse.Namespace) -> None:
 
 def tiny(args: argparse.Namespace) -> None:
     q, k, v = operands(1, 16, 1, 64, np.float32)
-    recipes = {"exact": "exact", "int8": args.plain, "kept": args.kept}
+    recipes = {"exact": "exact", "int8_fast": args.plain, "int8": args.kept}
     calls = {name: lambda text=text: octavo.attention(q, k, v, recipe=text) for name, text in recipes.items()}
     times = compare(calls, args.threads, args.rounds, args.seconds)
     print("one call of 1 head, 16 x 16, D 64, f32, NumPy\n| recipe | us, median | least |\n|:--|--:|--:|")

@@ -173,9 +173,9 @@ typedef struct octavo_recipe_t {
 /** The default, "int8". */
 /* clang-format off */
 #define OCTAVO_RECIPE_INIT                                                                                     \
-  {sizeof(octavo_recipe_t), OCTAVO_FORMAT_S8, OCTAVO_GRANULARITY_TOKEN, OCTAVO_GRANULARITY_TOKEN, 1, 1, 1, 0,  \
+  {sizeof(octavo_recipe_t), OCTAVO_FORMAT_S8, OCTAVO_GRANULARITY_TOKEN, OCTAVO_GRANULARITY_TOKEN, 1, 1, 1, 1,  \
    OCTAVO_WEIGHT_U8, 255, OCTAVO_MAXIMUM_BLOCK, OCTAVO_ROW_SUM_WEIGHTS, OCTAVO_FORMAT_S8,                      \
-   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64, 0, 0, 0, 0, 0, 0}
+   OCTAVO_GRANULARITY_TOKEN_FOLDED, 1, 0, 128, OCTAVO_ACCUMULATOR_F32, 1, 0, 32, 64, 1, 1, 1, 2, 16, 0}
 /* clang-format on */
 
 /** Parses a preset's name followed by ",field=value" for any fields, each at most once ("int8,smooth_q=off").

@@ -87,9 +87,20 @@ octavo_tensor_t tensor_of(const TensorView& view) noexcept {
   return tensor;
 }
 
+namespace {
+
+// What a program's recipe means that ends before these fields: they are off.
+octavo_recipe_t recipe_of_older_programs() noexcept {
+  octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
+  recipe.qk_gains = recipe.robust = recipe.keep_first = recipe.keep_near = recipe.keep_heavy = 0;
+  return recipe;
+}
+
+}  // namespace
+
 Status read_recipe(const octavo_recipe_t* from, Recipe& to) {
   if (from == nullptr) return {};
-  octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
+  octavo_recipe_t recipe = recipe_of_older_programs();
   if (Status status = read_struct(from, "recipe", "octavo_recipe_t", recipe); !status.ok()) return status;
   if (Status status = check_reserved("recipe", recipe.reserved); !status.ok()) return status;
 #define OCTAVO_RECIPE_FIELD(name, numbers) \
@@ -108,7 +119,7 @@ octavo_recipe_t recipe_of(const Recipe& recipe) noexcept {
 }
 
 Status write_recipe(const Recipe& recipe, octavo_recipe_t* to) {
-  return write_struct(recipe_of(recipe), recipe_of(Recipe{}), "recipe", "octavo_recipe_t", to);
+  return write_struct(recipe_of(recipe), recipe_of_older_programs(), "recipe", "octavo_recipe_t", to);
 }
 
 Status read_quantized_view(const octavo_quantized_view_t* from, std::string_view name, QuantizedView& to) {

@@ -28,11 +28,12 @@ template <class T>
 OCTAVO_INLINE constexpr T grow_largest_scale(T largest, T scale) {
   return scale > largest ? scale : largest;
 }
-// s_max with stray tokens (spec/stray_rows.hpp) left out: their s~ exceeds 1, but not so far that others vanish beside
-// it.
+// s_max with stray tokens (spec/stray_rows.hpp) left out: their s~ exceeds 1. It is bounded because weights end at
+// 2^-126: a key without weight counts 2^-126 / 2^-60 in the row sum, which must vanish beside 2^-40.
+constexpr double kLargestFoldedScale = 0x1p40;
 template <class T>
 OCTAVO_INLINE constexpr T bounded_largest_scale(T largest_of_others, T largest) {
-  const T least = largest * static_cast<T>(kFoldFloor);
+  const T least = largest / static_cast<T>(kLargestFoldedScale);
   return largest_of_others > least ? largest_of_others : least;
 }
 template <class T>

@@ -55,11 +55,11 @@ class Compare(CommandTest):
             write_npy(self.path(name + ".npy"), (1, 70, 2, 32), normal(70 * 2 * 32, ord(name)))
         files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
         error = {recipe: self.json("compare", recipe, "exact", *files)["tensors"][0]["relative_l2"]
-                 for recipe in ("exact", "int8", "int4")}
+                 for recipe in ("exact", "int8_fast", "int4")}
         self.assertEqual(error["exact"], 0)
-        self.assertTrue(1e-4 < error["int8"] < 0.03, error)
-        self.assertTrue(error["int8"] < error["int4"] < 0.5, error)
-        self.fails(2, "--v", "compare", "int8", "exact", *files[:4])
+        self.assertTrue(1e-4 < error["int8_fast"] < 0.03, error)
+        self.assertTrue(error["int8_fast"] < error["int4"] < 0.5, error)
+        self.fails(2, "--v", "compare", "int8_fast", "exact", *files[:4])
 
     def test_the_lse_of_two_recipes(self):
         for name in "qkv":
@@ -67,13 +67,13 @@ class Compare(CommandTest):
         write_safetensors(self.path("options.safetensors"), {"mask": ("BOOL", (70,), bytes([0] * 9 + [1] * 61))})
         files = [x for n in "qkv" for x in ("--" + n, self.path(n + ".npy"))]
         files += ["--mask", self.path("options.safetensors:mask"), "--causal"]
-        o, lse = self.json("compare", "int8", "exact", *files)["tensors"]
+        o, lse = self.json("compare", "int8_fast", "exact", *files)["tensors"]
         self.assertEqual((o["name"], lse["name"], lse["shape"]), ("o", "lse", "[1, 2, 70]"))
         self.assertTrue(1e-5 < lse["max_abs"] < 0.05, lse)
         self.assertEqual(lse["not_finite"], 0)  # nine rows of -infinity on both sides
         # The limit is O's: the LSE's norm has no natural zero to be relative to.
-        self.ok("compare", "int8", "exact", *files, "--max-relative-l2", 0.03)
-        self.fails_with_table(1, "relative L2 above", "compare", "int8", "exact", *files, "--max-relative-l2", 1e-5)
+        self.ok("compare", "int8_fast", "exact", *files, "--max-relative-l2", 0.03)
+        self.fails_with_table(1, "relative L2 above", "compare", "int8_fast", "exact", *files, "--max-relative-l2", 1e-5)
 
     def fails_with_table(self, code, word, *arguments):
         done = run(*arguments)
@@ -88,7 +88,7 @@ class Compare(CommandTest):
             self.fails(2, [flag.split("=")[0] + ": not allowed if A and B are outputs", "--q"], "compare", *files, flag)
         self.fails(2, "--scale, --softcap: not allowed", "compare", *files, "--softcap", 2, "--scale", 1)
         # Two recipes without operands: what is missing is said, not that no file has the recipe's name.
-        self.fails(2, ["--causal", "--q"], "compare", "int8", "exact", "--causal")
+        self.fails(2, ["--causal", "--q"], "compare", "int8_fast", "exact", "--causal")
 
     def test_the_json_is_no_file_that_is_compared(self):
         a, b = self.path("a.npy"), self.path("b.npy")

@@ -61,6 +61,7 @@ DrawnProblem::DrawnProblem(const Sample& sample) : sample_(sample), state_(sampl
   p.batch = s.batch, p.q_heads = q_heads, p.kv_heads = s.kv_heads;
   p.q_rows = s.m, p.k_rows = s.n, p.head_dim = s.d, p.value_dim = s.dv;
   p.recipe = *parse_recipe(s.recipe);
+  p.recipe.robust = false;  // the operands are packed here, with means over all keys
   p.softmax_scale = s.softmax_scale != 0 ? s.softmax_scale : 1 / std::sqrt(static_cast<double>(s.d));
   p.softcap = s.softcap, p.causal = s.causal;
   p.window_left = s.window_left, p.window_right = s.window_right;
