@@ -170,8 +170,8 @@ def test_lists(qkv):
     arrays = {"cu_seqlens_q": np.array(starts_q), "cu_seqlens_k": np.array(starts_k)}
     assert np.array_equal(o, octavo.attention(q[0], k[0], v[0], **arrays))
     codes = octavo.quantize(k[0], role="k", cu_seqlens=starts_k)
-    assert np.array_equal(octavo.attention(q[0], codes, v[0], recipe="int8,smooth_q=off", **arrays),
-                          octavo.attention(q[0], k[0], v[0], recipe="int8,smooth_q=off", **arrays))  # fmt: skip
+    assert np.array_equal(octavo.attention(q[0], codes, v[0], recipe="int8_fast,smooth_q=off", **arrays),
+                          octavo.attention(q[0], k[0], v[0], recipe="int8_fast,smooth_q=off", **arrays))  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(9,), (5, 1), (5, 9), (4, 5, 9), (4, 1, 9), (2, 1, 5, 9), (1, 4, 5, 1)])

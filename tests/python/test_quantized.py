@@ -15,21 +15,21 @@ def quantize_all(qkv, recipe, layout="NHD"):
 
 
 @pytest.mark.parametrize("role", "qkv")
-@pytest.mark.parametrize("recipe", ["int8", "int_flash"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int_flash"])
 def test_shapes(qkv, recipe, role):
     x = qkv[ROLES[role]]
     batch, rows, heads, dim = x.shape
     made = octavo.quantize(x, role=role, recipe=recipe)
     assert made.codes.shape == x.shape and made.codes.dtype == np.int8 and np.abs(made.codes.astype(int)).max() == 127
-    per_token = recipe == "int8" or role != "v"
+    per_token = recipe == "int8_fast" or role != "v"
     assert made.scales.shape == ((batch, heads, rows) if per_token else (batch, heads))
     assert made.scales.dtype == np.float32 and np.all(made.scales > 0)
     mean_shape = {"q": (batch, heads, 1, dim), "k": (batch, heads, dim), "v": None}[role]
-    if recipe == "int8" and mean_shape:
+    if recipe == "int8_fast" and mean_shape:
         assert made.mean.shape == mean_shape and made.mean.dtype == np.float32
     else:
         assert made.mean is None
-    assert made.rotated == (recipe == "int8")
+    assert made.rotated == (recipe == "int8_fast")
     assert (made.role, made.layout, str(made.recipe), made.shape) == (role, "NHD", recipe, x.shape)
 
 
@@ -57,7 +57,7 @@ def test_dequantize_is_within_half_a_step(qkv, role):
 @pytest.mark.parametrize("role", "qkv")
 def test_dequantize_undoes_rotation_and_smoothing(qkv, role):
     x = qkv[ROLES[role]] + np.float32(3)
-    made = octavo.quantize(x, role=role, recipe="int8")
+    made = octavo.quantize(x, role=role, recipe="int8_fast")
     # Half a step in every rotated channel is at most half a step times sqrt(D) in one, in the 2-norm.
     back = made.dequantize()
     error = np.linalg.norm(back - x, axis=-1)
@@ -67,20 +67,20 @@ def test_dequantize_undoes_rotation_and_smoothing(qkv, role):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_dequantize_dtype(qkv, dtype):
-    made = octavo.quantize(qkv[0], role="q", recipe="int8")
+    made = octavo.quantize(qkv[0], role="q", recipe="int8_fast")
     assert made.dequantize(dtype).dtype == np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     assert relative_error(made.dequantize(dtype), made.dequantize()) < 8e-3
 
 
 @pytest.mark.parametrize("layout", ["NHD", "HND"])
-@pytest.mark.parametrize("recipe", ["int8", "int_flash", "int8_block", "int4", "sage2_8b", "fp8_e5m2"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int_flash", "int8_block", "int4", "sage2_8b", "fp8_e5m2"])
 def test_quantized_operands_give_the_bits_of_floats(rng, recipe, layout):
     shape = (1, 20, 2, 32) if layout == "NHD" else (1, 2, 20, 32)
     q, k, v = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
     operands = quantize_all((q, k, v), recipe, layout)
     with octavo.implementation("reference"):
         # smooth_q with codes only takes the correction from dequantized keys, another (documented) arithmetic.
-        exact = "smooth_q=off" if recipe in ("int8", "int4") else ""
+        exact = "smooth_q=off" if recipe in ("int8_fast", "int4") else ""
         text = f"{recipe},{exact}" if exact else recipe
         operands = quantize_all((q, k, v), text, layout)
         floats = octavo.attention(q, k, v, recipe=text, layout=layout)
@@ -93,7 +93,7 @@ def test_quantized_operands_give_the_bits_of_floats(rng, recipe, layout):
 
 def test_default_recipe_from_codes(rng):
     q, k, v = (rng.standard_normal((1, 40, 2, 64)).astype(np.float32) for _ in range(3))
-    o, lse = octavo.attention(*quantize_all((q, k, v), "int8"), causal=True, return_lse=True)
+    o, lse = octavo.attention(*quantize_all((q, k, v), "int8_fast"), causal=True, return_lse=True)
     expected, expected_lse = softmax_attention(q, k, v, causal=True)
     assert relative_error(o, expected) < 0.03
     np.testing.assert_allclose(lse, expected_lse, atol=0.1)
@@ -102,7 +102,7 @@ def test_default_recipe_from_codes(rng):
 def test_layouts_may_differ(rng):
     q, k, v = (rng.standard_normal((2, 6, 3, 16)).astype(np.float32) for _ in range(3))
     hnd = tuple(octavo.quantize(x.swapaxes(1, 2), role=role, layout="HND") for x, role in zip((q, k, v), "qkv"))
-    nhd = quantize_all((q, k, v), "int8")
+    nhd = quantize_all((q, k, v), "int8_fast")
     assert np.array_equal(octavo.attention(*hnd), octavo.attention(*nhd))
     assert np.array_equal(octavo.attention(*hnd, layout="HND").swapaxes(1, 2), octavo.attention(*nhd))
 
@@ -143,7 +143,7 @@ def test_fp8_codes(rng):
     np.testing.assert_array_equal(unscaled.dequantize(), v.astype(ml_dtypes.float8_e5m2).astype(np.float32))
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int4", "sage2_8b"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int4", "sage2_8b"])
 def test_round_trip_through_a_dict(qkv, recipe):
     made = octavo.quantize(qkv[1], role="k", recipe=recipe, layout="NHD")
     fields = made.to_dict()
@@ -217,7 +217,7 @@ def test_refusals(qkv):
         octavo.Quantized(codes, scales, role="q", colour=1)
     # What the codes were made for is what they are used for.
     with pytest.raises(ValueError, match="hadamard|rotated|made with"):
-        octavo.attention(q, k, v, recipe="int8")
+        octavo.attention(q, k, v, recipe="int8_fast")
     with pytest.raises(ValueError, match="codes of"):
         octavo.attention(k, q, v, recipe="int_flash")
     short = octavo.Quantized(codes, scales[..., :-1], role="q", recipe="int_flash")
@@ -229,7 +229,7 @@ def test_refusals(qkv):
         q.dequantize("float64")
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int4", "sage2_8b", "fa3_fp8"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int4", "sage2_8b", "fa3_fp8"])
 def test_packed_sequences_as_codes(rng, recipe):
     """With varlen codes each sequence has the bits of a call on its own codes; they survive to_dict."""
     q_borders, k_borders = np.array([0, 20, 20, 150]), np.array([0, 64, 70, 250], np.int32)
@@ -265,7 +265,7 @@ def test_packed_sequences_as_codes(rng, recipe):
 
 
 @pytest.mark.parametrize("layout", ["NHD", "HND"])
-@pytest.mark.parametrize("recipe", ["int8,smooth_q=off", "int8,smooth_q=off,robust=on", "int8_block", "sage2_8b"])
+@pytest.mark.parametrize("recipe", ["int8_fast,smooth_q=off", "int8_fast,smooth_q=off,robust=off", "int8_block", "sage2_8b"])
 def test_keys_that_do_not_exist_reach_nothing(implementation, rng, recipe, layout):
     exists = rng.random((2, 150)) < 0.7
     lens = [150, 90]

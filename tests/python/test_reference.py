@@ -58,7 +58,7 @@ def test_scores_are_the_textbooks(steps_of, rng):
     assert relative_error(np.einsum("bhmn,bnhd->bmhd", weights, v.repeat(2, axis=2)), o) < 1e-5
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int_flash", "int8_p16", "sage2_8b"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int_flash", "int8_p16", "sage2_8b"])
 def test_codes_follow_from_the_scores(steps_of, recipe):
     _, steps = steps_of(recipe, causal=True)
     r, block = steps.recipe.p_range, blocks_of(steps, 300)
@@ -79,12 +79,12 @@ def test_codes_follow_from_the_scores(steps_of, recipe):
             np.testing.assert_allclose(steps.references[..., b], own, atol=1e-9)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int_flash"])
+@pytest.mark.parametrize("recipe", ["int8_fast", "int_flash"])
 def test_row_sums_and_lse_of_each_block(steps_of, recipe):
     _, steps = steps_of(recipe, causal=True)
     block = blocks_of(steps, 300)
     for b in range(steps.row_sums.shape[-1]):
-        if recipe == "int8":  # unrounded weights
+        if recipe == "int8_fast":  # unrounded weights
             wanted = np.where(block <= b, np.exp(steps.scores), 0).sum(-1)
         else:  # codes, each block's relative to the maximum at its time
             p = steps.codes / 127 * np.exp2(steps.references[..., block])
@@ -96,8 +96,8 @@ def test_row_sums_and_lse_of_each_block(steps_of, recipe):
 
 def test_the_fold(steps_of):
     """T is S plus the logarithm of V's token scale, relative to the largest."""
-    (_, _, v), steps = steps_of("int8")
-    scales = octavo.quantize(v, role="v", recipe="int8").scales.astype(float).repeat(2, axis=1)
+    (_, _, v), steps = steps_of("int8_fast")
+    scales = octavo.quantize(v, role="v", recipe="int8_fast").scales.astype(float).repeat(2, axis=1)
     fold = np.log2(scales / scales.max(-1, keepdims=True))
     wanted = steps.scores * np.log2(np.e) + fold[:, :, None, :]
     np.testing.assert_allclose(steps.folded, wanted, atol=1e-5)
@@ -106,8 +106,8 @@ def test_the_fold(steps_of):
 
 
 def test_sink_is_in_the_lse_only(steps_of):
-    _, plain = steps_of("int8")
-    _, steps = steps_of("int8", sinks=np.full(4, 5.0))
+    _, plain = steps_of("int8_fast")
+    _, steps = steps_of("int8_fast", sinks=np.full(4, 5.0))
     assert np.array_equal(steps.codes, plain.codes) and np.array_equal(steps.log_sums, plain.log_sums)
     np.testing.assert_allclose(steps.lse, np.logaddexp(plain.lse, 5.0), atol=1e-5)
 
@@ -167,7 +167,7 @@ def test_errors():
 
 
 def test_torch(torch, steps_of):
-    (q, k, v), steps = steps_of("int8")
+    (q, k, v), steps = steps_of("int8_fast")
     same = octavo.reference.trace(*(torch.from_numpy(x) for x in (q, k, v)))
     assert type(same.output) is torch.Tensor and np.array_equal(same.output.numpy(), steps.output)
     assert type(same.scores) is np.ndarray and np.array_equal(same.codes, steps.codes)
