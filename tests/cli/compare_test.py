@@ -73,7 +73,8 @@ class Compare(CommandTest):
         self.assertEqual(lse["not_finite"], 0)  # nine rows of -infinity on both sides
         # The limit is O's: the LSE's norm has no natural zero to be relative to.
         self.ok("compare", "int8_fast", "exact", *files, "--max-relative-l2", 0.03)
-        self.fails_with_table(1, "relative L2 above", "compare", "int8_fast", "exact", *files, "--max-relative-l2", 1e-5)
+        self.fails_with_table(1, "relative L2 above", "compare", "int8_fast", "exact", *files, "--max-relative-l2",
+                              1e-5)
 
     def fails_with_table(self, code, word, *arguments):
         done = run(*arguments)

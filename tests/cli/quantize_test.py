@@ -74,8 +74,8 @@ class Quantize(CommandTest):
         for name, data in values.items():
             write_npy(self.path(name + ".npy"), (1, N, H, D), data)
         floats = {name: ["--" + name, self.path(name + ".npy")] for name in "qkv"}
-        for recipe in ("int8_fast,smooth_q=off", "int8_block", "int4,smooth_q=off", "int_flash", "int_flash_int4", "sage1",
-                       "sage2_8b", "sage2_8b,q_group=16,k_group=128", "sage2pp", "fa3_fp8", "fp8_e5m2"):
+        for recipe in ("int8_fast,smooth_q=off", "int8_block", "int4,smooth_q=off", "int_flash", "int_flash_int4",
+                       "sage1", "sage2_8b", "sage2_8b,q_group=16,k_group=128", "sage2pp", "fa3_fp8", "fp8_e5m2"):
             call = ["--recipe", recipe, "--causal", "--implementation", "reference"]
             self.ok("run", *floats["q"], *floats["k"], *floats["v"], *call, "--out", self.path("o.npy"), "--lse",
                     self.path("lse.npy"))

@@ -265,7 +265,9 @@ def test_packed_sequences_as_codes(rng, recipe):
 
 
 @pytest.mark.parametrize("layout", ["NHD", "HND"])
-@pytest.mark.parametrize("recipe", ["int8_fast,smooth_q=off", "int8_fast,smooth_q=off,robust=off", "int8_block", "sage2_8b"])
+@pytest.mark.parametrize(
+    "recipe", ["int8_fast,smooth_q=off", "int8_fast,smooth_q=off,robust=off", "int8_block", "sage2_8b"]
+)
 def test_keys_that_do_not_exist_reach_nothing(implementation, rng, recipe, layout):
     exists = rng.random((2, 150)) < 0.7
     lens = [150, 90]

@@ -32,12 +32,12 @@ def test_text_reads_back(name):
 
 def test_fields():
     recipe = octavo.Recipe(
-        scores="s8", q_scale="token", k_scale="token", hadamard=True, smooth_q=True, smooth_k=True, smooth_v=False,
+        scores="s8", q_scale="token", k_scale="token", hadamard=True, smooth_q=True, smooth_k=True, smooth_v=True,
         p="u8", p_range=255, p_reference="block", row_sum="weights", values="s8", v_scale="token_folded",
-        key_block=128, accumulator="f32"
+        key_block=128, accumulator="f32", qk_gains=True, robust=True, keep_first=1, keep_near=2, keep_heavy=16
     )  # fmt: skip
     assert recipe == octavo.recipe("int8") == octavo.Recipe()
-    assert recipe.smooth_q is True and recipe.smooth_v is False
+    assert recipe.smooth_q is True and recipe.smooth_v is True
     assert recipe.p_range == 255 and recipe.key_block == 128 and recipe.p_reference == "block"
     assert octavo.recipe("sage2pp").v_range == 2.25
     parameters = inspect.signature(octavo.Recipe).parameters

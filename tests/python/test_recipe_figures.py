@@ -101,7 +101,7 @@ def test_head_errors(monkeypatch, capsys):
     head_errors.main()
     row, heads, bf16, bf16_heads = capsys.readouterr().out.splitlines()[-4:]
     median, worst = (PAGE_RECIPES["int8"][column] for column in (2, 3))
-    assert row.startswith(f"| `int8` | {median} | ") and f" | {worst} | L21.h0 |" in row
+    assert row.startswith(f"| `int8` | {median} | ") and f" | {worst} | L21.h2 |" in row
     names = [f"L{layer}.h{head}" for layer in (0, 14, 21) for head in range(3)]
     assert heads.split()[::2] == names == bf16_heads.split()[::2]
     # The figures that the command's demo computes in C++.

@@ -135,7 +135,7 @@ def test_packed_and_lengths(rng):
         m, n = alone.scores.shape[2:]
         assert np.array_equal(steps.scores[b, :, :m, :n], alone.scores[0])
         assert np.all(steps.scores[b, :, m:] == -np.inf) and np.all(steps.scores[b, :, :, n:] == -np.inf)
-    lens = octavo.reference.trace(q[None], k[None], v[None], kv_lens=np.array([4]))
+    lens = octavo.reference.trace(q[None], k[None], v[None], recipe="int8_fast", kv_lens=np.array([4]))
     assert lens.scores.shape == (1, 2, 7, 11)
     assert np.all(lens.scores[..., 4:] == -np.inf) and np.all(np.isfinite(lens.scores[..., :4]))
 
@@ -168,6 +168,6 @@ def test_errors():
 
 def test_torch(torch, steps_of):
     (q, k, v), steps = steps_of("int8_fast")
-    same = octavo.reference.trace(*(torch.from_numpy(x) for x in (q, k, v)))
+    same = octavo.reference.trace(*(torch.from_numpy(x) for x in (q, k, v)), recipe="int8_fast")
     assert type(same.output) is torch.Tensor and np.array_equal(same.output.numpy(), steps.output)
     assert type(same.scores) is np.ndarray and np.array_equal(same.codes, steps.codes)

@@ -29,7 +29,9 @@ def shapes(
     batch, channels = shape[0], shape[3]
     rows, heads = (shape[1], shape[2]) if layout == "NHD" else (shape[2], shape[1])
     codes = (*shape[:3], (channels + 1) // 2 if element == "s4" else channels)
-    smoothed = {"q": made_for.smooth_q, "k": made_for.smooth_k, "v": made_for.smooth_v}[role]
+    # The centre of folded V is not part of its codes.
+    smooth_v = made_for.smooth_v and made_for.v_scale != "token_folded"
+    smoothed = {"q": made_for.smooth_q, "k": made_for.smooth_k, "v": smooth_v}[role]
     if not smoothed:
         mean: tuple[Any, ...] = (0,)
     elif role == "q":
