@@ -80,8 +80,9 @@ OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams&
   const std::int64_t low = spec::diagonal(p.causal, queries, keys, warp_row) - spec::kMostKeptNear * spec::kNearStrip;
   const std::int64_t high =
       spec::diagonal(p.causal, queries, keys, warp_row + 15) + spec::kMostKeptNear * spec::kNearStrip;
+  const bool all = p.kept.near > 0 && spec::is_short(queries, keys);
+  if (!all && first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
   const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
-  if (!kept.all && first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {
         OCTAVO_UNROLL
