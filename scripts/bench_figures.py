@@ -19,6 +19,7 @@ RESULTS = ROOT / "bench" / "results"
 sys.path[:0] = [str(ROOT / "bench" / "baselines"), str(ROOT / "bench" / "gpu_baselines")]
 
 import gpu_report  # noqa: E402
+import processor  # noqa: E402
 import report  # noqa: E402
 from problem import key, shape, title  # noqa: E402
 
@@ -29,20 +30,31 @@ FRONT = ("octavo int8", "octavo int8_fast", "octavo int_flash", "octavo int_flas
          "octavo exact bf16", "octavo exact f32")
 
 
-# Instead of a file name: the reports of make gpu-check, one per GPU.
-GPUS = "gpus"
+# Instead of a file name: the reports of make gpu-check, one per GPU; all processors' baselines, latest first.
+GPUS, PROCESSORS = "gpus", "processors"
 
 
 def load(name: str) -> dict | list[dict] | None:
+    """A file of results: of several processors' the one measured last. Its folder's name is added as "folder"."""
     if name == GPUS:
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
         return [data for data in found if "compute_capability" in data and "shapes" in data]
-    path = RESULTS / name
-    return json.loads(path.read_text()) if path.exists() else None
+    if name == PROCESSORS:
+        return every("cpu.json")
+    return next(iter(every(name)), None)
 
 
-def headline(data: dict) -> dict:
-    return next(r for r in data["results"] if key(r["shape"]) == key(HEADLINE))
+def every(name: str) -> list[dict]:
+    found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in RESULTS.glob(f"*/{name}")]
+    return sorted((data for data in found if "verdicts" in data or headline(data)), key=measured, reverse=True)
+
+
+def measured(data: dict) -> str:
+    return max((r["measured"] for r in data["results"] if "measured" in r), default="")
+
+
+def headline(data: dict) -> dict | None:
+    return next((r for r in data["results"] if key(r["shape"]) == key(HEADLINE)), None)
 
 
 def library(name: str) -> str:
@@ -72,28 +84,48 @@ def about(data: dict, result: dict) -> str:
 def front_block(data: dict) -> str:
     result = headline(data)
     return "\n".join([about(data, result), "", *front_rows(result), "",
-                      "![Speed against sequence length](bench/results/cpu_front.svg)"])
+                      f"![Speed against sequence length](bench/results/{data['folder']}/cpu_front.svg)"])
+
+
+def processors_block(found: list[dict]) -> str:
+    """The shape of the first table on every processor that has results, the latest first."""
+    names = ("octavo int8", "octavo int8_fast", "octavo sage2_8b", "octavo exact bf16", "octavo exact f32")
+    lines = ["The same shape on every processor measured, in Gop/s, each in one interleaved run:", "",
+             "| processor | measured | " + " | ".join(name.removeprefix("octavo ") for name in names) +
+             " | best baseline | int8_fast / baseline |", "|:--|:--|" + "--:|" * len(names) + ":--|--:|"]
+    for data in found:
+        result = headline(data)
+        timed = {name: e["gops"] for name, e in result["timings"].items() if "gops" in e}
+        best = best_baseline(timed)
+        speeds = [f"{timed[name]:.0f}" if name in timed else "" for name in names]
+        link = f"[{processor.title(data['folder'])}](bench/results/{data['folder']}/cpu.md)"
+        lines.append(f"| {' | '.join([link, result['measured'].split()[0], *speeds])} | {best}, {timed[best]:.0f} | "
+                     f"{timed['octavo int8_fast'] / timed[best]:.2f} |")
+    return "\n".join(lines)
+
+
+def best_baseline(timed: dict[str, float]) -> str | None:
+    return max((name for name in timed if not name.startswith(report.OURS)), key=timed.get, default=None)
 
 
 def baselines_block(data: dict) -> str:
-    result = headline(data)
+    result, results = headline(data), f"../bench/results/{data['folder']}"
     missing = report.absent(data["results"])
     others = [r for r in data["results"] if r is not result]
     lines = [about(data, result), "", *report.rows(result, report.products()), ""]
     if others:
-        lines += ["All shapes are in [bench/results/cpu.md](../bench/results/cpu.md). `int8_fast`, `exact` and the "
-                  "best baseline of each:", "",
+        lines += [f"All shapes are in [cpu.md]({results}/cpu.md). `int8_fast`, `exact` and the best baseline of each:",
+                  "",
                   "| shape | int8_fast Gop/s | of its peak | exact bf16 | exact f32 | best baseline | int8_fast / "
                   "baseline |",
                   "|:--|--:|--:|--:|--:|:--|--:|", *map(summary, others), ""]
-    lines += ["![Speed](../bench/results/cpu_speed.svg)", "", "![Fraction of peak](../bench/results/cpu_peak.svg)"]
+    lines += [f"![Speed]({results}/cpu_speed.svg)", "", f"![Fraction of peak]({results}/cpu_peak.svg)"]
     return "\n".join(lines + (["", "Did not run:", "", *missing] if missing else []))
 
 
 def summary(result: dict) -> str:
     timed = {name: e["gops"] for name, e in result["timings"].items() if "gops" in e}
-    baselines = [name for name in timed if not name.startswith(report.OURS)]
-    best = max(baselines, key=timed.get, default=None)
+    best = best_baseline(timed)
     ours = timed.get("octavo int8_fast")
     bound = report.peak_of("octavo int8_fast", report.products(), result["peak"])
     speed = lambda name: f"{timed[name]:.0f}" if name in timed else ""
@@ -109,7 +141,7 @@ HOLDS = {True: "yes", False: "no", None: "not judged"}
 def growth_block(data: dict) -> str:
     lines = ["| bar | recipe | holds | figures |", "|:--|:--|:--|:--|"]
     lines += [f"| {v['what']} | {v['recipe']} | {HOLDS[v['ok']]} | {v['says']} |" for v in data["verdicts"]]
-    return "\n".join([*lines, "", "![Time of a score](../bench/results/sweep.svg)"])
+    return "\n".join([*lines, "", f"![Time of a score](../bench/results/{data['folder']}/sweep.svg)"])
 
 
 def gpu_block(reports: list[dict]) -> str:
@@ -118,7 +150,8 @@ def gpu_block(reports: list[dict]) -> str:
 
 # Page -> mark -> (results, function that makes the block).
 BLOCKS = {
-    "README.md": {"front": ("cpu.json", front_block), "gpu": (GPUS, gpu_block)},
+    "README.md": {"front": ("cpu.json", front_block), "processors": (PROCESSORS, processors_block),
+                  "gpu": (GPUS, gpu_block)},
     "docs/performance.md": {"baselines": ("cpu.json", baselines_block), "growth": ("sweep.json", growth_block)},
 }
 

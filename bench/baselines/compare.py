@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 
+import processor
 from adapters import ADAPTERS, AVX2, environment
 from problem import SHAPES, key, operations, title
 from report import markdown, write_reports
@@ -122,7 +123,8 @@ def merged(old: list[dict], new: list[dict]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--octavo", required=True, help="the octavo command, for the instruction peaks")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"),
+                        help="results go to a folder in it that is named after this processor")
     parser.add_argument("--shapes", nargs="+", choices=[*SHAPES, "full"], default=["quick"])
     parser.add_argument("--libraries", nargs="+", choices=ADAPTERS, default=list(ADAPTERS), metavar="NAME",
                         help=", ".join(ADAPTERS))
@@ -130,8 +132,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--not-installed", type=pathlib.Path, help="JSON: module -> why it could not be installed")
     parser.add_argument("--avx2", action="store_true", help="run only the libraries that can be limited to AVX2; "
-                        "results go to a separate folder, avx2, without peaks")
+                        "results go to a folder of their own, avx2, without peaks")
     arguments = parser.parse_args()
+    arguments.out /= processor.name()
     if arguments.avx2:
         arguments.out /= "avx2"
         if arguments.libraries == list(ADAPTERS):

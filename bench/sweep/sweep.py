@@ -20,6 +20,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "baselines"))
 import charts  # noqa: E402
+import processor  # noqa: E402
 
 FROM, SPREAD = 1024, 1.10  # required from this length on: largest over smallest time per score (causal: over FROM's)
 UNDISTURBED = 0.9  # smallest CPU share with which times are judged
@@ -156,7 +157,8 @@ def chart(data: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--octavo", required=True)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"),
+                        help="results go to a folder in it that is named after this processor")
     parser.add_argument("--most", type=int, default=65536, help="the longest sequence")
     parser.add_argument("--recipes", nargs="+", default=["int8", "int8_fast", "exact"])
     arguments = parser.parse_args()
@@ -173,6 +175,7 @@ def main() -> int:
                       f"{p['threads']} threads{', causal' if p['causal'] else ''}: {result['ms']:.3g} ms, "
                       f"{result['ps_per_score']:.1f} ps", flush=True)
     data["verdicts"] = verdicts(data["results"])
+    arguments.out /= processor.name()
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "sweep.json").write_text(json.dumps(data, indent=1) + "\n")
     (arguments.out / "sweep.md").write_text(markdown(data))

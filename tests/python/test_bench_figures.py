@@ -35,9 +35,27 @@ def test_pages_without_marks_are_refused(figures):
 
 
 def test_reports_are_made_of_the_results(figures, tmp_path):
-    figures.report.write_reports(figures.load("cpu.json"), tmp_path)
-    for made in tmp_path.iterdir():
-        assert made.read_text() == (figures.RESULTS / made.name).read_text(), made.name
+    for data in figures.every("cpu.json"):
+        figures.report.write_reports(data, tmp_path)
+        for made in tmp_path.iterdir():
+            assert made.read_text() == (figures.RESULTS / data["folder"] / made.name).read_text(), made.name
+
+
+def test_the_latest_processor_comes_first(figures):
+    found = figures.every("cpu.json")
+    assert figures.load("cpu.json") == found[0]
+    assert [figures.measured(data) for data in found] == sorted(map(figures.measured, found), reverse=True)
+    rows = figures.processors_block(found).splitlines()[4:]
+    assert len(rows) == len(found) and all(data["folder"] in row for data, row in zip(found, rows))
+
+
+@pytest.mark.parametrize(("vendor", "family", "model", "name"), [
+    ("AuthenticAMD", 25, 1, "zen3"), ("AuthenticAMD", 25, 17, "zen4"), ("AuthenticAMD", 26, 2, "zen5"),
+    ("GenuineIntel", 6, 143, "sapphire_rapids"), ("GenuineIntel", 6, 1, "genuineintel_family6_model1")])
+def test_processors_are_named_by_family_and_model(figures, vendor, family, model, name):
+    cpuinfo = f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: a 1\n"
+    assert figures.processor.name_of(cpuinfo, "x86_64") == name
+    assert figures.processor.name_of("", "aarch64") == "aarch64"
 
 
 def test_front_page_shows_the_fastest_of_each_library(figures):
