@@ -5,7 +5,7 @@
 #   bench.sh sweep [ARGUMENTS]         time and memory against length, batch, heads and threads (bench/sweep/sweep.py)
 #   bench.sh micro [ARGUMENTS]         every kernel by itself (bench/micro), with the flags of Google Benchmark
 # Baselines are installed in .venv-bench; OCTAVO_IK_LLAMA and OCTAVO_ONEDNN name builds of ik_llama.cpp and oneDNN.
-# Results go to bench/results/PROCESSOR; scripts/bench_figures.py updates the tables of README.md and docs/performance.md.
+# Results go to bench/results/PROCESSOR; scripts/bench_figures.py updates README.md and docs/performance.md.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -30,12 +30,12 @@ FRONT = ("octavo int8", "octavo int8_fast", "octavo int_flash", "octavo int_flas
          "octavo exact bf16", "octavo exact f32")
 
 
-# Instead of a file name: the reports of make gpu-check, one per GPU; all processors' baselines, latest first.
+# Instead of a file name: the reports of make gpu-check, one per GPU; all processors' baselines, most results first.
 GPUS, PROCESSORS = "gpus", "processors"
 
 
 def load(name: str) -> dict | list[dict] | None:
-    """A file of results: of several processors' the one measured last. Its folder's name is added as "folder"."""
+    """A file of results: of several processors' the one with most results. Its folder's name is added as "folder"."""
     if name == GPUS:
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
         return [data for data in found if "compute_capability" in data and "shapes" in data]
@@ -46,11 +46,11 @@ def load(name: str) -> dict | list[dict] | None:
 
 def every(name: str) -> list[dict]:
     found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in RESULTS.glob(f"*/{name}")]
-    return sorted((data for data in found if "verdicts" in data or headline(data)), key=measured, reverse=True)
+    return sorted((data for data in found if "verdicts" in data or headline(data)), key=weight, reverse=True)
 
 
-def measured(data: dict) -> str:
-    return max((r["measured"] for r in data["results"] if "measured" in r), default="")
+def weight(data: dict) -> tuple[int, str]:
+    return len(data["results"]), max((r["measured"] for r in data["results"] if "measured" in r), default="")
 
 
 def headline(data: dict) -> dict | None:
@@ -88,7 +88,7 @@ def front_block(data: dict) -> str:
 
 
 def processors_block(found: list[dict]) -> str:
-    """The shape of the first table on every processor that has results, the latest first."""
+    """The shape of the first table on every processor that has results."""
     names = ("octavo int8", "octavo int8_fast", "octavo sage2_8b", "octavo exact bf16", "octavo exact f32")
     lines = ["The same shape on every processor measured, in Gop/s, each in one interleaved run:", "",
              "| processor | measured | " + " | ".join(name.removeprefix("octavo ") for name in names) +

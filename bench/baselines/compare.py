@@ -27,6 +27,7 @@ from report import markdown, write_reports
 
 SLICE = 0.1  # seconds that a library is timed for in a round, at least one call
 PAUSE = 0.05  # seconds before a turn, so that the threads of the previous library go to sleep
+BEFORE_PEAK = 0.5  # some of them keep spinning for 0.2 s
 
 
 class Worker:
@@ -80,7 +81,6 @@ def explained(answer: dict, not_installed: dict) -> dict:
 
 
 def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: dict) -> dict:
-    peaks_found = [peak()]
     entries, timed = {}, []
     for worker in workers:
         answer = worker.ask(prepare=s)
@@ -92,6 +92,7 @@ def measure(s: dict, workers: list[Worker], rounds: int, peak, not_installed: di
         worker.calls = max(1, min(200, int(SLICE / max(first["seconds"], 1e-6))))
         entries[worker.name] = {"error": answer["error"], "seconds": []}
         timed.append(worker)
+    peaks_found = [peak()]  # not before: the workers import their libraries until they have answered
     for _ in range(rounds):
         random.shuffle(timed)
         for worker in timed:
@@ -155,6 +156,7 @@ def main() -> None:
     results = []
 
     def peak():
+        time.sleep(BEFORE_PEAK)
         found, share = peaks(arguments.octavo, arguments.threads)
         return ({} if arguments.avx2 else found), share
 

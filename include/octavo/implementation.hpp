@@ -21,8 +21,8 @@ struct ImplementationInfo {
   DeviceType device;             // the tensors it accepts
 };
 
-/// All implementations of this build: the CPU's in order of preference, then CUDA's, "reference" last. In a build with
-/// CUDA this queries the driver. Throws std::bad_alloc without memory for the list.
+/// All implementations of this build: the CPU's in order of preference here, then CUDA's, "reference" last. In a build
+/// with CUDA this queries the driver. Throws std::bad_alloc without memory for the list.
 OCTAVO_API std::vector<ImplementationInfo> implementations();
 
 /// Forces an implementation for later calls of the whole process; "" restores the automatic choice. Overrides the
@@ -40,5 +40,9 @@ OCTAVO_API std::string_view last_implementation() noexcept;
 /// Instruction-set features supported by the processor and the operating system, as text: "avx2 fma avx512f ...".
 /// Throws std::bad_alloc without memory for it.
 OCTAVO_API std::string processor_features();
+
+/// Those of processor_features() whose instructions are slower on this processor than the ones they replace:
+/// implementations that need them are not preferred here. "" where there are none. Throws std::bad_alloc.
+OCTAVO_API std::string slow_processor_features();
 
 }  // namespace octavo

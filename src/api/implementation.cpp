@@ -154,5 +154,6 @@ Result<std::string_view> active_implementation() noexcept {
 std::string_view last_implementation() noexcept { return last_served; }
 
 std::string processor_features() { return cpu::processor_features(); }
+std::string slow_processor_features() { return cpu::slow_processor_features(); }
 
 }  // namespace octavo

@@ -19,7 +19,7 @@ const Backend& backend() noexcept;
 
 struct Implementation;  // one instruction set: its name, what it needs, its kernels
 
-// In the order of choice; every one that was compiled in, whether or not this machine can run it.
+// In the order of choice on this processor; every one that was compiled in, whether or not this machine can run it.
 std::span<const Implementation* const> implementations() noexcept;
 const char* name(const Implementation&) noexcept;
 // Empty when this machine can run it, else what is missing ("avx512_vnni is missing").
@@ -28,6 +28,7 @@ std::string missing(const Implementation&);
 // good. Empty, or why the system denies it.
 std::string os_permission_error(const Implementation&);
 std::string processor_features();
+std::string slow_processor_features();
 
 // Ok, or unimplemented with what this implementation supports.
 Status supports(const Implementation&, const Problem&);

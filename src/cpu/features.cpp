@@ -3,6 +3,7 @@
 #include "cpu/features.hpp"
 
 #include <array>
+#include <cstring>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -37,6 +38,15 @@ bool can_save_tiles() { return false; }
 bool request_tiles() { return false; }
 #endif
 
+// "AuthenticAMD", "GenuineIntel", ...
+std::string vendor() {
+  unsigned a = 0, letters[3] = {};
+  if (__get_cpuid(0, &a, &letters[0], &letters[2], &letters[1]) == 0) return {};
+  std::string name(sizeof letters, '\0');
+  std::memcpy(name.data(), letters, sizeof letters);
+  return name;
+}
+
 std::uint32_t detect() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return 0;
@@ -62,6 +72,7 @@ std::uint32_t detect() {
   return found;
 }
 #else
+std::string vendor() { return {}; }
 std::uint32_t detect() { return 0; }
 bool request_tiles() { return false; }
 #endif
@@ -77,6 +88,15 @@ bool claim_features(std::uint32_t needed) noexcept {
   if ((needed & kAmxInt8) == 0) return true;
   static const bool kGranted = (features() & kAmxInt8) != 0 && request_tiles();
   return kGranted;
+}
+
+std::uint32_t slow_features(std::uint32_t found, std::string_view vendor) noexcept {
+  return vendor == "GenuineIntel" ? found & kAvx512Bf16 : 0;
+}
+
+std::uint32_t slow_features() noexcept {
+  static const std::uint32_t kSlow = slow_features(features(), vendor());
+  return kSlow;
 }
 
 std::string feature_names(std::uint32_t set) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace octavo::cpu {
 
@@ -21,6 +22,14 @@ std::uint32_t features() noexcept;
 // for which Linux makes room in a process that asks, for good: signal stacks must hold it from then on. So nobody asks
 // before an implementation that needs it is named.
 bool claim_features(std::uint32_t needed) noexcept;
+
+// Of the features `found`, those whose instructions are slower than the ones they replace, by CPUID's vendor. A table
+// and not a measurement: the choice of an implementation decides the bits of a result, and must not vary from run to
+// run.
+//   GenuineIntel, avx512_bf16: VDPBF16PS does half as many products a second as VFMADD on f32 (measured: 191 and 371
+//   Gop/s on two cores of the Sapphire Rapids family); on AMD twice as many.
+std::uint32_t slow_features(std::uint32_t found, std::string_view vendor) noexcept;
+std::uint32_t slow_features() noexcept;  // of this processor
 
 // Names of the set bits, best last: "avx2 avx512 avx512_vnni".
 std::string feature_names(std::uint32_t features);

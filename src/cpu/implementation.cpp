@@ -1,6 +1,7 @@
 // The table of implementations as objects, and what each of them can do.
 #include "cpu/implementation.hpp"
 
+#include <array>
 #include <utility>
 
 #include "cpu/features.hpp"
@@ -31,7 +32,26 @@ Status unimplemented(const Implementation& implementation, std::string what) {
 
 }  // namespace
 
-std::span<const Implementation* const> implementations() noexcept { return kAll; }
+void sort_by_preference(std::span<const Implementation*> list, std::uint32_t slow) noexcept {
+  // Insertion: stable, and no memory is taken.
+  for (std::size_t i = 1; i < list.size(); ++i) {
+    for (std::size_t j = i; j > 0; --j) {
+      const std::uint32_t before = list[j - 1]->features, here = list[j]->features;
+      // Only past those with the same integer products: they matter more than any other unit.
+      if ((before & slow) == 0 || (here & slow) != 0 || ((before ^ here) & kAvx512Vnni) != 0) break;
+      std::swap(list[j - 1], list[j]);
+    }
+  }
+}
+
+std::span<const Implementation* const> implementations() noexcept {
+  static const auto kSorted = [] {
+    auto sorted = std::to_array(kAll);
+    sort_by_preference(sorted, slow_features());
+    return sorted;
+  }();
+  return kSorted;
+}
 const char* name(const Implementation& implementation) noexcept { return implementation.name; }
 
 std::string missing(const Implementation& implementation) {
@@ -45,6 +65,7 @@ std::string os_permission_error(const Implementation& implementation) {
 }
 
 std::string processor_features() { return feature_names(features()); }
+std::string slow_processor_features() { return feature_names(slow_features()); }
 
 Status supports(const Implementation& implementation, const Problem& problem) {
   const Recipe& recipe = problem.recipe;

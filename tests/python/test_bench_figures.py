@@ -41,10 +41,10 @@ def test_reports_are_made_of_the_results(figures, tmp_path):
             assert made.read_text() == (figures.RESULTS / data["folder"] / made.name).read_text(), made.name
 
 
-def test_the_latest_processor_comes_first(figures):
+def test_the_processor_with_most_results_comes_first(figures):
     found = figures.every("cpu.json")
     assert figures.load("cpu.json") == found[0]
-    assert [figures.measured(data) for data in found] == sorted(map(figures.measured, found), reverse=True)
+    assert [figures.weight(data) for data in found] == sorted(map(figures.weight, found), reverse=True)
     rows = figures.processors_block(found).splitlines()[4:]
     assert len(rows) == len(found) and all(data["folder"] in row for data, row in zip(found, rows))
 

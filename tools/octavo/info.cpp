@@ -31,6 +31,7 @@ Status serves(const Recipe& recipe) {
 
 Json collect() {
   Json json = {{"schema_version", kSchemaVersion}, {"kind", "info"}, {"version", version()}, {"machine", machine()}};
+  json["slow_features"] = slow_processor_features();
   json["implementations"] = Json::array();
   for (const ImplementationInfo& info : implementations()) {
     json["implementations"].push_back({{"name", info.name},
@@ -74,6 +75,8 @@ void print(const Json& json, std::FILE* stream) {
   std::fprintf(stream, "octavo %s\n", word(json["version"]).c_str());
   std::fprintf(stream, "processor   %s\nfeatures    %s\nthreads     %d\n", word(json["machine"]["processor"]).c_str(),
                word(json["machine"]["features"]).c_str(), json["threads"].get<int>());
+  if (const std::string slow = word(json["slow_features"]); !slow.empty())
+    std::fprintf(stream, "slow here   %s: implementations that need it are not preferred\n", slow.c_str());
   std::fprintf(
       stream, "active      %s\n",
       word(json[json["active_implementation"].is_null() ? "active_implementation_reason" : "active_implementation"])
