@@ -146,7 +146,7 @@ def attention(
     if unexpected:
         raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
     arguments = locals()
-    if v is None or isinstance(k, KVCache):
+    if isinstance(k, KVCache):
         return _over_cache(arguments)
     if out is None and out_dtype is None and not return_lse and stream is None and workspace is None:
         without_arrays = mask is key_mask is alibi_slopes is sinks is kv_lens is cu_seqlens_q is cu_seqlens_k is None
@@ -164,11 +164,9 @@ def attention(
 
 def _over_cache(arguments: dict[str, Any]) -> Any:
     """`attention(q, cache, ...)`: the cache's own call, for keywords that it has."""
-    cache = arguments["k"]
-    if not isinstance(cache, KVCache):
-        raise TypeError(f"v: missing; attention(q, k, v) and attention(q, octavo.KVCache) are allowed, k is {_kind(cache)}")
     if arguments["v"] is not None:
-        raise TypeError(f"v: {_kind(arguments['v'])}; over a KVCache, which holds v too, leave it out")
+        kind = type(arguments["v"])
+        raise TypeError(f"v: a {kind.__module__}.{kind.__qualname__}; over a KVCache, which holds v too, leave it out")
     for name, default in _DEFAULTS.items():
         value = arguments[name]
         if name not in _OVER_CACHE and value is not default and not (isinstance(value, str) and value == default):
@@ -178,11 +176,7 @@ def _over_cache(arguments: dict[str, Any]) -> Any:
     if _arguments.causal(keywords["causal"]) == _core.Causal.top_left:
         raise NotImplementedError("causal: 'top_left'; over a KVCache False, True and 'bottom_right' are allowed")
     keywords["causal"] = bool(keywords["causal"])
-    return cache.attend(arguments["q"], **keywords)
-
-
-def _kind(x: Any) -> str:
-    return f"a {type(x).__module__}.{type(x).__qualname__}"
+    return arguments["k"].attend(arguments["q"], **keywords)
 
 
 _OVER_CACHE = ("causal", "scale", "window", "softcap", "sinks", "layout", "return_lse", "out", "out_dtype")

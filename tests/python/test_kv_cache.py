@@ -271,7 +271,7 @@ def test_bad_queries(rng, kv):
     for query, options, error, message in cases:
         with pytest.raises(error, match=message):
             octavo.attention(query, cache, **options)
-    with pytest.raises(TypeError, match="v: missing; .*octavo.KVCache. are allowed, k is a numpy.ndarray"):
+    with pytest.raises(TypeError, match="^v: a .*NoneType is not an array"):
         octavo.attention(q, kv[0])
     with pytest.raises(ValueError, match="causal: 'bottom_right'; True and False are allowed"):
         cache.attend(q, causal="bottom_right")
