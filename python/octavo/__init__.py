@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import _core, reference
 from ._attention import attention, merge_state, workspace_size
+from ._kv_cache import KVCache
 from ._quantized import Quantized, quantize
 from ._recipe import Recipe, recipe, recipes
 from ._runtime import implementation, info, set_num_threads, threads
@@ -16,6 +17,7 @@ from ._runtime import implementation, info, set_num_threads, threads
 __version__: str = _core.version()
 
 __all__ = [
+    "KVCache",
     "Quantized",
     "Recipe",
     "__version__",

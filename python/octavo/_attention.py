@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from . import _arguments, _containers, _core, _keywords, _numpy, _runtime
 from ._containers import Array
 from ._core import DType
+from ._kv_cache import KVCache
 from ._quantized import Quantized
 from ._recipe import Recipe
 
@@ -21,7 +22,7 @@ _DEVICE_ALIGNMENT = 256  # on a CUDA device
 def attention(
     q: Any,
     k: Any,
-    v: Any,
+    v: Any = None,
     *,
     recipe: str | Recipe = "int8",
     causal: bool | str = False,
@@ -59,7 +60,10 @@ def attention(
         [B, M, Hq, D] (NHD) or [B, Hq, M, D] (HND); with cu_seqlens [total_q, Hq, D] or [Hq, total_q, D]. float32,
         float16 or bfloat16, the same for q, k and v.
     k, v : array or Quantized
-        [B, N, Hkv, D] and [B, N, Hkv, Dv], or their HND and varlen forms.
+        [B, N, Hkv, D] and [B, N, Hkv, Dv], or their HND and varlen forms. Or k is a `KVCache` and v is not given: the
+        M queries are the last M tokens of each sequence, N is the sequence's own length, and the cache's format decides
+        the arithmetic. It takes causal (not "top_left"), scale, window, softcap, sinks, layout, return_lse, out and
+        out_dtype; `KVCache.attend` also takes some of its sequences.
     recipe : str or Recipe
         How Q, K, P and V are represented: a preset of `octavo.recipes`, a text of the recipe grammar, or a Recipe. With
         Quantized operands: the recipe they were made for.
@@ -137,10 +141,13 @@ def attention(
     --------
     >>> o = octavo.attention(q, k, v, causal=True)
     >>> o, lse = octavo.attention(q, k, v, recipe="int8,smooth_q=off", return_lse=True)
+    >>> o = octavo.attention(q, cache)
     """
     if unexpected:
         raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
     arguments = locals()
+    if isinstance(k, KVCache):
+        return _over_cache(arguments)
     if out is None and out_dtype is None and not return_lse and stream is None and workspace is None:
         without_arrays = mask is key_mask is alibi_slopes is sinks is kv_lens is cu_seqlens_q is cu_seqlens_k is None
         plain = _numpy.plain_call(q, k, v, _arguments.layout(layout)) if without_arrays else None
@@ -155,6 +162,24 @@ def attention(
     return result if log_sum is None else (result, output.backend.finish(log_sum, like))
 
 
+def _over_cache(arguments: dict[str, Any]) -> Any:
+    """`attention(q, cache, ...)`: the cache's own call, for keywords that it has."""
+    if arguments["v"] is not None:
+        kind = type(arguments["v"])
+        raise TypeError(f"v: a {kind.__module__}.{kind.__qualname__}; over a KVCache, which holds v too, leave it out")
+    for name, default in _DEFAULTS.items():
+        value = arguments[name]
+        if name not in _OVER_CACHE and value is not default and not (isinstance(value, str) and value == default):
+            why = "the cache's format decides the arithmetic" if name == "recipe" else "it does not apply to a KVCache"
+            raise NotImplementedError(f"{name}: {_arguments.shown(value)}; {why}, leave it out")
+    keywords = {name: arguments[name] for name in _OVER_CACHE}
+    if _arguments.causal(keywords["causal"]) == _core.Causal.top_left:
+        raise NotImplementedError("causal: 'top_left'; over a KVCache False, True and 'bottom_right' are allowed")
+    keywords["causal"] = bool(keywords["causal"])
+    return arguments["k"].attend(arguments["q"], **keywords)
+
+
+_OVER_CACHE = ("causal", "scale", "window", "softcap", "sinks", "layout", "return_lse", "out", "out_dtype")
 _SIGNATURE = inspect.signature(attention)
 _SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
 attention.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
@@ -169,6 +194,7 @@ def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, An
     `attention` is the only place that lists the keywords with their types and defaults.
     """
     parameters = [p for name, p in _SIGNATURE.parameters.items() if name not in excluded]
+    parameters = [p.replace(default=p.empty) if p.name == "v" else p for p in parameters]
     names = {p.name for p in parameters}
 
     def decorate(function: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:

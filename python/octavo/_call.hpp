@@ -95,5 +95,7 @@ struct Call {
 
 // octavo.reference.trace: `trace(call)`.
 void bind_trace(nb::module_& m);
+// octavo.KVCache's core.
+void bind_kv_cache(nb::module_& m);
 
 }  // namespace octavo::python

@@ -429,6 +429,7 @@ NB_MODULE(_core, m) {
   bind_quantization(m);
   bind_calls(m);
   bind_trace(m);
+  bind_kv_cache(m);
   bind_devices(m);
   bind_runtime(m);
 }

@@ -62,6 +62,36 @@ class Bench(CommandTest):
             self.assertEqual(result["parameters"]["role"], role)
             self.assertGreater(result["input_gbs"], 0)
 
+    def test_decode(self):
+        result = self.json("bench", "decode", *SMALL[:-4], "--repeat", 3, "--threads", 1, "--cache", "f16")
+        self.assertEqual((result["schema_version"], result["kind"]), (1, "decode"))
+        for times in (result["time_us"], result["append_us"]):
+            self.assertTrue(0 < times["min"] <= times["median"] <= times["max"])
+        parameters = result["parameters"]
+        self.assertEqual([parameters[key] for key in ("cache", "seqlen_q", "seqlen_k", "kv_heads", "page_size")],
+                         ["f16", 40, 70, 2, 0])
+        self.assertNotIn("recipe", parameters)
+        self.assertAlmostEqual(result["cache_gbs"], result["cache_bytes"] / result["time_us"]["median"] / 1e3)
+        # 70 tokens, in strips of 16, of 2 sequences and 2 heads; 24 channels of V are stored as 32.
+        self.assertGreaterEqual(result["cache_bytes"], 2 * 2 * 80 * 2 * (16 + 32))
+        self.assertLess(result["cache_bytes"], 2 * 2 * 80 * 2 * (16 + 32) + 4096)
+
+    def test_decode_formats(self):
+        of = lambda *options: self.json("bench", "decode", "--seqlen-k", 2000, "--repeat", 1, "--threads", 1, *options)
+        default = of()
+        shape = [default["parameters"][key] for key in ("cache", "heads", "kv_heads", "seqlen_q", "head_dim")]
+        self.assertEqual(shape, ["s8", 32, 8, 1, 128])
+        tokens = 2000 * 8 * 256
+        self.assertLess(4 * tokens, of("--cache", "f32")["cache_bytes"])
+        self.assertLess(default["cache_bytes"], 1.2 * tokens)
+        self.assertLess(of("--kept-keys", "false")["cache_bytes"], default["cache_bytes"])
+        self.assertEqual(of("--page-size", 64)["parameters"]["page_size"], 64)
+        self.fails(2, "--cache s16; allowed are s8, f32, f16 and bf16", "bench", "decode", "--cache", "s16")
+        self.fails(3, "format s4; available are", "bench", "decode", "--cache", "s4")
+        self.fails(2, "page_size is 20", "bench", "decode", "--page-size", 20)
+        self.fails(2, "--page-size", "bench", "decode", "--page-size", -16)
+        self.fails(3, "more memory than any machine has", "bench", "decode", "--seqlen-k", 10**11)
+
     def test_peak(self):
         result = self.json("bench", "peak", "--threads", 1)
         self.assertEqual(result["parameters"]["threads"], 1)

@@ -45,8 +45,9 @@ def test_attention_signature():
 def test_workspace_size_takes_the_same_keywords():
     attention = inspect.signature(octavo.attention).parameters
     size = inspect.signature(octavo.workspace_size).parameters
-    assert {name: p.default for name, p in size.items()} == {
-        name: p.default for name, p in attention.items() if name != "workspace"
+    assert size["v"].default is inspect.Parameter.empty  # no cache in place of k and v
+    assert {name: p.default for name, p in size.items() if name != "v"} == {
+        name: p.default for name, p in attention.items() if name not in ("v", "workspace")
     }
 
 

@@ -7,16 +7,17 @@
 namespace octavo::tool {
 
 void add_shape_options(CLI::App& command, BenchShape& shape) {
-  const auto extent = [&](const char* flag, std::int64_t& value, std::int64_t least, const char* help) {
-    command.add_option(flag, value, help)->check(whole_number(least, std::int64_t{1} << 40));
+  const auto extent = [&](const char* flag, std::int64_t& value, const char* help, const char* otherwise = "") {
+    const std::string fallback = value == 0 ? otherwise : std::to_string(value);
+    command.add_option(flag, value, help + (" [" + fallback + "]"))->check(whole_number(1, std::int64_t{1} << 40));
   };
-  extent("--batch", shape.batch, 1, "Sequences [1]");
-  extent("--heads", shape.heads, 1, "Query heads [8]");
-  extent("--kv-heads", shape.kv_heads, 1, "Key and value heads [as --heads]");
-  extent("--seqlen-q", shape.seqlen_q, 1, "Queries per sequence [4096]");
-  extent("--seqlen-k", shape.seqlen_k, 1, "Keys per sequence [as --seqlen-q]");
-  extent("--head-dim", shape.head_dim, 1, "Channels of Q and K [128]");
-  extent("--value-head-dim", shape.value_head_dim, 1, "Channels of V [as --head-dim]");
+  extent("--batch", shape.batch, "Sequences");
+  extent("--heads", shape.heads, "Query heads");
+  extent("--kv-heads", shape.kv_heads, "Key and value heads", "as --heads");
+  extent("--seqlen-q", shape.seqlen_q, "Queries per sequence");
+  extent("--seqlen-k", shape.seqlen_k, "Keys per sequence", "as --seqlen-q");
+  extent("--head-dim", shape.head_dim, "Channels of Q and K");
+  extent("--value-head-dim", shape.value_head_dim, "Channels of V", "as --head-dim");
   command.add_option("--dtype", shape.dtype, "f32, f16 or bf16")->capture_default_str();
   command.add_option("--repeat", shape.repeat, "Measured calls, after two warm-up calls")
       ->check(whole_number(1, 1000000))

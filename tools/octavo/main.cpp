@@ -51,13 +51,14 @@ int main(int argc, char** argv) {
     add_run(app);
     add_compare(app);
     add_quantize(app);
-    CLI::App* bench = app.add_subcommand("bench", "Benchmarks: attention, quantize, and the machine's peaks");
+    CLI::App* bench = app.add_subcommand("bench", "Benchmarks: attention, decode, quantize, and the machine's peaks");
     bench->require_subcommand(1);
     bench->footer(
         "Examples:\n"
         "  octavo bench attention --recipe int8 --seqlen-q 4096 --seqlen-k 4096 --json -\n"
         "  octavo bench peak --threads 2");
     add_bench_attention(*bench);
+    add_bench_decode(*bench);
     add_bench_quantize(*bench);
     add_bench_peak(*bench);
     try {

@@ -1,0 +1,274 @@
+"""KVCache: K and V of the tokens that a model has seen, as codes or floats, and attention that reads them in place."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from . import _arguments, _containers, _core, _runtime
+from ._core import DType
+
+_FORMATS = {"f32": DType.f32, "f16": DType.f16, "bf16": DType.bf16, "s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3}
+_FLOATS = (DType.f32, DType.f16, DType.bf16)
+
+
+def _integer(value: Any, name: str) -> int:
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {_arguments.shown(value)} is not an integer") from None
+    if not -(2**63) <= result < 2**63:
+        raise ValueError(f"{name}: {_arguments.shown(value)}; integers of 64 bits are allowed")
+    return result
+
+
+def _integers(values: Iterable[Any] | None, name: str) -> list[int]:
+    if values is None:
+        return []
+    try:
+        items = list(values)
+    except TypeError:
+        raise ValueError(f"{name}: {_arguments.shown(values)}; a sequence of integers is allowed") from None
+    return [_integer(item, f"{name}[{i}]") for i, item in enumerate(items)]
+
+
+class KVCache:
+    """A key-value cache for decoding: append tokens, attend to all of them, without quantizing anything twice.
+
+    Parameters
+    ----------
+    batch : int
+        Number of sequences. Each has a length of its own.
+    num_kv_heads, head_dim : int
+        Hkv and D (1 to 512).
+    value_head_dim : int, optional
+        Dv; default D.
+    capacity : int
+        Tokens that one sequence can hold.
+    format : {"s8", "f32", "f16", "bf16"}
+        "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as the recipe "int8" makes them; the
+        attention takes q in 16 bits. The others: rows rounded to that format, exact attention.
+    kept_keys : bool
+        "s8" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a query.
+    page_size : int, optional
+        Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
+    pages : int, optional
+        Pages of the pool; default: enough for all sequences at full capacity.
+
+    Raises
+    ------
+    ValueError
+        Invalid shape, dtype or argument; an append beyond the capacity.
+    NotImplementedError
+        A format or head_dim that this version does not support; arrays on a CUDA device.
+    MemoryError
+        No memory, or no free page.
+
+    Notes
+    -----
+    On the CPU. Not synchronized: a call that changes a cache must not run beside another call on it. A call that
+    raises leaves the cache as it was. docs/kv_cache.md defines the arithmetic and says what depends on what.
+
+    Examples
+    --------
+    >>> cache = octavo.KVCache(1, 8, 128, capacity=4096)
+    >>> cache.append(k, v)                  # the prompt: [1, N, 8, 128]
+    >>> o = octavo.attention(q, cache)      # q [1, 1, 32, 128]: the last token
+    >>> o = cache.attend(q)                 # q [1, M, 32, 128]: the last M of the N tokens, causal
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        num_kv_heads: int,
+        head_dim: int,
+        value_head_dim: int | None = None,
+        *,
+        capacity: int,
+        format: str = "s8",
+        kept_keys: bool = True,
+        page_size: int | None = None,
+        pages: int | None = None,
+    ) -> None:
+        if not isinstance(format, str) or format not in _FORMATS:
+            raise ValueError(f"format: {format!r}; 's8', 'f32', 'f16' and 'bf16' are allowed")
+        if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
+            raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
+        for name, number in (("page_size", page_size), ("pages", pages)):
+            if number is not None and _integer(number, name) < 1:
+                raise ValueError(f"{name}: {number}; it must be at least 1, or None")
+        self.batch = _integer(batch, "batch")
+        self.num_kv_heads = _integer(num_kv_heads, "num_kv_heads")
+        self.head_dim = _integer(head_dim, "head_dim")
+        self.capacity = _integer(capacity, "capacity")
+        self.format = format
+        self.kept_keys = bool(kept_keys) and format == "s8"
+        self.page_size = page_size
+        self._cache = _core.make_kv_cache(
+            self.batch,
+            self.num_kv_heads,
+            self.head_dim,
+            value_head_dim or 0,
+            self.capacity,
+            _FORMATS[format],
+            bool(kept_keys),
+            page_size or 0,
+            pages or 0,
+        )
+        self.value_head_dim: int = self._cache.value_head_dim
+        self.pages: int | None = self._cache.pages if page_size is not None else None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence."""
+        return [self._cache.length(b) for b in range(self.batch)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the cache holds: codes, scales, means, kept rows, tables."""
+        return self._cache.nbytes
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that no sequence uses; 0 for contiguous memory."""
+        return self._cache.free_pages
+
+    def append(
+        self,
+        k: Any,
+        v: Any,
+        seq_ids: Iterable[int] | None = None,
+        *,
+        counts: Iterable[int] | None = None,
+        layout: str = "NHD",
+    ) -> None:
+        """Appends T tokens to each of B sequences.
+
+        Parameters
+        ----------
+        k, v : array
+            [B, T, Hkv, D] and [B, T, Hkv, Dv] (NHD), or [B, Hkv, T, ...] (HND); float32, float16 or bfloat16.
+        seq_ids : sequence of int, optional
+            The sequences of the B rows, distinct. Default: all, and B is the cache's batch.
+        counts : sequence of int, optional
+            Of row b only the first ``counts[b]`` tokens are appended. Default: all T.
+        layout : {"NHD", "HND"}
+            Order of the axes.
+        """
+        order = _arguments.layout(layout)
+        keys, values = _containers.read(k, "k"), _containers.read(v, "v")
+        self._cache.append(
+            keys.view,
+            values.view,
+            order,
+            self._sequences(seq_ids),
+            _integers(counts, "counts"),
+            _runtime.forced.get() or "",
+        )
+
+    def attend(
+        self,
+        q: Any,
+        seq_ids: Iterable[int] | None = None,
+        *,
+        causal: bool = True,
+        scale: float | None = None,
+        window: tuple[int, int] | None = (-1, -1),
+        softcap: float | None = 0.0,
+        sinks: Any = None,
+        layout: str = "NHD",
+        return_lse: bool = False,
+        out: Any = None,
+        out_dtype: Any = None,
+    ) -> Any:
+        """Attention of q over the tokens of each sequence; the M query rows are its last M tokens.
+
+        Parameters
+        ----------
+        q : array
+            [B, M, Hq, D] (NHD) or [B, Hq, M, D] (HND); float32, float16 or bfloat16.
+        seq_ids : sequence of int, optional
+            The sequences of the B rows, distinct. Default: all, and B is the cache's batch.
+        causal : bool
+            True: row i of M sees key j of a sequence of length N iff ``j <= i + N - M``; False: all N keys.
+        scale, window, softcap, sinks, layout, return_lse, out, out_dtype
+            As in `octavo.attention`.
+
+        Returns
+        -------
+        o or (o, lse)
+            As `octavo.attention`.
+        """
+        order = _arguments.layout(layout)
+        if not isinstance(causal, bool):
+            raise ValueError(f"causal: {causal!r}; True and False are allowed")
+        queries = _containers.read(q, "q")
+        arrays = {"q": queries}
+        if sinks is not None:
+            arrays["sinks"] = _containers.read(_containers.listed(sinks, "sinks"), "sinks")
+        dtype = queries.dtype if queries.dtype in _FLOATS else DType.f32
+        if out_dtype is not None:
+            dtype = _containers.float_dtype(out_dtype, "out_dtype")
+        shape = queries.shape
+        if out is None:
+            output = queries.backend.empty((*shape[:-1], self.value_head_dim), dtype, q)
+        else:
+            output = _containers.write(out, "out")
+            if output.dtype != dtype:
+                raise ValueError(f"out: dtype {output.dtype.name}; the output's is {dtype.name}")
+        arrays["out"] = output
+        _containers.check_places(arrays)
+        log_sum = None
+        if return_lse:
+            rows, heads = (1, 2) if layout == "NHD" else (2, 1)
+            lse_shape = (shape[0], shape[heads], shape[rows]) if len(shape) == 4 else (1,)  # the core reports the rank
+            log_sum = queries.backend.empty(lse_shape, DType.f32, q)
+        self._cache.attend(
+            queries.view,
+            output.view,
+            log_sum.view if log_sum is not None else None,
+            arrays["sinks"].view if sinks is not None else None,
+            order,
+            self._sequences(seq_ids),
+            _arguments.scale(scale),
+            causal,
+            (-1, -1) if window is None else _arguments.window(window),
+            0.0 if softcap is None else _arguments.number(softcap, "softcap"),
+            _runtime.forced.get() or "",
+        )
+        result = out if out is not None else queries.backend.finish(output, q)
+        return result if log_sum is None else (result, queries.backend.finish(log_sum, q))
+
+    def trim(self, sequence: int, length: int) -> None:
+        """Keeps the first `length` tokens of a sequence."""
+        self._cache.trim(_integer(sequence, "sequence"), _integer(length, "length"))
+
+    def reset(self, seq_ids: Iterable[int] | None = None) -> None:
+        """Empties sequences; default: all. The next append fixes a new mean of K."""
+        sequences = _integers(seq_ids, "seq_ids")
+        if seq_ids is None or sequences:
+            self._cache.reset(sequences)
+
+    def fork(self, source: int, destination: int) -> None:
+        """Makes one sequence a copy of another; paged caches share their full pages."""
+        self._cache.fork(_integer(source, "source"), _integer(destination, "destination"))
+
+    def reorder(self, sources: Iterable[int]) -> None:
+        """Sequence b becomes what sequence ``sources[b]`` was, for all b at once (beam search)."""
+        self._cache.reorder(_integers(sources, "sources"))
+
+    def _sequences(self, seq_ids: Iterable[int] | None) -> list[int]:
+        if seq_ids is None:
+            return []
+        sequences = _integers(seq_ids, "seq_ids")
+        if not sequences:
+            raise ValueError("seq_ids: empty; name at least one sequence, or give None for all")
+        return sequences
+
+    def __repr__(self) -> str:
+        dims = f"{self.head_dim}" if self.value_head_dim == self.head_dim else f"{self.head_dim}/{self.value_head_dim}"
+        return (
+            f"KVCache(batch={self.batch}, num_kv_heads={self.num_kv_heads}, head_dim={dims}, "
+            f"capacity={self.capacity}, format={self.format!r}, nbytes={self.nbytes})"
+        )
