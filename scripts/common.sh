@@ -58,11 +58,12 @@ need_packages() {
 }
 
 # Compilers are taken through ccache wherever it is installed. Nested builds (wheel, install tests) may run in another
-# locale, which the objects do not depend on.
+# locale, and other clones in another folder; the objects do not depend on either.
 use_ccache() {
   has_command ccache || return 0
   export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
   export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:+$CCACHE_SLOPPINESS,}locale
+  export CCACHE_BASEDIR=${CCACHE_BASEDIR-$PWD} CCACHE_NOHASHDIR=1
 }
 
 python=${PYTHON:-python3}

@@ -24,13 +24,12 @@ say "ctest"
 ctest --test-dir build/test --no-tests=error -j "$jobs" --test-output-size-passed 16384 \
   --test-output-size-failed 65536 --output-junit "$PWD/build/test/ctest.xml" || failed=1
 
-say "pip install ."
+say "the wheel"
 wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }
 trap - EXIT
-# The same compiler under the same name, so that ccache has the library's objects.
-compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' build/test/CMakeCache.txt)
-.venv/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall . \
-  "--config-settings=cmake.define.CMAKE_CXX_COMPILER=$compiler" --config-settings=cmake.define.OCTAVO_WERROR=ON
+PYTHON=$PWD/.venv/bin/python scripts/wheel.sh
+tag=$(.venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+.venv/bin/python -m pip install --quiet --no-deps --force-reinstall dist/octavo-*-"$tag"-*.whl
 
 say "pytest"
 export OCTAVO_REQUIRE_TORCH=1 OCTAVO_REQUIRE_ONNX=1 # both are in .venv: their tests may not be skipped
