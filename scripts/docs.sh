@@ -13,6 +13,7 @@ if [ "$(cat $venv/ready 2>/dev/null)" != "${packages[*]}" ]; then
   echo "${packages[*]}" >$venv/ready
 fi
 "$python" scripts/docs_source.py build/docs_source
-# The theme's announcement of another program is not a warning of this build.
-NO_MKDOCS_2_WARNING=true $venv/bin/mkdocs build --strict --quiet
+# --quiet would make --strict blind. The variable turns an announcement of the theme off.
+NO_MKDOCS_2_WARNING=true $venv/bin/mkdocs build --strict >build/docs.log 2>&1 ||
+  { grep -v '^INFO' build/docs.log >&2; exit 1; }
 printf 'build/site: %s pages\n' "$(find build/site -name '*.html' | wc -l)"
