@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# dist/octavo-*.whl for the Python $PYTHON (default: python3), with the kernels of all instruction sets and the command
-# octavo, tagged manylinux by auditwheel. One wheel for each version of Python: the stable ABI of nanobind starts at
-# 3.12, octavo at 3.10. The CMake build folder build/wheel stays, so that a second run compiles what changed.
+# dist/octavo-*.whl for the Python $PYTHON (default: python3), with the library's kernels of all instruction sets and
+# the command octavo, tagged manylinux by auditwheel. One wheel for each version of Python: nanobind's stable ABI starts
+# at 3.12, octavo at 3.10. The CMake build folder build/wheel stays, so that a second run compiles what changed.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
