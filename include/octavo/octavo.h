@@ -386,6 +386,84 @@ OCTAVO_API octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const 
                                               const octavo_tensor_t* out, const octavo_tensor_t* lse, int32_t layout,
                                               const octavo_execution_t* execution);
 
+/* ---- KV cache ---- */
+
+/** K and V of the tokens that a model has seen (kv_cache.hpp, docs/kv_cache.md). Not synchronized: a call that changes
+ * a cache must not run beside any other call on it. A call that fails leaves the cache as it was. On the CPU only. */
+typedef struct octavo_kv_cache_t octavo_kv_cache_t;
+
+typedef struct octavo_kv_cache_options_t {
+  size_t struct_size;
+  int64_t batch;          /* sequences, at least 1 */
+  int64_t kv_heads;       /* at least 1 */
+  int64_t head_dim;       /* 1 to 512 */
+  int64_t value_head_dim; /* 0 = head_dim */
+  int64_t capacity;       /* tokens that one sequence can hold, at least 1 */
+  int32_t format;         /* a dtype that kv_cache.hpp lists */
+  int32_t kept_keys;      /* 0 or 1 */
+  int64_t page_size;      /* a multiple of 16; 0 = contiguous memory */
+  int64_t pages;          /* 0 = enough for all sequences at full capacity */
+} octavo_kv_cache_options_t;
+#define OCTAVO_KV_CACHE_OPTIONS_INIT {sizeof(octavo_kv_cache_options_t), 0, 0, 0, 0, 0, OCTAVO_S8, 1, 0, 0}
+
+/** M query rows of a sequence are its last M tokens: append their K and V first. NULL = not given. */
+typedef struct octavo_kv_cache_query_t {
+  size_t struct_size;
+  const octavo_tensor_t* q;   /* [B, M, Hq, D] nhd, [B, Hq, M, D] hnd */
+  const octavo_tensor_t* out; /* [B, M, Hq, Dv] ... */
+  const octavo_tensor_t* lse; /* f32 [B, Hq, M] */
+  const octavo_tensor_t* sinks;
+  const int64_t* sequences; /* of the rows of q, distinct; NULL = 0 to B - 1 */
+  size_t num_sequences;
+  int32_t layout;
+  int32_t reserved;
+} octavo_kv_cache_query_t;
+#define OCTAVO_KV_CACHE_QUERY_INIT {sizeof(octavo_kv_cache_query_t), NULL, NULL, NULL, NULL, NULL, 0, OCTAVO_NHD, 0}
+
+typedef struct octavo_kv_cache_params_t {
+  size_t struct_size;
+  double softmax_scale; /* NaN = 1 / sqrt(head_dim) */
+  int64_t window_left;  /* -1 = unlimited */
+  int64_t window_right;
+  double softcap; /* 0 = off */
+  int32_t causal; /* 1: query i of M sees key j of a sequence of length N iff j <= i + N - M; 0: all keys */
+  int32_t reserved;
+} octavo_kv_cache_params_t;
+#define OCTAVO_KV_CACHE_PARAMS_INIT {sizeof(octavo_kv_cache_params_t), NAN, -1, -1, 0, 1, 0}
+
+OCTAVO_API octavo_status_t octavo_kv_cache_create(const octavo_kv_cache_options_t* options, octavo_kv_cache_t** result);
+OCTAVO_API void octavo_kv_cache_free(octavo_kv_cache_t* cache);
+
+/** Tokens of a sequence; -1 if there is no such sequence, or for NULL. */
+OCTAVO_API int64_t octavo_kv_cache_length(const octavo_kv_cache_t* cache, int64_t sequence);
+/** Bytes of memory that the cache holds; 0 for NULL. */
+OCTAVO_API size_t octavo_kv_cache_nbytes(const octavo_kv_cache_t* cache);
+/** Pages that no sequence uses; 0 for contiguous memory, or for NULL. */
+OCTAVO_API int64_t octavo_kv_cache_free_pages(const octavo_kv_cache_t* cache);
+
+/** Appends T tokens to each of B sequences: k [B, T, Hkv, D], v [B, T, Hkv, Dv] (hnd: [B, Hkv, T, ...]).
+ *  sequences: the sequences of the B rows, distinct, or NULL: 0 to B - 1. counts: of row b only the first counts[b]
+ * tokens are appended, or NULL: all. Both have num_rows entries, B. execution may be NULL. */
+OCTAVO_API octavo_status_t octavo_kv_cache_append(octavo_kv_cache_t* cache, const octavo_tensor_t* k,
+                                                  const octavo_tensor_t* v, int32_t layout, const int64_t* sequences,
+                                                  const int64_t* counts, size_t num_rows,
+                                                  const octavo_execution_t* execution);
+/** Attention over the tokens of each sequence. params and execution may be NULL: the defaults. */
+OCTAVO_API octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache, const octavo_kv_cache_query_t* query,
+                                                  const octavo_kv_cache_params_t* params,
+                                                  const octavo_execution_t* execution);
+
+/** Keeps the first `length` tokens of a sequence. */
+OCTAVO_API octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence, int64_t length);
+/** Empties sequences; sequences NULL: all. The next append fixes a new mean of K. */
+OCTAVO_API octavo_status_t octavo_kv_cache_reset(octavo_kv_cache_t* cache, const int64_t* sequences,
+                                                 size_t num_sequences);
+/** `destination` becomes a copy of `source`; paged, they share all full pages. */
+OCTAVO_API octavo_status_t octavo_kv_cache_fork(octavo_kv_cache_t* cache, int64_t source, int64_t destination);
+/** Sequence b becomes what sequence sources[b] was, for all b at once; num_sources is the cache's batch. */
+OCTAVO_API octavo_status_t octavo_kv_cache_reorder(octavo_kv_cache_t* cache, const int64_t* sources,
+                                                   size_t num_sources);
+
 #ifdef __cplusplus
 }
 #endif

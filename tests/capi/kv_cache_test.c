@@ -1,0 +1,187 @@
+/* A KV cache from C: equal to attention on the whole sequence, changed and asked by every function, refused with words.
+ */
+#include "call.h"
+
+static struct call c;
+
+static octavo_kv_cache_options_t options_of_call(void) {
+  octavo_kv_cache_options_t options = OCTAVO_KV_CACHE_OPTIONS_INIT;
+  options.batch = kB;
+  options.kv_heads = kHkv;
+  options.head_dim = kD;
+  options.value_head_dim = kDv;
+  options.capacity = 2 * kN;
+  options.format = OCTAVO_F32;
+  return options;
+}
+
+static octavo_kv_cache_t* filled_cache(octavo_kv_cache_options_t options) {
+  octavo_kv_cache_t* cache = NULL;
+  make_call(&c);
+  CHECK_OK(octavo_kv_cache_create(&options, &cache));
+  CHECK_OK(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, NULL, NULL, 0, NULL));
+  return cache;
+}
+
+static octavo_kv_cache_query_t query_of_call(void) {
+  octavo_kv_cache_query_t query = OCTAVO_KV_CACHE_QUERY_INIT;
+  query.q = &c.tq;
+  query.out = &c.tout;
+  query.lse = &c.tlse;
+  return query;
+}
+
+static double largest_difference(const float* x, const float* y, int count) {
+  double most = 0;
+  int i;
+  for (i = 0; i < count; ++i) most = fmax(most, fabs((double)x[i] - y[i]));
+  return most;
+}
+
+static void test_equals_attention(void) {
+  static float expected[kB * kM * kHq * kDv], lse[kB * kHq * kM];
+  octavo_kv_cache_query_t query;
+  octavo_kv_cache_t* cache = filled_cache(options_of_call());
+  c.params.causal = OCTAVO_CAUSAL_BOTTOM_RIGHT;
+  CHECK_OK(run(&c));
+  memcpy(expected, c.out, sizeof expected);
+  memcpy(lse, c.lse, sizeof lse);
+  wipe(&c);
+  query = query_of_call();
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  CHECK(largest_difference(expected, c.out, kB * kM * kHq * kDv) < 1e-5);
+  CHECK(largest_difference(lse, c.lse, kB * kHq * kM) < 1e-5);
+
+  c.params.causal = OCTAVO_CAUSAL_NONE;
+  c.params.softmax_scale = 0.25;
+  c.params.softcap = 2;
+  c.params.window_left = 3;
+  c.params.window_right = 1;
+  CHECK_OK(run(&c));
+  memcpy(expected, c.out, sizeof expected);
+  wipe(&c);
+  {
+    octavo_kv_cache_params_t params = OCTAVO_KV_CACHE_PARAMS_INIT;
+    params.causal = 0;
+    params.softmax_scale = 0.25;
+    params.softcap = 2;
+    params.window_left = 3;
+    params.window_right = 1;
+    CHECK_OK(octavo_kv_cache_attend(cache, &query, &params, NULL));
+    CHECK(largest_difference(expected, c.out, kB * kM * kHq * kDv) < 1e-5);
+    params.causal = 2;
+    CHECK_ERROR(octavo_kv_cache_attend(cache, &query, &params, NULL), OCTAVO_INVALID_ARGUMENT, "params.causal is 2");
+    params.causal = 1;
+    params.struct_size = 5;
+    CHECK_ERROR(octavo_kv_cache_attend(cache, &query, &params, NULL), OCTAVO_INVALID_ARGUMENT, "params.struct_size");
+  }
+  octavo_kv_cache_free(cache);
+}
+
+/* Rows of one sequence by number, ragged appends. */
+static void test_some_sequences(void) {
+  static const int64_t swapped[] = {1, 0}, counts[] = {2, 0}, outside[] = {0, 2};
+  octavo_kv_cache_query_t query;
+  static float natural[kB * kM * kHq * kDv];
+  const int half = kM * kHq * kDv;
+  octavo_kv_cache_t* cache = filled_cache(options_of_call());
+  query = query_of_call();
+  CHECK_OK(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, swapped, counts, 2, NULL));
+  CHECK(octavo_kv_cache_length(cache, 1) == kN + 2 && octavo_kv_cache_length(cache, 0) == kN);
+  CHECK_ERROR(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, outside, NULL, 2, NULL), OCTAVO_INVALID_ARGUMENT,
+              "2");
+  CHECK_ERROR(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, swapped, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT,
+              "sequences has no entries");
+  /* An append that fails leaves both sequences as they were: the first would still have room. */
+  CHECK_OK(octavo_kv_cache_trim(cache, 1, kN));
+  CHECK_OK(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, NULL, NULL, 0, NULL));
+  CHECK_ERROR(octavo_kv_cache_append(cache, &c.tk, &c.tv, OCTAVO_NHD, NULL, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT,
+              "capacity");
+  CHECK(octavo_kv_cache_length(cache, 0) == 2 * kN && octavo_kv_cache_length(cache, 1) == 2 * kN);
+
+  /* Both rows of q alike: the order of the sequences is then the order of the results. */
+  memcpy(c.q + kM * kHq * kD, c.q, sizeof(float) * kM * kHq * kD);
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  memcpy(natural, c.out, sizeof natural);
+  query.sequences = swapped;
+  query.num_sequences = 2;
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  CHECK(memcmp(natural, c.out + half, sizeof(float) * half) == 0);
+  CHECK(memcmp(natural + half, c.out, sizeof(float) * half) == 0);
+  CHECK(memcmp(natural, c.out, sizeof(float) * half) != 0);
+  octavo_kv_cache_free(cache);
+}
+
+static void test_changes(void) {
+  static const int64_t sources[] = {1, 0}, one[] = {1};
+  octavo_kv_cache_options_t options = options_of_call();
+  octavo_kv_cache_t* cache;
+  options.format = OCTAVO_S8;
+  options.page_size = 16;
+  options.pages = 3;
+  cache = filled_cache(options);
+  CHECK(octavo_kv_cache_nbytes(cache) > 0 && octavo_kv_cache_free_pages(cache) == 1);
+  CHECK_OK(octavo_kv_cache_trim(cache, 0, 3));
+  CHECK_OK(octavo_kv_cache_reorder(cache, sources, 2));
+  CHECK(octavo_kv_cache_length(cache, 0) == kN && octavo_kv_cache_length(cache, 1) == 3);
+  CHECK_OK(octavo_kv_cache_fork(cache, 0, 1));
+  CHECK(octavo_kv_cache_length(cache, 1) == kN);
+  CHECK_OK(octavo_kv_cache_reset(cache, one, 1));
+  CHECK(octavo_kv_cache_length(cache, 0) == kN && octavo_kv_cache_length(cache, 1) == 0);
+  CHECK_OK(octavo_kv_cache_reset(cache, NULL, 0));
+  CHECK(octavo_kv_cache_length(cache, 0) == 0 && octavo_kv_cache_free_pages(cache) == 3);
+
+  CHECK_ERROR(octavo_kv_cache_reset(cache, one, 0), OCTAVO_INVALID_ARGUMENT, "sequences has no entries");
+  CHECK_ERROR(octavo_kv_cache_trim(cache, 0, 1), OCTAVO_INVALID_ARGUMENT, "1");
+  CHECK_ERROR(octavo_kv_cache_fork(cache, 0, 7), OCTAVO_INVALID_ARGUMENT, "7");
+  CHECK_ERROR(octavo_kv_cache_reorder(cache, NULL, 2), OCTAVO_INVALID_ARGUMENT, "sources is null");
+  CHECK_ERROR(octavo_kv_cache_reorder(cache, sources, 1), OCTAVO_INVALID_ARGUMENT, "1");
+  octavo_kv_cache_free(cache);
+}
+
+static void test_refusals(void) {
+  octavo_kv_cache_t* const before = (octavo_kv_cache_t*)(void*)&c;
+  octavo_kv_cache_t* cache = before;
+  octavo_kv_cache_options_t options = options_of_call();
+  octavo_kv_cache_query_t query = OCTAVO_KV_CACHE_QUERY_INIT;
+  CHECK_ERROR(octavo_kv_cache_create(&options, NULL), OCTAVO_INVALID_ARGUMENT, "result is null");
+  CHECK_ERROR(octavo_kv_cache_create(NULL, &cache), OCTAVO_INVALID_ARGUMENT, "options is null");
+  CHECK(cache == NULL);
+  options.kept_keys = 2;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &cache), OCTAVO_INVALID_ARGUMENT, "options.kept_keys is 2");
+  options.kept_keys = 1;
+  options.format = 99;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &cache), OCTAVO_INVALID_ARGUMENT, "options.format is 99");
+  options.format = OCTAVO_S8;
+  options.head_dim = 0;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &cache), OCTAVO_INVALID_ARGUMENT, "head_dim");
+  options.struct_size = 7;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &cache), OCTAVO_INVALID_ARGUMENT, "options.struct_size");
+  CHECK(cache == NULL);
+
+  cache = filled_cache(options_of_call());
+  CHECK_ERROR(octavo_kv_cache_append(NULL, &c.tk, &c.tv, 0, NULL, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT,
+              "cache is null");
+  CHECK_ERROR(octavo_kv_cache_append(cache, NULL, &c.tv, 0, NULL, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT, "k is null");
+  CHECK_ERROR(octavo_kv_cache_append(cache, &c.tk, NULL, 0, NULL, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT, "v is null");
+  CHECK_ERROR(octavo_kv_cache_append(cache, &c.tk, &c.tv, 5, NULL, NULL, 0, NULL), OCTAVO_INVALID_ARGUMENT,
+              "layout is 5");
+  CHECK_ERROR(octavo_kv_cache_attend(cache, NULL, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "query is null");
+  CHECK_ERROR(octavo_kv_cache_attend(cache, &query, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "q");
+  CHECK_ERROR(octavo_kv_cache_attend(NULL, &query, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "cache is null");
+  query.reserved = 1;
+  CHECK_ERROR(octavo_kv_cache_attend(cache, &query, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "query");
+  octavo_kv_cache_free(cache);
+
+  octavo_kv_cache_free(NULL);
+  CHECK(octavo_kv_cache_length(NULL, 0) == -1 && octavo_kv_cache_nbytes(NULL) == 0);
+  CHECK(octavo_kv_cache_free_pages(NULL) == 0);
+}
+
+int main(void) {
+  test_equals_attention();
+  test_some_sequences();
+  test_changes();
+  test_refusals();
+  return report();
+}
