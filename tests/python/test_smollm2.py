@@ -72,3 +72,33 @@ def test_generate_a_padded_batch(torch, smollm2):
 
 def test_default_recipe(smollm2):
     assert octavo.transformers.names()["octavo"] == next(iter(octavo.recipes()))
+
+
+def test_cache(torch, smollm2):
+    """generate() over OctavoCache: SDPA's text with the f32 cache; with s8, predictions near SDPA's."""
+    model, tokenizer = smollm2
+    ids = tokenizer(2 * TEXT, return_tensors="pt").input_ids
+    options = {"max_new_tokens": 24, "min_new_tokens": 24, "do_sample": False}
+
+    def generated(implementation, format=None):
+        model.set_attn_implementation(implementation)
+        make = octavo.transformers.OctavoCache
+        cache = None if format is None else make(model.config, capacity=ids.shape[1] + 24, format=format)
+        return model.generate(ids, cache=cache, **options), cache
+
+    with torch.inference_mode():
+        expected, _ = generated("sdpa")
+        tokens, cache = generated("octavo_exact", "f32")
+        assert torch.equal(tokens, expected)
+        _, small = generated("octavo", "s8")
+        assert small.lengths == cache.lengths == [ids.shape[1] + 23] and small.nbytes < 0.5 * cache.nbytes
+
+        model.set_attn_implementation("sdpa")
+        near = model(expected).logits[:, ids.shape[1] :].log_softmax(-1)
+        model.set_attn_implementation("octavo")
+        cache = octavo.transformers.OctavoCache(model.config, capacity=expected.shape[1])
+        model(expected[:, : ids.shape[1]], cache=cache)
+        rest = [model(token[None], cache=cache).logits for token in expected[0, ids.shape[1] :, None]]
+        made = torch.cat(rest, 1).log_softmax(-1)
+        kl = (near.exp() * (near - made)).sum(-1).mean().item()
+        assert 0 < kl < 2e-3

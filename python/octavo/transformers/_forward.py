@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..torch import attention
+from ._cache import OctavoLayer
 
 # Keywords without an effect on attention: they reach every attention function.
 _WITHOUT_EFFECT = frozenset({
@@ -44,9 +45,22 @@ class Forward:
         sliding_window: int | None = None,
         cu_seq_lens_q: Tensor | None = None,
         cu_seq_lens_k: Tensor | None = None,
+        octavo_cache: OctavoLayer | None = None,
         **others: Any,
     ) -> tuple[Tensor, None]:
         self._check(dropout, others)
+        if octavo_cache is not None:
+            self._check_over_cache(
+                module, is_causal, position_bias=position_bias, sliding_window=sliding_window,
+                cu_seq_lens_q=cu_seq_lens_q, cu_seq_lens_k=cu_seq_lens_k,
+            )  # fmt: skip
+            if octavo_cache.append(attention_mask):
+                assert octavo_cache.cache is not None
+                o = octavo_cache.cache.attend(
+                    query.transpose(1, 2), scale=scaling, softcap=0.0 if softcap is None else softcap, sinks=s_aux
+                )
+                return o, None
+            # The first call: key and value are all there is, in full precision.
         if cu_seq_lens_q is not None or cu_seq_lens_k is not None:
             same = _same_sequence(cu_seq_lens_q, cu_seq_lens_k, query, key)
             attention_mask = same if attention_mask is None else _with(attention_mask, same)
@@ -104,6 +118,13 @@ class Forward:
                 f"{self.name}: the model passes {keyword!r}, which octavo does not know; use 'sdpa' for this model, "
                 f"or, if it has no effect on attention, octavo.transformers.register(..., ignore=[{keyword!r}])"
             )
+
+    def _check_over_cache(self, module: torch.nn.Module, is_causal: bool | None, **absent: Any) -> None:
+        for keyword, value in absent.items():
+            if value is not None:
+                raise NotImplementedError(f"{self.name}: {keyword} does not work with OctavoCache; use DynamicCache")
+        if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
+            raise NotImplementedError(f"{self.name}: attention that is not causal does not work with OctavoCache")
 
     def _recipe_of(self, module: torch.nn.Module) -> str:
         if not self.layers:
