@@ -11,7 +11,8 @@ each cache is cropped after its round. Printed: the median of the rounds' tokens
 sdpa's, and MiB of K and V.
 
 Quality, with --quality: windows of `--context` tokens. The first half is the prompt, computed in f32; the second half
-is read token by token over the cache. KL and perplexity as in model_quality.py, over the second half.
+is read over the cache, 32 tokens at a time: attention gives each row the same bits as alone (docs/kv_cache.md). KL and
+perplexity as in model_quality.py, over the second half.
 """
 
 import argparse
@@ -103,7 +104,8 @@ def measure_quality(model, ids, options):
             else:
                 decoder = Decoder(model, name, options.context)
                 decoder(window[None, :half])
-                made = torch.cat([decoder(token[None]) for token in window[half:, None]], 1)[0].log_softmax(-1)
+                made = [decoder(part[None], last=False)[0] for part in window[half:].split(32)]
+                made = torch.cat(made).log_softmax(-1)
             entry[0] += (expected.exp() * (expected - made)).sum(-1).sum().item()
             entry[1] -= made[:-1].gather(1, window[half + 1 :, None]).sum().item()
             entry[2] += half
