@@ -169,7 +169,7 @@ def test_refusals(torch, transformers, model):  # noqa: F811
             model(new, attention_mask=second_mask, cache=cache)
 
     ones = torch.ones(2, 12, dtype=mask.dtype)
-    second_call("hides nothing", ValueError, ids[:, :1], ones[:, :10])
+    second_call("hides nothing, and earlier ones", ValueError, ids[:, :1], ones[:, :10])
     other = ones[:, :10].clone()
     other[1, 0] = 0
     second_call("hides other positions", ValueError, ids[:, :1], other)

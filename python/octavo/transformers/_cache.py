@@ -99,7 +99,7 @@ class OctavoLayer(CacheLayerMixin):
             )
         before = mask[:, : self.positions]
         if not (before.all() if self.present is None else torch.equal(before, self.present)):
-            raise ValueError("attention_mask: hides other positions than in earlier calls; OctavoCache keeps no padding")
+            raise ValueError("attention_mask: hides other positions than earlier ones; OctavoCache keeps no padding")
 
     def get_seq_length(self) -> int:
         return self.positions
