@@ -26,11 +26,11 @@ struct KVCacheOptions {
   std::int64_t value_head_dim = 0;  // Dv, 1 to 512; 0: head_dim
   std::int64_t capacity = 0;        // tokens that one sequence can hold, at least 1
 
-  /// f32, f16, bf16: rows as they are (rounded to this format), exact attention. s8: rotated codes with one scale per
-  /// token, K less a frozen mean, as the recipe int8 makes them; V likewise.
+  /// f32, f16, bf16: rows as they are (rounded to this format), exact attention. e4m3: rows as they are, with one scale
+  /// per token. s8, s4: rotated codes with one scale per token, K less a frozen mean; s8 as the recipe int8 makes them.
   DType format = DType::s8;
-  /// s8 only: the first token and the last 64 are also kept in 16 bits. A query row then attends to the first token
-  /// and to the up to 32 keys next to it through these instead of through codes.
+  /// s8 and s4 only: the first token and the last 64 are also kept in 16 bits. A query row then attends to the first
+  /// token and to the up to 32 keys next to it through these instead of through codes.
   bool kept_keys = true;
 
   /// Tokens of a page, a multiple of 16; 0: every sequence has contiguous memory of its own. Paged sequences take
@@ -98,6 +98,11 @@ class OCTAVO_API KVCache {
 
   /// Keeps the first `length` tokens of a sequence.
   Status trim(std::int64_t sequence, std::int64_t length) noexcept;
+  /// Removes the tokens of a sequence between the first `keep_first` and the last `keep_last`; the others are numbered
+  /// anew from 0 on, which causality and windows then count. Codes, scales and K's mean stay as they are. Nothing
+  /// happens to a sequence of at most keep_first + keep_last tokens. Paged, the pages that become free return to the
+  /// pool. Errors: invalid_argument; resource_exhausted (a shared page must be copied and none is free).
+  Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept;
   /// Empties sequences (none given: all); the next append fixes a new mean.
   Status reset(std::span<const std::int64_t> sequences = {}) noexcept;
   /// `to` becomes a copy of `from`; paged, they share all full pages until one of them is reset or overwritten.
@@ -105,9 +110,18 @@ class OCTAVO_API KVCache {
   /// Sequence b becomes what sequence sources[b] was, for all b at once (beam search). [batch] entries.
   Status reorder(std::span<const std::int64_t> sources) noexcept;
 
+  /// Bytes that save() writes now.
+  std::size_t saved_size() const noexcept;
+  /// Writes options, lengths and contents: saved_size() bytes, the same for the same contents. docs/kv_cache.md defines
+  /// the format. Errors: invalid_argument (a wrong number of bytes); nothing is written then.
+  Status save(std::span<std::byte> bytes) const noexcept;
+  /// A cache as it was when its bytes were saved, to the bit. Errors: invalid_argument (not such bytes, truncated,
+  /// damaged), unimplemented (a later version of the format), resource_exhausted.
+  static Result<KVCache> load(std::span<const std::byte> bytes) noexcept;
+
   /// Codes (floats: values) and scales of a sequence in natural order, for tests and tools. codes: the cache's format,
-  /// [Hkv, N, D] or [Hkv, N, Dv] dense; scales: f32 [Hkv, N], not given for float formats; mean: optional, f32
-  /// [Hkv, D], K's mean of rotated rows (V: must not be given).
+  /// [Hkv, N, D] or [Hkv, N, Dv] dense (s4: no padding after an odd D); scales: f32 [Hkv, N], not given for f32, f16
+  /// and bf16; mean: optional, s8 and s4 only, f32 [Hkv, D], K's mean of rotated rows (V: must not be given).
   Status read_k(std::int64_t sequence, const TensorView& codes, const TensorView& scales = {},
                 const TensorView& mean = {}) const noexcept;
   Status read_v(std::int64_t sequence, const TensorView& codes, const TensorView& scales = {}) const noexcept;

@@ -8,6 +8,7 @@
 #include "api/byte_ranges.hpp"
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
+#include "api/kv_cache_options.hpp"
 #include "api/selection.hpp"
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
@@ -19,6 +20,8 @@ namespace octavo {
 namespace {
 
 using kv_cache::Cache;
+
+}  // namespace
 
 Status check_options(const KVCacheOptions& o) {
   const std::int64_t value_dim = o.value_head_dim == 0 ? o.head_dim : o.value_head_dim;
@@ -39,13 +42,12 @@ Status check_options(const KVCacheOptions& o) {
     case DType::f32:
     case DType::f16:
     case DType::bf16:
-    case DType::s8:
-      break;
-    case DType::s4:
     case DType::e4m3:
-      return unimplemented("a cache of format ", to_string(o.format), "; available are f32, f16, bf16 and s8");
+    case DType::s8:
+    case DType::s4:
+      break;
     default:
-      return invalid_argument("format is ", to_string(o.format), "; allowed are f32, f16, bf16 and s8");
+      return invalid_argument("format is ", to_string(o.format), "; allowed are f32, f16, bf16, e4m3, s8 and s4");
   }
   if (o.page_size < 0 || o.page_size % kCacheStrip != 0) {
     return invalid_argument("page_size is ", o.page_size, "; allowed are 0 (contiguous) and multiples of ",
@@ -68,6 +70,8 @@ Status check_options(const KVCacheOptions& o) {
   }
   return {};
 }
+
+namespace {
 
 // The sequences that a call names, or all of them; distinct.
 Status sequences_of(const Cache& cache, std::span<const std::int64_t> given, std::int64_t rows, std::string_view tensor,
@@ -360,6 +364,16 @@ Status KVCache::trim(std::int64_t sequence, std::int64_t length) noexcept {
     }
     cache_->trim(sequence, length);
     return {};
+  });
+}
+
+Status KVCache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept {
+  return guarded([&]() -> Status {
+    if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+    if (keep_first < 0 || keep_last < 0) {
+      return invalid_argument("keep_first is ", keep_first, " and keep_last ", keep_last, "; both must be at least 0");
+    }
+    return cache_->evict(sequence, keep_first, keep_last);
   });
 }
 

@@ -38,9 +38,8 @@ Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, cons
   if (Status status = check_dense("codes", codes, view.format, {view.kv_heads, entry.keys, dim, 0}, 3); !status.ok()) {
     return status;
   }
-  if (view.quantized() != scales.given()) {
-    return invalid_argument(view.quantized() ? "scales is missing"
-                                             : "scales is given; a cache of floats has no scales");
+  if (view.has_scales() != scales.given()) {
+    return invalid_argument(scales.given() ? "scales is given; a cache of floats has no scales" : "scales is missing");
   }
   if (scales.given()) {
     if (Status status = check_dense("scales", scales, DType::f32, {view.kv_heads, entry.keys, 0, 0}, 2); !status.ok()) {
@@ -48,21 +47,21 @@ Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, cons
     }
   }
   if (mean.given()) {
-    if (!view.quantized()) return invalid_argument("mean is given; a cache of floats has no mean");
+    if (!view.rotated()) return invalid_argument("mean is given; only a cache of s8 or s4 has one");
     if (Status status = check_dense("mean", mean, DType::f32, {view.kv_heads, dim, 0, 0}, 2); !status.ok()) {
       return status;
     }
   }
-  const auto size = static_cast<std::size_t>(bits_of(view.format) / 8);
   auto* to = static_cast<std::byte*>(codes.data);
   const std::byte* from = is_k ? view.k : view.v;
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {
     for (std::int64_t token = 0; token < entry.keys; ++token) {
       const std::int64_t row = view.row(entry.sequence, h, token), within = row % kCacheStrip;
-      for (std::int64_t d = 0; d < dim; ++d, to += size) {
-        const std::int64_t at = is_k ? spec::cache_k_index(view.quantized(), within, d)
-                                     : spec::cache_v_index(view.quantized(), columns, within, d);
-        std::memcpy(to, from + static_cast<std::size_t>((row - within) * columns + at) * size, size);
+      for (std::int64_t d = 0; d < dim; ++d) {
+        const std::int64_t at =
+            is_k ? spec::cache_k_index(view.format, within, d) : spec::cache_v_index(view.format, columns, within, d);
+        kv_cache::copy_element(view.format, from, (row - within) * columns + at, to,
+                               (h * entry.keys + token) * dim + d);
       }
       if (scales.given())
         static_cast<float*>(scales.data)[h * entry.keys + token] = (is_k ? view.k_scale : view.v_scale)[row];

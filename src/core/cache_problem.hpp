@@ -19,7 +19,7 @@ inline constexpr std::int64_t kKeptRing = 64;
 inline constexpr std::int64_t kKeptSlots = 1 + kKeptRing;
 
 struct CacheView {
-  DType format = DType::s8;  // f32, f16, bf16, s8
+  DType format = DType::s8;  // f32, f16, bf16, e4m3, s8, s4
   std::int64_t kv_heads = 0, head_dim = 0, value_dim = 0;
   std::int64_t k_columns = 0, v_columns = 0, mean_columns = 0;  // D, Dv and D with padding
   std::int64_t page_size = 0;                                   // tokens
@@ -27,19 +27,21 @@ struct CacheView {
   // Arrays [pages][kv_heads] of page_size rows each.
   std::byte* k = nullptr;
   std::byte* v = nullptr;
-  float* k_scale = nullptr;  // null: a float format
+  float* k_scale = nullptr;  // null: f32, f16, bf16
   float* v_scale = nullptr;
   const std::int32_t* block_table = nullptr;  // [sequences][pages_per_sequence]
   std::int64_t pages_per_sequence = 0;
 
-  float* k_mean = nullptr;  // [sequences][kv_heads][mean_columns], of rotated rows; null: a float format
+  float* k_mean = nullptr;  // [sequences][kv_heads][mean_columns], of rotated rows; null: not s8, s4
   // Kept rows: f16 [sequences][kv_heads][kKeptSlots][columns] of transformed rows over a power of two; null: none.
   std::uint16_t* kept_k = nullptr;
   std::uint16_t* kept_v = nullptr;
   float* kept_k_unit = nullptr;  // [sequences][kv_heads][kKeptSlots]
   float* kept_v_unit = nullptr;
 
-  OCTAVO_MEMBER bool quantized() const noexcept { return k_scale != nullptr; }
+  OCTAVO_MEMBER bool has_scales() const noexcept { return k_scale != nullptr; }
+  // s8, s4: codes of rotated rows.
+  OCTAVO_MEMBER bool rotated() const noexcept { return k_mean != nullptr; }
   // Row number of a token in the arrays [pages][kv_heads][page_size].
   OCTAVO_MEMBER std::int64_t row(std::int64_t sequence, std::int64_t head, std::int64_t token) const noexcept {
     const std::int64_t page = block_table[sequence * pages_per_sequence + token / page_size];

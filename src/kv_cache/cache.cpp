@@ -21,6 +21,16 @@ struct Array {
 
 }  // namespace
 
+void copy_element(DType format, const std::byte* from, std::int64_t at, std::byte* to, std::int64_t to_at) noexcept {
+  if (format != DType::s4) {
+    const std::size_t size = index(spec::cache_bits(format) / 8);
+    std::memcpy(to + index(to_at) * size, from + index(at) * size, size);
+    return;
+  }
+  const int code = std::to_integer<int>(from[at / 2]) >> (at % 2 * 4) & 15, shift = static_cast<int>(to_at % 2) * 4;
+  to[to_at / 2] = static_cast<std::byte>((std::to_integer<int>(to[to_at / 2]) & ~(15 << shift)) | code << shift);
+}
+
 Cache::Cache(const KVCacheOptions& options, std::int64_t page_size, std::int64_t pages)
     : options_(options),
       page_size_(page_size),
@@ -44,18 +54,19 @@ Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
   if (options.page_size != 0 && options.pages == 0) options.pages = options.batch * per_sequence;
   const std::int64_t pages = options.page_size != 0 ? options.pages : options.batch;
 
-  const bool quantized = options.format == DType::s8, keeps = quantized && options.kept_keys;
-  const std::int64_t size = bits_of(options.format) / 8;
+  const bool rotates = spec::cache_rotates(options.format), scales = spec::cache_has_scales(options.format);
+  const bool keeps = rotates && options.kept_keys;
+  const std::int64_t bits = spec::cache_bits(options.format);
   const std::int64_t k_columns = spec::cache_k_columns(options.head_dim);
   const std::int64_t v_columns = spec::cache_v_columns(options.value_head_dim);
   const std::int64_t rows = pages * options.kv_heads * page_size, heads = options.batch * options.kv_heads;
   const std::int64_t kept_rows = keeps ? heads * kKeptSlots : 0;
   std::unique_ptr<Cache> cache(new Cache(options, page_size, pages));
-  const Array arrays[] = {{&cache->k_, rows, k_columns * size},
-                          {&cache->v_, rows, v_columns * size},
-                          {&cache->k_scale_, quantized ? rows : 0, 4},
-                          {&cache->v_scale_, quantized ? rows : 0, 4},
-                          {&cache->k_mean_, quantized ? heads : 0, spec::cache_mean_columns(options.head_dim) * 4},
+  const Array arrays[] = {{&cache->k_, rows, k_columns * bits / 8},
+                          {&cache->v_, rows, v_columns * bits / 8},
+                          {&cache->k_scale_, scales ? rows : 0, 4},
+                          {&cache->v_scale_, scales ? rows : 0, 4},
+                          {&cache->k_mean_, rotates ? heads : 0, spec::cache_mean_columns(options.head_dim) * 4},
                           {&cache->kept_k_, kept_rows, k_columns * 2},
                           {&cache->kept_v_, kept_rows, v_columns * 2},
                           {&cache->kept_k_unit_, kept_rows, 4},
@@ -193,15 +204,15 @@ void Cache::copy_slot(std::int64_t from, std::int64_t to) noexcept {
 // The first `tokens` rows of all heads.
 void Cache::copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept {
   const CacheView view = this->view();
-  const std::int64_t rows = rounded_to_strips(tokens), size = bits_of(view.format) / 8;
+  const std::int64_t rows = rounded_to_strips(tokens), bits = spec::cache_bits(view.format);
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {
     const std::int64_t a = (from * view.kv_heads + h) * page_size_, b = (to * view.kv_heads + h) * page_size_;
     const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
       std::memcpy(data + b * row_bytes, data + a * row_bytes, index(rows * row_bytes));
     };
-    copy(view.k, view.k_columns * size);
-    copy(view.v, view.v_columns * size);
-    if (!view.quantized()) continue;
+    copy(view.k, view.k_columns * bits / 8);
+    copy(view.v, view.v_columns * bits / 8);
+    if (!view.has_scales()) continue;
     copy(reinterpret_cast<std::byte*>(view.k_scale), 4);
     copy(reinterpret_cast<std::byte*>(view.v_scale), 4);
   }

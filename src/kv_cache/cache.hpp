@@ -16,6 +16,9 @@
 
 namespace octavo::kv_cache {
 
+// Element number `at` of `from` becomes element number `to_at` of `to`; of s4 the other nibble of its byte stays.
+void copy_element(DType format, const std::byte* from, std::int64_t at, std::byte* to, std::int64_t to_at) noexcept;
+
 class Cache {
  public:
   // `options` have passed the api's checks. Errors: resource_exhausted.
@@ -36,7 +39,14 @@ class Cache {
   Status reserve(std::span<const CacheAppend> entries);
   void commit(std::span<const CacheAppend> entries) noexcept;
 
+  // What a saved cache holds behind its header. null: only counts. load(): into an empty cache of the same options;
+  // invalid_argument: not the contents of such a cache, which is of no use then.
+  std::size_t save(std::byte* to) const;
+  Status load(std::span<const std::byte> from);
+
   void trim(std::int64_t sequence, std::int64_t length) noexcept;
+  // resource_exhausted: pages that others share would be written, and too few are free; nothing has changed then.
+  Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last);
   void fork(std::int64_t from, std::int64_t to) noexcept;
   void reorder(std::span<const std::int64_t> sources);
 
@@ -54,6 +64,13 @@ class Cache {
     return table_[static_cast<std::size_t>(slot * pages_per_sequence_ + index)];
   }
   std::int64_t pages_of(std::int64_t tokens) const noexcept { return (tokens + page_size_ - 1) / page_size_; }
+  template <class Blocks>
+  void for_each_page_block(std::int32_t page, std::int64_t tokens, const Blocks& blocks) const;
+  template <class Blocks>
+  void for_each_slot_block(std::int64_t slot, const Blocks& blocks) const;
+  void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
+  void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
+                   std::int64_t removed) noexcept;
   void trim_slot(std::int64_t slot, std::int64_t length) noexcept;
   void copy_slot(std::int64_t from, std::int64_t to) noexcept;
   void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept;

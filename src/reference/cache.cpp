@@ -33,8 +33,8 @@ struct Side {
   // Element of a token's row (its number in the arrays).
   std::int64_t element(std::int64_t row, std::int64_t channel) const {
     const std::int64_t token = row % kCacheStrip, strip = row - token;
-    return strip * columns() + (is_k ? spec::cache_k_index(cache.quantized(), token, channel)
-                                     : spec::cache_v_index(cache.quantized(), columns(), token, channel));
+    return strip * columns() + (is_k ? spec::cache_k_index(cache.format, token, channel)
+                                     : spec::cache_v_index(cache.format, columns(), token, channel));
   }
 };
 
@@ -42,7 +42,7 @@ std::vector<float> transformed_row(const Side& side, const Operand& x, std::int6
                                    std::int64_t row) {
   const Matrix loaded = load_rows(x, b, head, row, 1, side.dim());
   std::vector<float> result(loaded.row(0), loaded.row(0) + side.dim());
-  if (side.cache.quantized()) spec::rotate_row(result.data(), side.dim());
+  if (side.cache.rotated()) spec::rotate_row(result.data(), side.dim());
   return result;
 }
 
@@ -64,6 +64,21 @@ void store_float(DType format, std::byte* data, std::int64_t at, float x) {
   }
 }
 
+void store_code(DType format, std::byte* data, std::int64_t at, float x, float inverse) {
+  auto* bytes = reinterpret_cast<std::uint8_t*>(data);
+  if (format == DType::e4m3) {
+    bytes[at] = spec::e4m3_code(x, inverse);
+    return;
+  }
+  const std::int32_t code = spec::integer_code(x, inverse, spec::cache_range(format));
+  if (format == DType::s8) {
+    bytes[at] = static_cast<std::uint8_t>(code);
+    return;
+  }
+  const int shift = at % 2 == 0 ? 0 : 4;
+  bytes[at / 2] = static_cast<std::uint8_t>((bytes[at / 2] & (0xf0 >> shift)) | (code & 15) << shift);
+}
+
 void keep(const Side& side, std::int64_t slot, const std::vector<float>& x) {
   const bool finite = all_finite(x);
   const float unit = finite ? spec::kept_row_unit(amax_of(x)) : 1.0f;
@@ -79,16 +94,16 @@ void append_row(const Side& side, const CacheAppend& entry, std::int64_t head, s
   const CacheView& cache = side.cache;
   const std::int64_t row = cache.row(entry.sequence, head, token);
   const auto value = [&](std::int64_t d) { return d < side.dim() ? x[static_cast<std::size_t>(d)] : 0.0f; };
-  if (!cache.quantized()) {
+  if (!cache.has_scales()) {
     for (std::int64_t d = 0; d < side.columns(); ++d)
       store_float(cache.format, side.data(), side.element(row, d), value(d));
     return;
   }
-  const spec::Scale scale = spec::scale_of(amax_of(x), spec::kRangeS8, side.is_k ? 1.0f : 0.0f);
+  const float range = spec::cache_range(cache.format);
+  const spec::Scale scale = spec::scale_of(amax_of(x), range, side.is_k ? 1.0f : 0.0f);
   side.scales()[row] = all_finite(x) ? scale.scale : kNan;
   for (std::int64_t d = 0; d < side.columns(); ++d)
-    reinterpret_cast<std::int8_t*>(side.data())[side.element(row, d)] =
-        static_cast<std::int8_t>(spec::integer_code(value(d), scale.inverse, spec::kRangeS8));
+    store_code(cache.format, side.data(), side.element(row, d), value(d), scale.inverse);
   if (side.kept() == nullptr) return;
   if (token == 0) keep(side, cache.kept_slot(entry.sequence, head, 0), x);
   keep(side, cache.kept_slot(entry.sequence, head, 1 + token % kKeptRing), x);
@@ -102,7 +117,7 @@ void append_head(const CacheAppendProblem& problem, std::int64_t i, std::int64_t
     std::vector<std::vector<float>> rows;
     for (std::int64_t r = 0; r < entry.rows; ++r)
       rows.push_back(transformed_row(side, is_k ? problem.k : problem.v, i, head, r));
-    if (is_k && cache.quantized()) {
+    if (is_k && cache.rotated()) {
       float* mean = cache.k_mean + cache.head(entry.sequence, head) * cache.mean_columns;
       if (entry.fixes_mean) {
         std::fill(mean, mean + cache.mean_columns, 0.0f);
@@ -130,7 +145,7 @@ StoredRow stored_row(const Side& side, const CacheSequence& entry, std::int64_t 
   StoredRow result;
   for (std::int64_t d = 0; d < side.dim(); ++d)
     result.values.push_back(read_element(side.data(), side.cache.format, side.element(row, d)));
-  if (side.cache.quantized()) result.scale = side.scales()[row];
+  if (side.cache.has_scales()) result.scale = side.scales()[row];
   return result;
 }
 StoredRow kept_row(const Side& side, const CacheSequence& entry, std::int64_t head, std::int64_t token) {
@@ -156,9 +171,9 @@ QueryRow query_row(const CacheAttentionProblem& p, std::int64_t i, std::int64_t 
   QueryRow q;
   q.finite = all_finite(x);
   if (!q.finite) std::fill(x.begin(), x.end(), 0.0f);
-  if (cache.quantized()) spec::rotate_row(x.data(), cache.head_dim);
+  if (cache.rotated()) spec::rotate_row(x.data(), cache.head_dim);
   q.plain.assign(x.begin(), x.end());
-  if (!cache.quantized()) return q;
+  if (!cache.rotated()) return q;
   const spec::Scale scale = spec::scale_of(amax_of(x), spec::kRangeQ16);
   for (const float value : x)
     q.of_codes.push_back(static_cast<double>(spec::integer_code(value, scale.inverse, spec::kRangeQ16)) *
@@ -236,7 +251,7 @@ class RowAttention {
   }
 
   void add_block(std::int64_t start) {
-    const bool codes = p_.cache.quantized();
+    const bool codes = p_.cache.rotated();
     std::vector<double> scores;
     std::vector<StoredRow> values;
     const std::int64_t end = std::min(start + spec::kCacheKeyBlock, entry_.keys);
@@ -292,7 +307,7 @@ void attend_row(const CacheAttentionProblem& p, std::int64_t i, std::int64_t q_h
     const double l = state.l * std::exp(state.m - m) + std::exp(sink - constant - m);
     for (double& value : o) value *= std::exp(state.m - m) / l;
     lse = m + std::log(l) + constant;
-    if (p.cache.quantized()) spec::rotate_row_back(o.data(), p.cache.value_dim);
+    if (p.cache.rotated()) spec::rotate_row_back(o.data(), p.cache.value_dim);
     if (state.is_nan || std::isnan(sink) || sink == kInfinity) {
       std::fill(o.begin(), o.end(), static_cast<double>(kNan));
       lse = static_cast<double>(kNan);

@@ -2,8 +2,12 @@
 // reference and the kernels share.
 //   K, floats   [channels][16]                 a vector of keys for each channel
 //   K, s8       [channels / 4][16][4]          a word holds 4 channels of a key
+//   K, s4       [channels / 8][16][8]          a word holds 8 channels of a key
 //   V, floats   [16][channels]
 //   V, s8       [4][channels][4]               a word holds one channel of 4 consecutive tokens
+//   V, s4       [2][channels][8]               a word holds one channel of 8 consecutive tokens
+// Floats include e4m3. The eight codes of a word of s4 are in the order 0 1 4 5 2 3 6 7 from its low bits on: nibble i
+// of both halves is a pair of 16-bit numbers that meets the pairs (0, 2), (1, 3), (4, 6), (5, 7) of Q and of weights.
 // Channels are padded with zeros: K's to a multiple of 8, V's to one of 16. Scales: f32 [16], one per token.
 #pragma once
 
@@ -13,6 +17,7 @@
 #include "core/float_types.hpp"
 #include "core/inline.hpp"
 #include "spec/kept_keys.hpp"
+#include "spec/scale.hpp"
 #include "spec/visibility.hpp"
 
 namespace octavo::spec {
@@ -21,13 +26,34 @@ OCTAVO_INLINE constexpr std::int64_t cache_k_columns(std::int64_t dim) { return 
 OCTAVO_INLINE constexpr std::int64_t cache_v_columns(std::int64_t dim) { return (dim + 15) / 16 * 16; }
 OCTAVO_INLINE constexpr std::int64_t cache_mean_columns(std::int64_t dim) { return (dim + 63) / 64 * 64; }
 
-// Element index inside the strip.
-OCTAVO_INLINE constexpr std::int64_t cache_k_index(bool quantized, std::int64_t token, std::int64_t channel) {
-  return quantized ? (channel / 4 * kCacheStrip + token) * 4 + channel % 4 : channel * kCacheStrip + token;
+// The nibble of code i of a word of s4.
+OCTAVO_INLINE constexpr std::int64_t cache_nibble(std::int64_t i) { return (i & 1) | (i & 4) >> 1 | (i & 2) << 1; }
+
+// Element index inside the strip; of s4 two elements share a byte, the even one in its low nibble.
+OCTAVO_INLINE constexpr std::int64_t cache_k_index(DType format, std::int64_t token, std::int64_t channel) {
+  if (format == DType::s8) return (channel / 4 * kCacheStrip + token) * 4 + channel % 4;
+  if (format == DType::s4) return (channel / 8 * kCacheStrip + token) * 8 + cache_nibble(channel % 8);
+  return channel * kCacheStrip + token;
 }
-OCTAVO_INLINE constexpr std::int64_t cache_v_index(bool quantized, std::int64_t columns, std::int64_t token,
+OCTAVO_INLINE constexpr std::int64_t cache_v_index(DType format, std::int64_t columns, std::int64_t token,
                                                    std::int64_t channel) {
-  return quantized ? (token / 4 * columns + channel) * 4 + token % 4 : token * columns + channel;
+  if (format == DType::s8) return (token / 4 * columns + channel) * 4 + token % 4;
+  if (format == DType::s4) return (token / 8 * columns + channel) * 8 + cache_nibble(token % 8);
+  return token * columns + channel;
+}
+
+// Formats of rotated rows: integer codes with K's mean subtracted.
+OCTAVO_INLINE constexpr bool cache_rotates(DType format) { return format == DType::s8 || format == DType::s4; }
+// Formats with a scale for each token.
+OCTAVO_INLINE constexpr bool cache_has_scales(DType format) { return cache_rotates(format) || format == DType::e4m3; }
+// The number that a token's largest magnitude becomes.
+OCTAVO_INLINE constexpr float cache_range(DType format) {
+  return format == DType::s4 ? kRangeS4 : format == DType::e4m3 ? kRangeE4m3 : kRangeS8;
+}
+OCTAVO_INLINE constexpr std::int64_t cache_bits(DType format) {
+  if (format == DType::s4) return 4;
+  if (format == DType::s8 || format == DType::e4m3) return 8;
+  return format == DType::f32 ? 32 : 16;
 }
 
 // Keys are taken in blocks of 128 from key 0 on; the blocks of a split share one running state, splits are merged in

@@ -1,16 +1,18 @@
-// Random interleavings of append, attend, trim, reset, fork and reorder on a paged and on a contiguous cache: both give
-// the bits of a fresh cache that replays only what happened to the sequence, and the oracle agrees.
+// Random interleavings of append, attend, trim, evict, reset, fork, reorder, save and load on a paged and on a
+// contiguous cache: both give the bits of a fresh cache that replays only what happened to the sequence, and the oracle
+// agrees.
 #include "cases.hpp"
 
 namespace octavo::test {
 namespace {
 
-constexpr std::int64_t kBatch = 4, kHeads = 2, kGroup = 2, kDim = 24, kValueDim = 16, kCapacity = 260, kPages = 26;
+constexpr std::int64_t kBatch = 4, kHeads = 2, kGroup = 2, kDim = 24, kValueDim = 16, kCapacity = 260, kPages = 14;
 
-// What happened to a sequence since it was empty: appends of rows of the pool, and trims.
+// What happened to a sequence since it was empty: appends of rows of the pool, trims and evictions.
 struct Event {
   std::int64_t first = 0, rows = 0;  // of the pool of rows
   std::int64_t trimmed_to = -1;
+  std::int64_t kept_first = -1, kept_last = -1;
 };
 struct Model {
   std::vector<Event> events;
@@ -37,30 +39,23 @@ class Interleaving {
   void run(int steps) {
     for (int step = 0; step < steps && !::testing::Test::HasFatalFailure(); ++step) {
       SCOPED_TRACE(::testing::Message() << "step " << step);
-      switch (random_() % 12) {
-        case 0:
-          reset();
-          break;
-        case 1:
-        case 2:
-          trim();
-          break;
-        case 3:
-          fork();
-          break;
-        case 4:
-          reorder();
-          break;
-        case 5:
-        case 6:
-        case 7:
-        case 8:
-          append();
-          break;
-        default:
-          attend_one(step % 16 == 0);
-          break;
-      }
+      const std::int64_t kind = below(27);
+      if (kind == 0)
+        reset();
+      else if (kind < 4)
+        trim();
+      else if (kind < 6)
+        fork();
+      else if (kind < 8)
+        reorder();
+      else if (kind < 17)
+        append();
+      else if (kind < 19)
+        evict();
+      else if (kind < 20)
+        save_and_load();
+      else
+        attend_one(step % 16 == 0);
       for (std::int64_t b = 0; b < kBatch; ++b) {
         ASSERT_EQ(contiguous_.length(b), model(b).length);
         ASSERT_EQ(paged_.length(b), model(b).length);
@@ -70,8 +65,11 @@ class Interleaving {
     ASSERT_TRUE(paged_.reset().ok());
     ASSERT_EQ(paged_.free_pages(), kPages);
   }
-  int refused() const { return refused_; }
+  int beyond_capacity() const { return beyond_capacity_; }
+  int without_pages() const { return without_pages_; }
   int checked() const { return checked_; }
+  int evictions() const { return evictions_; }
+  int evictions_without_pages() const { return evictions_without_pages_; }
 
  private:
   KVCacheOptions paged_options() const {
@@ -85,7 +83,7 @@ class Interleaving {
 
   void set_length(Model& m, std::int64_t length) {
     m.length = length;
-    m.events.push_back({0, 0, length});
+    m.events.push_back({.trimmed_to = length});
     if (length == 0) m.events.clear();
   }
 
@@ -102,6 +100,38 @@ class Interleaving {
     ASSERT_TRUE(contiguous_.trim(b, length).ok());
     ASSERT_TRUE(paged_.trim(b, length).ok());
     set_length(model(b), length);
+  }
+
+  void evict() {
+    const std::int64_t b = below(kBatch), n = model(b).length;
+    // Half of them by whole pages or strips.
+    const std::int64_t unit = below(2) == 0 ? 1 : below(2) == 0 ? 16 : 32;
+    const std::int64_t first = std::min(n, below(40) / unit * unit);
+    const std::int64_t removed = std::min(n - first, (1 + below(120)) / unit * unit), last = n - first - removed;
+    const Status status = paged_.evict(b, first, last);
+    if (!status.ok()) {
+      ASSERT_EQ(to_string(status.code()), "resource_exhausted") << status.message();
+      ++evictions_without_pages_;
+      return;
+    }
+    ASSERT_TRUE(contiguous_.evict(b, first, last).ok());
+    if (removed == 0) return;
+    ++evictions_;
+    model(b).length = first + last;
+    model(b).events.push_back({.kept_first = first, .kept_last = last});
+    if (first + last == 0) model(b).events.clear();
+  }
+
+  void save_and_load() {
+    const std::int64_t free_pages = paged_.free_pages();
+    for (KVCache* cache : {&contiguous_, &paged_}) {
+      std::vector<std::byte> bytes(cache->saved_size());
+      ASSERT_TRUE(cache->save(bytes).ok());
+      Result<KVCache> loaded = KVCache::load(bytes);
+      ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+      *cache = *std::move(loaded);
+    }
+    ASSERT_EQ(paged_.free_pages(), free_pages);
   }
 
   void fork() {
@@ -143,7 +173,7 @@ class Interleaving {
       ASSERT_EQ(to_string(status.code()), "resource_exhausted") << status.message();
     }
     if (!status.ok()) {
-      ++refused_;
+      ++(fits ? without_pages_ : beyond_capacity_);
       if (!fits) {
         ASSERT_FALSE(append_to(contiguous_).ok());
       }
@@ -153,7 +183,7 @@ class Interleaving {
     ASSERT_TRUE(other.ok()) << other.message();
     for (std::size_t i = 0; i < n; ++i) {
       if (counts[i] == 0) continue;
-      model(sequences[i]).events.push_back({first, counts[i], -1});
+      model(sequences[i]).events.push_back({.first = first, .rows = counts[i]});
       model(sequences[i]).length += counts[i];
     }
   }
@@ -164,8 +194,9 @@ class Interleaving {
     options.batch = 1;
     KVCache fresh = make_cache(options);
     for (const Event& event : model(b).events) {
-      const Status status = event.trimmed_to >= 0
-                                ? fresh.trim(0, event.trimmed_to)
+      const Status status = event.trimmed_to >= 0 ? fresh.trim(0, event.trimmed_to)
+                            : event.kept_first >= 0
+                                ? fresh.evict(0, event.kept_first, event.kept_last)
                                 : fresh.append(k_.part(event.first, event.rows), v_.part(event.first, event.rows));
       ASSERT_TRUE(status.ok()) << status.message();
     }
@@ -184,19 +215,24 @@ class Interleaving {
   KVCacheOptions options_;
   KVCache contiguous_, paged_;
   std::vector<Model> models_;
-  int refused_ = 0, checked_ = 0;
+  int beyond_capacity_ = 0, without_pages_ = 0, checked_ = 0, evictions_ = 0, evictions_without_pages_ = 0;
 };
 
 TEST(KVCacheProperty, InterleavingsGiveTheBitsOfAReplay) {
-  for (const DType format : {DType::s8, DType::f16}) {
+  int evictions_without_pages = 0;
+  for (const DType format : {DType::s8, DType::s4, DType::e4m3, DType::f16}) {
     for (std::uint32_t seed = 1; seed <= 2; ++seed) {
       SCOPED_TRACE(::testing::Message() << to_string(format) << " seed " << seed);
       Interleaving interleaving(format, seed);
-      ASSERT_NO_FATAL_FAILURE(interleaving.run(1500));
-      EXPECT_GE(interleaving.refused(), 5);
-      EXPECT_GT(interleaving.checked(), 200);
+      ASSERT_NO_FATAL_FAILURE(interleaving.run(2500));
+      EXPECT_GT(interleaving.beyond_capacity(), 10);
+      EXPECT_GT(interleaving.without_pages(), 10);
+      EXPECT_GT(interleaving.checked(), 400);
+      EXPECT_GT(interleaving.evictions(), 50);
+      evictions_without_pages += interleaving.evictions_without_pages();
     }
   }
+  EXPECT_GT(evictions_without_pages, 0);
 }
 
 }  // namespace

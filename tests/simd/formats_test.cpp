@@ -123,6 +123,12 @@ TEST(Formats, Bytes) {
     for (int i = -128; i < 128; ++i) signed_bytes.push_back(static_cast<std::int8_t>(i));
     expect_of_each<std::int8_t, std::int32_t>(
         w, "load_s8", w.load_s8, signed_bytes, [](std::int8_t a) { return std::int32_t{a}; }, same_int);
+    std::vector<std::uint8_t> numbers;  // all codes of e4m3 but NaN's
+    for (int i = 0; i < 256; ++i) {
+      if ((i & 0x7f) != 0x7f) numbers.push_back(static_cast<std::uint8_t>(i));
+    }
+    expect_of_each<std::uint8_t, float>(
+        w, "load_e4m3", w.load_e4m3, numbers, [](std::uint8_t a) { return e4m3_to_f32(a); }, same_float);
     const int count = 4 * w.lanes;
     std::int32_t in[4 * kMostLanes];
     std::uint8_t out[4 * kMostLanes];

@@ -77,6 +77,13 @@ OCTAVO_WORD(SelectFinite, (f32 a, f32, f32 c), S::select(S::is_finite(a), a, c))
 OCTAVO_WORD(RoundF16, (f32 a), S::round_f16(a))
 OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
 OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
+OCTAVO_WORD(EvenBytes, (s32 a), S::even_bytes(a))
+OCTAVO_WORD(OddBytes, (s32 a), S::odd_bytes(a))
+OCTAVO_WORD(Nibbles0, (s32 a), S::template nibbles<0>(a))
+OCTAVO_WORD(Nibbles1, (s32 a), S::template nibbles<1>(a))
+OCTAVO_WORD(Nibbles2, (s32 a), S::template nibbles<2>(a))
+OCTAVO_WORD(Nibbles3, (s32 a), S::template nibbles<3>(a))
+OCTAVO_WORD(DotPairs, (s32 acc, s32 a, s32 b), S::dot_pairs(acc, a, b))
 OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
 OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
 OCTAVO_WORD(RoundE4m3, (f32 a), round_e4m3<S>(a))
@@ -251,6 +258,9 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
   w.load_s8 = [](const void* a, void* out) {
     S::store(static_cast<std::int32_t*>(out), S::load_s8(static_cast<const std::int8_t*>(a)));
   };
+  w.load_e4m3 = [](const void* a, void* out) {
+    S::store(static_cast<float*>(out), S::load_e4m3(static_cast<const std::uint8_t*>(a)));
+  };
   w.store_u8x4 = [](const void* a, void* out) {
     S::store_u8x4(static_cast<std::uint8_t*>(out), S::load(ints(a)), S::load(ints(a) + S::kLanes),
                   S::load(ints(a) + 2 * S::kLanes), S::load(ints(a) + 3 * S::kLanes));
@@ -274,6 +284,10 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
     w.dot_key = three_s32<S, DotKey<S>>, w.dot_value = three_s32<S, DotValue<S>>;
     w.dot_full_range_key = three_s32<S, DotEveryKey<S>>, w.dot_full_range_value = three_s32<S, DotEveryValue<S>>;
   }
+  w.even_bytes = s32_to_s32<S, EvenBytes<S>>, w.odd_bytes = s32_to_s32<S, OddBytes<S>>;
+  w.nibbles[0] = s32_to_s32<S, Nibbles0<S>>, w.nibbles[1] = s32_to_s32<S, Nibbles1<S>>;
+  w.nibbles[2] = s32_to_s32<S, Nibbles2<S>>, w.nibbles[3] = s32_to_s32<S, Nibbles3<S>>;
+  w.dot_pairs = three_s32<S, DotPairs<S>>;
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   add_tile_primitives<S>(w);
   w.exp2_quartic = f32_to_f32<S, Exp2Quartic<S>>, w.exp2_quintic = f32_to_f32<S, Exp2Quintic<S>>;

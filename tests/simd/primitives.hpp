@@ -36,7 +36,7 @@ struct SimdPrimitives {
   Ternary select_less, select_equal, select_finite;
   bool (*all_equal)(const void* a, const void* b);
   // 16-bit floats and bytes
-  Unary load_f16, load_bf16, store_f16, store_bf16, round_f16, load_s8;
+  Unary load_f16, load_bf16, store_f16, store_bf16, round_f16, load_s8, load_e4m3;
   Unary store_u8x4, store_s8x4;  // a: 4 L s32
   // across lanes; the distances 1, 2, 4, 8 below the number of lanes, else null
   Unary swap[4], butterfly[4];
@@ -46,6 +46,8 @@ struct SimdPrimitives {
   float (*reduce_add)(const void* a);
   // acc, a, b; every: codes of -128 too; the integer ones are null where tiles take their place
   Ternary dot_key, dot_value, dot_full_range_key, dot_full_range_value, dot_bf16;
+  Unary even_bytes, odd_bytes, nibbles[4];
+  Ternary dot_pairs;   // of s16
   Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
   // Tiles of 16 rows by 64 bytes, by number; null without them. Strides are bytes; what names none is dense.
   static constexpr int kTiles = 8;

@@ -93,6 +93,52 @@ TEST(Products, EveryCodeIsExact) {
   });
 }
 
+TEST(Products, NibblesBecomePairsOf16Bits) {
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto words = static_cast<std::size_t>(2 * w.lanes);
+    std::uint16_t in[2 * kMostLanes];
+    std::int16_t out[2 * kMostLanes];
+    for (std::size_t first = 0; first < 65536; first += words) {
+      for (std::size_t i = 0; i < words; ++i) in[i] = static_cast<std::uint16_t>(first + i);
+      for (int nibble = 0; nibble < 4; ++nibble) {
+        w.nibbles[nibble](in, out);
+        for (std::size_t i = 0; i < words; ++i) {
+          const int code = in[i] >> (4 * nibble) & 15;
+          ASSERT_EQ(out[i], code < 8 ? code : code - 16) << in[i] << " nibble " << nibble;
+        }
+      }
+    }
+  });
+}
+
+// Bytes to pairs of s16 and the products of these: all bytes, and the ends of s16 (not -32768 in both operands, whose
+// two products do not fit into s32).
+TEST(Products, PairsOf16BitsAreExact) {
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto lanes = static_cast<std::size_t>(w.lanes);
+    std::int8_t bytes[4 * kMostLanes];
+    std::int16_t even[2 * kMostLanes], odd[2 * kMostLanes], a[2 * kMostLanes];
+    std::int32_t acc[kMostLanes], out[kMostLanes];
+    std::mt19937 random(13);
+    for (int trial = 0; trial < 2000; ++trial) {
+      for (std::size_t i = 0; i < 4 * lanes; ++i)
+        bytes[i] = static_cast<std::int8_t>(trial < 256 ? trial + static_cast<int>(i) : static_cast<int>(random()));
+      w.even_bytes(bytes, even);
+      w.odd_bytes(bytes, odd);
+      for (std::size_t i = 0; i < 2 * lanes; ++i) {
+        ASSERT_EQ(even[i], bytes[2 * i]);
+        ASSERT_EQ(odd[i], bytes[2 * i + 1]);
+        a[i] = static_cast<std::int16_t>(trial % 3 == 0 ? 32767 - 65534 * static_cast<int>(random() % 2)
+                                                        : static_cast<int>(random()));
+      }
+      for (std::size_t i = 0; i < lanes; ++i) acc[i] = static_cast<std::int32_t>(random() % 2000001) - 1000000;
+      w.dot_pairs(acc, a, odd, out);
+      for (std::size_t i = 0; i < lanes; ++i)
+        ASSERT_EQ(out[i], acc[i] + a[2 * i] * odd[2 * i] + a[2 * i + 1] * odd[2 * i + 1]) << "lane " << i;
+    }
+  });
+}
+
 TEST(Products, Bf16Pairs) {
   for_each_policy([&](const SimdPrimitives& w) {
     ASSERT_EQ(w.dot_bf16 != nullptr, w.has_bf16);

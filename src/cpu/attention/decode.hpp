@@ -3,8 +3,9 @@
 //   T_j = softmax_scale log2(e) q.k_j (softcap: c tanh), -infinity where the key is hidden or kept
 //   r = max T_j,  w_j = 2^(T_j - r),  u_j = w_j s_j,  c_j = rhe(u_j R / max u), R = 32767
 //   m' = max(m, r),  l = l 2^(m - m') + 2^(r - m') sum w_j
-//   O = O 2^(m - m') + 2^(r - m') (max u / R) sum c_j V8_j
-// s_j is the scale of V's token: the fold without a logarithm. Float formats have u = c = w. Q is taken in 16 bits.
+//   O = O 2^(m - m') + 2^(r - m') (max u / R) sum c_j V_j, V_j the codes of the token
+// s_j is the scale of V's token: the fold without a logarithm. Float formats have c = u, and
+// without scales u = w. For codes Q is taken in 16 bits.
 #pragma once
 
 #include <cstring>
@@ -64,9 +65,9 @@ OCTAVO_INLINE void prepare_queries(const CacheCall& call, const CacheTask& task,
   q.words = reinterpret_cast<std::int32_t*>(thread + plan.q_words_at);
   q.first_kept = cache.kept_k != nullptr && entry.keys > 0 ? 1 : 0;
   alignas(64) std::int32_t signs[kMaxPadded];
-  if (cache.quantized()) rotation_signs(signs, dim);
+  if (cache.rotated()) rotation_signs(signs, dim);
   const float* mean =
-      cache.quantized() ? cache.k_mean + cache.head(entry.sequence, task.kv_head) * cache.mean_columns : nullptr;
+      cache.rotated() ? cache.k_mean + cache.head(entry.sequence, task.kv_head) * cache.mean_columns : nullptr;
   for (std::int64_t r = 0; r < q.rows; ++r) {
     const std::int64_t row = (first + r) / p.group(), head = query_head(p, task.kv_head, first + r);
     float* x = q.x + r * padded(dim);
@@ -76,7 +77,7 @@ OCTAVO_INLINE void prepare_queries(const CacheCall& call, const CacheTask& task,
     q.constant[r] = 0;
     q.seen[r] = spec::visible_keys(p.causal, p.window_left, p.window_right, p.q_rows, entry.keys, row);
     q.near[r] = {0, 0};
-    if (!cache.quantized()) continue;
+    if (!cache.rotated()) continue;
     if (!finite) {
       for (std::int64_t d = 0; d < padded(dim); ++d) x[d] = 0;
     }
@@ -122,7 +123,7 @@ struct BlockFactors {
 };
 
 // T -> weights of one row in place (codes: in pairs as code_values takes them), and the running state.
-template <class S>
+template <class S, bool kCodes>
 OCTAVO_INLINE BlockFactors block_weights(float* t, const float* v_scale, std::int64_t keys, float& m, float& l) {
   const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f);
   auto best = nothing;
@@ -156,7 +157,7 @@ OCTAVO_INLINE BlockFactors block_weights(float* t, const float* v_scale, std::in
   const float alpha = m == -__builtin_inff() ? 0.0f : __builtin_exp2f(m - next), beta = __builtin_exp2f(r - next);
   m = next;
   l = l * alpha + beta * S::reduce_add(sum);
-  if (v_scale == nullptr) return {alpha, beta * spec::kCacheOutputUnit};
+  if constexpr (!kCodes) return {alpha, beta * spec::kCacheOutputUnit};
   const spec::Scale code = spec::scale_of(S::reduce_max(most), spec::kCacheWeightRange);
   auto* words = reinterpret_cast<std::int32_t*>(t);
   for (std::int64_t j = 0; j < keys; j += S::kLanes) {
@@ -198,7 +199,7 @@ OCTAVO_INLINE void find_block(const CacheAttentionProblem& p, const CacheTask& t
                               std::int64_t end, DecodeBlock& block) {
   const CacheView& cache = p.cache;
   const CacheSequence& entry = p.entries[task.entry];
-  const std::int64_t size = cache.quantized() ? 1 : size_of_float(cache.format);
+  const std::int64_t bits = spec::cache_bits(cache.format);
   block.start = start;
   block.strips.strips = (end - start + kCacheStrip - 1) / kCacheStrip;
   constexpr std::int64_t kStep = 2 * S::kLanes < kCacheStrip ? kCacheStrip : 2 * S::kLanes;
@@ -206,9 +207,9 @@ OCTAVO_INLINE void find_block(const CacheAttentionProblem& p, const CacheTask& t
   for (std::int64_t s = 0; s < kBlockStrips; ++s) {
     const std::int64_t strip = s < block.strips.strips ? s : block.strips.strips - 1;
     const std::int64_t row = cache.row(entry.sequence, task.kv_head, start + strip * kCacheStrip);
-    block.strips.k[s] = cache.k + row * cache.k_columns * size;
-    block.strips.v[s] = cache.v + row * cache.v_columns * size;
-    if (!cache.quantized() || s * kCacheStrip >= block.keys) continue;
+    block.strips.k[s] = cache.k + row * cache.k_columns * bits / 8;
+    block.strips.v[s] = cache.v + row * cache.v_columns * bits / 8;
+    if (!cache.has_scales() || s * kCacheStrip >= block.keys) continue;
     for (std::int64_t j = 0; j < kCacheStrip; j += S::kLanes) {
       S::store(block.k_scale + s * kCacheStrip + j, S::load(cache.k_scale + row + j));
       S::store(block.v_scale + s * kCacheStrip + j, S::load(cache.v_scale + row + j));
@@ -219,7 +220,7 @@ OCTAVO_INLINE void find_block(const CacheAttentionProblem& p, const CacheTask& t
 template <class S, DType kFormat>
 OCTAVO_INLINE void attend_tile(const CachePlan& plan, const DecodeQueries& q, const DecodeBlock& block,
                                const CacheBlock* next, std::int64_t tile, std::byte* thread, float* state) {
-  constexpr bool kCodes = kFormat == DType::s8;
+  constexpr bool kCodes = spec::cache_rotates(kFormat), kScales = spec::cache_has_scales(kFormat);
   const CacheAttentionProblem& p = *plan.problem;
   const CacheView& cache = p.cache;
   float* const t = reinterpret_cast<float*>(thread + plan.scores_at);
@@ -237,8 +238,8 @@ OCTAVO_INLINE void attend_tile(const CachePlan& plan, const DecodeQueries& q, co
         fetch.v = block.strips.v[key / kCacheStrip];
       }
       if constexpr (kCodes)
-        code_scores<S, kRows>(block.strips, key, q.words + tile * (cache.k_columns / 2), cache.k_columns / 2,
-                              cache.k_columns, fetch, t, spec::kCacheKeyBlock);
+        code_scores<S, kFormat, kRows>(block.strips, key, q.words + tile * (cache.k_columns / 2), cache.k_columns / 2,
+                                       fetch, t, spec::kCacheKeyBlock);
       else
         float_scores<S, kRows, kFormat>(block.strips, key, q.x + tile * padded(cache.head_dim), padded(cache.head_dim),
                                         cache.head_dim, fetch, t, spec::kCacheKeyBlock);
@@ -246,16 +247,16 @@ OCTAVO_INLINE void attend_tile(const CachePlan& plan, const DecodeQueries& q, co
     float alpha[kRows], gamma[kRows];
     for (int r = 0; r < kRows; ++r) {
       float* const row = t + r * spec::kCacheKeyBlock;
-      finish_scores<S>(p, q.factor[tile + r], q.constant[tile + r], kCodes ? block.k_scale : nullptr, block.keys, row);
+      finish_scores<S>(p, q.factor[tile + r], q.constant[tile + r], kScales ? block.k_scale : nullptr, block.keys, row);
       hide_keys(q, tile + r, block.start, block.keys, row);
-      const BlockFactors factors = block_weights<S>(row, kCodes ? block.v_scale : nullptr, block.keys, m[r], l[r]);
+      const BlockFactors factors = block_weights<S, kCodes>(row, kScales ? block.v_scale : nullptr, block.keys, m[r], l[r]);
       alpha[r] = factors.alpha;
       gamma[r] = factors.gamma;
     }
     const auto values = [&](std::int64_t channel, auto vectors) __attribute__((always_inline)) {
       constexpr int kVectors = decltype(vectors)::value;
       if constexpr (kCodes)
-        code_values<S, kRows, kVectors>(block.strips, reinterpret_cast<const std::int32_t*>(t), spec::kCacheKeyBlock,
+        code_values<S, kFormat, kRows, kVectors>(block.strips, reinterpret_cast<const std::int32_t*>(t), spec::kCacheKeyBlock,
                                         cache.v_columns, channel, alpha, gamma, out);
       else
         float_values<S, kRows, kVectors, kFormat>(block.strips, block.lo, block.hi, t, spec::kCacheKeyBlock,
@@ -335,9 +336,10 @@ OCTAVO_INLINE void attend_kept(const CacheCall& call, const CacheTask& task, con
   }
 }
 
-OCTAVO_INLINE void start_state(const CachePlan& plan, float* state) {
+OCTAVO_INLINE void start_state(const CachePlan& plan, std::int64_t rows, float* state) {
   for (std::int64_t r = 0; r < kDecodeRows; ++r) state[r] = -__builtin_inff(), state[kDecodeRows + r] = 0;
-  for (std::int64_t i = 2 * kDecodeRows; i < plan.state_floats; ++i) state[i] = 0;
+  const std::int64_t end = 2 * kDecodeRows + rows * plan.problem->cache.v_columns;
+  for (std::int64_t i = 2 * kDecodeRows; i < end; ++i) state[i] = 0;
 }
 
 template <class S, DType kFormat>
@@ -409,7 +411,7 @@ OCTAVO_INLINE void finish_row(const CacheCall& call, const CacheTask& task, cons
   const auto by = S::set1(factor), unit = S::set1(1.0f / spec::kCacheOutputUnit);
   for (std::int64_t d = 0; d < cache.v_columns; d += S::kLanes)
     S::store(sums + d, end.sees ? S::mul(S::mul(S::load(sums + d), by), unit) : S::set1(0.0f));
-  if (cache.quantized() && end.sees) rotate_row_back<S>(sums, signs, cache.value_dim);
+  if (cache.rotated() && end.sees) rotate_row_back<S>(sums, signs, cache.value_dim);
   store_row<S>(p.out, p.out.offset(task.entry, head, row), cache.value_dim, sums);
   if (p.lse == nullptr) return;
   const double max_lse = static_cast<double>(m) * std::numbers::ln2 + static_cast<double>(constant);
@@ -424,7 +426,7 @@ void attend_cache(const CacheCall& call, const CacheTask& task, std::byte* threa
   DecodeQueries q;
   prepare_queries<S>(call, task, thread, q);
   float* state = cache_state(call, task, task.split);
-  start_state(plan, state);
+  start_state(plan, q.rows, state);
   switch (plan.problem->cache.format) {
     case DType::f32:
       attend_split<S, DType::f32>(call, task, q, thread, state);
@@ -435,13 +437,19 @@ void attend_cache(const CacheCall& call, const CacheTask& task, std::byte* threa
     case DType::bf16:
       attend_split<S, DType::bf16>(call, task, q, thread, state);
       break;
+    case DType::e4m3:
+      attend_split<S, DType::e4m3>(call, task, q, thread, state);
+      break;
+    case DType::s4:
+      attend_split<S, DType::s4>(call, task, q, thread, state);
+      break;
     default:
       attend_split<S, DType::s8>(call, task, q, thread, state);
       break;
   }
   if (task.split != 0 || !plan.keeps) return;
   state = cache_state(call, task, plan.splits);
-  start_state(plan, state);
+  start_state(plan, q.rows, state);
   if (q.first_kept != 0) attend_kept<S>(call, task, q, state);
 }
 

@@ -85,6 +85,12 @@ struct Avx2 {
     return _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 
+  // An f16 of the same sign, exponent and fraction is the number over 256.
+  OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
+    const __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    const __m128i half = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16(static_cast<short>(0xbf80)));
+    return mul(_mm256_cvtph_ps(half), set1(256.0f));
+  }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) {
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
@@ -165,7 +171,16 @@ struct Avx2 {
 
   OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm256_srai_epi16(x, 8); }
-  OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+  template <int kNibble>
+  OCTAVO_INLINE s32 nibbles(s32 x) {
+    return _mm256_srai_epi16(_mm256_slli_epi16(x, 12 - 4 * kNibble), 12);
+  }
+  // As asm: g++ 12 sums the products of a loop before it adds them to the accumulators, and spills those.
+  OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
+    s32 products;
+    asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(acc), "=&x"(products) : "x"(a), "x"(b));
+    return acc;
+  }
 
   OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {
     const s32 pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));

@@ -85,6 +85,12 @@ struct Avx512 {
     return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 
+  // An f16 of the same sign, exponent and fraction is the number over 256.
+  OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xbf80)));
+    return mul(_mm512_cvtph_ps(half), set1(256.0f));
+  }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -171,6 +177,10 @@ struct Avx512 {
 
   OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm512_srai_epi16(x, 8); }
+  template <int kNibble>
+  OCTAVO_INLINE s32 nibbles(s32 x) {
+    return _mm512_srai_epi16(_mm512_slli_epi16(x, 12 - 4 * kNibble), 12);
+  }
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) { return add_s32(acc, _mm512_madd_epi16(a, b)); }
 
   OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {

@@ -143,6 +143,12 @@ struct Scalar {
     return map<f32>([](float v) { return f16_to_f32(f32_to_f16(v)); }, x);
   }
 
+  OCTAVO_INLINE float e4m3_number(std::uint8_t x) {
+    return 256.0f * f16_to_f32(static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7f) << 7));
+  }
+  OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
+    return {{e4m3_number(p[0]), e4m3_number(p[1]), e4m3_number(p[2]), e4m3_number(p[3])}};
+  }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
   template <class Byte>
   OCTAVO_INLINE void store_bytes(Byte* p, s32 a, s32 b, s32 c, s32 d) {
@@ -226,6 +232,15 @@ struct Scalar {
   }
   OCTAVO_INLINE s32 even_bytes(s32 x) { return widened_bytes<0>(x); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return widened_bytes<1>(x); }
+  template <int kNibble>
+  OCTAVO_INLINE s32 nibbles(s32 x) {
+    return map<s32>(
+        [](std::int32_t word) {
+          const std::uint32_t low = u32(word) >> (4 * kNibble) & 15, high = u32(word) >> (16 + 4 * kNibble) & 15;
+          return static_cast<std::int32_t>((((low ^ 8) - 8) & 0xffff) | ((high ^ 8) - 8) << 16);
+        },
+        x);
+  }
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
     return map<s32>(
         [](std::int32_t sum, std::int32_t x, std::int32_t y) {

@@ -1,0 +1,168 @@
+// Removing tokens from the middle of a sequence: what follows moves to the front, by pages where these line up.
+#include <algorithm>
+#include <cstring>
+
+#include "core/float_types.hpp"
+#include "core/text.hpp"
+#include "kv_cache/cache.hpp"
+#include "spec/cache_layout.hpp"
+
+namespace octavo::kv_cache {
+namespace {
+
+constexpr std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+// The rows of K, or of V.
+struct Side {
+  std::byte* data;
+  float* scale;
+  std::uint16_t* kept;
+  float* kept_unit;
+  std::int64_t dim, columns;
+  bool is_k;
+  std::int64_t element(DType format, std::int64_t row, std::int64_t channel) const {
+    const std::int64_t token = row % kCacheStrip;
+    return (row - token) * columns +
+           (is_k ? spec::cache_k_index(format, token, channel) : spec::cache_v_index(format, columns, token, channel));
+  }
+};
+Side side_of(const CacheView& view, bool is_k) {
+  if (is_k) return {view.k, view.k_scale, view.kept_k, view.kept_k_unit, view.head_dim, view.k_columns, true};
+  return {view.v, view.v_scale, view.kept_v, view.kept_v_unit, view.value_dim, view.v_columns, false};
+}
+
+// Row numbers count tokens of the arrays [pages][kv_heads][page_size].
+void copy_row(const CacheView& view, std::int64_t from, std::int64_t to) {
+  for (const bool is_k : {true, false}) {
+    const Side side = side_of(view, is_k);
+    for (std::int64_t d = 0; d < side.columns; ++d)
+      copy_element(view.format, side.data, side.element(view.format, from, d), side.data,
+                   side.element(view.format, to, d));
+    if (side.scale != nullptr) side.scale[to] = side.scale[from];
+  }
+}
+void copy_strip(const CacheView& view, std::int64_t from, std::int64_t to) {
+  for (const bool is_k : {true, false}) {
+    const Side side = side_of(view, is_k);
+    const std::int64_t row_bytes = side.columns * spec::cache_bits(view.format) / 8;
+    std::memcpy(side.data + to * row_bytes, side.data + from * row_bytes, index(kCacheStrip * row_bytes));
+    if (side.scale != nullptr) std::memcpy(side.scale + to, side.scale + from, kCacheStrip * sizeof(float));
+  }
+}
+
+// A kept row made of a row of codes: exactly what the codes stand for.
+void keep_codes(const CacheView& view, const Side& side, std::int64_t row, std::int64_t slot) {
+  for (std::int64_t d = 0; d < side.columns; ++d) {
+    const std::int64_t at = side.element(view.format, row, d);
+    int code;
+    if (view.format == DType::s8) {
+      code = std::to_integer<std::int8_t>(side.data[at]);
+    } else {
+      code = std::to_integer<int>(side.data[at / 2]) >> (at % 2 * 4) & 15;
+      code = (code ^ 8) - 8;
+    }
+    side.kept[slot * side.columns + d] = f32_to_f16(static_cast<float>(code));
+  }
+  side.kept_unit[slot] = side.scale[row];
+}
+
+}  // namespace
+
+// Kept rows follow their tokens. `state` is the sequence's as it was; its pages are too.
+void Cache::renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed) {
+  const CacheView view = this->view();
+  if (view.kept_k == nullptr) return;
+  const std::int64_t begin = std::max(state.kept_begin, keep_first + removed);  // of the rows that move
+  std::vector<std::uint16_t> rows(index(kKeptSlots * std::max(view.k_columns, view.v_columns)));
+  for (const bool is_k : {true, false}) {
+    const Side side = side_of(view, is_k);
+    for (std::int64_t h = 0; h < view.kv_heads; ++h) {
+      const std::int64_t first = view.kept_slot(slot, h, 0);
+      std::uint16_t* const kept = side.kept + first * side.columns;
+      float units[kKeptSlots];
+      std::copy_n(kept, kKeptSlots * side.columns, rows.begin());
+      std::copy_n(side.kept_unit + first, kKeptSlots, units);
+      const auto copy = [&](std::int64_t from, std::int64_t to) {
+        std::copy_n(rows.begin() + from * side.columns, side.columns, kept + to * side.columns);
+        side.kept_unit[first + to] = units[from];
+      };
+      for (std::int64_t t = begin; t < state.length; ++t) copy(1 + t % kKeptRing, 1 + (t - removed) % kKeptRing);
+      if (keep_first > 0) continue;
+      if (removed >= state.kept_begin)
+        copy(1 + removed % kKeptRing, 0);
+      else
+        keep_codes(view, side, view.row(slot, h, removed), first);
+    }
+  }
+}
+
+// Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back.
+void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
+                        std::int64_t removed) noexcept {
+  const CacheView view = this->view();
+  for (std::int64_t h = 0; h < view.kv_heads; ++h) {
+    const std::int64_t rows = (to * view.kv_heads + h) * page_size_;
+    for (std::int64_t t = begin; t < end;) {
+      const std::int64_t from = view.row(slot, h, t + removed), row = rows + t % page_size_;
+      if (removed % kCacheStrip == 0 && t % kCacheStrip == 0) {
+        copy_strip(view, from, row);
+        t += kCacheStrip;
+      } else {
+        copy_row(view, from, row);
+        ++t;
+      }
+    }
+  }
+}
+
+Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) {
+  const std::int64_t slot = slots_[index(sequence)];
+  const State old = states_[index(slot)];
+  if (keep_first >= old.length || keep_last >= old.length - keep_first) return {};
+  if (keep_last == 0) {
+    trim_slot(slot, keep_first);
+    return {};
+  }
+  const std::int64_t length = keep_first + keep_last, removed = old.length - length;
+  const std::int64_t first_page = keep_first / page_size_, end_page = pages_of(length);
+  // Pages whose tokens move together are not copied.
+  const auto moves_whole = [&](std::int64_t p) {
+    return paged() && removed % page_size_ == 0 && p * page_size_ >= keep_first;
+  };
+  std::int64_t needed = 0;
+  for (std::int64_t p = first_page; p < end_page; ++p)
+    needed += !moves_whole(p) && pages_.shared(page(slot, p)) ? 1 : 0;
+  if (needed > pages_.free())
+    return resource_exhausted("the eviction needs ", needed, " pages, since others use those that it would write, and ",
+                              pages_.free(), " of ", page_count_, " are free");
+  std::vector<std::int32_t> pages(index(end_page - first_page));
+  std::vector<bool> taken(index(pages_of(old.length)), false);  // old pages that the sequence keeps
+  renumber_kept(slot, old, keep_first, removed);
+  for (std::int64_t p = first_page; p < end_page; ++p) {
+    std::int32_t& next = pages[index(p - first_page)];
+    if (moves_whole(p)) {
+      next = page(slot, p + removed / page_size_);
+      taken[index(p + removed / page_size_)] = true;
+      continue;
+    }
+    const std::int64_t begin = std::max(keep_first, p * page_size_), end = std::min(length, (p + 1) * page_size_);
+    next = page(slot, p);
+    if (pages_.shared(next)) {
+      next = pages_.take();
+      copy_page(page(slot, p), next, begin - p * page_size_);
+    } else {
+      taken[index(p)] = true;
+    }
+    move_tokens(slot, next, begin, end, removed);
+  }
+  for (std::int64_t p = first_page; p < pages_of(old.length); ++p) {
+    if (!taken[index(p)]) pages_.release(page(slot, p));
+    page(slot, p) = p < end_page ? pages[index(p - first_page)] : -1;
+  }
+  State& state = states_[index(slot)];
+  state.length = length;
+  if (old.kept_begin > keep_first) state.kept_begin = std::max(old.kept_begin, keep_first + removed) - removed;
+  return {};
+}
+
+}  // namespace octavo::kv_cache
