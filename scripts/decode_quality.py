@@ -24,7 +24,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from model_quality import WEIGHTS, missing_packages, read_text
 
-FORMATS = ("f32", "f16", "bf16", "s8")
+FORMATS = ("f32", "f16", "bf16", "s8", "e4m3", "s4")
 
 
 def load():

@@ -455,6 +455,9 @@ OCTAVO_API octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache
 
 /** Keeps the first `length` tokens of a sequence. */
 OCTAVO_API octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence, int64_t length);
+/** Removes the tokens between the first `keep_first` and the last `keep_last`; the others are numbered anew from 0 on. */
+OCTAVO_API octavo_status_t octavo_kv_cache_evict(octavo_kv_cache_t* cache, int64_t sequence, int64_t keep_first,
+                                                 int64_t keep_last);
 /** Empties sequences; sequences NULL: all. The next append fixes a new mean of K. */
 OCTAVO_API octavo_status_t octavo_kv_cache_reset(octavo_kv_cache_t* cache, const int64_t* sequences,
                                                  size_t num_sequences);
@@ -463,6 +466,14 @@ OCTAVO_API octavo_status_t octavo_kv_cache_fork(octavo_kv_cache_t* cache, int64_
 /** Sequence b becomes what sequence sources[b] was, for all b at once; num_sources is the cache's batch. */
 OCTAVO_API octavo_status_t octavo_kv_cache_reorder(octavo_kv_cache_t* cache, const int64_t* sources,
                                                    size_t num_sources);
+
+/** Bytes that octavo_kv_cache_save() writes now; 0 for NULL. */
+OCTAVO_API size_t octavo_kv_cache_saved_size(const octavo_kv_cache_t* cache);
+/** Writes options, lengths and contents, in the format of docs/kv_cache.md; num_bytes is
+ *  octavo_kv_cache_saved_size(). */
+OCTAVO_API octavo_status_t octavo_kv_cache_save(const octavo_kv_cache_t* cache, void* bytes, size_t num_bytes);
+/** A cache as it was when its bytes were saved, to the bit; damaged bytes are refused. */
+OCTAVO_API octavo_status_t octavo_kv_cache_load(const void* bytes, size_t num_bytes, octavo_kv_cache_t** result);
 
 #ifdef __cplusplus
 }

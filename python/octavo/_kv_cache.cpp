@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <tuple>
@@ -60,6 +61,13 @@ void bind_kv_cache(nb::module_& m) {
   nb::class_<KVCache>(m, "KVCache")
       .def_prop_ro("nbytes", &KVCache::nbytes)
       .def_prop_ro("free_pages", &KVCache::free_pages)
+      .def_prop_ro("batch", [](const KVCache& cache) { return cache.options().batch; })
+      .def_prop_ro("kv_heads", [](const KVCache& cache) { return cache.options().kv_heads; })
+      .def_prop_ro("head_dim", [](const KVCache& cache) { return cache.options().head_dim; })
+      .def_prop_ro("capacity", [](const KVCache& cache) { return cache.options().capacity; })
+      .def_prop_ro("format", [](const KVCache& cache) { return cache.options().format; })
+      .def_prop_ro("kept_keys", [](const KVCache& cache) { return cache.options().kept_keys; })
+      .def_prop_ro("page_size", [](const KVCache& cache) { return cache.options().page_size; })
       .def_prop_ro("value_head_dim", [](const KVCache& cache) { return cache.options().value_head_dim; })
       .def_prop_ro("pages", [](const KVCache& cache) { return cache.options().pages; })
       .def("length", &KVCache::length, "sequence"_a)
@@ -74,11 +82,24 @@ void bind_kv_cache(nb::module_& m) {
            "scale"_a, "causal"_a, "window"_a, "softcap"_a, "implementation"_a)
       .def("trim",
            [](KVCache& cache, std::int64_t sequence, std::int64_t length) { check(cache.trim(sequence, length)); })
+      .def("evict",
+           [](KVCache& cache, std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) {
+             check(cache.evict(sequence, keep_first, keep_last));
+           })
+      .def("save",
+           [](const KVCache& cache) {
+             std::vector<std::byte> bytes(cache.saved_size());
+             check(cache.save(bytes));
+             return nb::bytes(bytes.data(), bytes.size());
+           })
       .def("reset", [](KVCache& cache, const Integers& sequences) { check(cache.reset(sequences)); })
       .def("fork", [](KVCache& cache, std::int64_t from, std::int64_t to) { check(cache.fork(from, to)); })
       .def("reorder", [](KVCache& cache, const Integers& sources) { check(cache.reorder(sources)); });
   m.def("make_kv_cache", &make, "batch"_a, "kv_heads"_a, "head_dim"_a, "value_head_dim"_a, "capacity"_a, "format"_a,
         "kept_keys"_a, "page_size"_a, "pages"_a);
+  m.def("load_kv_cache", [](const nb::bytes& bytes) {
+    return value(KVCache::load({static_cast<const std::byte*>(bytes.data()), bytes.size()}));
+  }, "bytes"_a);
 }
 
 }  // namespace octavo::python

@@ -46,11 +46,12 @@ class KVCache:
         Dv; default D.
     capacity : int
         Tokens that one sequence can hold.
-    format : {"s8", "f32", "f16", "bf16"}
+    format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}
         "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as the recipe "int8" makes them; the
-        attention takes q in 16 bits. The others: rows rounded to that format, exact attention.
+        attention takes q in 16 bits. "s4": the same in 4 bits. The others: rows rounded to that format ("e4m3": with a
+        scale per token), exact attention.
     kept_keys : bool
-        "s8" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a query.
+        "s8" and "s4" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a query.
     page_size : int, optional
         Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
     pages : int, optional
@@ -92,32 +93,37 @@ class KVCache:
         pages: int | None = None,
     ) -> None:
         if not isinstance(format, str) or format not in _FORMATS:
-            raise ValueError(f"format: {format!r}; 's8', 'f32', 'f16' and 'bf16' are allowed")
+            raise ValueError(f"format: {format!r}; 's8', 's4', 'e4m3', 'f32', 'f16' and 'bf16' are allowed")
         if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
             raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
         for name, number in (("page_size", page_size), ("pages", pages)):
             if number is not None and _integer(number, name) < 1:
                 raise ValueError(f"{name}: {number}; it must be at least 1, or None")
-        self.batch = _integer(batch, "batch")
-        self.num_kv_heads = _integer(num_kv_heads, "num_kv_heads")
-        self.head_dim = _integer(head_dim, "head_dim")
-        self.capacity = _integer(capacity, "capacity")
-        self.format = format
-        self.kept_keys = bool(kept_keys) and format == "s8"
-        self.page_size = page_size
-        self._cache = _core.make_kv_cache(
-            self.batch,
-            self.num_kv_heads,
-            self.head_dim,
-            value_head_dim or 0,
-            self.capacity,
-            _FORMATS[format],
-            bool(kept_keys),
-            page_size or 0,
-            pages or 0,
+        self._hold(
+            _core.make_kv_cache(
+                _integer(batch, "batch"),
+                _integer(num_kv_heads, "num_kv_heads"),
+                _integer(head_dim, "head_dim"),
+                value_head_dim or 0,
+                _integer(capacity, "capacity"),
+                _FORMATS[format],
+                bool(kept_keys),
+                page_size or 0,
+                pages or 0,
+            )
         )
-        self.value_head_dim: int = self._cache.value_head_dim
-        self.pages: int | None = self._cache.pages if page_size is not None else None
+
+    def _hold(self, cache: _core.KVCache) -> None:
+        self._cache = cache
+        self.batch: int = cache.batch
+        self.num_kv_heads: int = cache.kv_heads
+        self.head_dim: int = cache.head_dim
+        self.value_head_dim: int = cache.value_head_dim
+        self.capacity: int = cache.capacity
+        self.format: str = cache.format.name
+        self.kept_keys: bool = cache.kept_keys and self.format in ("s8", "s4")
+        self.page_size: int | None = cache.page_size or None
+        self.pages: int | None = cache.pages if cache.page_size else None
 
     @property
     def lengths(self) -> list[int]:
@@ -243,6 +249,33 @@ class KVCache:
     def trim(self, sequence: int, length: int) -> None:
         """Keeps the first `length` tokens of a sequence."""
         self._cache.trim(_integer(sequence, "sequence"), _integer(length, "length"))
+
+    def evict(self, sequence: int, keep_first: int, keep_last: int) -> None:
+        """Removes the tokens between the first `keep_first` and the last `keep_last` (sliding window).
+
+        The others are numbered anew from 0 on, which causality and windows then count; positions inside K, such as
+        RoPE's, stay. Nothing happens to a sequence of at most ``keep_first + keep_last`` tokens. Pages that become free
+        return to the pool.
+        """
+        numbers = (sequence, "sequence"), (keep_first, "keep_first"), (keep_last, "keep_last")
+        self._cache.evict(*(_integer(number, name) for number, name in numbers))
+
+    def save(self) -> bytes:
+        """Options, lengths and contents as bytes, in the format of docs/kv_cache.md."""
+        return self._cache.save()
+
+    @classmethod
+    def load(cls, saved: bytes) -> KVCache:
+        """A cache as it was when `save` made these bytes, to the bit.
+
+        Raises ValueError for bytes that are damaged, truncated or something else, NotImplementedError for a later version
+        of the format.
+        """
+        if not isinstance(saved, bytes):
+            raise ValueError(f"saved: a {type(saved).__name__}; bytes are allowed, as KVCache.save() returns them")
+        cache = cls.__new__(cls)
+        cache._hold(_core.load_kv_cache(saved))
+        return cache
 
     def reset(self, seq_ids: Iterable[int] | None = None) -> None:
         """Empties sequences; default: all. The next append fixes a new mean of K."""

@@ -1,6 +1,7 @@
 // octavo_kv_cache_t: a KVCache behind a handle.
 #include "octavo/kv_cache.hpp"
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <utility>
@@ -82,6 +83,12 @@ Status read_params(const octavo_kv_cache_params_t* from, CacheAttentionParams& t
   return {};
 }
 
+Status hand_out(Result<KVCache> made, octavo_kv_cache_t** result) {
+  if (!made.ok()) return made.status();
+  *result = std::make_unique<octavo_kv_cache_t>(*std::move(made)).release();
+  return {};
+}
+
 // change(KVCache&) -> Status, on a cache that is given.
 template <class Change>
 octavo_status_t with(octavo_kv_cache_t* cache, Change&& change) {
@@ -99,10 +106,7 @@ octavo_status_t octavo_kv_cache_create(const octavo_kv_cache_options_t* options,
     *result = nullptr;
     KVCacheOptions read;
     if (Status status = read_options(options, read); !status.ok()) return status;
-    Result<KVCache> made = KVCache::create(read);
-    if (!made.ok()) return made.status();
-    *result = std::make_unique<octavo_kv_cache_t>(*std::move(made)).release();
-    return {};
+    return hand_out(KVCache::create(read), result);
   });
 }
 
@@ -154,6 +158,11 @@ octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence,
   return with(cache, [&](KVCache& of) { return of.trim(sequence, length); });
 }
 
+octavo_status_t octavo_kv_cache_evict(octavo_kv_cache_t* cache, int64_t sequence, int64_t keep_first,
+                                      int64_t keep_last) {
+  return with(cache, [&](KVCache& of) { return of.evict(sequence, keep_first, keep_last); });
+}
+
 octavo_status_t octavo_kv_cache_reset(octavo_kv_cache_t* cache, const int64_t* sequences, size_t num_sequences) {
   return with(cache, [&](KVCache& of) -> Status {
     Integers which;
@@ -170,5 +179,26 @@ octavo_status_t octavo_kv_cache_reorder(octavo_kv_cache_t* cache, const int64_t*
   return with(cache, [&](KVCache& of) -> Status {
     if (Status status = capi::check_given(sources, "sources"); !status.ok()) return status;
     return of.reorder({sources, num_sources});
+  });
+}
+
+size_t octavo_kv_cache_saved_size(const octavo_kv_cache_t* cache) {
+  return cache == nullptr ? 0 : cache->cache.saved_size();
+}
+
+octavo_status_t octavo_kv_cache_save(const octavo_kv_cache_t* cache, void* bytes, size_t num_bytes) {
+  return capi::guarded([&]() -> Status {
+    if (Status status = capi::check_given(cache, "cache"); !status.ok()) return status;
+    if (Status status = capi::check_given(bytes, "bytes"); !status.ok()) return status;
+    return cache->cache.save({static_cast<std::byte*>(bytes), num_bytes});
+  });
+}
+
+octavo_status_t octavo_kv_cache_load(const void* bytes, size_t num_bytes, octavo_kv_cache_t** result) {
+  return capi::guarded([&]() -> Status {
+    if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
+    *result = nullptr;
+    if (Status status = capi::check_given(bytes, "bytes"); !status.ok()) return status;
+    return hand_out(KVCache::load({static_cast<const std::byte*>(bytes), num_bytes}), result);
   });
 }

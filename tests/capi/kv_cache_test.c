@@ -139,6 +139,42 @@ static void test_changes(void) {
   octavo_kv_cache_free(cache);
 }
 
+/* Evicted, saved and loaded: the same bits; one changed byte is noticed. */
+static void test_evict_and_save(void) {
+  static float before[kB * kM * kHq * kDv];
+  octavo_kv_cache_options_t options = options_of_call();
+  octavo_kv_cache_query_t query;
+  octavo_kv_cache_t *cache, *loaded = NULL;
+  size_t size;
+  unsigned char* bytes;
+  options.format = OCTAVO_S4;
+  cache = filled_cache(options);
+  CHECK_OK(octavo_kv_cache_evict(cache, 1, 1, kM));
+  CHECK(octavo_kv_cache_length(cache, 1) == 1 + kM && octavo_kv_cache_length(cache, 0) == kN);
+  CHECK_ERROR(octavo_kv_cache_evict(cache, 1, -1, 2), OCTAVO_INVALID_ARGUMENT, "-1");
+  query = query_of_call();
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  memcpy(before, c.out, sizeof before);
+  size = octavo_kv_cache_saved_size(cache);
+  bytes = malloc(size);
+  if (!CHECK(size > 100 && bytes != NULL)) return;
+  CHECK_ERROR(octavo_kv_cache_save(cache, bytes, size - 8), OCTAVO_INVALID_ARGUMENT, "bytes");
+  CHECK_ERROR(octavo_kv_cache_save(cache, NULL, size), OCTAVO_INVALID_ARGUMENT, "bytes is null");
+  CHECK_OK(octavo_kv_cache_save(cache, bytes, size));
+  CHECK_OK(octavo_kv_cache_load(bytes, size, &loaded));
+  wipe(&c);
+  CHECK_OK(octavo_kv_cache_attend(loaded, &query, NULL, NULL));
+  CHECK(memcmp(before, c.out, sizeof before) == 0);
+  octavo_kv_cache_free(loaded);
+  CHECK_ERROR(octavo_kv_cache_load(bytes, size - 8, &loaded), OCTAVO_INVALID_ARGUMENT, "");
+  bytes[size / 2] ^= 1;
+  CHECK_ERROR(octavo_kv_cache_load(bytes, size, &loaded), OCTAVO_INVALID_ARGUMENT, "");
+  CHECK(loaded == NULL);
+  CHECK_ERROR(octavo_kv_cache_load(NULL, size, &loaded), OCTAVO_INVALID_ARGUMENT, "bytes is null");
+  free(bytes);
+  octavo_kv_cache_free(cache);
+}
+
 static void test_refusals(void) {
   octavo_kv_cache_t* const before = (octavo_kv_cache_t*)(void*)&c;
   octavo_kv_cache_t* cache = before;
@@ -175,13 +211,14 @@ static void test_refusals(void) {
 
   octavo_kv_cache_free(NULL);
   CHECK(octavo_kv_cache_length(NULL, 0) == -1 && octavo_kv_cache_nbytes(NULL) == 0);
-  CHECK(octavo_kv_cache_free_pages(NULL) == 0);
+  CHECK(octavo_kv_cache_free_pages(NULL) == 0 && octavo_kv_cache_saved_size(NULL) == 0);
 }
 
 int main(void) {
   test_equals_attention();
   test_some_sequences();
   test_changes();
+  test_evict_and_save();
   test_refusals();
   return report();
 }

@@ -34,7 +34,7 @@ DType cache_format_of(const std::string& name) {
   for (const DType format : {DType::s8, DType::f32, DType::f16, DType::bf16, DType::s4, DType::e4m3}) {
     if (name == to_string(format)) return format;
   }
-  fail(kExitUsage, "--cache " + name + "; allowed are s8, f32, f16 and bf16");
+  fail(kExitUsage, "--cache " + name + "; allowed are s8, s4, e4m3, f32, f16 and bf16");
 }
 
 void run(Options& options) {
@@ -105,8 +105,8 @@ void run(Options& options) {
 void add_bench_decode(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("decode", "Time of the newest tokens' attention over a key-value cache");
-  command->add_option("--cache", options->cache, "Format: s8, f32, f16 or bf16")->capture_default_str();
-  command->add_option("--kept-keys", options->kept_keys, "s8: keep the first token and the last 64 in 16 bits")
+  command->add_option("--cache", options->cache, "Format: s8, s4, e4m3, f32, f16 or bf16")->capture_default_str();
+  command->add_option("--kept-keys", options->kept_keys, "s8, s4: keep the first token and the last 64 in 16 bits")
       ->type_name("true|false")
       ->capture_default_str();
   command->add_option("--page-size", options->page_size, "Tokens of a page, a multiple of 16; 0: contiguous")

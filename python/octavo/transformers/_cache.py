@@ -152,7 +152,7 @@ class OctavoCache(Cache):
         The model's: ``model.config``. Every layer must have full attention.
     capacity : int
         Positions that a sequence can hold: the prompt's and the generated tokens.
-    format : {"s8", "f32", "f16", "bf16"}
+    format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}
         As in `octavo.KVCache`.
     kept_keys, page_size
         As in `octavo.KVCache`.
