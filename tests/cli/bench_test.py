@@ -35,6 +35,20 @@ class Bench(CommandTest):
         self.assertAlmostEqual(self.pairs("--window", "2,1"), sum(min(69, i + 31) - (i + 28) + 1 for i in range(40)),
                                places=3)
 
+    def test_choose_times_every_implementation(self):
+        shape = ("--heads", 2, "--seqlen-q", 64, "--head-dim", 32, "--repeat", 3, "--threads", 1)
+        result = self.json("bench", "choose", *shape, "--recipes", "int8", "exact", "--tolerance", 1000)
+        known = {entry["name"] for entry in self.json("info")["implementations"] if entry["supported"]}
+        self.assertEqual([entry["recipe"] for entry in result["recipes"]], ["int8", "exact"])
+        for entry in result["recipes"]:
+            times = {name: time["median"] for name, time in entry["time_us"].items()}
+            self.assertLessEqual(set(times), known - {"reference"})
+            self.assertIn(entry["chosen"], times)
+            self.assertEqual(entry["fastest"], min(times, key=times.get))
+            self.assertAlmostEqual(entry["ratio"], times[entry["chosen"]] / min(times.values()), places=6)
+        self.fails(2, ["--implementation"], "bench", "choose", "--implementation", "scalar")
+        self.fails(2, ["nothing"], "bench", "choose", *shape, "--recipes", "nothing")
+
     def test_workspace_grows_with_keys(self):
         of_keys = lambda keys: self.json("bench", "attention", "--heads", 1, "--seqlen-q", 8, "--seqlen-k", keys,
                                          "--head-dim", 16, "--repeat", 1, "--threads", 1)["workspace_bytes"]

@@ -13,6 +13,7 @@ void add_quantize(CLI::App& octavo);
 
 // octavo bench ...
 void add_bench_attention(CLI::App& bench);
+void add_bench_choose(CLI::App& bench);
 void add_bench_decode(CLI::App& bench);
 void add_bench_quantize(CLI::App& bench);
 void add_bench_peak(CLI::App& bench);

@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
         "  octavo bench attention --recipe int8 --seqlen-q 4096 --seqlen-k 4096 --json -\n"
         "  octavo bench peak --threads 2");
     add_bench_attention(*bench);
+    add_bench_choose(*bench);
     add_bench_decode(*bench);
     add_bench_quantize(*bench);
     add_bench_peak(*bench);
