@@ -249,15 +249,16 @@ OCTAVO_INLINE void attend_tile(const CachePlan& plan, const DecodeQueries& q, co
       float* const row = t + r * spec::kCacheKeyBlock;
       finish_scores<S>(p, q.factor[tile + r], q.constant[tile + r], kScales ? block.k_scale : nullptr, block.keys, row);
       hide_keys(q, tile + r, block.start, block.keys, row);
-      const BlockFactors factors = block_weights<S, kCodes>(row, kScales ? block.v_scale : nullptr, block.keys, m[r], l[r]);
+      const BlockFactors factors =
+          block_weights<S, kCodes>(row, kScales ? block.v_scale : nullptr, block.keys, m[r], l[r]);
       alpha[r] = factors.alpha;
       gamma[r] = factors.gamma;
     }
     const auto values = [&](std::int64_t channel, auto vectors) __attribute__((always_inline)) {
       constexpr int kVectors = decltype(vectors)::value;
       if constexpr (kCodes)
-        code_values<S, kFormat, kRows, kVectors>(block.strips, reinterpret_cast<const std::int32_t*>(t), spec::kCacheKeyBlock,
-                                        cache.v_columns, channel, alpha, gamma, out);
+        code_values<S, kFormat, kRows, kVectors>(block.strips, reinterpret_cast<const std::int32_t*>(t),
+                                                 spec::kCacheKeyBlock, cache.v_columns, channel, alpha, gamma, out);
       else
         float_values<S, kRows, kVectors, kFormat>(block.strips, block.lo, block.hi, t, spec::kCacheKeyBlock,
                                                   cache.v_columns, channel, alpha, gamma, out);

@@ -27,8 +27,8 @@ struct FetchAhead {
   const std::byte* v = nullptr;
 };
 
-// Pairs of 16 bits that a word of codes holds: of the four codes of s8 (0, 2) and (1, 3), of the eight of s4 also (4, 6)
-// and (5, 7).
+// Pairs of 16 bits that a word of codes holds: of the four codes of s8 (0, 2) and (1, 3), of the eight of s4 also (4,
+// 6) and (5, 7).
 template <DType kFormat>
 inline constexpr int kPairs = kFormat == DType::s4 ? 4 : 2;
 
@@ -44,7 +44,8 @@ OCTAVO_INLINE typename S::s32 pair_of(typename S::s32 codes) {
 
 // acc[row][vector] += pairs of the codes times pair(row, number of the pair).
 template <class S, DType kFormat, int kPair, int kRows, int kVectors, class Pair>
-OCTAVO_INLINE void add_products(const typename S::s32* codes, const Pair& pair, typename S::s32 (&acc)[kRows][kVectors]) {
+OCTAVO_INLINE void add_products(const typename S::s32* codes, const Pair& pair,
+                                typename S::s32 (&acc)[kRows][kVectors]) {
   typename S::s32 expanded[kVectors];
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) expanded[v] = pair_of<S, kFormat, kPair>(codes[v]);
@@ -54,8 +55,7 @@ OCTAVO_INLINE void add_products(const typename S::s32* codes, const Pair& pair, 
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) acc[r][v] = S::dot_pairs(acc[r][v], a, expanded[v]);
   }
-  if constexpr (kPair + 1 < kPairs<kFormat>)
-    add_products<S, kFormat, kPair + 1, kRows, kVectors>(codes, pair, acc);
+  if constexpr (kPair + 1 < kPairs<kFormat>) add_products<S, kFormat, kPair + 1, kRows, kVectors>(codes, pair, acc);
 }
 
 // Codes: dots[row][key] = sum_d q k as f32, for keys of vectors 2 c and 2 c + 1. q: per 4 channels the pairs (0, 2)
@@ -106,7 +106,9 @@ OCTAVO_INLINE void code_values(const CacheBlock& block, const std::int32_t* p, s
       for (int v = 0; v < kVectors; ++v) codes[v] = S::load(from + v * S::kLanes);
       const std::int32_t* const weights = p + s * kCacheStrip + token;
       add_products<S, kFormat, 0, kRows, kVectors>(
-          codes, [&](int r, int pair) __attribute__((always_inline)) { return weights[r * p_stride + pair / 2 * 4 + pair % 2]; },
+          codes,
+          [&](int r, int pair)
+              __attribute__((always_inline)) { return weights[r * p_stride + pair / 2 * 4 + pair % 2]; },
           acc);
     }
   }
