@@ -97,7 +97,7 @@ def measure_quality(model, ids, options):
     half = options.context // 2
     sums = {name: [0.0, 0.0, 0] for name in ("sdpa", *options.format)}
     for window in ids[0, : options.quality * options.context].split(options.context):
-        expected = Decoder(model, "sdpa", 0)(window[None], last=False)[0, half:].log_softmax(-1)
+        expected = Decoder(model, "sdpa", 0)(window[None], last=False)[0, half:].double().log_softmax(-1)
         for name, entry in sums.items():
             if name == "sdpa":
                 made = expected
@@ -105,7 +105,7 @@ def measure_quality(model, ids, options):
                 decoder = Decoder(model, name, options.context)
                 decoder(window[None, :half])
                 made = [decoder(part[None], last=False)[0] for part in window[half:].split(32)]
-                made = torch.cat(made).log_softmax(-1)
+                made = torch.cat(made).double().log_softmax(-1)
             entry[0] += (expected.exp() * (expected - made)).sum(-1).sum().item()
             entry[1] -= made[:-1].gather(1, window[half + 1 :, None]).sum().item()
             entry[2] += half

