@@ -455,7 +455,8 @@ OCTAVO_API octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache
 
 /** Keeps the first `length` tokens of a sequence. */
 OCTAVO_API octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence, int64_t length);
-/** Removes the tokens between the first `keep_first` and the last `keep_last`; the others are numbered anew from 0 on. */
+/** Removes the tokens between the first `keep_first` and the last `keep_last`; the others are numbered anew from 0 on.
+ */
 OCTAVO_API octavo_status_t octavo_kv_cache_evict(octavo_kv_cache_t* cache, int64_t sequence, int64_t keep_first,
                                                  int64_t keep_last);
 /** Empties sequences; sequences NULL: all. The next append fixes a new mean of K. */

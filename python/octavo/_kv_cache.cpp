@@ -82,10 +82,8 @@ void bind_kv_cache(nb::module_& m) {
            "scale"_a, "causal"_a, "window"_a, "softcap"_a, "implementation"_a)
       .def("trim",
            [](KVCache& cache, std::int64_t sequence, std::int64_t length) { check(cache.trim(sequence, length)); })
-      .def("evict",
-           [](KVCache& cache, std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) {
-             check(cache.evict(sequence, keep_first, keep_last));
-           })
+      .def("evict", [](KVCache& cache, std::int64_t sequence, std::int64_t keep_first,
+                       std::int64_t keep_last) { check(cache.evict(sequence, keep_first, keep_last)); })
       .def("save",
            [](const KVCache& cache) {
              std::vector<std::byte> bytes(cache.saved_size());
@@ -97,9 +95,12 @@ void bind_kv_cache(nb::module_& m) {
       .def("reorder", [](KVCache& cache, const Integers& sources) { check(cache.reorder(sources)); });
   m.def("make_kv_cache", &make, "batch"_a, "kv_heads"_a, "head_dim"_a, "value_head_dim"_a, "capacity"_a, "format"_a,
         "kept_keys"_a, "page_size"_a, "pages"_a);
-  m.def("load_kv_cache", [](const nb::bytes& bytes) {
-    return value(KVCache::load({static_cast<const std::byte*>(bytes.data()), bytes.size()}));
-  }, "bytes"_a);
+  m.def(
+      "load_kv_cache",
+      [](const nb::bytes& bytes) {
+        return value(KVCache::load({static_cast<const std::byte*>(bytes.data()), bytes.size()}));
+      },
+      "bytes"_a);
 }
 
 }  // namespace octavo::python

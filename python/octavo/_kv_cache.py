@@ -51,7 +51,8 @@ class KVCache:
         attention takes q in 16 bits. "s4": the same in 4 bits. The others: rows rounded to that format ("e4m3": with a
         scale per token), exact attention.
     kept_keys : bool
-        "s8" and "s4" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a query.
+        "s8" and "s4" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a
+        query.
     page_size : int, optional
         Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
     pages : int, optional
@@ -268,8 +269,8 @@ class KVCache:
     def load(cls, saved: bytes) -> KVCache:
         """A cache as it was when `save` made these bytes, to the bit.
 
-        Raises ValueError for bytes that are damaged, truncated or something else, NotImplementedError for a later version
-        of the format.
+        Raises ValueError for bytes that are damaged, truncated or something else, NotImplementedError for a later
+        version of the format.
         """
         if not isinstance(saved, bytes):
             raise ValueError(f"saved: a {type(saved).__name__}; bytes are allowed, as KVCache.save() returns them")
