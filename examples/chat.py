@@ -102,7 +102,8 @@ class Chat:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--prompt", help="one message; without it, messages are read from the terminal")
-    parser.add_argument("--format", default="s8", choices=("s8", "s4", "e4m3", "f32", "f16", "bf16"), help="of the cache [s8]")
+    formats = ("s8", "s4", "e4m3", "f32", "f16", "bf16")
+    parser.add_argument("--format", default="s8", choices=formats, help="of the cache [s8]")
     parser.add_argument("--recipe", default="int8", help="of the attention of a first message [int8]")
     parser.add_argument("--capacity", type=int, default=2048, help="tokens of the cache [2048]")
     parser.add_argument("--tokens", type=int, default=200, help="most tokens of an answer [200]")
