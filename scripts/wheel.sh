@@ -26,8 +26,9 @@ PATH="$PWD/$venv/bin:$PATH" CMAKE_BUILD_PARALLEL_LEVEL=$jobs "$venv/bin/python" 
 
 # Elsewhere than on Linux for x86-64 the wheel keeps its tag.
 if [ "$(uname -sm)" = "Linux x86_64" ]; then
-  PATH="$PWD/$venv/bin:$PATH" "$venv/bin/auditwheel" repair --plat auto --wheel-dir "$venv/manylinux" \
-    "$venv"/linux/octavo-*.whl >"$venv/auditwheel.log" 2>&1 || { cat "$venv/auditwheel.log" >&2; exit 1; }
+  PATH="$PWD/$venv/bin:$PATH" "$venv/bin/auditwheel" repair --plat auto --zip-compression-level 9 \
+    --wheel-dir "$venv/manylinux" "$venv"/linux/octavo-*.whl >"$venv/auditwheel.log" 2>&1 ||
+    { cat "$venv/auditwheel.log" >&2; exit 1; }
 else
   mv "$venv/linux" "$venv/manylinux"
 fi
