@@ -100,7 +100,7 @@ class Bench(CommandTest):
         self.assertLess(default["cache_bytes"], 1.2 * tokens)
         self.assertLess(of("--kept-keys", "false")["cache_bytes"], default["cache_bytes"])
         self.assertEqual(of("--page-size", 64)["parameters"]["page_size"], 64)
-        self.fails(2, "--cache s16; allowed are s8, f32, f16 and bf16", "bench", "decode", "--cache", "s16")
+        self.fails(2, "--cache s16; allowed are s8, s4, e4m3, f32, f16 and bf16", "bench", "decode", "--cache", "s16")
         self.fails(2, "page_size is 20", "bench", "decode", "--page-size", 20)
         self.fails(2, "--page-size", "bench", "decode", "--page-size", -16)
         self.fails(3, "more memory than any machine has", "bench", "decode", "--seqlen-k", 10**11)
