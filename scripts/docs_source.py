@@ -13,7 +13,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = ("*.md", "docs/*", "data/README.md", "bench/results/**/*.md", "bench/results/**/*.svg",
-         "include/octavo/*", "LICENSE")
+         "include/octavo/*", "examples/*.py", "LICENSE")
 LANGUAGES = {".py": "python", ".c": "c", ".cpp": "cpp", ".txt": "cmake"}
 
 
