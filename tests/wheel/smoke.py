@@ -12,13 +12,20 @@ import sys
 import zipfile
 
 BYTES = 10_000_000
-IMPORT_MS = 150
+IMPORT_MS = 75  # beyond NumPy, whose own import takes 80 to 150 ms
 RUNS = 7
 # AMD64's kernels, all in one wheel whatever machine built it.
 KERNELS = {"scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_vnni_bf16", "amx_int8"}
 
 # CPU time: a busy machine may let the process wait.
-IMPORT_TIME = "import time; t = time.process_time(); import octavo; print(1e3 * (time.process_time() - t))"
+IMPORT_TIME = """
+import time
+start = time.process_time()
+import numpy
+between = time.process_time()
+import octavo
+print(1e3 * (between - start), 1e3 * (time.process_time() - between))
+"""
 
 # Everything a program could notice; NumPy's own effects come before.
 SIDE_EFFECTS = """
@@ -71,9 +78,10 @@ def check_files(wheel):
 
 def check_import():
     assert python(SIDE_EFFECTS) == "", "import octavo prints"
-    times = [float(python(IMPORT_TIME)) for _ in range(RUNS)]
-    assert min(times) < IMPORT_MS, f"import octavo takes {min(times):.0f} ms; less than {IMPORT_MS} are allowed"
-    print(f"import octavo: {min(times):.0f} ms, NumPy's included")
+    times = [tuple(map(float, python(IMPORT_TIME).split())) for _ in range(RUNS)]
+    numpy, own = (min(column) for column in zip(*times))
+    assert own < IMPORT_MS, f"import octavo takes {own:.0f} ms after NumPy; less than {IMPORT_MS} are allowed"
+    print(f"import octavo: {own:.0f} ms after NumPy, which takes {numpy:.0f} ms")
 
 
 def check_command():
