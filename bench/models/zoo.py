@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-TEXT = pathlib.Path("/usr/share/common-licenses/GPL-3")
+TEXTS = [pathlib.Path("/usr/share/common-licenses") / name for name in ("GPL-3", "GPL-2")]
 SPREAD = 4.0  # of Q's and of K's weights
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -90,7 +90,8 @@ def smollm2() -> tuple[nn.Module, Any]:
     folder, weights = pathlib.Path(spec.origin).parent, "SmolLM2-135M-Instruct.Q4_1.gguf"
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=weights)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=weights, dtype=torch.float32).eval()
-    return model, torch.tensor([tokenizer(TEXT.read_text()).input_ids])
+    text = "\n".join(path.read_text() for path in TEXTS)
+    return model, torch.tensor([tokenizer(text).input_ids])
 
 
 def vit(tokens: int) -> tuple[nn.Module, tuple[Any, ...], str]:
