@@ -12,35 +12,7 @@ from .._recipe import Recipe
 from . import _operators
 
 _WINDOW, _SOFTCAP = _attention._DEFAULTS["window"], _attention._DEFAULTS["softcap"]
-_PLAIN = (Tensor, torch.nn.Parameter)
-
-# Looked up once: this is most of what a call costs beyond `octavo.attention`.
-_is_compiling = torch.compiler.is_compiling
-_dispatch_modes = torch._C._len_torch_dispatch_stack
-_function_modes = torch._C._len_torch_function_stack
-_transforms = torch._C._functorch.peek_interpreter_stack
-_tracing = torch._C._get_tracing_state
-_autocast = torch._C._is_any_autocast_enabled
-_records = torch.is_grad_enabled
-
-
-def eager(q: Any, k: Any, v: Any) -> bool:
-    """Whether the kernels may be called without torch's dispatcher, which has nothing to do for these operands.
-
-    It has if a program is traced or compiled, a mode or a tensor subclass intercepts operators, autocast is on, or
-    autograd records. The dispatcher would cost more than the rest of a short call.
-    """
-    return (
-        type(q) in _PLAIN
-        and type(k) in _PLAIN
-        and type(v) in _PLAIN
-        and not (_records() and (q.requires_grad or k.requires_grad or v.requires_grad))
-        and not _dispatch_modes()
-        and not _function_modes()
-        and not _autocast()
-        and _transforms() is None
-        and _tracing() is None
-    )
+_is_compiling = torch.compiler.is_compiling  # looked up once
 
 
 def attention(
@@ -78,7 +50,7 @@ def attention(
     lse : Tensor
         Only with `return_lse`.
     """
-    if not _is_compiling() and eager(q, k, v):
+    if not _is_compiling() and _operators.eager(q, k, v):
         o, lse = _operators.run({
             "q": q, "k": k, "v": v, "recipe": recipe, "causal": causal, "scale": scale, "window": window,
             "softcap": softcap, "mask": mask, "key_mask": key_mask, "sinks": sinks, "layout": layout,
@@ -92,7 +64,7 @@ def attention(
             raise NotImplementedError(f"{name}: {_operators.NESTED}")
     operator = torch.ops.octavo.attention_lse if return_lse else torch.ops.octavo.attention
     return operator(
-        q, k, v, _text(recipe), _direction(causal), scale, *_sides(window), softcap, mask, key_mask, sinks, layout,
+        q, k, v, _text(recipe), _direction(causal), layout, scale, mask, key_mask, *_sides(window), softcap, sinks,
         alibi_slopes, alibi, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
     )  # fmt: skip
 

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from .. import _arguments, _attention, _core, _quantized
 
+# Options that are often given come first: torch passes the arguments up to the last that differs from its default.
 _ATTENTION = (
-    "(Tensor q, Tensor k, Tensor v, str recipe='int8', str causal='none', float? scale=None, SymInt window_left=-1, "
-    "SymInt window_right=-1, float softcap=0.0, Tensor? mask=None, Tensor? key_mask=None, Tensor? sinks=None, "
-    "str layout='NHD', Tensor? alibi_slopes=None, str alibi='causal', Tensor? kv_lens=None, "
+    "(Tensor q, Tensor k, Tensor v, str recipe='int8', str causal='none', str layout='NHD', float? scale=None, "
+    "Tensor? mask=None, Tensor? key_mask=None, SymInt window_left=-1, SymInt window_right=-1, float softcap=0.0, "
+    "Tensor? sinks=None, Tensor? alibi_slopes=None, str alibi='causal', Tensor? kv_lens=None, "
     "Tensor? cu_seqlens_q=None, Tensor? cu_seqlens_k=None, ScalarType? out_dtype=None)"
 )
 _SCHEMAS = {
@@ -40,6 +41,36 @@ NESTED = (
     "nested tensors are not supported; allowed are dense ones: concatenated sequences with cu_seqlens_q and "
     "cu_seqlens_k, or padded sequences with kv_lens or key_mask"
 )
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+# Looked up once: this is most of what a call costs beyond `octavo.attention`.
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_function_modes = torch._C._len_torch_function_stack
+_transforms = torch._C._functorch.peek_interpreter_stack
+_tracing = torch._C._get_tracing_state
+_autocast = torch._C._is_any_autocast_enabled
+_records = torch.is_grad_enabled
+
+
+def eager(q: Any, k: Any, v: Any) -> bool:
+    """Whether the kernels may be called without torch's dispatcher, which has nothing to do for these operands.
+
+    It has if a program is traced or compiled, a mode or a tensor subclass intercepts operators, autocast is on, or
+    autograd records. The dispatcher would cost more than the rest of a short call.
+    """
+    return (
+        type(q) in _PLAIN
+        and type(k) in _PLAIN
+        and type(v) in _PLAIN
+        and not (_records() and (q.requires_grad or k.requires_grad or v.requires_grad))
+        and not _dispatch_modes()
+        and not _function_modes()
+        and not _autocast()
+        and _transforms() is None
+        and _tracing() is None
+    )
 
 
 def with_torchs_threads(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -62,39 +93,35 @@ def run(arguments: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     return output.container, None if log_sum is None else log_sum.container
 
 
-_NAMES = ("q", "k", "v", "recipe", "causal", "scale", "left", "right", "softcap", "mask", "key_mask", "sinks", "layout",
+# The arguments of the schema by their names in `octavo.attention`, whose defaults hold for those that torch omits.
+_NAMES = ("q", "k", "v", "recipe", "causal", "layout", "scale", "mask", "key_mask", "left", "right", "softcap", "sinks",
           "alibi_slopes", "alibi", "kv_lens", "cu_seqlens_q", "cu_seqlens_k", "out_dtype")  # fmt: skip
 
 
-def _run_operator(given: tuple[Any, ...], return_lse: bool) -> tuple[Tensor, Tensor | None]:
-    arguments = dict(zip(_NAMES, _filled(given)))
-    causal = arguments["causal"]
-    if causal not in _CAUSAL:
-        raise ValueError(f"causal: {causal!r}; 'none', 'bottom_right' and 'top_left' are allowed")
-    arguments["causal"] = _CAUSAL[causal]
-    arguments["window"] = (arguments["left"], arguments["right"])
-    return run(arguments | {"return_lse": return_lse, "out": None, "stream": None, "workspace": None})
-
-
-_DEFAULTS: tuple[Any, ...] = ()  # of the arguments after q, k and v; torch omits trailing defaults
-
-
-def _filled(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return arguments + _DEFAULTS[len(arguments) - 3 :]
+def _named(given: tuple[Any, ...]) -> dict[str, Any]:
+    arguments = _attention._DEFAULTS | dict(zip(_NAMES, given))
+    if len(given) > 4:
+        causal = arguments["causal"]
+        if causal not in _CAUSAL:
+            raise ValueError(f"causal: {causal!r}; 'none', 'bottom_right' and 'top_left' are allowed")
+        arguments["causal"] = _CAUSAL[causal]
+        if len(given) > 9:
+            arguments["window"] = (arguments["left"], arguments.get("right", -1))
+    return arguments
 
 
 def _attention_kernel(*arguments: Any) -> Tensor:
-    return _run_operator(arguments, False)[0]
+    return run(_named(arguments))[0]
 
 
 def _attention_lse_kernel(*arguments: Any) -> tuple[Tensor, Tensor]:
-    o, lse = _run_operator(arguments, True)
+    o, lse = run(_named(arguments) | {"return_lse": True})
     assert lse is not None
     return o, lse
 
 
 def _attention_lse_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
-    named = dict(zip(_NAMES, _filled(arguments)))
+    named = _named(arguments)
     q, k, v, layout = named["q"], named["k"], named["v"], named["layout"]
     _arguments.layout(layout)
     for name, x in (("q", q), ("k", k), ("v", v)):
@@ -156,8 +183,35 @@ def _refuse_nested(*arguments: Any) -> Any:
     raise NotImplementedError(f"octavo: {NESTED}")
 
 
-def _no_backward(ctx: Any, *gradients: Any) -> Any:
-    raise RuntimeError(NO_BACKWARD)
+class _WithoutBackward(torch.autograd.Function):
+    """An operator's results, which require grad as its inputs do; the backward pass raises an error."""
+
+    @staticmethod
+    def forward(ctx: Any, operator: Any, keys: Any, *arguments: Any) -> Any:
+        return _below_autograd(operator, keys, arguments)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(NO_BACKWARD)
+
+
+def _below_autograd(operator: Any, keys: Any, arguments: tuple[Any, ...]) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator.redispatch(keys & torch._C._after_autograd_keyset, *arguments)
+
+
+def _autograd_kernel(operator: Any, cpu_kernel: Callable[..., Any]) -> Any:
+    """Calls the CPU kernel itself where nothing between autograd and it has work: that saves a pass of the dispatcher."""
+
+    def kernel(keys: Any, *arguments: Any) -> Any:
+        q, k, v = arguments[:3] if type(arguments[1]) is not str else arguments[:1] * 3  # quantize has one tensor
+        if q.is_cpu and k.is_cpu and v.is_cpu and eager(q, k, v):
+            return cpu_kernel(*arguments)
+        if _records() and torch._C._any_requires_grad(*arguments):
+            return _WithoutBackward.apply(operator, keys, *arguments)
+        return _below_autograd(operator, keys, arguments)
+
+    return kernel
 
 
 def _define() -> torch.library.Library:
@@ -173,9 +227,8 @@ def _define() -> torch.library.Library:
             library.impl(name, _refuse_nested, f"NestedTensor{device}")
         library.impl(name, _refuse_nested, "AutogradNestedTensor")
         torch.library.register_fake(f"octavo::{name}", _FAKES[name], lib=library)
-        torch.library.register_autograd(f"octavo::{name}", _no_backward, lib=library)
+        library.impl(name, _autograd_kernel(operator, _KERNELS[name]), "Autograd", with_keyset=True)
     return library
 
 
 LIBRARY = _define()
-_DEFAULTS = tuple(argument.default_value for argument in torch.ops.octavo.attention.default._schema.arguments[3:])
