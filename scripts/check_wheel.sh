@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The wheel in dist as a new user meets it: installed in a fresh environment, with NumPy only, it passes tests/wheel,
-# and mypy --strict accepts a program that uses every public name.
+# mypy --strict accepts a program that uses every public name, and the package itself, with torch and the other
+# frameworks of .venv if make test has made it.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -23,3 +24,6 @@ trap 'rm -rf "$fresh"' EXIT
 wheel=$(realpath "${wheels[0]}") tests=$PWD/tests/wheel
 (cd "$fresh" && venv/bin/python -I "$tests/smoke.py" "$wheel" readme.py && venv/bin/python -I "$tests/public_api.py")
 $mypy/bin/mypy --strict --cache-dir "$fresh/mypy" --python-executable "$fresh/venv/bin/python" tests/wheel/public_api.py
+if [ -e .venv/octavo-ready ]; then frameworks=$PWD/.venv/bin/python; else frameworks=$fresh/venv/bin/python; fi
+ln -s "$("$fresh/venv/bin/python" -I -c 'import octavo, os; print(os.path.dirname(octavo.__file__))')" "$fresh/octavo"
+$mypy/bin/mypy --config-file pyproject.toml --cache-dir "$fresh/mypy" --python-executable "$frameworks" "$fresh/octavo"

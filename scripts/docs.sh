@@ -16,4 +16,6 @@ fi
 # --quiet would make --strict blind. The variable turns an announcement of the theme off.
 NO_MKDOCS_2_WARNING=true $venv/bin/mkdocs build --strict >build/docs.log 2>&1 ||
   { grep -v '^INFO' build/docs.log >&2; exit 1; }
+# The parameters of scripts/griffe_signatures.py, not the dictionary in the source.
+! grep -q '>arguments<' build/site/docs/reference.html || die "the API reference shows a parameter named arguments"
 printf 'build/site: %s pages\n' "$(find build/site -name '*.html' | wc -l)"

@@ -73,10 +73,10 @@ def scale(value: Any) -> float:
     """None becomes NaN, which stands for 1 / sqrt(D) in the core; a NaN of the caller is an error."""
     if value is None:
         return math.nan
-    value = number(value, "scale")
-    if math.isnan(value):
+    made = number(value, "scale")
+    if math.isnan(made):
         raise ValueError("scale: NaN; a finite number or None (1 / sqrt(head_dim)) is allowed")
-    return value
+    return made
 
 
 def window(value: Any) -> tuple[int, int]:

@@ -33,9 +33,9 @@ class Array:
     __slots__ = ("view", "shape", "dtype", "container", "owner", "backend", "device")
 
     def __init__(
-        self, view: Any, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any, backend: ArrayBackend,
-        device: int = -1
-    ):  # fmt: skip
+        self, view: _core.TensorView, shape: tuple[int, ...], dtype: DType, container: Any, owner: Any,
+        backend: ArrayBackend, device: int = -1
+    ) -> None:  # fmt: skip
         self.view = view
         self.shape = shape
         self.dtype = dtype

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import _arguments, _containers, _core, _keywords, _numpy, _runtime
-from ._containers import Array
+from ._array_backend import Array, ArrayBackend
 from ._core import DType
 from ._kv_cache import KVCache
 from ._quantized import Quantized
@@ -313,7 +313,7 @@ def _alignment(device: int) -> int:
     return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
 
 
-def _stream(given: Any, backend: _containers.ArrayBackend, device: int) -> int:
+def _stream(given: Any, backend: ArrayBackend, device: int) -> int:
     """The given stream, or the current stream of the array type."""
     if given is None:
         return backend.stream(device)

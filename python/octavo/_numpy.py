@@ -72,6 +72,7 @@ class Numpy:
         if view is None:
             x = x.copy()  # a field of a record or the like: strides that are no multiple of the element size
             view = _core.view_of_buffer(x, dtype)
+            assert view is not None
         return Array(view, x.shape, dtype, container, x, self)
 
     def write(self, x: Any, name: str) -> Array:

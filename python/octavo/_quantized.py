@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _arguments, _containers, _core, _runtime
+from ._array_backend import Array
 from ._core import DType
 from ._recipe import Recipe, recipe as _recipe
 
@@ -20,7 +21,7 @@ _OPTIONAL = ("scales", "mean", "cu_seqlens")
 def _role(value: Any) -> str:
     if value not in ("q", "k", "v"):
         raise ValueError(f"role: {value!r}; 'q', 'k' and 'v' are allowed")
-    return value
+    return str(value)
 
 
 class Quantized:
@@ -183,7 +184,7 @@ class Quantized:
         """Bytes of codes, scales and mean."""
         return self._nbytes
 
-    def _read(self) -> tuple[_core.QuantizedView, _containers.Array, list[Any]]:
+    def _read(self) -> tuple[_core.QuantizedView, Array, list[Any]]:
         """The core's view, the codes' array, and objects to keep alive with the view."""
         codes = _containers.read(self._codes, "codes")
         view = _recast(codes, self._format, self.head_dim)
@@ -252,7 +253,7 @@ class Quantized:
         )
 
 
-def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _core.TensorView:
+def _recast(codes: Array, operand_format: DType, head_dim: int) -> _core.TensorView:
     """A view of uint8 as its codes: strides of s4 count nibbles, FP8 only changes the dtype."""
     if codes.dtype != DType.u8:
         return codes.view
@@ -265,7 +266,7 @@ def _recast(codes: _containers.Array, operand_format: DType, head_dim: int) -> _
     return _core.TensorView(data, operand_format, shape, strides, codes.device)
 
 
-def _dense(x: Any, name: str) -> _containers.Array | None:
+def _dense(x: Any, name: str) -> Array | None:
     """A dense view for the core, which requires dense scales and means; other arrays are copied."""
     if x is None:
         return None
@@ -343,10 +344,10 @@ def quantize(
     lens = None if kv_lens is None else _containers.read(_containers.listed(kv_lens, "kv_lens"), "kv_lens")
     exists = None if key_mask is None else _containers.read(key_mask, "key_mask")
     stream = array.backend.stream(array.device)
-    rows = [None if given is None else given.view for given in (starts, lens, exists)]
+    starts_view, lens_view, exists_view = (None if given is None else given.view for given in (starts, lens, exists))
     tensor = _core.quantize(
-        array.view, operand, made_for._value, order, _runtime.forced.get(), *rows, stream
-    )  # fmt: skip
+        array.view, operand, made_for._value, order, _runtime.forced.get(), starts_view, lens_view, exists_view, stream
+    )
     array.backend.sync(array.device, stream)
 
     def wrap(made: Any, dtype: DType) -> Any:

@@ -24,11 +24,21 @@ from torch import Tensor
 
 from . import _arguments
 from ._recipe import Recipe
+from .torch._patch import Unsupported, replacement
 from .torch._sdpa import attempt
 
 __all__ = ["Enabled", "disable", "enable"]
 
 _enabled: list[Enabled] = []
+_REFUSAL = "octavo.diffusers: {}; enable(on_unsupported='fallback') calls diffusers' own function"
+# Options of diffusers' dispatcher that SDPA has too, with their defaults.
+_SDPA_OPTIONS: dict[str, Any] = {
+    "attn_mask": None, "dropout_p": 0.0, "is_causal": False, "scale": None, "enable_gqa": False,
+}  # fmt: skip
+
+
+def _torchs_function(*arguments: Any, **keywords: Any) -> Tensor:
+    return torch.nn.functional.scaled_dot_product_attention(*arguments, **keywords)  # as it is at the call
 
 
 class _AnyKeyword(set[str]):
@@ -48,8 +58,9 @@ class Enabled:
     """
 
     def __init__(self, recipe: str, backend: Any, on_unsupported: str) -> None:
+        self._unsupported = Unsupported(on_unsupported, _REFUSAL)
         self.recipe, self.backend, self.on_unsupported = recipe, backend, on_unsupported
-        self.fallbacks: Counter[str] = Counter()
+        self.fallbacks: Counter[str] = self._unsupported.fallbacks
         registry = attention_dispatch._AttentionBackendRegistry
         self._function = registry._backends[backend]
         self._state = (self._function, registry._constraints[backend], registry._supported_arg_names[backend])
@@ -59,7 +70,9 @@ class Enabled:
         registry._supports_context_parallel.discard(backend.value)
         self._functional = types.ModuleType("torch.nn.functional")
         self._functional.__dict__.update(torch.nn.functional.__dict__)
-        self._functional.scaled_dot_product_attention = self._sdpa  # type: ignore[attr-defined]
+        self._functional.scaled_dot_product_attention = replacement(  # type: ignore[attr-defined]
+            recipe, self._unsupported, _torchs_function
+        )
         self._modules = {name: module.F for name, module in _modules().items()}
         for name in self._modules:
             sys.modules[name].F = self._functional  # type: ignore[attr-defined]
@@ -81,72 +94,25 @@ class Enabled:
     def __exit__(self, *_: object) -> None:
         disable(self)
 
-    def _refused(self, reason: str) -> NotImplementedError:
-        return NotImplementedError(
-            f"octavo.diffusers: {reason}; enable(on_unsupported='fallback') calls diffusers' own function"
-        )
-
-    def _dispatched(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-        return_lse: bool = False,
-        _parallel_config: Any = None,
-        **others: Any,
-    ) -> Tensor:
+    def _dispatched(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         """The registry's function: tensors [B, S, H, D], a mask [B, S_k] or broadcast to [B, H, S, S_k]."""
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-        mask = attn_mask
+        sdpa = _SDPA_OPTIONS | {name: one for name, one in options.items() if name in _SDPA_OPTIONS}
+        mask = sdpa.pop("attn_mask")
         if mask is not None and mask.dim() == 2 and mask.shape == (key.shape[0], key.shape[1]):
             mask = mask[:, None, None, :]
-        given = {name for name, one in others.items() if one is not None}
+        others = {name for name, one in options.items() if one is not None and name not in _SDPA_OPTIONS}
         o: Tensor | str = (
-            "return_lse=True is not supported" if return_lse
-            else "context parallelism is not supported" if _parallel_config is not None
-            else f"keywords {', '.join(sorted(given))} are not supported" if given
-            else attempt(q, k, v, mask, dropout_p, is_causal, scale, enable_gqa, self.recipe)
+            "return_lse=True is not supported" if options.get("return_lse")
+            else "context parallelism is not supported" if "_parallel_config" in others
+            else f"keywords {', '.join(sorted(others))} are not supported" if others - {"return_lse"}
+            else attempt(q, k, v, mask, **sdpa, recipe=self.recipe)
         )  # fmt: skip
         if not isinstance(o, str):
             return o.transpose(1, 2)
-        if self.on_unsupported == "error":
-            raise self._refused(o)
-        if not torch.compiler.is_compiling():
-            self.fallbacks[o] += 1
-        keywords = {
-            "query": query, "key": key, "value": value, "attn_mask": attn_mask, "dropout_p": dropout_p,
-            "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa, "return_lse": return_lse,
-            "_parallel_config": _parallel_config, **others,
-        }  # fmt: skip
-        return self._function(**{name: one for name, one in keywords.items() if name in self._state[2]})
-
-    def _sdpa(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        """F.scaled_dot_product_attention of the modules whose processors call it."""
-        o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, self.recipe)
-        if not isinstance(o, str):
-            return o
-        if self.on_unsupported == "error":
-            raise self._refused(o)
-        if not torch.compiler.is_compiling():
-            self.fallbacks[o] += 1
-        return torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+        self._unsupported(o)
+        known = {name: one for name, one in options.items() if name in self._state[2]}
+        return self._function(query=query, key=key, value=value, **known)
 
 
 def _modules() -> dict[str, Any]:
@@ -180,8 +146,6 @@ def enable(recipe: str | Recipe = "int8", *, backend: str = "native", on_unsuppo
     ValueError
         An unknown back end or recipe.
     """
-    if on_unsupported not in ("error", "fallback"):
-        raise ValueError(f"on_unsupported: {on_unsupported!r}; 'error' and 'fallback' are allowed")
     _arguments.recipe(recipe)
     registered = {member.value: member for member in attention_dispatch._AttentionBackendRegistry._backends}
     if backend not in registered:

@@ -37,9 +37,10 @@ def attention(arguments: dict[str, Any]) -> Any:
             raise ValueError(f"{name}: rank {x.ndim}; q, k and v have rank 4, or 3 with cu_seqlens")
     order = _arguments.layout(arguments["layout"])
     dtype = q.dtype if arguments["out_dtype"] is None else jnp.dtype(arguments["out_dtype"])
-    results = [jax.ShapeDtypeStruct((*q.shape[:-1], v.shape[-1]), dtype)]
+    shape_of: Any = jax.ShapeDtypeStruct  # has no types
+    results = [shape_of((*q.shape[:-1], v.shape[-1]), dtype)]
     if arguments["return_lse"]:
-        results.append(jax.ShapeDtypeStruct(_attention._lse_shape(q.shape, order), jnp.float32))
+        results.append(shape_of(_attention._lse_shape(q.shape, order), jnp.float32))
     arrays = {name: jnp.asarray(arguments[name]) for name in _ARRAYS if arguments[name] is not None}
     options = {
         name: one
@@ -49,8 +50,8 @@ def attention(arguments: dict[str, Any]) -> Any:
     options["out_dtype"] = dtype
 
     def on_host(q: Any, k: Any, v: Any, arrays: dict[str, Any]) -> Any:
-        given = {name: np.asarray(x) for name, x in arrays.items()}
-        made = _attention.attention(np.asarray(q), np.asarray(k), np.asarray(v), **given, **options)
+        keywords: dict[str, Any] = {**options, **{name: np.asarray(x) for name, x in arrays.items()}}
+        made = _attention.attention(np.asarray(q), np.asarray(k), np.asarray(v), **keywords)
         return made if isinstance(made, tuple) else (made,)
 
     @jax.custom_jvp

@@ -34,6 +34,20 @@ __all__ = [
 ]
 
 _ALLOWED = ("attn_mask", "dropout_p", "enable_gqa")  # beyond SageAttention's own parameters
+
+# Of the functions for CUDA: pv_accum_dtype -> recipe without Q's and K's granularity, or None where octavo has no such
+# sum.
+_CUDA: dict[str, dict[str, str | None]] = {
+    "sageattn_qk_int8_pv_fp16_cuda": {
+        "fp32": "sage1,key_block=64", "fp16+fp32": "sage1,key_block=64,accumulator=f16", "fp16": None,
+    },
+    "sageattn_qk_int8_pv_fp8_cuda": {"fp32+fp16": "sage2pp", "fp32+fp32": "sage2_8b", "fp32": None},
+    "sageattn_qk_int8_pv_fp8_cuda_sm90": {"fp32+fp32": "sage2_8b,q_group=16,k_group=128,key_block=128"},
+}  # fmt: skip
+_NO_SUM = {
+    "fp16": "octavo has no output that is accumulated in float16 over all keys",
+    "fp32": "it is the 22-bit sum of a tensor core",
+}
 _chosen = "int8"
 
 
@@ -121,16 +135,9 @@ def sageattn_qk_int8_pv_fp16_cuda(
     and with it smooth_v, which SageAttention ignores otherwise (with a warning, as here).
     """
     name = "sageattn_qk_int8_pv_fp16_cuda"
-    _one_of(name, "pv_accum_dtype", pv_accum_dtype, ("fp32", "fp16+fp32", "fp16"))
-    if pv_accum_dtype == "fp16":
-        raise NotImplementedError(
-            f"{name}: pv_accum_dtype='fp16'; octavo has no output that is accumulated in float16 over all keys: "
-            "'fp32' and 'fp16+fp32' are allowed"
-        )
-    _ignored_smooth_v(smooth_v, pv_accum_dtype)
-    recipe = f"sage1,{_granularity(name, qk_quant_gran)},key_block=64"
-    if pv_accum_dtype == "fp16+fp32":
-        recipe += ",accumulator=f16" + (",q_group=16" if q.shape[-1] == 128 else "")
+    recipe = _cuda_recipe(name, qk_quant_gran, pv_accum_dtype, smooth_v)
+    if pv_accum_dtype == "fp16+fp32" and q.shape[-1] == 128:
+        recipe += ",q_group=16"
     return _call(name, recipe, q, k, v, tensor_layout, is_causal, sm_scale, smooth_k, return_lse, kwargs)
 
 
@@ -153,14 +160,7 @@ def sageattn_qk_int8_pv_fp8_cuda(
     "fp32", and with it smooth_v, is refused: it is the 22-bit sum of a tensor core, without a second level.
     """
     name = "sageattn_qk_int8_pv_fp8_cuda"
-    _one_of(name, "pv_accum_dtype", pv_accum_dtype, ("fp32+fp16", "fp32+fp32", "fp32"))
-    if pv_accum_dtype == "fp32":
-        raise NotImplementedError(
-            f"{name}: pv_accum_dtype='fp32' is the 22-bit sum of a tensor core; 'fp32+fp32' and 'fp32+fp16' are allowed"
-        )
-    _ignored_smooth_v(smooth_v, pv_accum_dtype)
-    preset = "sage2pp" if pv_accum_dtype == "fp32+fp16" else "sage2_8b"
-    recipe = f"{preset},{_granularity(name, qk_quant_gran)}"
+    recipe = _cuda_recipe(name, qk_quant_gran, pv_accum_dtype, smooth_v)
     return _call(name, recipe, q, k, v, tensor_layout, is_causal, sm_scale, smooth_k, return_lse, kwargs)
 
 
@@ -179,8 +179,7 @@ def sageattn_qk_int8_pv_fp8_cuda_sm90(
 ) -> Any:
     """"sage2_8b" with the groups of SageAttention's Hopper kernel: scales of 16 queries and 128 keys."""
     name = "sageattn_qk_int8_pv_fp8_cuda_sm90"
-    _one_of(name, "pv_accum_dtype", pv_accum_dtype, ("fp32+fp32",))
-    recipe = f"sage2_8b,{_granularity(name, qk_quant_gran)},q_group=16,k_group=128,key_block=128"
+    recipe = _cuda_recipe(name, qk_quant_gran, pv_accum_dtype, smooth_v=False)
     return _call(name, recipe, q, k, v, tensor_layout, is_causal, sm_scale, smooth_k, return_lse, kwargs)
 
 
@@ -234,10 +233,20 @@ def _smoothed(recipe: str, smooth_k: bool) -> str:
     return recipe if smooth_k else f"{recipe},smooth_k=off"
 
 
-def _granularity(name: str, given: str) -> str:
-    _one_of(name, "qk_quant_gran", given, ("per_thread", "per_warp"))
-    scale = given.removeprefix("per_")
-    return f"q_scale={scale},k_scale={scale}"
+def _cuda_recipe(name: str, qk_quant_gran: str, pv_accum_dtype: str, smooth_v: bool) -> str:
+    recipes = _CUDA[name]
+    _one_of(name, "pv_accum_dtype", pv_accum_dtype, tuple(recipes))
+    recipe = recipes[pv_accum_dtype]
+    if recipe is None:
+        allowed = " and ".join(repr(one) for one, made in recipes.items() if made is not None)
+        raise NotImplementedError(
+            f"{name}: pv_accum_dtype={pv_accum_dtype!r}; {_NO_SUM[pv_accum_dtype]}: {allowed} are allowed"
+        )
+    if smooth_v:
+        warnings.warn(f"pv_accum_dtype is {pv_accum_dtype}, smooth_v will be ignored.", stacklevel=3)
+    _one_of(name, "qk_quant_gran", qk_quant_gran, ("per_thread", "per_warp"))
+    scale = qk_quant_gran.removeprefix("per_")
+    return f"{recipe},q_scale={scale},k_scale={scale}"
 
 
 def _one_of(name: str, argument: str, value: Any, allowed: tuple[str, ...]) -> None:
@@ -251,11 +260,6 @@ def _check_keywords(name: str, kwargs: dict[str, Any], allowed: tuple[str, ...])
             raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}; allowed: {', '.join(allowed)}")
     if kwargs.get("dropout_p"):
         raise NotImplementedError(f"{name}: dropout_p={kwargs['dropout_p']}; octavo has no dropout, 0.0 is allowed")
-
-
-def _ignored_smooth_v(smooth_v: bool, pv_accum_dtype: str) -> None:
-    if smooth_v:
-        warnings.warn(f"pv_accum_dtype is {pv_accum_dtype}, smooth_v will be ignored.", stacklevel=3)
 
 
 _MODULES = ("sageattention", "sageattention.core")

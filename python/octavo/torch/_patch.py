@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,45 @@ from torch import Tensor
 from .. import _arguments
 from .._recipe import Recipe
 from ._sdpa import attempt
+
+
+class Unsupported:
+    """What happens to calls that octavo does not support: an error, or the replaced function and a count."""
+
+    def __init__(self, on_unsupported: str, message: str) -> None:
+        if on_unsupported not in ("error", "fallback"):
+            raise ValueError(f"on_unsupported: {on_unsupported!r}; 'error' and 'fallback' are allowed")
+        self.raises, self.message = on_unsupported == "error", message
+        self.fallbacks: Counter[str] = Counter()
+
+    def __call__(self, reason: str) -> None:
+        """Raises, or returns where the replaced function is to be called."""
+        if self.raises:
+            raise NotImplementedError(self.message.format(reason))
+        if not torch.compiler.is_compiling():
+            self.fallbacks[reason] += 1
+
+
+def replacement(recipe: str, unsupported: Unsupported, replaced: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function with SDPA's signature: octavo's attention, or the replaced function where `unsupported` says so."""
+
+    def scaled_dot_product_attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, recipe)
+        if not isinstance(o, str):
+            return o
+        unsupported(o)
+        return replaced(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+
+    return scaled_dot_product_attention
 
 
 class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
@@ -42,14 +82,12 @@ class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
     """
 
     def __init__(self, *, recipe: str | Recipe = "int8", on_unsupported: str = "error") -> None:
-        if on_unsupported not in ("error", "fallback"):
-            raise ValueError(f"on_unsupported: {on_unsupported!r}; 'error' and 'fallback' are allowed")
+        self._unsupported = Unsupported(on_unsupported, _REFUSAL)
         _arguments.recipe(recipe)
         self.recipe = str(recipe)
-        self.on_unsupported = on_unsupported
-        self.fallbacks: Counter[str] = Counter()
+        self.on_unsupported, self.fallbacks = on_unsupported, self._unsupported.fallbacks
         self._replaced: list[Any] = []  # the functions replaced, one for each `enable`
-        self._function = _make(self.recipe, on_unsupported, self.fallbacks)
+        self._function = replacement(self.recipe, self._unsupported, _TORCH)
 
     def enable(self) -> patch:
         """Replaces the function; returns this patch."""
@@ -82,26 +120,4 @@ class patch(contextlib.ContextDecorator):  # noqa: N801 - used like a function
 
 
 _TORCH = torch.nn.functional.scaled_dot_product_attention
-
-
-def _make(recipe: str, on_unsupported: str, fallbacks: Counter[str]) -> Any:
-    def scaled_dot_product_attention(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        o = attempt(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, recipe)
-        if not isinstance(o, str):
-            return o
-        if on_unsupported == "error":
-            raise NotImplementedError(f"octavo.torch.patch: {o}; on_unsupported='fallback' calls torch's function")
-        if not torch.compiler.is_compiling():
-            fallbacks[o] += 1
-        return _TORCH(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-
-    return scaled_dot_product_attention
+_REFUSAL = "octavo.torch.patch: {}; on_unsupported='fallback' calls torch's function"

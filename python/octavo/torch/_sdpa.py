@@ -192,7 +192,7 @@ def _broadcast(
         leading.append(attn_mask.shape[:-3] if enable_gqa else attn_mask.shape[:-2])
     shape = torch.broadcast_shapes(*leading)
     batch = math.prod(shape if enable_gqa else shape[:-1])
-    heads = None if enable_gqa else (shape[-1] if shape else 1)
+    heads = shape[-1] if shape else 1  # without enable_gqa
 
     def merged(x: Tensor) -> Tensor:
         own = x.shape[-3] if enable_gqa else heads

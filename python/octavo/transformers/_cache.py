@@ -8,7 +8,7 @@ nothing, and the next `update` says so.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -195,14 +195,19 @@ class OctavoCache(Cache):
         self.format, self.capacity = format, capacity
 
     @property
+    def _own(self) -> list[OctavoLayer]:
+        return cast("list[OctavoLayer]", self.layers)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory of all layers; 0 before the first call, which decides the batch size."""
-        return sum(layer.cache.nbytes for layer in self.layers if layer.cache is not None)
+        return sum(layer.cache.nbytes for layer in self._own if layer.cache is not None)
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each sequence, without padding; empty before the first call."""
-        return [] if self.layers[0].cache is None else self.layers[0].cache.lengths
+        first = self._own[0].cache
+        return [] if first is None else first.lengths
 
     def __repr__(self) -> str:
         return (

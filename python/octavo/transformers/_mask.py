@@ -55,6 +55,8 @@ def octavo_mask(
         )  # fmt: skip
     if attention_mask is None:
         return None if skip else torch.ones(batch_size, kv_length, dtype=torch.bool, device=others.get("device", "cpu"))
-    padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)[:, kv_offset : kv_offset + kv_length]
+    padding = prepare_padding_mask(attention_mask, kv_length, kv_offset)
+    assert padding is not None  # as the mask is given
+    padding = padding[:, kv_offset : kv_offset + kv_length]
     # A traced program cannot depend on the mask's values.
     return None if skip and not torch.compiler.is_compiling() and padding.all() else padding
