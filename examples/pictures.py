@@ -89,6 +89,7 @@ def chart(path, title, names, series, unit):
         picture.text(round(x), top + high + 18, name, 11, "middle")
     for i, (name, line) in enumerate(series.items()):
         picture.line([(x, height_of(value)) for x, value in zip(steps, line)], LINES[i % len(LINES)])
-        picture.line([(left + wide + 10, top + 8 + 18 * i), (left + wide + 30, top + 8 + 18 * i)], LINES[i % len(LINES)])
+        key = top + 8 + 18 * i
+        picture.line([(left + wide + 10, key), (left + wide + 30, key)], LINES[i % len(LINES)])
         picture.text(left + wide + 36, top + 12 + 18 * i, name)
     picture.save(path)

@@ -118,7 +118,8 @@ def main():
             picture.text(20 + 2 * step, y + 40, f"error {100 * total:.3g} %")
         picture.text(20 + 2 * step, y + 20, name, 14)
         picture.text(20 + 2 * step, y + 58, f"{seconds:.2f} s, {base / seconds:.2f} x torch")
-    picture.scale(16 + step, top + len(rows) * step, SHOWN, pictures.BRIGHTNESS, f"{100 * LOW:g} %", f"{100 * HIGH:g} %")
+    ends = f"{100 * LOW:g} %", f"{100 * HIGH:g} %"
+    picture.scale(16 + step, top + len(rows) * step, SHOWN, pictures.BRIGHTNESS, *ends)
     options.out.mkdir(parents=True, exist_ok=True)
     picture.save(options.out / "vision.svg")
     print(options.out / "vision.svg")

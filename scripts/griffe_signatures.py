@@ -40,6 +40,7 @@ class Signatures(griffe.Extension):
         for module in pkg.modules.values():
             for function in module.functions.values():
                 if not function.is_alias and (without := excluded(function)) is not None:
-                    function.parameters = griffe.Parameters(*map(required_v, (p for p in named if p.name not in without)))
+                    kept = (p for p in named if p.name not in without)
+                    function.parameters = griffe.Parameters(*map(required_v, kept))
                     changed += 1
         assert changed >= 3, f"{DECORATOR}: {changed} functions"

@@ -48,8 +48,8 @@ def how(entry):
 
 def front(results):
     """The README's table: a row for each model."""
-    lines = ["| model | tokens | PyTorch f32 | " + " | ".join(f"octavo {name}" for name in COLUMNS) + " | error of int8 |",
-             "|:--|--:|--:|" + "--:|" * (len(COLUMNS) + 1)]
+    headings = ["model", "tokens", "PyTorch f32", *(f"octavo {name}" for name in COLUMNS), "error of int8"]
+    lines = [f"| {' | '.join(headings)} |", "|:--|--:|--:|" + "--:|" * (len(COLUMNS) + 1)]
     for entry in results:
         cells, variants = [], entry["variants"]
         for names in COLUMNS.values():
@@ -72,7 +72,8 @@ def chart(results):
         for name, figures in entry["variants"].items():
             width = wide * figures["gain"] / most
             out.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{bar - 2}" fill="{COLOURS[name]}"/>'
-                       f'<text x="{left + width + 5:.1f}" y="{y + 10}">{figures["gain"]:.2f}  {name}</text>')
+                       f'<text x="{left + width + 5:.1f}" y="{y + 10}" stroke="white" stroke-width="3" '
+                       f'paint-order="stroke">{figures["gain"]:.2f}  {name}</text>')
             y += bar
         y += 12
     line = left + wide / most

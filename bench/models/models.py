@@ -99,7 +99,8 @@ def decode(tokens: torch.Tensor, prompt: int, steps: int, settings: argparse.Nam
         if variant.cache is None:
             cached: dict[str, Any] = {"past_key_values": None, "use_cache": True}
         else:
-            cached = {"cache": octavo.transformers.OctavoCache(model.config, prompt + steps, format=variant.cache)}
+            capacity = prompt + steps
+            cached = {"cache": octavo.transformers.OctavoCache(model.config, capacity=capacity, format=variant.cache)}
         output = model(tokens[:, :prompt], logits_to_keep=1, **cached)
         logits = []
         begin = clock()
@@ -167,7 +168,8 @@ def measure(workload: Workload, settings: argparse.Namespace) -> dict[str, Any]:
     base = times[BASE]
     return {
         "description": workload.description, "tokens": workload.tokens, "threads": torch.get_num_threads(),
-        "clock": settings.clock, "rounds": rounds, "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "clock": settings.clock,
+        "rounds": rounds, "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
         "processor": octavo.info()["processor"], "implementation": octavo.info()["active_implementation"],
         "torch": torch.__version__, "octavo": octavo.__version__,
         "variants": {

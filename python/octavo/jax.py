@@ -37,10 +37,9 @@ def attention(arguments: dict[str, Any]) -> Any:
             raise ValueError(f"{name}: rank {x.ndim}; q, k and v have rank 4, or 3 with cu_seqlens")
     order = _arguments.layout(arguments["layout"])
     dtype = q.dtype if arguments["out_dtype"] is None else jnp.dtype(arguments["out_dtype"])
-    shape_of: Any = jax.ShapeDtypeStruct  # has no types
-    results = [shape_of((*q.shape[:-1], v.shape[-1]), dtype)]
+    results = [jax.ShapeDtypeStruct((*q.shape[:-1], v.shape[-1]), dtype)]
     if arguments["return_lse"]:
-        results.append(shape_of(_attention._lse_shape(q.shape, order), jnp.float32))
+        results.append(jax.ShapeDtypeStruct(_attention._lse_shape(q.shape, order), jnp.float32))
     arrays = {name: jnp.asarray(arguments[name]) for name in _ARRAYS if arguments[name] is not None}
     options = {
         name: one

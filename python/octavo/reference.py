@@ -55,8 +55,8 @@ class Trace:
     """Intermediate values of a call: float64 NumPy arrays, heads before rows in every layout.
 
     B batch (varlen: sequences), Hq query heads, M and N rows and keys (varlen: of the longest sequence). Rows and keys
-    that do not exist, hidden keys, and keys that the recipe computes exactly (`keep_first`, `keep_near`, `keep_heavy`) have
-    the score -inf and the code 0; a row with a NaN in its operands has NaN.
+    that do not exist, hidden keys, and keys that the recipe computes exactly (`keep_first`, `keep_near`, `keep_heavy`)
+    have the score -inf and the code 0; a row with a NaN in its operands has NaN.
 
     Attributes
     ----------

@@ -84,7 +84,8 @@ def test_vision(tmp_path):
     required("transformers")
     script = [str(ROOT / "examples" / "vision.py"), "--side", "208", "--recipes", "exact,int_flash"]
     out = run(script, tmp_path)
-    errors = {name: float(error) for name, error in re.findall(r"^(\S.*?) +[\d.]+ +[\d.]+ +([\d.]+)$", out, re.MULTILINE)}
+    rows = re.findall(r"^(\S.*?) +[\d.]+ +[\d.]+ +([\d.]+)$", out, re.MULTILINE)
+    errors = {name: float(error) for name, error in rows}
     assert errors["torch float32"] == 0 and errors["exact"] < 0.001 and 0.5 < errors["int_flash"] < 20
     texts, images = svg(tmp_path / "vision.svg")
     assert {"torch float32", "exact", "int_flash", "ViT-S/16 with random weights, 169 patches"} <= set(texts)

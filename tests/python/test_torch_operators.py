@@ -97,7 +97,8 @@ def test_opcheck(torch, door, tensors, name, requires_grad):
     if not requires_grad:
         checks.append("test_aot_dispatch_dynamic")
     torch.library.opcheck(operator, (q, k, v), test_utils=checks)
-    torch.library.opcheck(operator, (q, k, v, "exact", "top_left", "NHD", 0.5, None, None, 4, 1, 10.0), test_utils=checks)
+    options = ("exact", "top_left", "NHD", 0.5, None, None, 4, 1, 10.0)
+    torch.library.opcheck(operator, (q, k, v, *options), test_utils=checks)
     views = [x.transpose(1, 2) for x in (q, k, v)]
     torch.library.opcheck(
         operator, tuple(views), {"mask": torch.rand(5, 9) < 0.9, "layout": "HND", "out_dtype": torch.float16},

@@ -201,7 +201,7 @@ def _below_autograd(operator: Any, keys: Any, arguments: tuple[Any, ...]) -> Any
 
 
 def _autograd_kernel(operator: Any, cpu_kernel: Callable[..., Any]) -> Any:
-    """Calls the CPU kernel itself where nothing between autograd and it has work: that saves a pass of the dispatcher."""
+    """Calls the CPU kernel itself where nothing between autograd and it has work, without the dispatcher."""
 
     def kernel(keys: Any, *arguments: Any) -> Any:
         q, k, v = arguments[:3] if type(arguments[1]) is not str else arguments[:1] * 3  # quantize has one tensor
