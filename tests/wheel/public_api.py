@@ -52,6 +52,16 @@ def main() -> None:
         assert relative_l2(octavo.attention(q, k, v, recipe="exact", causal=True), exact) < 1e-5
     assert relative_l2(octavo.reference.attention(q, k, v, recipe="exact", causal=True), exact) < 1e-5
 
+    steps: octavo.reference.Trace = octavo.reference.trace(q, k, v, recipe="int_flash")
+    assert steps.codes.shape == (1, 4, 40, 70)
+
+    cache: octavo.KVCache = octavo.KVCache(1, 2, 64, capacity=128, format="f32")
+    cache.append(k, v)
+    lengths: list[int] = cache.lengths
+    assert lengths == [70] and cache.nbytes > 0
+    assert relative_l2(octavo.attention(q, cache, causal=True), exact) < 1e-5
+    assert octavo.KVCache.load(cache.save()).attend(q).shape == q.shape
+
     facts: dict[str, Any] = octavo.info()
     version: str = octavo.__version__
     assert facts["version"] == version
