@@ -165,7 +165,8 @@ def main() -> None:
         result = measure(s, workers, arguments.rounds, peak, not_installed)
         result["measured"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         results.append(result)
-        print(markdown([result]), f"({title(s)}: {time.monotonic() - start:.0f} s)\n", sep="\n", flush=True)
+        print(markdown([result], processor.name()), f"({title(s)}: {time.monotonic() - start:.0f} s)\n", sep="\n",
+              flush=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
         everything = about | {"results": merged(old["results"], results)}
         path.write_text(json.dumps(everything, indent=1) + "\n")

@@ -20,6 +20,16 @@ KNOWN = (
 TITLES = {"zen3": "AMD Zen 3", "zen4": "AMD Zen 4", "zen5": "AMD Zen 5", "skylake_server": "Intel Skylake or Cascade "
           "Lake", "ice_lake_server": "Intel Ice Lake", "sapphire_rapids": "Intel Sapphire Rapids",
           "emerald_rapids": "Intel Emerald Rapids", "granite_rapids": "Intel Granite Rapids"}
+# Slots of the ports that VPDPBUSD needs, which everything between both products takes for 16 scores; the products take
+# D / 2. docs/performance.md, "Upper bound": on Zen 5 additions, maxima and conversions have ports of their own, on
+# Intel's cores all 512-bit arithmetic shares two.
+SLOTS_BETWEEN = {"zen5": 8, "sapphire_rapids": 20, "emerald_rapids": 20, "granite_rapids": 20}
+
+
+def port_bound(name: str, head_dim: int) -> float | None:
+    """The part of the int8 peak that integer attention can reach if nothing else is in the way; None: not known."""
+    between = SLOTS_BETWEEN.get(name)
+    return None if between is None else (head_dim / 2) / (head_dim / 2 + between)
 
 
 def title(name: str) -> str:

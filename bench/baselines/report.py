@@ -6,6 +6,7 @@ import pathlib
 import textwrap
 
 import charts
+import processor
 from problem import title
 
 OURS = "octavo "
@@ -50,6 +51,18 @@ def peaks_line(result: dict) -> str:
     return ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()) + " Gop/s"
 
 
+def port_line(result: dict, name: str | None, bounds: dict) -> list[str]:
+    """How much of what the ports allow the integer recipes reach, where the processor is known."""
+    bound = processor.port_bound(name, result["shape"]["head_dim"]) if name and "vnni" in result["peak"] else None
+    if bound is None:
+        return []
+    reached = [f"{recipe.removeprefix(OURS)} {e['gops'] / result['peak']['vnni'] / bound:.0%}"
+               for recipe, e in sorted(result["timings"].items(), key=lambda item: -item[1].get("gops", 0))
+               if recipe.startswith(OURS) and bounds.get(recipe) == ("vnni", "vnni") and "gops" in e]
+    text = f"The ports allow {bound:.0%} of the vnni peak at D {result['shape']['head_dim']}; reached of that: "
+    return ["", textwrap.fill(text + ", ".join(reached) + ".", 120)] if reached else []
+
+
 def disturbed(result: dict) -> str:
     """A warning where other processes ran at the same time."""
     taken = 1 - result["cpu_share"]
@@ -82,12 +95,14 @@ def where(refused: list[dict], shapes: list[dict]) -> str:
     return f" ({'; '.join(map(title, refused))})"
 
 
-def markdown(results: list[dict]) -> str:
+def markdown(results: list[dict], name: str | None = None) -> str:
+    """`name`: of the processor (processor.name())."""
     bounds, lines = products(), []
     for result in results:
         peaks = f"Peaks: {peaks_line(result)}; " if result["peak"] else ""
         lines += [f"### {title(result['shape'])}", "", f"{peaks}{result['rounds']} rounds, "
-                  f"{result.get('measured', 'now')}.{disturbed(result)}", "", *rows(result, bounds), ""]
+                  f"{result.get('measured', 'now')}.{disturbed(result)}", "", *rows(result, bounds),
+                  *port_line(result, name, bounds), ""]
     missing = absent(results)
     return "\n".join(lines + (["### Did not run", "", *missing, ""] if missing else []))
 
@@ -97,7 +112,7 @@ def write_reports(everything: dict, out: pathlib.Path) -> None:
     head = (f"octavo beside other libraries: {everything['machine'].get('processor', 'this processor')}, "
             f"{everything['threads']} threads. Peak: instructions measured in the same run, "
             "both products at their own.")
-    (out / "cpu.md").write_text(textwrap.fill(head, 120) + "\n\n" + markdown(results))
+    (out / "cpu.md").write_text(textwrap.fill(head, 120) + "\n\n" + markdown(results, out.name))
     speed = lambda name, entry, result: entry["gops"]
     (out / "cpu_speed.svg").write_text(charts.against_length(results, speed, "Gop/s"))
     front = [r for r in results if r["shape"]["heads"] == r["shape"]["kv_heads"] == 8 and not r["shape"]["causal"]]

@@ -2,6 +2,7 @@
 // of Q where one scale serves all of it, then attention tasks. Each phase is a list of tasks; threads take them as
 // they come. How many threads there are may decide how many rows a task has, and nothing that can touch a result.
 #include <algorithm>
+#include <atomic>
 #include <new>
 
 #include "cpu/for_each_task.hpp"
@@ -26,6 +27,7 @@ class CallDriver {
   void run() {
     list_sequences();
     if (plan_.all_short) return attend_short_sequences();
+    if (goes_head_by_head() && !plan_.q_range) return prepare_and_attend();
     prepare_heads();
     range_queries();
     attend();
@@ -84,12 +86,32 @@ class CallDriver {
     });
   }
 
-  // Statistics, then packing; whoever finishes a head's last part also does what needs the whole head. Short sequences
-  // go head by head in one phase: there, waiting for each other costs more than the work.
+  // Short sequences are prepared head by head: there, waiting for each other costs more than the work.
+  bool goes_head_by_head() const {
+    const std::int64_t heads = plan_.problem->batch * plan_.problem->kv_heads;
+    return plan_.total_blocks <= kBlocksOfShortHeads * heads && (heads >= workers_ || workers_ == 1);
+  }
+
+  // Both in one phase: tasks are drawn in order, those that prepare heads first, and those of attention wait for their
+  // head alone. Whoever prepares it waits for nobody.
+  void prepare_and_attend() {
+    const Problem& problem = *plan_.problem;
+    const std::int64_t heads = problem.batch * problem.kv_heads;
+    const Stages stages[2] = {kernels_.stages(plan_, false), kernels_.stages(plan_, true)};
+    for_each_task(runner_, workers_, heads + attention_tasks(), [&](std::int64_t worker, std::int64_t task) {
+      if (task >= heads) return attend(stages, task - heads, thread_scratch(worker), true);
+      prepare_head(task, thread_scratch(worker));
+      std::atomic_ref<std::uint32_t> ready(head_at(call_, task / problem.kv_heads, task % problem.kv_heads)->ready);
+      ready.store(1, std::memory_order_release);
+      ready.notify_all();
+    });
+  }
+
+  // Statistics, then packing; whoever finishes a head's last part also does what needs the whole head.
   void prepare_heads() {
     const Problem& problem = *plan_.problem;
     const std::int64_t heads = problem.batch * problem.kv_heads;
-    if (plan_.total_blocks <= kBlocksOfShortHeads * heads && (heads >= workers_ || workers_ == 1)) {
+    if (goes_head_by_head()) {
       for_each_task(runner_, workers_, heads,
                     [&](std::int64_t worker, std::int64_t task) { prepare_head(task, thread_scratch(worker)); });
       return;
@@ -159,22 +181,30 @@ class CallDriver {
     });
   }
 
+  std::int64_t attention_tasks() const { return plan_.problem->batch * plan_.problem->q_heads * plan_.tasks_per_head; }
+
   void attend() {
-    const Problem& problem = *plan_.problem;
-    const std::int64_t heads = problem.batch * problem.q_heads;
     const Stages stages[2] = {kernels_.stages(plan_, false), kernels_.stages(plan_, true)};
-    for_each_task(runner_, workers_, heads * plan_.tasks_per_head, [&](std::int64_t worker, std::int64_t task) {
-      const auto [head, stretch] =
-          spec::task_place(task, heads, plan_.tasks_per_head, workers_, problem.causal != Causal::none);
-      AttentionTask attention{.batch = head / problem.q_heads, .head = head % problem.q_heads};
-      const Sequence rows = sequence_at(call_, attention.batch)->rows;
-      attention.first = stretch * plan_.rows_per_task;
-      attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
-      if (attention.rows <= 0) return;
-      const bool wide = spec::takes_q16(problem, rows.q_rows);
-      const TileScope tiles(kernels_, plan_);
-      kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread_scratch(worker));
-    });
+    for_each_task(runner_, workers_, attention_tasks(),
+                  [&](std::int64_t worker, std::int64_t task) { attend(stages, task, thread_scratch(worker), false); });
+  }
+
+  void attend(const Stages (&stages)[2], std::int64_t task, std::byte* thread, bool waits) {
+    const Problem& problem = *plan_.problem;
+    const auto [head, stretch] = spec::task_place(task, problem.batch * problem.q_heads, plan_.tasks_per_head, workers_,
+                                                  problem.causal != Causal::none);
+    AttentionTask attention{.batch = head / problem.q_heads, .head = head % problem.q_heads};
+    const Sequence rows = sequence_at(call_, attention.batch)->rows;
+    attention.first = stretch * plan_.rows_per_task;
+    attention.rows = std::min(plan_.rows_per_task, rows.q_rows - attention.first);
+    if (attention.rows <= 0) return;
+    if (waits) {
+      std::atomic_ref<std::uint32_t> ready(head_at(call_, attention.batch, problem.kv_head(attention.head))->ready);
+      while (ready.load(std::memory_order_acquire) == 0) ready.wait(0, std::memory_order_acquire);
+    }
+    const bool wide = spec::takes_q16(problem, rows.q_rows);
+    const TileScope tiles(kernels_, plan_);
+    kernels_.attend(call_, stages[wide ? 1 : 0], attention, thread);
   }
 
   bool needs_channel_stats() const { return plan_.k_needs.any() || plan_.v_needs.any(); }

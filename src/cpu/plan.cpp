@@ -144,6 +144,8 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.thread.queries_low = thread.take(query_blocks * rows * plan.q_ld * 4);
   plan.thread.row_vectors = thread.take(query_blocks * static_cast<std::int64_t>(sizeof(QueryVectors)));
   plan.thread.smooth_q_bias = thread.take(plan.smooth_q ? query_blocks * plan.longest_keys * 4 : 0);
+  plan.thread.block_offsets = thread.take(
+      plan.block_means ? query_blocks * rows * round_up(longest_keys, spec::kMeanBlock) / spec::kMeanBlock * 4 : 0);
   plan.thread.scores = thread.take(2 * kGroupRows * plan.key_block * 4);
   const std::int64_t weight_bytes = query_blocks * rows * plan.key_block / plan.v_depth * 4;
   plan.thread.weights = thread.take(weight_bytes);
@@ -159,7 +161,9 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
       sizeof(HeadInfo) +
       static_cast<std::size_t>((plan.k_width + 4 * plan.v_width + (plan.qk_gains ? 2 : 0) * plan.k_width) * 4);
   plan.partial_bytes =
-      static_cast<std::size_t>((kChannelStats * (k_stats + v_stats) + (k_stats > 0 ? spec::kMeanBlock : 0)) * 4);
+      static_cast<std::size_t>((kChannelStats * (k_stats + v_stats) + (k_stats > 0 ? spec::kMeanBlock : 0) +
+                                (plan.block_means ? 2 * plan.k_width : 0)) *
+                               4);
   Layout64 all;
   plan.sequences_at = all.take(problem.batch * static_cast<std::int64_t>(sizeof(SequenceInfo)));
   const std::int64_t heads = plan.all_short ? 0 : problem.batch * problem.kv_heads;

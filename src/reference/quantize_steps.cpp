@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "reference/operand.hpp"
+#include "spec/block_mean.hpp"
 #include "spec/format.hpp"
 #include "spec/mean.hpp"
 #include "spec/qk_gain.hpp"
@@ -183,6 +184,32 @@ std::vector<float> qk_gains(const std::vector<Matrix>& q_heads, const Matrix& k,
   return gains;
 }
 
+Matrix block_means(const Matrix& k, const RowFlags& counted, const std::vector<float>& mean,
+                   const std::vector<float>& gains) {
+  Matrix means((k.rows + spec::kMeanBlock - 1) / spec::kMeanBlock, k.cols);
+  spec::BlockMeanEvidence evidence;
+  for (std::int64_t c = 0; c < k.cols; ++c) {
+    const auto i = static_cast<std::size_t>(c);
+    spec::ChannelSpreads spreads;
+    for (std::int64_t block = 0; block < means.rows; ++block) {
+      const std::int64_t first = block * spec::kMeanBlock, last = std::min(k.rows, first + spec::kMeanBlock);
+      float low = std::numeric_limits<float>::infinity(), high = -low, count = 0;
+      for (std::int64_t row = first; row < last; ++row) {
+        if (!flag(counted, row) || !is_finite(k.at(row, c))) continue;
+        low = std::min(low, k.at(row, c));
+        high = std::max(high, k.at(row, c));
+        ++count;
+      }
+      const float own = spec::column_mean(k.row(first) + c, last - first, k.cols,
+                                          [&](std::int64_t row) { return flag(counted, first + row); });
+      means.at(block, c) = low > high ? mean[i] : own;
+      spec::add_spreads(spreads, count, low, high, mean[i], own);
+    }
+    spec::add_channel(evidence, spreads, gains[i]);
+  }
+  return spec::takes_block_means(evidence) ? means : Matrix();
+}
+
 void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const float* means) {
   for (std::int64_t row = first; row < first + rows; ++row) {
     for (std::int64_t c = 0; c < x.cols; ++c) x.at(row, c) -= means[c];
@@ -260,15 +287,19 @@ QuantizedRows quantize_q(Matrix q, const Recipe& recipe, bool wide, const std::v
 }
 
 QuantizedRows quantize_k(Matrix k, const Recipe& recipe, const RowFlags& seen, const std::vector<float>& gains) {
-  Matrix means;
+  Matrix means, of_blocks;
   if (recipe.smooth_k) means = Matrix(1, k.cols);
   if (!gains.empty()) {
-    // The mean is taken beside the gains' own statistics, from K as it was given; then it goes where K goes.
+    // Means are taken beside the gains' own statistics, from K as it was given; then they go where K goes.
     if (recipe.smooth_k) {
-      const std::vector<float> mean = column_means(k, 0, k.rows, counted_rows(k, 0, k.rows, seen, recipe.robust));
+      const RowFlags counted = counted_rows(k, 0, k.rows, seen, recipe.robust);
+      const std::vector<float> mean = column_means(k, 0, k.rows, counted);
       std::copy(mean.begin(), mean.end(), means.row(0));
-      scale_columns(means, gains);
-      if (recipe.hadamard) rotate_rows(means);
+      if (spec::divides_mean_blocks(recipe.key_block)) of_blocks = block_means(k, counted, mean, gains);
+      for (Matrix* m : {&means, &of_blocks}) {
+        scale_columns(*m, gains);
+        if (recipe.hadamard) rotate_rows(*m);
+      }
     }
     scale_columns(k, gains);
   }
@@ -277,9 +308,17 @@ QuantizedRows quantize_k(Matrix k, const Recipe& recipe, const RowFlags& seen, c
     const std::vector<float> mean = column_means(k, 0, k.rows, counted_rows(k, 0, k.rows, seen, recipe.robust));
     std::copy(mean.begin(), mean.end(), means.row(0));
   }
+  Matrix coded = k;
   if (recipe.smooth_k) subtract_means(k, 0, k.rows, means.row(0));
   clear_unseen(k, seen);
-  QuantizedRows result = round_rows(k, recipe.scores, spec::groups_of(Role::k, recipe));
+  for (std::int64_t block = 0; block < of_blocks.rows; ++block) {
+    const std::int64_t first = block * spec::kMeanBlock;
+    subtract_means(coded, first, std::min(spec::kMeanBlock, k.rows - first), of_blocks.row(block));
+  }
+  clear_unseen(coded, seen);
+  QuantizedRows result = round_rows(of_blocks.empty() ? k : coded, recipe.scores, spec::groups_of(Role::k, recipe));
+  if (!of_blocks.empty()) subtract_means(of_blocks, 0, of_blocks.rows, means.row(0));
+  result.block_shifts = std::move(of_blocks);
   result.means = std::move(means);
   result.finite = finite_rows(k, result.scales);
   result.floats = std::move(k);

@@ -32,6 +32,7 @@ struct QuantizedRows {
   Matrix codes;                // [rows, dim]: the value of each code (an integer, or the rounded float)
   Scales scales;               //
   Matrix means;                // Q [blocks of 128, dim], K and V [1, dim], rotated; empty: nothing was subtracted
+  Matrix block_shifts;         // K [blocks of 128, dim]: what a block's own mean exceeds `means` by; empty: one mean
   Matrix floats;               // Q: rotated; K: rotated and smoothed; before rounding. V: empty
   std::vector<bool> finite;    // Q, K per row: no NaN or infinity in the row or in its scale
   std::vector<float> gains;    // V: c_d of channel_gains; empty: all 1
@@ -60,6 +61,11 @@ QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, fl
 
 // g_d of spec/qk_gain.hpp for a KV head, from the floats of its K and of the group's Q.
 std::vector<float> qk_gains(const std::vector<Matrix>& q_heads, const Matrix& k, const RowFlags& seen, bool robust);
+
+// The means of K's blocks of 128 rows [blocks, dim], as given, if the head takes them (spec/block_mean.hpp); else
+// empty. `mean`: of all rows.
+Matrix block_means(const Matrix& k, const RowFlags& counted, const std::vector<float>& mean,
+                   const std::vector<float>& gains);
 
 // The operands, from floats. `wide`: Q in 16 bits, without smoothing (spec/q16.hpp). `gains`: empty, or what
 // K's channels are multiplied by and Q's divided. `seen`: keys that some row of the call may see; the others must be

@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "reference/operand.hpp"
+#include "spec/mean.hpp"
 
 namespace octavo::reference {
 namespace {
@@ -35,6 +36,20 @@ std::vector<double> exact_products(const QuantizedRows& q, const PreparedK& k, s
     for (std::int64_t j = 0; j < keys; ++j) s[static_cast<std::size_t>(j)] += q_code * k_codes[j];
   }
   return s;
+}
+
+// softmax_scale * q' . (mean of a block of K - mean), q' the row that became codes; empty where K has one mean.
+std::vector<double> shifts_of_row(const QuantizedRows& q, const PreparedK& k, std::int64_t row, double softmax_scale) {
+  const Matrix& of_k = k.rows.block_shifts;
+  std::vector<float> centred(q.floats.row(row), q.floats.row(row) + q.floats.cols);
+  for (std::int64_t c = 0; !q.means.empty() && c < q.floats.cols; ++c) {
+    centred[static_cast<std::size_t>(c)] -= q.means.at(row / spec::kQueryBlock, c);
+  }
+  std::vector<double> shifts;
+  for (std::int64_t block = 0; block < of_k.rows; ++block) {
+    shifts.push_back(softmax_scale * dot(centred.data(), of_k.row(block), of_k.cols));
+  }
+  return shifts;
 }
 
 // The same as a tensor core adds it up.
@@ -86,11 +101,13 @@ std::vector<double> products_of_row(const QuantizedRows& q, const PreparedK& k, 
   std::vector<double> s = k.model ? modelled_products(q, k, row, range) : exact_products(q, k, row, range);
   const bool q_finite = q.finite[static_cast<std::size_t>(row)];
   const double q_factor = softmax_scale * q.scales.at(row, 0);
+  const std::vector<double> of_blocks = shifts_of_row(q, k, row, softmax_scale);
   for (std::int64_t j = 0; j < keys; ++j) {
     const std::int64_t key = range.begin + j;
     double& score = s[static_cast<std::size_t>(j)];
     score = score * q_factor * k.rows.scales.at(key, 0);
     if (!delta.empty()) score += delta[static_cast<std::size_t>(key)];
+    if (!of_blocks.empty()) score += of_blocks[static_cast<std::size_t>(key / spec::kMeanBlock)];
     if (!q_finite || !k.rows.finite[static_cast<std::size_t>(key)]) score = kNan;
   }
   return s;

@@ -3,6 +3,7 @@
 
 #include "core/inline.hpp"
 #include "core/problem.hpp"
+#include "spec/block_mean.hpp"
 #include "spec/operand.hpp"
 #include "spec/q16.hpp"
 #include "spec/v_prescale.hpp"
@@ -31,11 +32,12 @@ struct CallSteps {
   bool sum_codes = false;         // the row sum adds codes of P
   // The LSE, softcap or a sink needs softmax_scale * q . mean of K, which smooth_k took from every score of a row.
   bool smooth_k_logit_offset = false;
-  bool robust = false;      // stray rows take no part in means, gains and the fold's largest scale
-  bool qk_gains = false;    // channels of K are multiplied, those of Q divided by gains
-  bool keeps = false;       // some keys of a row are computed exactly, apart from the quantized product
-  bool hides_keys = false;  // whether a key exists must be looked up: key_mask, or a mask and a robust recipe
-  bool q_range = false;     // one scale serves all rows of Q, whose range must be known first
+  bool robust = false;       // stray rows take no part in means, gains and the fold's largest scale
+  bool qk_gains = false;     // channels of K are multiplied, those of Q divided by gains
+  bool block_means = false;  // K's mean may be that of a block of keys (spec/block_mean.hpp)
+  bool keeps = false;        // some keys of a row are computed exactly, apart from the quantized product
+  bool hides_keys = false;   // whether a key exists must be looked up: key_mask, or a mask and a robust recipe
+  bool q_range = false;      // one scale serves all rows of Q, whose range must be known first
   ChannelNeeds k_needs, v_needs;
 };
 
@@ -56,6 +58,7 @@ OCTAVO_INLINE constexpr CallSteps steps_of(const Problem& problem) {
   const bool has_codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
   steps.robust = recipe.robust;
   steps.qk_gains = recipe.qk_gains && !has_codes;
+  steps.block_means = steps.qk_gains && recipe.smooth_k && divides_mean_blocks(recipe.key_block);
   steps.keeps = !has_codes && (recipe.keep_first > 0 || recipe.keep_near > 0 || recipe.keep_heavy > 0);
   steps.hides_keys = (recipe.robust && problem.mask.data != nullptr) || problem.key_mask.data != nullptr;
   steps.running_maximum = recipe.p_reference == MaximumReference::running;

@@ -109,9 +109,9 @@ class Bench(CommandTest):
         result = self.json("bench", "peak", "--threads", 1)
         self.assertEqual(result["parameters"]["threads"], 1)
         self.assertGreater(result["dram_gbs"], 0.1)
-        for key in ("vnni_gops", "bf16_gflops", "f32_gflops"):
+        for key in ("vnni_gops", "bf16_gflops", "f16_gflops", "f32_gflops", "amx_int8_gops", "amx_bf16_gflops"):
             self.assertIn(key, result)
-            self.assertEqual(result[key] is None, result["instructions"][key.split("_")[0]] is None)
+            self.assertEqual(result[key] is None, result["instructions"][key.rsplit("_", 1)[0]] is None)
             if result[key] is not None:
                 self.assertGreater(result[key], 0.1)
 

@@ -16,6 +16,7 @@ namespace {
 struct Entry {
   const char* recipe;
   int scenarios;
+  Flavour only = Flavour::gaussian;  // gaussian: as dealt
 };
 
 // The presets, and what differs from them by one idea each.
@@ -113,6 +114,14 @@ constexpr Entry kEntries[] = {
     {"int_flash,keep_first=1,keep_near=2", 12},
     {"exact,robust=on,keep_near=1", 12},
     {"exact,p=u8,p_range=255,p_reference=block,values=s8,v_scale=token_folded", 12},
+    // K's mean per block of keys.
+    {"int8", 60, Flavour::turning_key_bias},
+    {"int8,key_block=64", 16, Flavour::turning_key_bias},
+    {"int8,smooth_q=off", 16, Flavour::turning_key_bias},
+    {"int8,p_reference=running", 16, Flavour::turning_key_bias},
+    {"int8,k_scale=block,q_scale=warp", 12, Flavour::turning_key_bias},
+    {"int8_fast,qk_gains=on,hadamard=off", 16, Flavour::turning_key_bias},
+    {"sage1,qk_gains=on,robust=on", 12, Flavour::turning_key_bias},
 };
 
 void PrintTo(const Entry& entry, std::ostream* out) { *out << entry.recipe; }
@@ -120,6 +129,7 @@ void PrintTo(const Entry& entry, std::ostream* out) { *out << entry.recipe; }
 std::string name_of(const testing::TestParamInfo<Entry>& info) {
   std::string name;
   for (const char* c = info.param.recipe; *c != 0; ++c) name += std::isalnum(static_cast<unsigned char>(*c)) ? *c : '_';
+  if (info.param.only == Flavour::turning_key_bias) name += "__turning_key_bias";
   return name;
 }
 
@@ -181,6 +191,7 @@ TEST_P(Grid, AgreesWithTheOracle) {
   for (int i = 0; i < entry.scenarios; ++i) {
     Scenario scenario = dealer.draw(entry.recipe);
     scenario.key_mask = !scenario.packed() && i % 4 == 3;
+    if (entry.only != Flavour::gaussian) scenario.flavour = entry.only;
     if (only != nullptr && std::atoi(only) != i) continue;
     SCOPED_TRACE("scenario " + std::to_string(i) + ": " + describe(scenario));
     const Call call(scenario);

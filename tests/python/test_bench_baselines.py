@@ -17,6 +17,7 @@ import compare  # noqa: E402
 import install  # noqa: E402
 import operands  # noqa: E402
 import problem  # noqa: E402
+import processor  # noqa: E402
 import report  # noqa: E402
 
 PEAKS = {"vnni": 2000.0, "bf16": 1000.0, "f32": 500.0}
@@ -63,6 +64,17 @@ def test_peak_is_each_products_own():
     assert report.peak_of("mixed", bounds, PEAKS) == pytest.approx(2 / (1 / 2000 + 1 / 500))
     assert report.peak_of("unknown", bounds, PEAKS) is None
     assert report.peak_of("int8", bounds, {"f32": 500.0}) is None
+
+
+def test_port_bounds_where_the_processor_is_known():
+    assert processor.port_bound("zen5", 128) == pytest.approx(64 / 72)
+    assert processor.port_bound("sapphire_rapids", 64) == pytest.approx(32 / 52)
+    assert processor.port_bound("zen3", 128) is None
+    found = result(problem.shape(), {"octavo int8": 1000, "octavo exact f32": 400, "OpenVINO bf16": 400})
+    text = report.markdown([found], "zen5")
+    assert "The ports allow 89% of the vnni peak at D 128; reached of that: int8 56%." in text
+    assert "ports" not in report.markdown([found], "zen3") + report.markdown([found])
+    assert "ports" not in report.markdown([found | {"peak": {}}], "zen5")
 
 
 def test_tables_are_ordered_by_speed_and_hold_ratios_to_the_best_baseline():

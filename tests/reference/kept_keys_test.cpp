@@ -50,6 +50,30 @@ TEST(KeptKeys, HeavyKeyInAFarBlockIsFound) {
   EXPECT_LE(error_of(c, kRevised), 0.5 * error_of(c, "int8_fast"));
 }
 
+// K's bias under RoPE: one mean of the sequence cannot follow it, means of blocks do; an even bias needs none.
+TEST(BlockMeans, FollowATurningBias) {
+  for (const Causal causal : {Causal::none, Causal::bottom_right}) {
+    Case c(512, 1024, 64, 64, 11);
+    c.problem.causal = causal;
+    for (std::int64_t row = 0; row < c.n; ++row) {
+      for (std::int64_t pair = 0; pair < 3; ++pair) {
+        const double turn = static_cast<double>(row) * (0.004 / static_cast<double>(1 + pair));
+        c.k_row(row)[2 * pair] += static_cast<float>(400 * std::cos(turn));
+        c.k_row(row)[2 * pair + 1] += static_cast<float>(400 * std::sin(turn));
+      }
+    }
+    const double followed = error_of(c, kRevised);
+    EXPECT_LE(followed, 0.03);
+    EXPECT_GE(error_of(c, "int8,key_block=256"), 2 * followed);  // of more than 128 keys: one mean
+    const std::vector<double> exact = (c.run("exact"), as_double(c.lse));
+    c.run(kRevised);
+    // Errors of scores of up to 240 nats; a term of a block's mean that was forgotten would be tens of nats.
+    for (std::size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(c.lse[i], exact[i], 0.15);
+    c.problem.softcap = 300;
+    EXPECT_LE(error_of(c, kRevised), 0.03);
+  }
+}
+
 TEST(QkGains, BalanceAStrongChannel) {
   for (std::int64_t dim : {65, 96, 129}) {
     Case c(300, 300, dim, 64, 9);

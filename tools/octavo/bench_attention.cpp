@@ -10,7 +10,6 @@
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
 #include "peak.hpp"
-#include "random_tensor.hpp"
 #include "timing.hpp"
 
 namespace octavo::tool {
@@ -38,18 +37,8 @@ void run(Options& options) {
   resolve(shape);
   const AttentionParams params = params_of(options.call);
   const Execution execution = execution_of(options.call);
-  const DType dtype = float_dtype_of(shape.dtype);
-
-  const io::Tensor q = random_tensor("q", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
-  const io::Tensor k = random_tensor("k", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.head_dim}, 2);
-  const io::Tensor v =
-      random_tensor("v", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.value_head_dim}, 3);
-  const io::Tensor out = touched_tensor("o", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
-  AttentionInputs inputs;
-  inputs.q = q.view();
-  inputs.k = k.view();
-  inputs.v = v.view();
-  inputs.out = out.view();
+  const BenchTensors tensors(shape);
+  AttentionInputs inputs = tensors.inputs();
 
   std::optional<QuantizedTensor> codes[3];
   if (!options.with_quantization) {

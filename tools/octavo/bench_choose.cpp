@@ -11,7 +11,6 @@
 #include "machine.hpp"
 #include "number_option.hpp"
 #include "octavo/implementation.hpp"
-#include "random_tensor.hpp"
 #include "timing.hpp"
 
 namespace octavo::tool {
@@ -70,17 +69,8 @@ void run(Options& options) {
   if (!options.call.implementation.empty()) fail(kExitUsage, "--implementation: bench choose times all of them");
   execution_of(options.call);  // sets the number of threads
   require(force_implementation(""));
-  const DType dtype = float_dtype_of(shape.dtype);
-  const io::Tensor q = random_tensor("q", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
-  const io::Tensor k = random_tensor("k", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.head_dim}, 2);
-  const io::Tensor v =
-      random_tensor("v", dtype, {shape.batch, shape.seqlen_k, shape.kv_heads, shape.value_head_dim}, 3);
-  const io::Tensor out = touched_tensor("o", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
-  AttentionInputs inputs;
-  inputs.q = q.view();
-  inputs.k = k.view();
-  inputs.v = v.view();
-  inputs.out = out.view();
+  const BenchTensors tensors(shape);
+  const AttentionInputs inputs = tensors.inputs();
 
   Json choices = Json::array();
   std::vector<std::vector<std::string>> rows;

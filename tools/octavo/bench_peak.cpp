@@ -15,28 +15,39 @@ namespace {
 // Less of the processors than this, and the figures are called too low.
 constexpr double kUndisturbed = 0.95;
 
-Json value_or_null(const Peak& peak) { return peak.instruction == nullptr ? Json(nullptr) : Json(peak.value); }
-
-Json instruction_or_null(const Peak& peak) {
-  return peak.instruction == nullptr ? Json(nullptr) : Json(peak.instruction);
-}
-
 void run(int threads, const std::string& json) {
   if (threads == 0) threads = num_threads();
   const Peaks peaks = measure_peaks(threads);
+  struct Row {
+    const char *name, *field;
+    const Peak& peak;
+    const char* unit;
+  };
+  const Row rows[] = {
+      {"vnni", "vnni_gops", peaks.vnni, "10^9 int8 operations/s"},
+      {"bf16", "bf16_gflops", peaks.bf16, "10^9 operations/s"},
+      {"f16", "f16_gflops", peaks.f16, "10^9 operations/s"},
+      {"f32", "f32_gflops", peaks.f32, "10^9 operations/s"},
+      {"amx_int8", "amx_int8_gops", peaks.amx_int8, "10^9 int8 operations/s"},
+      {"amx_bf16", "amx_bf16_gflops", peaks.amx_bf16, "10^9 operations/s"},
+      {"dram", "dram_gbs", peaks.dram, "10^9 bytes read/s"},
+  };
   Table table({Table::Align::left, Table::Align::right, Table::Align::left, Table::Align::left});
   table.add({"peak", "value", "unit", "measured with"});
   double cpu_share = 1;
-  const auto row = [&](const char* name, const Peak& peak, const char* unit) {
-    const bool missing = peak.instruction == nullptr;
-    table.add({name, missing ? "-" : format("%.1f", peak.value), unit,
-               missing ? "no such instruction here" : peak.instruction});
-    cpu_share = std::min(cpu_share, peak.cpu_share);
-  };
-  row("vnni_gops", peaks.vnni, "10^9 int8 operations/s");
-  row("bf16_gflops", peaks.bf16, "10^9 operations/s");
-  row("f32_gflops", peaks.f32, "10^9 operations/s");
-  row("dram_gbs", peaks.dram, "10^9 bytes read/s");
+  Json json_of_all = {{"schema_version", kSchemaVersion},
+                      {"kind", "peak"},
+                      {"machine", machine()},
+                      {"parameters", {{"threads", threads}, {"dram_bytes", peaks.dram_bytes}}}};
+  for (const Row& row : rows) {
+    const bool missing = row.peak.instruction == nullptr;
+    table.add({row.field, missing ? "-" : format("%.1f", row.peak.value), row.unit,
+               missing ? "no such instruction here" : row.peak.instruction});
+    cpu_share = std::min(cpu_share, row.peak.cpu_share);
+    json_of_all[row.field] = missing ? Json(nullptr) : Json(row.peak.value);
+    json_of_all["instructions"][row.name] = missing ? Json(nullptr) : Json(row.peak.instruction);
+    json_of_all["cpu_share"][row.name] = row.peak.cpu_share;
+  }
   std::FILE* stream = text_stream(json);
   std::fprintf(stream, "%s, %d thread%s (a product and an addition are two operations)\n", processor_name().c_str(),
                threads, threads == 1 ? "" : "s");
@@ -45,24 +56,7 @@ void run(int threads, const std::string& json) {
     std::fprintf(stderr, "octavo: other processes used up to %.0f %% of the processor time: these peaks are too low\n",
                  100 * (1 - cpu_share));
   }
-  write_json(json, {{"schema_version", kSchemaVersion},
-                    {"kind", "peak"},
-                    {"machine", machine()},
-                    {"parameters", {{"threads", threads}, {"dram_bytes", peaks.dram_bytes}}},
-                    {"vnni_gops", value_or_null(peaks.vnni)},
-                    {"bf16_gflops", value_or_null(peaks.bf16)},
-                    {"f32_gflops", value_or_null(peaks.f32)},
-                    {"dram_gbs", value_or_null(peaks.dram)},
-                    {"instructions",
-                     {{"vnni", instruction_or_null(peaks.vnni)},
-                      {"bf16", instruction_or_null(peaks.bf16)},
-                      {"f32", instruction_or_null(peaks.f32)},
-                      {"dram", instruction_or_null(peaks.dram)}}},
-                    {"cpu_share",
-                     {{"vnni", peaks.vnni.cpu_share},
-                      {"bf16", peaks.bf16.cpu_share},
-                      {"f32", peaks.f32.cpu_share},
-                      {"dram", peaks.dram.cpu_share}}}});
+  write_json(json, json_of_all);
 }
 
 }  // namespace

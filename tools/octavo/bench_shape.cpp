@@ -3,6 +3,7 @@
 
 #include "number_option.hpp"
 #include "octavo/parallel.hpp"
+#include "random_tensor.hpp"
 
 namespace octavo::tool {
 
@@ -28,6 +29,21 @@ void resolve(BenchShape& shape) {
   if (shape.kv_heads == 0) shape.kv_heads = shape.heads;
   if (shape.seqlen_k == 0) shape.seqlen_k = shape.seqlen_q;
   if (shape.value_head_dim == 0) shape.value_head_dim = shape.head_dim;
+}
+
+BenchTensors::BenchTensors(const BenchShape& s)
+    : q(random_tensor("q", float_dtype_of(s.dtype), {s.batch, s.seqlen_q, s.heads, s.head_dim}, 1)),
+      k(random_tensor("k", float_dtype_of(s.dtype), {s.batch, s.seqlen_k, s.kv_heads, s.head_dim}, 2)),
+      v(random_tensor("v", float_dtype_of(s.dtype), {s.batch, s.seqlen_k, s.kv_heads, s.value_head_dim}, 3)),
+      out(touched_tensor("o", float_dtype_of(s.dtype), {s.batch, s.seqlen_q, s.heads, s.value_head_dim})) {}
+
+AttentionInputs BenchTensors::inputs() const {
+  AttentionInputs inputs;
+  inputs.q = q.view();
+  inputs.k = k.view();
+  inputs.v = v.view();
+  inputs.out = out.view();
+  return inputs;
 }
 
 Json parameters_json(const BenchShape& shape, const CallOptions& options) {

@@ -133,7 +133,10 @@ Peaks measure_peaks(int threads) {
   Peaks peaks;
   peaks.vnni = measure(int8_loop(), threads);
   peaks.bf16 = measure(bf16_loop(), threads);
+  peaks.f16 = measure(f16_loop(), threads);
   peaks.f32 = measure(f32_loop(), threads);
+  peaks.amx_int8 = measure(amx_int8_loop(), threads);
+  peaks.amx_bf16 = measure(amx_bf16_loop(), threads);
   const std::size_t available = available_memory();
   peaks.dram_bytes = available == 0 ? kReadBytes : std::min(kReadBytes, available / 4);
   peaks.dram = measure_read(read_loop(), threads, peaks.dram_bytes);

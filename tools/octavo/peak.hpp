@@ -12,7 +12,7 @@ struct Peak {
 };
 
 struct Peaks {
-  Peak vnni, bf16, f32, dram;
+  Peak vnni, bf16, f16, f32, amx_int8, amx_bf16, dram;
   std::size_t dram_bytes = 0;
 };
 

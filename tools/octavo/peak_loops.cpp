@@ -3,6 +3,14 @@
 // Operands are ordinary numbers: zeros would draw less power and let the clock rise above what real data allow.
 #include "peak_loops.hpp"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace octavo::tool {
 namespace {
 
@@ -37,6 +45,7 @@ namespace {
 constexpr std::uint32_t kBytesA = 0x6B3D5217, kBytesB = 0x31F70BC5;    // u8 and s8 of both signs
 constexpr std::uint32_t kFloatA = 0x3F9A3D71, kFloatB = 0x3A83126F;    // 1.205, 0.001
 constexpr std::uint32_t kBrainsA = 0x3F9A3F85, kBrainsB = 0x3A83BA91;  // pairs of bf16, products that nearly cancel
+constexpr std::uint32_t kHalvesA = 0x3CD23C11, kHalvesB = 0x14199419;  // pairs of f16: about 1, 0.001 and -0.001
 constexpr std::uint32_t kOnes = 0x00010001;                            // pairs of s16
 
 #define OCTAVO_VPDPBUSD_ZMM(n) "vpdpbusd %%zmm15, %%zmm14, %%zmm" #n "\n"
@@ -58,8 +67,67 @@ void vdpbf16ps_zmm(std::uint64_t n) { OCTAVO_ZMM_LOOP(OCTAVO_TIMES_14(OCTAVO_VDP
 #define OCTAVO_FMA_ZMM(n) "vfmadd231ps %%zmm15, %%zmm14, %%zmm" #n "\n"
 void vfmadd231ps_zmm(std::uint64_t n) { OCTAVO_ZMM_LOOP(OCTAVO_TIMES_14(OCTAVO_FMA_ZMM), kFloatA, kFloatB); }
 
+#define OCTAVO_FMA_PH_ZMM(n) "vfmadd231ph %%zmm15, %%zmm14, %%zmm" #n "\n"
+void vfmadd231ph_zmm(std::uint64_t n) { OCTAVO_ZMM_LOOP(OCTAVO_TIMES_14(OCTAVO_FMA_PH_ZMM), kHalvesA, kHalvesB); }
+
 #define OCTAVO_FMA_YMM(n) "vfmadd231ps %%ymm15, %%ymm14, %%ymm" #n "\n"
 void vfmadd231ps_ymm(std::uint64_t n) { OCTAVO_YMM_LOOP(OCTAVO_TIMES_14(OCTAVO_FMA_YMM), kFloatA, kFloatB); }
+
+#if defined(__linux__)
+// AMX's products of tiles. Six tiles are sums, which hides a latency of 52 cycles at one product in 16; two hold the
+// operands. A process must ask the system for tiles first.
+constexpr std::uint32_t kTiles = 1u << 24, kInt8 = 1u << 25, kBf16 = 1u << 22;  // of EDX, leaf 7
+
+// CPUID's bits, if the system saves tiles and grants them to this process.
+std::uint32_t granted_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h, XFEATURE_XTILE_DATA
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return 0;
+  std::uint32_t saved = 0, high = 0;
+  asm("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  if ((saved & 0x60000) != 0x60000 || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTiles) == 0) return 0;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0 ? d : 0;
+}
+bool has(std::uint32_t bit) {
+  static const std::uint32_t kGranted = granted_tiles();
+  return (kGranted & bit) != 0;
+}
+
+// Eight tiles of 16 rows by 64 bytes, palette 1.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileShapes) == 64);
+
+struct alignas(64) Tile {
+  std::uint32_t words[256];
+  explicit Tile(std::uint32_t word) {
+    for (std::uint32_t& each : words) each = word;
+  }
+};
+
+#define OCTAVO_TILE_ZERO(n) "tilezero %%tmm" #n "\n"
+#define OCTAVO_TIMES_6(OP) OP(0) OP(1) OP(2) OP(3) OP(4) OP(5)
+#define OCTAVO_TILE_LOOP(BODY, first, second)                                                               \
+  const TileShapes shapes;                                                                                  \
+  const Tile a(first), b(second);                                                                           \
+  const std::int64_t stride = 64;                                                                           \
+  asm volatile(                                                                                             \
+      "ldtilecfg %[shapes]\ntileloadd (%[a],%[stride],1), %%tmm6\ntileloadd (%[b],%[stride],1), "           \
+      "%%tmm7\n" OCTAVO_TIMES_6(OCTAVO_TILE_ZERO) ".p2align 5\n1:\n" BODY "dec %[n]\njnz 1b\ntilerelease\n" \
+      : [n] "+r"(n)                                                                                         \
+      : [shapes] "m"(shapes), [a] "r"(&a), [b] "r"(&b), [stride] "r"(stride)                                \
+      : "cc", "memory")
+
+#define OCTAVO_TDPBUSD(n) "tdpbusd %%tmm7, %%tmm6, %%tmm" #n "\n"
+void tdpbusd(std::uint64_t n) { OCTAVO_TILE_LOOP(OCTAVO_TIMES_6(OCTAVO_TDPBUSD), 0x6B3D5217, 0x31F70BC5); }
+
+#define OCTAVO_TDPBF16PS(n) "tdpbf16ps %%tmm7, %%tmm6, %%tmm" #n "\n"
+void tdpbf16ps(std::uint64_t n) { OCTAVO_TILE_LOOP(OCTAVO_TIMES_6(OCTAVO_TDPBF16PS), 0x3F9A3F85, 0x3A83BA91); }
+
+#endif
 
 // Loads whose values nobody waits for: 512 bytes a step.
 #define OCTAVO_READ(REGISTER, n, bytes) "vmovups " #n "*" #bytes "(%[p]), %%" REGISTER #n "\n"
@@ -107,6 +175,30 @@ PeakLoop int8_loop() {
 PeakLoop bf16_loop() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512bf16")) return {"vdpbf16ps zmm", 2.0 * 32 * 14, vdpbf16ps_zmm};
+#endif
+  return {nullptr, 0, nullptr};
+}
+
+PeakLoop f16_loop() {
+#if defined(__x86_64__)
+  // AVX512-FP16, leaf 7: compilers name it differently. Its registers are those of AVX-512.
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool zmm = __builtin_cpu_supports("avx512bw") && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0;
+  if (zmm && (d & (1u << 23)) != 0) return {"vfmadd231ph zmm", 2.0 * 32 * 14, vfmadd231ph_zmm};
+#endif
+  return {nullptr, 0, nullptr};
+}
+
+PeakLoop amx_int8_loop() {
+#if defined(__x86_64__) && defined(__linux__)
+  if (has(kInt8)) return {"tdpbusd", 2.0 * 16 * 16 * 64 * 6, tdpbusd};
+#endif
+  return {nullptr, 0, nullptr};
+}
+
+PeakLoop amx_bf16_loop() {
+#if defined(__x86_64__) && defined(__linux__)
+  if (has(kBf16)) return {"tdpbf16ps", 2.0 * 16 * 16 * 32 * 6, tdpbf16ps};
 #endif
   return {nullptr, 0, nullptr};
 }

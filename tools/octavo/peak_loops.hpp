@@ -16,7 +16,12 @@ struct PeakLoop {
 // The widest form that this machine has, chosen at run time.
 PeakLoop int8_loop();
 PeakLoop bf16_loop();
+PeakLoop f16_loop();  // sums in f16
 PeakLoop f32_loop();
+
+// AMX's products of tiles.
+PeakLoop amx_int8_loop();
+PeakLoop amx_bf16_loop();
 
 struct ReadLoop {
   const char* instruction;

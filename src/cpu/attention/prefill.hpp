@@ -23,6 +23,7 @@ struct TaskState {
   const AttentionTask* task;
   std::byte* thread;
   std::int64_t kv_head;
+  bool block_means;        // of K
   bool has_smooth_q_bias;  // smooth_q's smooth_q_bias stands in for the keys' own addend
   spec::PositionMask mask;
   spec::KeptKeys kept;            // computed apart (kept_keys.hpp)
@@ -77,7 +78,7 @@ OCTAVO_INLINE void find_heavy_keys(const TaskState& state, std::int64_t query_bl
 template <class S>
 OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequence, const RowGroup& group,
                                     std::int64_t row, std::int64_t first_key, std::int64_t keys, const float* constants,
-                                    float* scores) {
+                                    const float* block_offsets, float* scores) {
   const Plan& plan = *state.call->plan;
   const Problem& problem = *plan.problem;
   alignas(64) float bias[kMaxKeyBlock];
@@ -86,7 +87,8 @@ OCTAVO_INLINE void apply_score_mods(const TaskState& state, const Sequence& sequ
                                                    sequence.q_rows, sequence.k_rows, row + i);
     RowBias terms = bias_of_row(problem, sequence, state.task->batch, state.task->head, row + i, seen);
     terms.mask_row_max = group.mask_row_max[i];
-    score_mod_row<S>(terms, constants[i], first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
+    const float constant = block_offsets != nullptr ? constants[i] + block_offsets[i] * spec::kLn2 : constants[i];
+    score_mod_row<S>(terms, constant, first_key, keys, sequence.k_rows, scores + i * plan.key_block, bias);
   }
 }
 
@@ -129,9 +131,12 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
   const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
   const QueryVectors& queries = part<QueryVectors>(state.thread, plan.thread.row_vectors)[g / kQueryBlockGroups];
+  // What the block's own mean of K adds to the scores of a row; softcap needs whole scores, else it joins the maxima.
+  const float* block_offsets =
+      state.block_means ? block_offsets_at(plan, state.thread, first_key / spec::kMeanBlock) + g * kGroupRows : nullptr;
   if (plan.score_mod)
     apply_score_mods<S>(state, sequence, group, first_row, first_key, keys,
-                        queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows, scores);
+                        queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows, block_offsets, scores);
   hides = plan.score_mod || group.seen_by_all.begin > first_key ||
           (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows);
   if (hides)
@@ -156,6 +161,8 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
       row_max[i] = fold_row<S>(scores + i * plan.key_block, part<float>(block, plan.block.fold), keys, row_max[i]);
     }
   }
+  for (int i = 0; block_offsets != nullptr && plan.problem->softcap == 0 && i < group.rows; ++i)
+    score_offset[i] += block_offsets[i];
   online_softmax_update<S>(plan, row_max, score_offset, group, shift);
 }
 
@@ -234,6 +241,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
                         &task,
                         thread,
                         problem.kv_head(task.head),
+                        head_at(call, task.batch, problem.kv_head(task.head))->block_means,
                         spec::has_smooth_q_bias(problem, sequence.q_rows),
                         mask,
                         plan.keeps ? spec::kept_keys_of(problem.recipe, mask) : spec::KeptKeys{},

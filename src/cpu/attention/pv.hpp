@@ -9,10 +9,10 @@ namespace {
 
 // What the product of one tile is before it is scaled: one sum; two planes of 16-bit codes joined as 256 h + l; or a
 // sum that is rounded to f16 every few keys, as an accumulator of that format does. FullRange: see qk.hpp.
-template <class S, class Kind>
+template <class S, class Kind, int kHeight = S::kTileRows>
 struct OneSum {
-  static constexpr int kRows = S::kTileRows;
-  using FullRange = OneSum<S, typename Kind::FullRange>;
+  static constexpr int kRows = kHeight;
+  using FullRange = OneSum<S, typename Kind::FullRange, kHeight>;
   template <int kColumns>
   using Sums = typename S::f32[kRows][kColumns];
 
@@ -107,33 +107,40 @@ OCTAVO_INLINE void pv_tile(const PvStage& s, int row, std::int64_t column) {
 }
 
 template <class S, class Product, bool kRescale>
-OCTAVO_INLINE void pv_rows(const PvStage& s) {
+OCTAVO_INLINE void pv_row_of_tiles(const PvStage& s, int row) {
   constexpr int kColumns = S::kTileColumns, kLanes = S::kLanes;
   const std::int64_t rest = s.columns / (kColumns * kLanes) * (kColumns * kLanes);
-  for (int row = 0; row < s.rows; row += Product::kRows) {
-    for (std::int64_t column = 0; column < rest; column += kColumns * kLanes)
-      pv_tile<S, Product, kColumns, kRescale>(s, row, column);
-    for (std::int64_t column = rest; column < s.columns; column += kLanes)
-      pv_tile<S, Product, 1, kRescale>(s, row, column);
-  }
+  for (std::int64_t column = 0; column < rest; column += kColumns * kLanes)
+    pv_tile<S, Product, kColumns, kRescale>(s, row, column);
+  for (std::int64_t column = rest; column < s.columns; column += kLanes)
+    pv_tile<S, Product, 1, kRescale>(s, row, column);
 }
 
-template <class S, class Product>
+// Tiles of Tall while as many rows are left, then of Product.
+template <class S, class Product, class Tall, bool kRescale>
+OCTAVO_INLINE void pv_rows(const PvStage& s) {
+  int row = 0;
+  if constexpr (Tall::kRows > Product::kRows)
+    for (; row + Tall::kRows <= s.rows; row += Tall::kRows) pv_row_of_tiles<S, Tall, kRescale>(s, row);
+  for (; row < s.rows; row += Product::kRows) pv_row_of_tiles<S, Product, kRescale>(s, row);
+}
+
+template <class S, class Product, class Tall = Product>
 OCTAVO_INLINE void pv_rows_of(const PvStage& stage) {
   const PvStage s = stage;  // a local copy: vector stores may alias anything behind a reference
   if (s.rescale) {
-    pv_rows<S, Product, true>(s);
+    pv_rows<S, Product, Tall, true>(s);
   } else {
-    pv_rows<S, Product, false>(s);
+    pv_rows<S, Product, Tall, false>(s);
   }
 }
 
-template <class S, class Product>
+template <class S, class Product, class Tall = Product>
 void pv_stage(const PvStage& stage) {
   if constexpr (!S::kFullRangeS8) {
     if (stage.full_range_s8) return pv_rows_of<S, typename Product::FullRange>(stage);
   }
-  pv_rows_of<S, Product>(stage);
+  pv_rows_of<S, Product, Tall>(stage);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct ThreadLayout {
   std::size_t queries_low = 0;    // likewise: low plane of 16-bit queries
   std::size_t row_vectors = 0;    // QueryVectors [query_blocks]
   std::size_t smooth_q_bias = 0;  // f32 [query_blocks][keys]: key addend of the block (smooth_q)
+  std::size_t block_offsets = 0;  // f32 [longest keys / 128][query_blocks * 128] (spec/block_mean.hpp)
   std::size_t scores = 0;         // f32 [2][kGroupRows][key_block]
   std::size_t weights = 0;        // words [query_blocks][128][key_block / v_depth]
   std::size_t weights_low = 0;    // likewise: low bytes of 16-bit codes

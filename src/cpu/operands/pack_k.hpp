@@ -48,8 +48,8 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   float* buffer = part<float>(thread, plan.thread.rows);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_qk) rotation_signs(signs, dim);
-  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin), mean_of_keys(head), signs,
-                     qk_gains(call, head).of_k};
+  const KeyRows keys{&plan, RowSource(k, b, kv_head, rows.k_begin),
+                     mean_of_key_block(call, b, kv_head, first / spec::kMeanBlock), signs, qk_gains(call, head).of_k};
   const SeenKeys seen = seen_keys(call, b, kv_head);
   RowScales scales(groups, plan.qk_range, {head->k_amax, head->k_finite});
   RowRange ranges[kQueryBlock];                            // of the present stretch
@@ -57,6 +57,14 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
   const std::int64_t ld = plan.q_ld;
   flags.full_range_s8_in_k = false;
 
+  // Floats as they are: their rows are words already, if nothing is wrong with them.
+  const bool as_loaded = plan.qk_form == QkForm::f32 && problem.recipe.scores == Format::input &&
+                         groups.granularity == Granularity::none && !k.quantized;
+  const auto transposes = [&](const std::int32_t* rows_of_words, std::int64_t r0) __attribute__((always_inline)) {
+    for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)
+      S::transpose(rows_of_words + w, ld,
+                   packed + (r0 - first) / kStrip * plan.k_strip + w * kStrip + (r0 - first) % kStrip, kStrip);
+  };
   // A stretch of shared scales is never cut: under key blocks of 64, two of them range the same 128 rows.
   const std::int64_t stretch = scales.stretch() > S::kLanes ? scales.stretch() : S::kLanes;
   for (std::int64_t from = first / stretch * stretch; from < end; from += stretch) {
@@ -67,6 +75,13 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
       if (seen(r)) scales.add(r, ranges[r - from]);
     const std::int64_t begin = from > first ? from : first, stop = from + stretch < end ? from + stretch : end;
     for (std::int64_t r0 = begin; r0 < stop; r0 += S::kLanes) {
+      bool whole = as_loaded && r0 + S::kLanes <= to;
+      for (std::int64_t r = r0; whole && r < r0 + S::kLanes; ++r) whole = seen(r) && ranges[r - from].finite;
+      if (whole) {
+        for (std::int64_t r = r0 - first; r < r0 - first + S::kLanes; ++r) factor[r] = 1, addend[r] = 0;
+        transposes(reinterpret_cast<const std::int32_t*>(buffer + (r0 - from) * width), r0);
+        continue;
+      }
       for (std::int64_t r = r0; r < r0 + S::kLanes; ++r) {
         std::int32_t* word = words + (r - r0) * ld;
         if (r >= rows.k_rows || !seen(r)) {
@@ -98,9 +113,7 @@ OCTAVO_INLINE void pack_keys(const Call& call, std::int64_t b, std::int64_t kv_h
       if (plan.qk_form == QkForm::s8 && S::kKeyBias != 0)
         for (std::int64_t w = 0; w < S::kLanes * ld; w += S::kLanes)
           S::store(words + w, S::xor_s32(S::load(words + w), S::set1(static_cast<std::int32_t>(0x80808080u))));
-      for (std::int64_t w = 0; w < plan.k_steps; w += S::kLanes)
-        S::transpose(words + w, ld, packed + (r0 - first) / kStrip * plan.k_strip + w * kStrip + (r0 - first) % kStrip,
-                     kStrip);
+      transposes(words, r0);
     }
   }
 }

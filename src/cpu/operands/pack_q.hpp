@@ -5,6 +5,7 @@
 #include "cpu/operands/row_scales.hpp"
 #include "spec/base2.hpp"
 #include "spec/stray_rows.hpp"
+#include "spec/visibility.hpp"
 
 namespace octavo::cpu {
 namespace {
@@ -175,14 +176,37 @@ OCTAVO_INLINE PackedQueryBlock packed_query_block(const Plan& plan, std::byte* t
           part<QueryVectors>(thread, plan.thread.row_vectors) + query_block};
 }
 
+// What the own means of K's blocks add to the scores of a row (spec/block_mean.hpp): q' . (mean of the block - mean).
+// `row`: q', which becomes codes; `i`: the row in the task's scratch; `seen`: keys that some row of its block sees.
+template <class S>
+__attribute__((noinline)) void find_block_offsets(const Call& call, std::byte* thread, std::int64_t b,
+                                                  std::int64_t kv_head, spec::KeyRange seen, const float* row,
+                                                  std::int64_t i) {
+  const Plan& plan = *call.plan;
+  const float* mean = mean_of_keys(head_at(call, b, kv_head));
+  for (std::int64_t block = seen.begin / spec::kMeanBlock; block * spec::kMeanBlock < seen.end; ++block) {
+    const float* own = mean_of_key_block(call, b, kv_head, block);
+    typename S::f32 sum[2] = {S::set1(0.0f), S::set1(0.0f)};
+    for (std::int64_t d = 0, u = 0; d < plan.k_width; d += S::kLanes, u = 1 - u)
+      sum[u] = S::fma(S::load(row + d), S::sub(S::load(own + d), S::load(mean + d)), sum[u]);
+    block_offsets_at(plan, thread, block)[i] = spec::bounded(plan.logit_scale * S::reduce_add(S::add(sum[0], sum[1])));
+  }
+}
+
 // Rows first..first+rows-1 from the caller's floats.
 template <class S>
-OCTAVO_INLINE void code_queries(const Call& call, const PackedQueryBlock& packed, const QueryRows& rows,
-                                std::int64_t first, std::int64_t count, bool q16) {
+OCTAVO_INLINE void code_queries(const Call& call, std::byte* thread, std::int64_t query_block,
+                                const PackedQueryBlock& packed, const QueryRows& rows, std::int64_t first,
+                                std::int64_t count, bool q16) {
   const Plan& plan = *call.plan;
   const Problem& problem = *plan.problem;
   const std::int64_t dim = problem.head_dim, width = plan.k_width;
-  const float* key_mean = mean_of_keys(head_at(call, rows.b, problem.kv_head(rows.head)));
+  const std::int64_t kv_head = problem.kv_head(rows.head);
+  const float* key_mean = mean_of_keys(head_at(call, rows.b, kv_head));
+  const bool block_means = head_at(call, rows.b, kv_head)->block_means;
+  const spec::KeyRange seen =
+      spec::visible_keys_of_rows(problem.causal, problem.window_left, problem.window_right, rows.sequence.q_rows,
+                                 rows.sequence.k_rows, first, first + count);
   const spec::Groups groups = spec::groups_of(Role::q, problem.recipe);
   RowScales scales(groups, q16 ? spec::kRangeQ16 : plan.qk_range, range_of_head(call, rows.b, rows.head));
   RowRange ranges[kQueryBlock];  // of the present stretch
@@ -213,6 +237,7 @@ OCTAVO_INLINE void code_queries(const Call& call, const PackedQueryBlock& packed
       // A row that is not finite becomes NaN through its factor. Its words are zero, so that no NaN of the caller
       // enters the scores: the exponent arithmetic of exp2 could destroy its payload.
       if (!range.finite) std::memset(x, 0, static_cast<std::size_t>(width) * 4);
+      if (block_means) find_block_offsets<S>(call, thread, rows.b, kv_head, seen, x, query_block * kQueryBlock + i);
       if (q16)
         quantize_row_16<S>(x, dim, scale.inverse, reinterpret_cast<std::int8_t*>(to),
                            reinterpret_cast<std::int8_t*>(packed.words_low + i * plan.q_ld), &sum, &sum_low);
@@ -288,7 +313,7 @@ __attribute__((noinline)) void pack_queries(const Call& call, std::byte* thread,
   if (problem.q.quantized)
     pack_query_codes<S>(call, packed, rows, first, count);
   else
-    code_queries<S>(call, packed, rows, first, count, q16);
+    code_queries<S>(call, thread, query_block, packed, rows, first, count, q16);
 }
 
 }  // namespace

@@ -137,10 +137,15 @@ OCTAVO_INLINE void number_values(const ValueRows& values, std::int64_t r0, const
   }
 }
 
-// Where the word of a block's column `column` lies in step `step`.
-OCTAVO_INLINE std::int64_t value_word(const Plan& plan, std::int64_t step, std::int64_t column) {
-  const std::int64_t strip = column / kStrip * kStrip;
-  return strip * (plan.key_block / plan.v_depth) + step * strip_width(plan.v_columns, strip) + column % kStrip;
+// at(column, to) for the vectors of columns of step `step`, `to` being where their words lie.
+template <class S, class At>
+OCTAVO_INLINE void for_each_value_vector(const Plan& plan, std::int64_t step, std::int32_t* words, const At& at) {
+  const std::int64_t columns = plan.v_columns, steps = plan.key_block / plan.v_depth;
+  for (std::int64_t strip = 0; strip < columns; strip += kStrip) {
+    const std::int64_t width = strip_width(columns, strip);
+    std::int32_t* to = words + strip * steps + step * width;
+    for (std::int64_t d = 0; d < width; d += S::kLanes) at(strip + d, to + d);
+  }
 }
 
 // Four rows' codes of one vector of columns as words, byte r from row r.
@@ -177,19 +182,20 @@ OCTAVO_INLINE void code_values(const ValueRows& values, bool by_token, const flo
       v_scale[first + r] = ranges[r].finite ? scale.scale : __builtin_nanf("");
     }
     for (std::int64_t r = 0; r < S::kLanes; r += 4) {
-      for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
-        typename S::s32 c[4];
-        for (int i = 0; i < 4; ++i) {
-          const auto x = S::load(rows + (r + i) * width + d);
-          c[i] = by_token ? S::round_to_s32(S::mul(x, S::set1(of_row[r + i])))
-                          : codes_of<S>(x, S::load(inverse + d), range);
-        }
-        if (S::kWeightBias != 0) {
-          const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
-          S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
-        }
-        S::store(words + value_word(plan, (first + r) / 4, d), join_codes<S>(c));
-      }
+      for_each_value_vector<S>(plan, (first + r) / 4, words,
+                               [&](std::int64_t d, std::int32_t* to) __attribute__((always_inline)) {
+                                 typename S::s32 c[4];
+                                 for (int i = 0; i < 4; ++i) {
+                                   const auto x = S::load(rows + (r + i) * width + d);
+                                   c[i] = by_token ? S::round_to_s32(S::mul(x, S::set1(of_row[r + i])))
+                                                   : codes_of<S>(x, S::load(inverse + d), range);
+                                 }
+                                 if (S::kWeightBias != 0) {
+                                   const auto sum = S::add_s32(S::add_s32(c[0], c[1]), S::add_s32(c[2], c[3]));
+                                   S::store(v_start + d, S::add_s32(S::load(v_start + d), sum));
+                                 }
+                                 S::store(to, join_codes<S>(c));
+                               });
     }
   }
 }
@@ -199,7 +205,7 @@ template <class S>
 OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std::int32_t* v_start, std::int64_t step,
                                      std::int32_t* words) {
   const std::int64_t width = plan.v_width;
-  for (std::int64_t d = 0; d < plan.v_columns; d += S::kLanes) {
+  for_each_value_vector<S>(plan, step, words, [&](std::int64_t d, std::int32_t* to) __attribute__((always_inline)) {
     typename S::s32 word = S::bits(S::load(numbers + d));
     if (plan.pv_form == PvForm::s8) {
       typename S::s32 c[4];
@@ -214,8 +220,37 @@ OCTAVO_INLINE void write_value_words(const Plan& plan, const float* numbers, std
       word = S::or_s32(S::template shift_right<16>(word), S::and_s32(S::bits(S::load(numbers + width + d)),
                                                                      S::set1(static_cast<std::int32_t>(0xffff0000u))));
     }
-    S::store(words + value_word(plan, step, d), word);
+    S::store(to, word);
+  });
+}
+
+// The words of values that stay the caller's floats, in one pass. False: take number_values().
+template <class S>
+OCTAVO_INLINE bool copy_values(const ValueRows& values, std::int32_t* words, BlockFlags& flags) {
+  const Plan& plan = *values.plan;
+  const Operand& v = plan.problem->v;
+  const bool as_given = plan.problem->recipe.values == Format::input && plan.pv_form == PvForm::f32 &&
+                        plan.problem->recipe.v_scale == Granularity::none && !plan.rotate_v && !plan.smooth_v &&
+                        !plan.channel_gains && values.unit == 1;
+  if (!as_given || v.quantized || v.strides[3] != 1 || plan.problem->value_dim != plan.v_columns) return false;
+  auto most = S::set1(0);
+  for (std::int64_t r = 0; r < plan.key_block; ++r) {
+    const bool there = values.is_there(r);
+    const std::int64_t at = there ? values.at(r) : 0;
+    for_each_value_vector<S>(plan, r, words, [&](std::int64_t d, std::int32_t* to) __attribute__((always_inline)) {
+      const auto x = there ? load_as_f32<S>(v.dtype, v.data, at + d) : S::set1(0.0f);
+      most = S::max_s32(most, magnitude<S>(x));
+      S::store(to, S::bits(x));
+    });
   }
+  // A pattern below infinity's is a number's; else the rows are ranged one by one.
+  alignas(64) std::int32_t of_lanes[S::kLanes];
+  S::store(of_lanes, most);
+  std::int32_t largest = 0;
+  for (const std::int32_t x : of_lanes) largest = x > largest ? x : largest;
+  if (largest >= 0x7f800000) return false;
+  note_range(flags, {f32_of_bits(static_cast<std::uint32_t>(largest)), true});
+  return true;
 }
 
 template <class S>
@@ -257,9 +292,11 @@ OCTAVO_INLINE void pack_values(const Call& call, std::int64_t b, std::int64_t kv
     code_values<S>(values, plan.fold, inverse, part<float>(thread, plan.thread.rows),
                    part<float>(block, plan.block.v_scale), v_start, part<std::int32_t>(block, plan.block.values),
                    flags);
-  for (std::int64_t r0 = 0; r0 < plan.key_block && !coded; r0 += plan.v_depth) {
+  auto* words = part<std::int32_t>(block, plan.block.values);
+  const bool done = coded || copy_values<S>(values, words, flags);
+  for (std::int64_t r0 = 0; r0 < plan.key_block && !done; r0 += plan.v_depth) {
     number_values<S>(values, r0, inverse, numbers, part<float>(block, plan.block.v_scale), flags);
-    write_value_words<S>(plan, numbers, v_start, r0 / plan.v_depth, part<std::int32_t>(block, plan.block.values));
+    write_value_words<S>(plan, numbers, v_start, r0 / plan.v_depth, words);
   }
   for (std::int64_t d = 0; biased && d < plan.v_columns; ++d) v_start[d] *= S::kWeightBias;
 }

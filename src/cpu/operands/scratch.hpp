@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/operands/call_plan.hpp"
+#include "spec/mean.hpp"
 #include "spec/scale_layout.hpp"
 
 namespace octavo::cpu {
@@ -28,7 +29,9 @@ struct alignas(64) HeadInfo {
   float out_scale = 1;                                    // what O / l is multiplied by
   float v_prescale = 1;                                   // V is multiplied by it (spec/v_prescale.hpp)
   float k_amax = 0;                                       // range of K under one scale per tensor
+  std::uint32_t ready = 0;                                // 1: prepared, in calls of one phase
   bool k_finite = true;
+  bool block_means = false;  // K's mean is that of a block of keys (spec/block_mean.hpp)
 };
 
 // V's channels become codes as x -> (x / gain - mean) * inverse; the epilogue computes O * epilogue_scale + mean. f32
@@ -113,6 +116,25 @@ OCTAVO_INLINE float* key_magnitudes(const Call& call, std::int64_t b, std::int64
   if (!call.plan->robust || !call.plan->k_needs.sums) return nullptr;
   const std::int64_t of_v = call.plan->v_needs.any() ? kChannelStats * call.plan->v_width : 0;
   return partial_at(call, b, kv_head, i) + kChannelStats * call.plan->k_width + of_v;
+}
+// K's mean over block i of 128 keys, f32 [padded D] each: the mean, of as many values. From finish_channel_stats() on
+// it is the mean that packing subtracts, if the head has block_means.
+struct BlockMean {
+  float *mean, *count;
+};
+OCTAVO_INLINE BlockMean block_mean_of_keys(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  const std::int64_t of_v = call.plan->v_needs.any() ? kChannelStats * call.plan->v_width : 0;
+  float* first = partial_at(call, b, kv_head, i) + kChannelStats * call.plan->k_width + of_v + spec::kMeanBlock;
+  return {first, first + call.plan->k_width};
+}
+// What packing subtracts from the keys of 128-key block i.
+OCTAVO_INLINE const float* mean_of_key_block(const Call& call, std::int64_t b, std::int64_t kv_head, std::int64_t i) {
+  HeadInfo* head = head_at(call, b, kv_head);
+  return head->block_means ? block_mean_of_keys(call, b, kv_head, i).mean : mean_of_keys(head);
+}
+// f32 [128-key blocks][rows of a task]: what the block's own mean adds to a row's scores, base 2.
+OCTAVO_INLINE float* block_offsets_at(const Plan& plan, std::byte* thread, std::int64_t key_block_128) {
+  return reinterpret_cast<float*>(thread + plan.thread.block_offsets) + key_block_128 * plan.query_blocks * kQueryBlock;
 }
 // f32 [padded D]: how far a query block's channels lie from their means (spec/qk_gain.hpp); below 0: nothing finite.
 OCTAVO_INLINE float* query_spread_at(const Call& call, std::int64_t b, std::int64_t head, std::int64_t i) {

@@ -10,7 +10,7 @@ namespace octavo::cpu {
 namespace {
 
 struct Avx2 {
-  static constexpr int kLanes = 8, kTileRows = 4, kTileColumns = 2;
+  static constexpr int kLanes = 8, kTileRows = 4, kTileColumns = 2, kFloatTileRows = 6;
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;

@@ -10,7 +10,7 @@ namespace octavo::cpu {
 namespace {
 
 struct Avx512 {
-  static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4;
+  static constexpr int kLanes = 16, kTileRows = 4, kTileColumns = 4, kFloatTileRows = 4;
   static constexpr int kKeyBias = 0, kWeightBias = 128;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;

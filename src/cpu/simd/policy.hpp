@@ -35,6 +35,7 @@
 // kKeyBias: key codes are stored with this added (128: unsigned operand of VPDPBUSD, 0: signed); accumulators of scores
 // then start at -kKeyBias * sum(q). kWeightBias: dot_value computes (weight - kWeightBias) * value, so its accumulators
 // start at kWeightBias * (column sum of the values). kTileRows x kTileColumns vectors is the register tile.
+// kFloatTileRows: its rows where it adds products of f32 and as many are left.
 // kFullRangeS8: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
 // kHasTiles: integer products of whole row groups go through tiles (attention/tile_products.hpp); dot_key and dot_value
 // are not used then.

@@ -12,7 +12,7 @@ namespace octavo::cpu {
 namespace {
 
 struct Scalar {
-  static constexpr int kLanes = 4, kTileRows = 4, kTileColumns = 2;
+  static constexpr int kLanes = 4, kTileRows = 4, kTileColumns = 2, kFloatTileRows = 4;
   static constexpr int kKeyBias = 0, kWeightBias = 0;
   static constexpr bool kHasBf16 = false;
   static constexpr bool kHasTiles = false;

@@ -11,6 +11,7 @@
 #include "cpu/kernel_table.hpp"
 #include "cpu/operands/cache_rows.hpp"
 #include "cpu/operands/dequantize.hpp"
+#include "cpu/operands/finish_stats.hpp"
 #include "cpu/operands/pack_block.hpp"
 #include "cpu/operands/quantize_operand.hpp"
 #include "cpu/operands/v_prescale.hpp"
@@ -29,10 +30,10 @@ template <class S>
 using CodePv16 = std::conditional_t<S::kHasTiles, TwoTileSums<S>, TwoByteSums<S, ValueCodes<S>>>;
 
 // Weights and their product with V, and where it pays the weights between the tiles of integer scores.
-template <class S, class Weights, class Product>
+template <class S, class Weights, class Product, class Tall = Product>
 void use_values(Stages& stages, bool overlap) {
   stages.softmax = softmax_stage<S, Weights>;
-  stages.pv = pv_stage<S, Product>;
+  stages.pv = pv_stage<S, Product, Tall>;
   if constexpr (S::kOverlapsWeights) {
     if (overlap) stages.qk_and_softmax = qk_and_softmax_stage<S, CodeQk<S>, Weights>;
   }
@@ -46,7 +47,7 @@ Stages choose_stages(const Plan& plan, bool q16) {
       stages.qk = q16 ? qk_stage<S, CodeQk16<S>> : qk_stage<S, CodeQk<S>>;
       break;
     case QkForm::f32:
-      stages.qk = qk_stage<S, OnePlane<S, Floats<S>>>;
+      stages.qk = qk_stage<S, OnePlane<S, Floats<S>>, OnePlane<S, Floats<S>, S::kFloatTileRows>>;
       break;
     case QkForm::bf16:
       if constexpr (S::kHasBf16) stages.qk = qk_stage<S, OnePlane<S, Bf16Pairs<S>>>;
@@ -63,7 +64,7 @@ Stages choose_stages(const Plan& plan, bool q16) {
         use_values<S, IntegerWeights<S, SumOf::weights>, CodePv<S>>(stages, overlap);
       break;
     case PvForm::f32:
-      use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>>(stages, false);
+      use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>, OneSum<S, Floats<S>, S::kFloatTileRows>>(stages, false);
       if (plan.sum_keys > 0) stages.pv = pv_stage<S, HalfSum<S, Floats<S>>>;
       break;
     case PvForm::bf16:

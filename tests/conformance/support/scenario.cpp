@@ -139,6 +139,14 @@ void Call::make_values() {
       for (float& x : v_values) x *= 100;
       for (float& x : k_values) x *= 0.01f;
       break;
+    case Flavour::turning_key_bias:
+      for (std::int64_t r = 0; r < kv_rows; ++r) {
+        for (std::int64_t c = 0; c < std::min<std::int64_t>(s.d, 6); ++c) {
+          const double turn = static_cast<double>(r % std::max<std::int64_t>(k.rows, 1)) * 0.012 / (1 + c / 2);
+          row_of(k_values, r, s.d)[c] += static_cast<float>(60 * (c % 2 == 0 ? std::cos(turn) : std::sin(turn)));
+        }
+      }
+      break;
   }
   // What lies behind a length, or is masked, must not count; shared scales of a whole tensor of codes know neither.
   const float garbage = s.quantized_k || s.quantized_v ? 0.25f : kNan;

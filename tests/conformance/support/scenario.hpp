@@ -14,7 +14,15 @@
 namespace octavo::test {
 
 // What the numbers are like beside Gaussian.
-enum class Flavour { gaussian, key_bias, sink_with_tiny_value, peaked, zero_rows, large };
+enum class Flavour {
+  gaussian,
+  key_bias,
+  sink_with_tiny_value,
+  peaked,
+  zero_rows,
+  large,
+  turning_key_bias  // as RoPE turns it; not dealt
+};
 enum class MaskKind {
   none,
   bool_full,       // [B, Hq, M, N]
