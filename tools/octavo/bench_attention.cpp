@@ -5,13 +5,13 @@
 
 #include "bench_shape.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/peak.hpp"
+#include "common/random_tensor.hpp"
+#include "common/timing.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
-#include "peak.hpp"
-#include "random_tensor.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {
