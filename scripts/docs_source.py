@@ -12,8 +12,9 @@ import shutil
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = ("*.md", "docs/*", "data/README.md", "bench/results/**/*.md", "bench/results/**/*.svg",
-         "include/octavo/*", "examples/*.py", "LICENSE")
+PAGES = ("*.md", "docs/*", "docs/study/*.md", "docs/study/results/*.svg", "docs/study/results/*.csv",
+         "data/README.md", "bench/results/**/*.md", "bench/results/**/*.svg", "include/octavo/*", "examples/*.py",
+         "LICENSE")
 LANGUAGES = {".py": "python", ".c": "c", ".cpp": "cpp", ".txt": "cmake"}
 
 

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "benches.hpp"
-#include "peak_loops.hpp"
+#include "common/peak_loops.hpp"
 
 namespace octavo::bench {
 namespace {

@@ -99,3 +99,36 @@ def test_decoding(script, torch, capsys):
 def table(capsys):
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     return {name: [float(x) for x in figures] for name, *figures in rows}
+
+
+def test_a_model_of_ones_own_is_captured(script, monkeypatch, tmp_path, torch):
+    """capture_models.py --model: layers by number, as the model's projections and RoPE make them."""
+    transformers = required("transformers")
+    config = transformers.LlamaConfig(vocab_size=50, hidden_size=64, intermediate_size=64, num_hidden_layers=3,
+                                      num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+    torch.manual_seed(1)
+    model = transformers.LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path / "tiny")
+    (tmp_path / "text").write_text("any")
+
+    class Tokenizer:
+        input_ids = list(range(40))
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda folder: lambda text: Tokenizer)
+    capture_models = script("capture_models")
+    command = ["capture_models.py", str(tmp_path / "out"), "--model", str(tmp_path / "tiny"), "--text",
+               str(tmp_path / "text"), "--tokens", "30", "--layers", "2", "0"]
+    monkeypatch.setattr("sys.argv", command)
+    assert capture_models.main() == 0
+    layers = script("recipe_figures").layers_of(tmp_path / "out" / "tiny.safetensors")
+    assert list(layers) == ["L0", "L2"]
+    q, k, v, causal = layers["L0"]
+    assert causal and q.shape == (1, 30, 4, 16) and k.shape == v.shape == (1, 30, 2, 16)
+    first = model.model.layers[0]
+    with torch.no_grad():
+        normed = first.input_layernorm(model.model.embed_tokens(torch.arange(30)))
+        values = first.self_attn.v_proj(normed).view(30, 2, 16)
+    assert np.allclose(v[0], values.numpy(), atol=1e-5)
+    monkeypatch.setattr("sys.argv", [*command[:-1], "3"])
+    with pytest.raises(SystemExit, match="layers 0 to 2"):
+        capture_models.main()

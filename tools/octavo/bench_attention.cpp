@@ -5,12 +5,12 @@
 
 #include "bench_shape.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/peak.hpp"
+#include "common/timing.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
-#include "peak.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

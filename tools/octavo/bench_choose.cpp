@@ -7,11 +7,11 @@
 
 #include "bench_shape.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
-#include "number_option.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/number_option.hpp"
+#include "common/timing.hpp"
 #include "octavo/implementation.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

@@ -7,14 +7,14 @@
 
 #include "bench_shape.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
-#include "number_option.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/number_option.hpp"
+#include "common/random_tensor.hpp"
+#include "common/timing.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/kv_cache.hpp"
 #include "octavo/parallel.hpp"
-#include "random_tensor.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

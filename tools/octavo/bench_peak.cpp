@@ -4,10 +4,10 @@
 
 #include "call_options.hpp"
 #include "commands.hpp"
-#include "machine.hpp"
-#include "number_option.hpp"
+#include "common/machine.hpp"
+#include "common/number_option.hpp"
+#include "common/peak.hpp"
 #include "octavo/parallel.hpp"
-#include "peak.hpp"
 
 namespace octavo::tool {
 namespace {

@@ -3,14 +3,14 @@
 
 #include "bench_shape.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/random_tensor.hpp"
+#include "common/timing.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/quantize.hpp"
-#include "random_tensor.hpp"
 #include "role_option.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

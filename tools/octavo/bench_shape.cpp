@@ -1,7 +1,7 @@
 // Flags of the benches' shapes.
 #include "bench_shape.hpp"
 
-#include "number_option.hpp"
+#include "common/number_option.hpp"
 #include "octavo/parallel.hpp"
 #include "random_tensor.hpp"
 

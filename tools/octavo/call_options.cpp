@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "failure.hpp"
-#include "number_option.hpp"
+#include "common/failure.hpp"
+#include "common/number_option.hpp"
 #include "octavo/device.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/recipe.hpp"

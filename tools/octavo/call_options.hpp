@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "common/output.hpp"
 #include "octavo/attention.hpp"
-#include "output.hpp"
 
 namespace octavo::tool {
 

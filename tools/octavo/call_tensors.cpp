@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "call_options.hpp"
-#include "failure.hpp"
+#include "common/failure.hpp"
 #include "tensor_argument.hpp"
 
 namespace octavo::tool {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "common/output.hpp"
+#include "common/output_files.hpp"
 #include "io/tensor.hpp"
 #include "octavo/attention.hpp"
-#include "output.hpp"
-#include "output_files.hpp"
 #include "quantized_file.hpp"
 
 namespace octavo::tool {

@@ -10,6 +10,7 @@ void add_demo(CLI::App& octavo);
 void add_run(CLI::App& octavo);
 void add_compare(CLI::App& octavo);
 void add_quantize(CLI::App& octavo);
+void add_study(CLI::App& octavo);
 
 // octavo bench ...
 void add_bench_attention(CLI::App& bench);

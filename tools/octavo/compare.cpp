@@ -4,11 +4,11 @@
 #include "call_options.hpp"
 #include "call_tensors.hpp"
 #include "commands.hpp"
-#include "elements.hpp"
-#include "error_metrics.hpp"
-#include "failure.hpp"
-#include "number_option.hpp"
-#include "output_files.hpp"
+#include "common/elements.hpp"
+#include "common/error_metrics.hpp"
+#include "common/failure.hpp"
+#include "common/number_option.hpp"
+#include "common/output_files.hpp"
 #include "tensor_argument.hpp"
 
 namespace octavo::tool {

@@ -4,14 +4,14 @@
 
 #include "call_options.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/number_option.hpp"
+#include "common/output_files.hpp"
+#include "common/timing.hpp"
 #include "head_errors.hpp"
-#include "machine.hpp"
-#include "number_option.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
-#include "output_files.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

@@ -5,12 +5,12 @@
 #include <cmath>
 #include <span>
 
-#include "bf16_attention.hpp"
-#include "elements.hpp"
-#include "error_metrics.hpp"
-#include "exact_attention.hpp"
-#include "random_tensor.hpp"
-#include "timing.hpp"
+#include "common/bf16_attention.hpp"
+#include "common/elements.hpp"
+#include "common/error_metrics.hpp"
+#include "common/exact_attention.hpp"
+#include "common/random_tensor.hpp"
+#include "common/timing.hpp"
 
 namespace octavo::tool {
 namespace {

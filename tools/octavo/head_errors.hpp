@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "capture.hpp"
+#include "common/capture.hpp"
 #include "octavo/attention.hpp"
 
 namespace octavo::tool {

@@ -5,8 +5,8 @@
 
 #include "call_options.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
-#include "machine.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
 #include "octavo/attention.hpp"
 #include "octavo/device.hpp"
 #include "octavo/implementation.hpp"

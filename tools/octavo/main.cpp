@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "failure.hpp"
+#include "common/failure.hpp"
 #include "octavo/version.hpp"
 
 namespace {
@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
     add_run(app);
     add_compare(app);
     add_quantize(app);
+    add_study(app);
     CLI::App* bench = app.add_subcommand("bench", "Benchmarks: attention, decode, quantize, and the machine's peaks");
     bench->require_subcommand(1);
     bench->footer(

@@ -6,12 +6,12 @@
 
 #include "call_options.hpp"
 #include "commands.hpp"
-#include "elements.hpp"
-#include "error_metrics.hpp"
-#include "failure.hpp"
+#include "common/elements.hpp"
+#include "common/error_metrics.hpp"
+#include "common/failure.hpp"
+#include "common/output_files.hpp"
 #include "io/safetensors.hpp"
 #include "octavo/implementation.hpp"
-#include "output_files.hpp"
 #include "role_option.hpp"
 #include "tensor_argument.hpp"
 

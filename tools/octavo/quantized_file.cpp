@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "call_options.hpp"
-#include "failure.hpp"
+#include "common/failure.hpp"
 #include "io/tensor_file.hpp"
 #include "role_option.hpp"
 

@@ -5,12 +5,12 @@
 #include "call_options.hpp"
 #include "call_tensors.hpp"
 #include "commands.hpp"
-#include "failure.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/timing.hpp"
 #include "io/tensor_file.hpp"
-#include "machine.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
-#include "timing.hpp"
 
 namespace octavo::tool {
 namespace {

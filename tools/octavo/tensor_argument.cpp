@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "failure.hpp"
+#include "common/failure.hpp"
 
 namespace octavo::tool {
 namespace {

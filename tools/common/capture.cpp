@@ -1,13 +1,13 @@
 // The search for the capture file, and the check that it is complete.
-#include "capture.hpp"
+#include "common/capture.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
-#include "failure.hpp"
+#include "common/failure.hpp"
+#include "common/random_tensor.hpp"
 #include "io/tensor_file.hpp"
-#include "random_tensor.hpp"
 
 namespace octavo::tool {
 namespace {
@@ -66,7 +66,8 @@ std::string find_default_capture() {
     if (fs::is_regular_file(path, error)) return path.string();
     places += "\n  " + path.string();
   }
-  fail(kExitIo, std::string("no ") + kFileName + "; searched" + places + "\nname a file: octavo demo FILE");
+  fail(kExitIo, std::string("no ") + kFileName + "; searched" + places +
+                    "\nname a file: octavo demo FILE, octavo study NAME --captures FILE");
 }
 
 std::vector<Layer> read_capture(const std::string& path) {
@@ -77,7 +78,7 @@ std::vector<Layer> read_capture(const std::string& path) {
     if (number >= 0) numbers.push_back(number);
   }
   if (numbers.empty()) {
-    fail(kExitIo, "'" + path + "': has no tensor L<layer>.q; the demo requires L<layer>.q, .k and .v of each layer");
+    fail(kExitIo, "'" + path + "': has no tensor L<layer>.q; required are L<layer>.q, .k and .v of each layer");
   }
   std::sort(numbers.begin(), numbers.end());
   std::vector<Layer> layers;
@@ -91,6 +92,10 @@ std::vector<Layer> read_capture(const std::string& path) {
     layers.push_back(std::move(layer));
   }
   return layers;
+}
+
+bool is_causal_capture(const std::string& path) {
+  return value_of_file(io::TensorFile::open(path)).metadata("causal") != "0";
 }
 
 std::vector<Layer> random_like(const std::vector<Layer>& layers) {

@@ -1,5 +1,5 @@
 // Linux's /proc and uname, read for the machine's description.
-#include "machine.hpp"
+#include "common/machine.hpp"
 
 #include <sys/utsname.h>
 #include <unistd.h>

@@ -1,14 +1,14 @@
 // SplitMix64 and Box-Muller over blocks of 4096 elements, each block with a stream of its own.
-#include "random_tensor.hpp"
+#include "common/random_tensor.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>
 
-#include "elements.hpp"
-#include "failure.hpp"
-#include "parallel_for.hpp"
+#include "common/elements.hpp"
+#include "common/failure.hpp"
+#include "common/parallel_for.hpp"
 
 namespace octavo::tool {
 namespace {

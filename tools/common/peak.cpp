@@ -1,7 +1,7 @@
 // T threads start together and run the same loop; a round lasts from the first start to the last end. The best of
 // many short rounds counts: other processes can only make a round slower, and a short one is more often left alone.
 // How much of the processors the best round had is reported with it.
-#include "peak.hpp"
+#include "common/peak.hpp"
 
 #include <time.h>
 
@@ -14,10 +14,10 @@
 #include <thread>
 #include <vector>
 
-#include "failure.hpp"
+#include "common/failure.hpp"
+#include "common/machine.hpp"
+#include "common/peak_loops.hpp"
 #include "io/tensor.hpp"
-#include "machine.hpp"
-#include "peak_loops.hpp"
 
 namespace octavo::tool {
 namespace {

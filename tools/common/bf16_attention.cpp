@@ -1,12 +1,12 @@
 // Two passes over a row's scores, as exact_attention.cpp; weights relative to the row's final maximum.
-#include "bf16_attention.hpp"
+#include "common/bf16_attention.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "attention_rows.hpp"
-#include "elements.hpp"
+#include "common/attention_rows.hpp"
+#include "common/elements.hpp"
 
 namespace octavo::tool {
 namespace {

@@ -1,5 +1,5 @@
-// Q, K and V of a model's layers as `octavo demo` reads them: one safetensors file with L<layer>.q [Hq, M, D],
-// L<layer>.k [Hkv, N, D] and L<layer>.v [Hkv, N, Dv].
+// Q, K and V of a model's layers as `octavo demo` and `octavo study` read them: one safetensors file with L<layer>.q
+// [Hq, M, D], L<layer>.k [Hkv, N, D] and L<layer>.v [Hkv, N, Dv].
 #pragma once
 
 #include <string>
@@ -19,6 +19,8 @@ struct Layer {
 std::string find_default_capture();
 // Layers in ascending order; shapes and dtypes are checked.
 std::vector<Layer> read_capture(const std::string& path);
+// False if the file's metadata has causal = "0" (scripts/capture_models.py writes it).
+bool is_causal_capture(const std::string& path);
 // N(0, 1) in the same shapes and dtypes.
 std::vector<Layer> random_like(const std::vector<Layer>& layers);
 

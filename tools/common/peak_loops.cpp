@@ -1,7 +1,7 @@
 // The loops are assembly, so that the tool itself is compiled for the baseline and nothing is optimised away. Fourteen
 // independent accumulators hide a latency of up to seven cycles on two ports; registers 14 and 15 hold the operands.
 // Operands are ordinary numbers: zeros would draw less power and let the clock rise above what real data allow.
-#include "peak_loops.hpp"
+#include "common/peak_loops.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

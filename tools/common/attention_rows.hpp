@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "parallel_for.hpp"
+#include "common/parallel_for.hpp"
 
 namespace octavo::tool {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "output.hpp"
+#include "common/output.hpp"
 
 namespace octavo::tool {
 

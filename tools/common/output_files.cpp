@@ -1,10 +1,10 @@
 // Two names of one file: the same path once links and dots are resolved, or one file under two names.
-#include "output_files.hpp"
+#include "common/output_files.hpp"
 
 #include <filesystem>
 #include <system_error>
 
-#include "failure.hpp"
+#include "common/failure.hpp"
 
 namespace octavo::tool {
 namespace {

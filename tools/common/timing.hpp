@@ -7,7 +7,7 @@
 #include <chrono>
 #include <vector>
 
-#include "output.hpp"
+#include "common/output.hpp"
 
 namespace octavo::tool {
 

@@ -1,5 +1,5 @@
 // Bit layouts: f16 1-5-10, bf16 1-8-7, E4M3 1-4-3 (no infinity), E5M2 1-5-2.
-#include "elements.hpp"
+#include "common/elements.hpp"
 
 #include <bit>
 #include <cmath>

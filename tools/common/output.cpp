@@ -1,5 +1,5 @@
 // Printing of tables, JSON and progress.
-#include "output.hpp"
+#include "common/output.hpp"
 
 #include <unistd.h>
 
@@ -7,7 +7,7 @@
 #include <cstdarg>
 #include <fstream>
 
-#include "failure.hpp"
+#include "common/failure.hpp"
 
 namespace octavo::tool {
 
