@@ -2,8 +2,8 @@
 #include "bench_shape.hpp"
 
 #include "common/number_option.hpp"
+#include "common/random_tensor.hpp"
 #include "octavo/parallel.hpp"
-#include "random_tensor.hpp"
 
 namespace octavo::tool {
 
