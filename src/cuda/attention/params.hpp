@@ -61,6 +61,7 @@ struct AttentionKernelParams {
   Alibi alibi = Alibi::causal;
 
   float p_range = 255;           // R of integer weights
+  float log2_p_range = 0;        // its base-2 logarithm; 0 for other weights
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
   bool sum_codes = false;        // the row sum adds the codes
   bool rotate_output = false;    // V was rotated

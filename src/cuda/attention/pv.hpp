@@ -51,11 +51,16 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
     }
     machine.lanes(
         [&](int lane, std::int32_t(&sum)[4], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
-          FloatPair scale{1, 1};
-          if (column_scales) {
-            scale = machine.template shared<FloatPair>(
-                Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
+          if (!column_scales) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < 4; ++i) {
+              float& to = o[channel / 2 + i];
+              to = __builtin_fmaf(float_of_sum(sum[i]), beta[i / 2], to);
+            }
+            return;
           }
+          const auto scale = machine.template shared<FloatPair>(
+              Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
           OCTAVO_UNROLL
           for (int i = 0; i < 4; ++i) {
             // beta first: it divides by R, so that a sum of codes times the scale of values near f32's end stays

@@ -33,8 +33,9 @@ OCTAVO_DEVICE void start_rows(Machine& machine, RowState<Machine>& state) {
       state.m, state.l);
 }
 
-// The largest of each row of C [16, 8 tiles], in all lanes that share it.
-template <int n, class Machine>
+// The largest of each row of C [16, 8 tiles], in all lanes that share it. Skips NaN, which reaches the row sum through
+// its weight; `with_nan`: is NaN then, and so are beta and with it the row.
+template <bool with_nan = false, int n, class Machine>
 OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& scores,
                               Registers<Machine, float, 2>& maxima) {
   machine.lanes(
@@ -43,11 +44,15 @@ OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& sc
         OCTAVO_UNROLL
         for (int i = 0; i < n; ++i) {
           float& best = max[i / 2 % 2];
-          best = __builtin_fmaxf(best, s[i]);  // skips NaN, which reaches the row sum instead
+          best = with_nan ? Machine::max_nan(best, s[i]) : __builtin_fmaxf(best, s[i]);
         }
       },
       scores, maxima);
-  max_over<4>(machine, maxima);
+  if constexpr (with_nan) {
+    reduce_over<4>(machine, maxima, [](float a, float b) { return Machine::max_nan(a, b); });
+  } else {
+    max_over<4>(machine, maxima);
+  }
 }
 
 // `maxima` are of T - offset.
@@ -136,6 +141,37 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
           }
         }
         if (!sum_codes) sum[0] *= range, sum[1] *= range;
+      },
+      scores, step.shift, weights, sums);
+}
+
+// The same where the row sum adds the codes and each counts once: the sum is of integers, and no NaN reaches it
+// (row_maxima<true>).
+template <class Shape, class Machine>
+OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                             TileStep<Machine>& step, float range,
+                                             Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                             Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        std::uint32_t total[2] = {0, 0};
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            std::uint32_t code[4];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 4; ++j) {
+              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
+              code[j] = bits_of_f32(__builtin_fmaf(p, range, kRounding));
+            }
+            packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
+            total[half] = Machine::add_bytes(packed[tile + half], total[half]);
+          }
+        }
+        // At most 255 * kKeys.
+        for (int half = 0; half < 2; ++half) sum[half] = f32_of_bits(bits_of_f32(kRounding) + total[half]) - kRounding;
       },
       scores, step.shift, weights, sums);
 }

@@ -402,6 +402,7 @@ class AttentionDriver {
     to.hides_keys = plan_.steps.hides_keys || plan_.steps.keeps;
     to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
+    to.log2_p_range = plan_.v_format == PackedFormat::s8 ? std::log2(to.p_range) : 0.0f;
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
     to.rotate_output = plan_.steps.rotate_v;
@@ -437,10 +438,14 @@ class AttentionDriver {
       attend(params, keeps ? AttentionVariant::kept_q16 : AttentionVariant::q16);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    if (plan_.steps.score_mod) {
+    const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
+                        plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
+    if (plan_.steps.score_mod || (keeps && !folded)) {
       attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
+    } else if (folded) {
+      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::folded);
     } else {
-      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::plain);
+      attend(params, AttentionVariant::plain);
     }
   }
 
