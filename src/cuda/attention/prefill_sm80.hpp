@@ -138,6 +138,9 @@ struct AttentionWarp {
         integer_weights<Shape>(machine, scores, step, p.p_range, !folded && p.sum_codes,
                                folded || p.k.inverse != nullptr, stage, weights, sums);
       }
+    } else if constexpr (Shape::kFloat8Values) {
+      online_softmax_update(machine, state, maxima, offset, true, p.log2_p_range, step);
+      float8_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, weights, sums);
     } else {
       online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
@@ -149,6 +152,8 @@ struct AttentionWarp {
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
     if constexpr (Shape::kIntegerValues) {
       pv_integer<Shape>(machine, weights, step, !folded && p.v.column_scale != nullptr, stage, out);
+    } else if constexpr (Shape::kFloat8Values) {
+      pv_float8<Shape>(machine, weights, step, stage, out);
     } else {
       pv_half<Shape>(machine, weights, stage, out);
     }

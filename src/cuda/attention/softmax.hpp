@@ -176,6 +176,43 @@ OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine
       scores, step.shift, weights, sums);
 }
 
+// x (0 <= x <= 448) rounded to a number of E4M3, half to even: three digits behind the leading one, not below 2^-9.
+OCTAVO_INLINE float round_e4m3(float x) {
+  constexpr std::uint32_t kSmallestNormal = 121u << 23;  // 2^-6
+  const std::uint32_t exponent = bits_of_f32(__builtin_fmaxf(x, f32_of_bits(kSmallestNormal))) & 0x7f800000u;
+  const float rounding = f32_of_bits(exponent + (20u << 23) + 0x400000u);  // 1.5 * 2^(exponent + 20)
+  return (x + rounding) - rounding;
+}
+
+// Weights R p rounded to E4M3, in f16; the row sum adds R p before or after rounding.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void float8_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                  TileStep<Machine>& step, float range, bool sum_codes,
+                                  Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                  Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            float code[2];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 2; ++j) {
+              const float p = Machine::exp2(s[score_index(tile, half, j)] - shift[half]);
+              code[j] = round_e4m3(p * range);
+              sum[half] += sum_codes ? code[j] : p;
+            }
+            packed[2 * tile + half] = Machine::pack_f16(code[0], code[1]);
+          }
+        }
+        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+      },
+      scores, step.shift, weights, sums);
+}
+
 // 16-bit weights, R = 1; the row sum adds them before or after rounding.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void half_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,

@@ -17,9 +17,10 @@ struct AttentionShape {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
+  static constexpr bool kFloat8Values = kValues == PackedFormat::e4m3;
 
   // Codes relative to a block's own maximum need the recipe's whole key block; 16-bit weights round relatively, and
-  // half of it leaves room for operands of two bytes.
+  // half of it leaves room for operands of two bytes. With FP8 values it is the recipe's, too.
   static constexpr int kKeys = kIntegerValues ? 128 : 64;
   static constexpr std::uint32_t kRowBytes = static_cast<std::uint32_t>(kDim * packed_bytes(kScores));
   static constexpr std::uint32_t kValueRows = kIntegerValues ? kDim : kKeys;
@@ -88,6 +89,7 @@ bool with_attention_shape_of(PackedFormat scores, PackedFormat values, F&& f) {
   using enum PackedFormat;
   if (scores == s8 && values == s8) return f.template operator()<AttentionShape<dim, s8, s8>>(), true;
   if (scores == s8 && values == f16) return f.template operator()<AttentionShape<dim, s8, f16>>(), true;
+  if (scores == s8 && values == e4m3) return f.template operator()<AttentionShape<dim, s8, e4m3>>(), true;
   if (scores == f16 && values == f16) return f.template operator()<AttentionShape<dim, f16, f16>>(), true;
   if (scores == bf16 && values == bf16) return f.template operator()<AttentionShape<dim, bf16, bf16>>(), true;
   return false;
