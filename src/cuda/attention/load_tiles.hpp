@@ -65,8 +65,8 @@ OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p
   const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
   if constexpr (q16) {
     load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
-    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, kLowQueryAt<Shape>,
-                                                         static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
+    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(
+        machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
   } else {
     load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
   }

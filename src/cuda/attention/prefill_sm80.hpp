@@ -26,7 +26,7 @@ namespace octavo::cuda {
 struct alignas(16) WarpTask {
   Keys32 some, all;
   std::int32_t q_rows, k_rows, first_row;
-  std::uint32_t first_slot, addend_at, unused[3];
+  std::uint32_t first_slot, addend_at, unused[7];
 };
 
 // The state of a warp's rows during the loop over the keys.
@@ -34,6 +34,8 @@ template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp {
   static constexpr bool score_mod = modifies_scores(variant), q16 = is_q16_variant(variant);
   static constexpr bool kept = keeps_keys(variant), folded = is_folded(variant);
+  // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
+  static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
   using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
 
@@ -128,21 +130,22 @@ struct AttentionWarp {
       mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
                             scores);
     }
-    row_maxima<variant == AttentionVariant::plain>(machine, scores, maxima);
+    row_maxima<nan_maxima>(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
       if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
-      online_softmax_update(machine, state, maxima, offset, !folded && p.running_maximum, p.log2_p_range, step);
-      if (variant == AttentionVariant::plain && p.sum_codes && p.k.inverse == nullptr) {
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, !folded && p.running_maximum, p.log2_p_range,
+                                        step);
+      if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {
         integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
       } else {
         integer_weights<Shape>(machine, scores, step, p.p_range, !folded && p.sum_codes,
                                folded || p.k.inverse != nullptr, stage, weights, sums);
       }
     } else if constexpr (Shape::kFloat8Values) {
-      online_softmax_update(machine, state, maxima, offset, true, p.log2_p_range, step);
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, p.log2_p_range, step);
       float8_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, weights, sums);
     } else {
-      online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, 0.0f, step);
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
     }
     add_row_sums(machine, state, sums, step);

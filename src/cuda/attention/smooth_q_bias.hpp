@@ -149,9 +149,9 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
       OCTAVO_UNROLL
       for (int step = 0; step < kSteps; ++step) {
         Registers<Machine, std::uint32_t, 4 * kPlanesOfF32> means;
-        load_mean_planes<per_lane>(
-            machine, p.unrotated_means + (first_query + first) * (kPlanesOfF32 * 32 * per_lane / 2), to - first, step,
-            means);
+        load_mean_planes<per_lane>(machine,
+                                   p.unrotated_means + (first_query + first) * (kPlanesOfF32 * 32 * per_lane / 2),
+                                   to - first, step, means);
         // The smaller planes first; those below 2^-24 of the product are left out.
         OCTAVO_UNROLL
         for (int of_key = kPlanesOfF32 - 1; of_key >= 0; --of_key) {
@@ -185,8 +185,8 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
                 const std::int64_t query = first + lane / 4 + 8 * half;
                 if (query >= to) continue;
                 const float dot = p.dot_key_mean[first_query + query];
-                float* const bias = p.bias.addend +
-                                    (entry + query + offset - chunk.first_block) * p.bias.keys + keys.row + slot;
+                float* const bias =
+                    p.bias.addend + (entry + query + offset - chunk.first_block) * p.bias.keys + keys.row + slot;
                 OCTAVO_UNROLL
                 for (int i = 0; i < 2; ++i) {
                   const float delta = s[4 * tile + 2 * half + i] * scale[i] - dot;

@@ -34,7 +34,7 @@ OCTAVO_DEVICE void start_rows(Machine& machine, RowState<Machine>& state) {
 }
 
 // The largest of each row of C [16, 8 tiles], in all lanes that share it. Skips NaN, which reaches the row sum through
-// its weight; `with_nan`: is NaN then, and so are beta and with it the row.
+// its weight; `with_nan`: is NaN then.
 template <bool with_nan = false, int n, class Machine>
 OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& scores,
                               Registers<Machine, float, 2>& maxima) {
@@ -55,8 +55,9 @@ OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& sc
   }
 }
 
-// `maxima` are of T - offset.
-template <class Machine>
+// `maxima` are of T - offset. `with_nan`: they may be NaN; beta is then, and with it l and O. m becomes a number, since
+// a row without a maximum has seen no key.
+template <bool with_nan, class Machine>
 OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& state,
                                          Registers<Machine, float, 2>& maxima, Registers<Machine, float, 2>& offset,
                                          bool running, float log2_range, TileStep<Machine>& step) {
@@ -71,6 +72,7 @@ OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& st
           shift[i] = next.shift, alpha[i] = next.alpha, beta[i] = next.beta;
           if (next.alpha != 1.0f) rescale[0] = 1;
           m[i] = next.m;
+          if (with_nan && row_max[i] != row_max[i]) m[i] = 0, beta[i] = row_max[i];
         }
       },
       state.m, maxima, offset, step.shift, step.alpha, step.beta, step.rescale);

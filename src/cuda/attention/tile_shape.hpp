@@ -49,8 +49,8 @@ struct AttentionShape {
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kTaskAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
   // What a warp needs of its task (WarpTask), where there is room and registers are scarce.
-  static constexpr std::uint32_t kTaskBytes = 48;
-  static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps * kTaskBytes <= kMostSharedBytes;
+  static constexpr std::uint32_t kTaskBytes = 64;
+  static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
   static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
 };

@@ -37,7 +37,7 @@ std::string missing_in_recipe(const Problem& problem) {
     if (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none) {
       return {};
     }
-    return text("values of E4M3 with v_scale=", to_string(r.v_scale), "; it supports channel, tensor and none");
+    return "this granularity of values of E4M3; it supports v_scale=channel, tensor and none";
   }
   if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
     return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or E4M3 weights "

@@ -1,7 +1,8 @@
 // Packs V (packed_block.hpp): 128 keys of a head. Codes of 8 bits are transposed in shared
 // memory, V [128, Dv] -> [dim][128], with zeros behind the last key and the last channel; 16-bit values keep their
-// order; so do numbers of E4M3, which are stored in f16. Scales are per token (the fold), per block (of all its channels, or of each), or were found before.
-// Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] | inverse f32 [dim].
+// order; so do numbers of E4M3, which are stored in f16. Scales are per token (the fold), per block (of all its
+// channels, or of each), or were found before. Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] |
+// inverse f32 [dim].
 #pragma once
 
 #include "cuda/operands/row_scales.hpp"
@@ -121,7 +122,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
           } else if (p.granularity == Granularity::tensor && !source.quantized && (!bits16 || float8 || p.divide)) {
             const float of_head = prescale * f32_of_bits(p.ranges.amax[head]);
             token = p.divide ? spec::Scale{1, 1.0f / spec::f16_value_divisor(of_head)}
-                           : spec::scale_of(of_head, p.rule.range);
+                             : spec::scale_of(of_head, p.rule.range);
           }
           if (by_token && lane == i) {
             p.token_scale[at.block * kPackedRows + r + i] = exists ? token.scale : 0.0f;

@@ -19,9 +19,7 @@ class Ptx {
   template <class T, int n>
   using Registers = RegisterFile<T, n, 1>;
 
-  OCTAVO_DEVICE Ptx()
-      : shared_(static_cast<std::uint32_t>(__cvta_generic_to_shared(memory()))),
-        warp_(find_warp()) {}
+  OCTAVO_DEVICE Ptx() : shared_(static_cast<std::uint32_t>(__cvta_generic_to_shared(memory()))), warp_(find_warp()) {}
 
   template <class F, class... R>
   OCTAVO_DEVICE void lanes(F&& f, R&... registers) {
