@@ -34,6 +34,7 @@ class Emulated {
   void finish() {}  // the kernel has ended
 
   int warp() const { return warp_; }
+  void renew_warp() {}
   int warps() const { return block_.grid().warps; }
   std::int64_t block(int axis) const { return block_.place()[static_cast<std::size_t>(axis)]; }
   std::int64_t blocks(int axis) const { return block_.grid().blocks[static_cast<std::size_t>(axis)]; }
@@ -142,6 +143,10 @@ class Emulated {
   static float log2(float x) { return std::log2(x); }
   static float reciprocal(float x) { return 1.0f / x; }
   static float from_f16(std::uint16_t bits) { return f16_to_f32(bits); }
+  static float max_nan(float a, float b) { return a != a ? a : b != b ? b : std::max(a, b); }
+  static std::uint32_t add_bytes(std::uint32_t bytes, std::uint32_t to) {
+    return to + (bytes & 255) + (bytes >> 8 & 255) + (bytes >> 16 & 255) + (bytes >> 24);
+  }
   static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return (a & 0xffu) | (b & 0xffu) << 8 | (c & 0xffu) << 16 | (d & 0xffu) << 24;
   }

@@ -209,8 +209,14 @@ TEST_F(CudaDeviceTest, LaunchesThatFail) {
 }
 
 TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
-  params_.recipe = recipe_of("sage2_8b");
-  expect_refused(StatusCode::kUnimplemented, {"\"sm80\" does not support", "sage2_8b"});
+  params_.recipe = recipe_of("sage2pp");
+  expect_refused(StatusCode::kUnimplemented, {"\"sm80\" does not support", "accumulators other than f32", "sage2pp"});
+  params_.recipe = recipe_of("fp8_e5m2");
+  expect_refused(StatusCode::kUnimplemented, {"values of E5M2"});
+  params_.recipe = recipe_of("sage2_8b,key_block=128");
+  expect_refused(StatusCode::kUnimplemented, {"key_block=128", "supports 64"});
+  params_.recipe = recipe_of("sage2_8b,v_scale=block_channel");
+  expect_refused(StatusCode::kUnimplemented, {"v_scale=block_channel", "v_scale=channel, tensor and none"});
   params_.recipe = recipe_of("exact");
   expect_refused(StatusCode::kUnimplemented, {"f32 operands", "f16 and bf16"});
   params_.recipe = recipe_of("int_flash_half,keep_near=1");

@@ -115,17 +115,19 @@ INSTANTIATE_TEST_SUITE_P(
                     Entry{"int8_block", DType::f32}, Entry{"int_flash", DType::f32}, Entry{"int_flash", DType::bf16},
                     Entry{"int_flash_int4", DType::f32}, Entry{"int_flash_block_v", DType::f32},
                     Entry{"sage1_int8", DType::f32}, Entry{"int_flash_half", DType::f32}, Entry{"sage1", DType::f16},
-                    Entry{"exact", DType::f16}, Entry{"exact", DType::bf16},
-                    Entry{"int8_fast,smooth_q=off", DType::f32}, Entry{"int8_fast,channel_gains=on", DType::f32},
-                    Entry{"int8_fast,p_reference=running", DType::f32},
+                    Entry{"sage2_8b", DType::f32}, Entry{"sage2_4b", DType::f16},
+                    Entry{"sage2_8b,v_scale=tensor,row_sum=codes,hadamard=on", DType::f32}, Entry{"exact", DType::f16},
+                    Entry{"exact", DType::bf16}, Entry{"int8_fast,smooth_q=off", DType::f32},
+                    Entry{"int8_fast,channel_gains=on", DType::f32}, Entry{"int8_fast,p_reference=running", DType::f32},
                     Entry{"int8_fast,v_scale=channel,smooth_v=on", DType::f32},
                     Entry{"int8_fast,v_scale=block,row_sum=codes", DType::f32},
                     Entry{"int8_fast,p=s8,p_range=127,hadamard_v=off", DType::f32},
                     Entry{"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,row_sum=codes", DType::f32}));
 
 TEST(Attention, HeadsOf256Channels) {
-  for (const auto& [recipe, dtype] : {Entry{"int8_fast", DType::f32}, Entry{"int_flash_half", DType::f32},
-                                      Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}}) {
+  for (const auto& [recipe, dtype] :
+       {Entry{"int8_fast", DType::f32}, Entry{"int_flash_half", DType::f32}, Entry{"sage2_8b", DType::f32},
+        Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}}) {
     for (std::int64_t d : {256, 200}) {
       Sample s{.recipe = recipe, .kv_heads = 1, .m = 140, .n = 270, .d = d, .dv = d, .dtype = dtype};
       s.causal = d == 256 ? Causal::bottom_right : Causal::none;
@@ -151,7 +153,9 @@ TEST(Attention, NothingToSee) {
 
 TEST(Attention, ANanStaysWhereItBelongs) {
   for (const auto& [recipe, dtype] :
-       {Entry{"int8_fast", DType::f32}, Entry{"exact", DType::f16}, Entry{"int_flash_half", DType::f32}}) {
+       {Entry{"int8_fast", DType::f32}, Entry{"int_flash", DType::f32}, Entry{"int_flash_block_v", DType::f32},
+        Entry{"exact", DType::f16}, Entry{"int_flash_half", DType::f32},
+        Entry{"sage2_8b,q_scale=token,k_scale=token", DType::f32}}) {
     const Sample s{.recipe = recipe, .m = 70, .n = 90, .dtype = dtype, .causal = Causal::bottom_right};
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       for (Operand Problem::* operand : {&Problem::q, &Problem::k}) {

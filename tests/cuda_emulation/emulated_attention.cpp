@@ -12,6 +12,9 @@ bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& o
     };
     if (packed.modifies()) {
       launch.template operator()<cuda::AttentionVariant::score_mod>();
+    } else if (params.k.inverse != nullptr && !params.running_maximum && !params.sum_codes &&
+               params.v.column_scale == nullptr) {
+      launch.template operator()<cuda::AttentionVariant::folded>();
     } else {
       launch.template operator()<cuda::AttentionVariant::plain>();
     }

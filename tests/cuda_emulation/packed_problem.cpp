@@ -30,6 +30,8 @@ PackedFormat format_of(Format format, DType input) {
       return PackedFormat::s8;
     case Format::f16:
       return PackedFormat::f16;
+    case Format::e4m3:
+      return PackedFormat::e4m3;
     default:
       return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
   }
@@ -46,7 +48,12 @@ bool PackedProblem::serves(const Problem& p) {
   const bool integer_scores = r.scores == Format::s8 || r.scores == Format::s4;
   const bool integer_values = r.values == Format::s8 || r.values == Format::s4;
   const bool half_inputs = p.q.dtype != DType::f32;
-  if (r.accumulator != Accumulator::f32 || r.key_block != kPackedRows) return false;
+  if (r.accumulator != Accumulator::f32) return false;
+  if (integer_scores && r.values == Format::e4m3) {
+    return r.p == WeightFormat::e4m3 && r.key_block == 64 && r.p_reference == MaximumReference::running &&
+           (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none);
+  }
+  if (r.key_block != kPackedRows) return false;
   if (integer_scores && integer_values) {
     return (r.p == WeightFormat::u8 || r.p == WeightFormat::s8) && r.v_scale != Granularity::token;
   }
@@ -79,6 +86,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
   to.alibi = p.alibi;
   to.p_range = static_cast<float>(r.p_range);
+  to.log2_p_range = std::log2(to.p_range);
   to.running_maximum = r.p_reference == MaximumReference::running;
   to.sum_codes = r.row_sum == RowSum::codes;
   to.rotate_output = r.hadamard_v;
@@ -142,7 +150,7 @@ void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat fo
     codes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
     return;
   }
-  const std::uint16_t bits = format == PackedFormat::f16 ? f32_to_f16(value) : f32_to_bf16(value);
+  const std::uint16_t bits = format == PackedFormat::bf16 ? f32_to_bf16(value) : f32_to_f16(value);
   codes[static_cast<std::size_t>(2 * at)] = static_cast<std::uint8_t>(bits);
   codes[static_cast<std::size_t>(2 * at + 1)] = static_cast<std::uint8_t>(bits >> 8);
 }

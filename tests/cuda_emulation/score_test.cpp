@@ -36,7 +36,8 @@ void expect_exact_scores() {
     const cuda::AttentionTask task = cuda::find_task(machine, packed.params(), Shape::kRows);
     ASSERT_EQ(task.q16, wide);
     cuda::load_queries<Shape, wide>(machine, packed.params(), task);
-    cuda::load_keys<Shape>(machine, packed.params(), task, 0, 0);
+    cuda::load_key_tile<Shape>(machine, packed.params(), task.first_slot, packed.params().k.addend + task.first_slot,
+                               0);
     machine.commit_copies();
     machine.wait_copies<0>();
     machine.sync("loaded");

@@ -10,16 +10,10 @@
 #include "cuda/attention/mask.hpp"
 #include "cuda/attention/params.hpp"
 #include "cuda/attention/score_mod.hpp"
+#include "cuda/operands/bf16_planes.hpp"
 #include "cuda/operands/load_transform.hpp"
 
 namespace octavo::cuda {
-
-// Upper halves of two numbers as a register, and what they leave.
-OCTAVO_INLINE std::uint32_t take_upper_halves(float& a, float& b) {
-  const std::uint32_t first = bits_of_f32(a) & 0xffff0000u, second = bits_of_f32(b) & 0xffff0000u;
-  a = a - f32_of_bits(first), b = b - f32_of_bits(second);
-  return second | first >> 16;
-}
 
 // 16 rows of `x` into the planes at `to`, zeros where row_of(i) is negative; NaN at `flags` [16] for those that hold a
 // NaN or infinity, which become zeros, else 0.

@@ -4,33 +4,45 @@
 #include <cstdint>
 
 #include "cuda/attention/task.hpp"
+#include "cuda/attention/tile_shape.hpp"
 #include "cuda/tile/machine.hpp"
 #include "cuda/tile/shared_tile.hpp"
 
 namespace octavo::cuda {
 
-// `kTileRows` rows of kRowBytes, dense in global memory, into the tile at `to`. Rows from `rows` on become zeros.
-template <std::uint32_t kRowBytes, std::uint32_t kTileRows, int kWarps, class Machine>
+// `kTileRows` rows of kRowBytes, dense in global memory, into the tile at `to`. Unless all of them are there, rows from
+// `rows` on become zeros.
+template <std::uint32_t kRowBytes, std::uint32_t kTileRows, int kWarps, bool all_there = true, class Machine>
 OCTAVO_DEVICE void load_tile(Machine& machine, std::uint32_t to, const void* from, std::uint32_t rows = kTileRows) {
   using Tile = SharedTile<kRowBytes>;
   constexpr std::uint32_t kAll = kTileRows * Tile::kChunks, kStep = kWarps * kLanes;
+  // A lane keeps its chunk, and mostly its place in the swizzle, from step to step: its addresses differ by constants.
+  static_assert(kStep % Tile::kChunks == 0);
+  constexpr bool kSamePlace = kStep / Tile::kChunks % 8 == 0;
   const auto first = static_cast<std::uint32_t>(machine.warp() * kLanes);
   OCTAVO_UNROLL
   for (std::uint32_t i = 0; i < kAll; i += kStep) {
     machine.copy16([&](int lane) {
-      const std::uint32_t index = i + first + static_cast<std::uint32_t>(lane);
-      const std::uint32_t row = index / Tile::kChunks, chunk = index % Tile::kChunks;
-      const CopyWhat what = index >= kAll ? CopyWhat::nothing : row < rows ? CopyWhat::bytes : CopyWhat::zeros;
-      return CopyItem{to + Tile::at(row, chunk), static_cast<const std::uint8_t*>(from) + index * kChunkBytes, what};
+      const std::uint32_t index = first + static_cast<std::uint32_t>(lane), chunk = index % Tile::kChunks;
+      const std::uint32_t first_row = index / Tile::kChunks, row = first_row + i / Tile::kChunks;
+      const bool nothing = kAll % kStep != 0 && row >= kTileRows;
+      const bool zeros = !all_there && row >= rows;
+      const auto* source = static_cast<const std::uint8_t*>(from) + index * kChunkBytes;
+      const std::uint32_t at =
+          kSamePlace ? Tile::at(first_row, chunk) + i / Tile::kChunks * kRowBytes : Tile::at(row, chunk);
+      return CopyItem{to + at, source + i * kChunkBytes,
+                      nothing ? CopyWhat::nothing
+                      : zeros ? CopyWhat::zeros
+                              : CopyWhat::bytes};
     });
   }
 }
 
 // `kFloats` f32 into the vector at `to`, by warp `by` alone.
-template <int kFloats, class Machine>
+template <int kFloats, int kWarps, class Machine>
 OCTAVO_DEVICE void load_vector(Machine& machine, std::uint32_t to, const float* from, int by) {
   static_assert(kFloats % 4 == 0);
-  if (from == nullptr || machine.warp() != by % machine.warps()) return;
+  if (machine.warp() != by % kWarps) return;
   OCTAVO_UNROLL
   for (int i = 0; i < kFloats / 4; i += kLanes) {
     machine.copy16([&](int lane) {
@@ -52,45 +64,48 @@ OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p
   const std::int64_t first = task.packed_row * Shape::kRowBytes;
   const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
   if constexpr (q16) {
-    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps>(machine, Shape::kQueryAt, codes, rows);
-    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps>(machine, kLowQueryAt<Shape>,
-                                                         static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
+    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
+    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(
+        machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
   } else {
-    load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps>(machine, Shape::kQueryAt, codes, rows);
+    load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
   }
 }
 
-// K of the tile that begins at key `key` of the task's sequence, with the vectors of its scores, into stage `stage`.
+// K of the tile that begins at slot `slot` of the packed K, with the vectors of its scores, into stage `stage`.
 template <class Shape, class Machine>
-OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                             std::int32_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_slot + static_cast<std::uint32_t>(key);
+OCTAVO_DEVICE void load_key_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
+                                 const float* addends, std::uint32_t stage) {
   load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
       machine, Shape::kKeysAt + stage * Shape::kKeyBytes,
       static_cast<const std::uint8_t*>(p.k.codes) + slot * Shape::kRowBytes);
   const std::uint32_t vector = stage * Shape::kVectorBytes;
   if constexpr (Shape::kIntegerScores) {
-    load_vector<Shape::kKeys>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
+    load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
   }
-  load_vector<Shape::kKeys>(machine, Shape::kAddendAt + vector, addends_of(p, task.q16) + task.addend_at + key, 1);
+  load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kAddendAt + vector, addends, 1);
 }
 
 // V of the same tile, with the vectors of its weights and its product.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void load_values(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                               std::int32_t key, std::uint32_t stage) {
-  const std::int64_t slot = task.first_slot + static_cast<std::uint32_t>(key);
+template <class Shape, AttentionVariant variant, class Machine>
+OCTAVO_DEVICE void load_value_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
+                                   std::uint32_t stage) {
   load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
       machine, Shape::kValuesAt + stage * Shape::kValueBytes,
       static_cast<const std::uint8_t*>(p.v.codes) + slot * Shape::kDim * packed_bytes(Shape::kValues));
   if constexpr (Shape::kIntegerValues) {
     const std::uint32_t vector = stage * Shape::kVectorBytes;
-    load_vector<Shape::kKeys>(machine, Shape::kInverseAt + vector,
-                              p.k.inverse != nullptr ? p.k.inverse + slot : nullptr, 2);
-    load_vector<Shape::kKeys>(machine, Shape::kFoldAt + vector, p.k.fold != nullptr ? p.k.fold + slot : nullptr, 3);
-    const float* scale = p.v.column_scale;
-    load_vector<Shape::kDim>(machine, Shape::kColumnScaleAt + stage * 4 * Shape::kDim,
-                             scale != nullptr ? scale + slot / kPackedRows * Shape::kDim : nullptr, 4);
+    if (is_folded(variant) || p.k.inverse != nullptr) {
+      load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kInverseAt + vector, p.k.inverse + slot, 2);
+    }
+    if constexpr (is_folded(variant)) return;
+    if (modifies_scores(variant) && p.k.fold != nullptr) {
+      load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kFoldAt + vector, p.k.fold + slot, 3);
+    }
+    if (p.v.column_scale != nullptr) {
+      load_vector<Shape::kDim, Shape::kWarps>(machine, Shape::kColumnScaleAt + stage * 4 * Shape::kDim,
+                                              p.v.column_scale + slot / kPackedRows * Shape::kDim, 4);
+    }
   }
 }
 

@@ -60,7 +60,8 @@ struct AttentionKernelParams {
   bool hides_keys = false;             // addends of -infinity stay what they are, whatever score_mod does
   Alibi alibi = Alibi::causal;
 
-  float p_range = 255;           // R of integer weights
+  float p_range = 255;           // R of integer and FP8 weights
+  float log2_p_range = 0;        // its base-2 logarithm
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
   bool sum_codes = false;        // the row sum adds the codes
   bool rotate_output = false;    // V was rotated
@@ -80,7 +81,8 @@ struct UnrotateMeansParams {
   const float* key_mean = nullptr;
   const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
   std::int64_t heads_per_kv_head = 1;
-  float* unrotated = nullptr;     // [query blocks][dim]
+  // [query blocks][kPlanesOfF32][64, 128 or 256], bf16 in pairs, zeros behind dim
+  std::uint32_t* unrotated = nullptr;
   float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean
 };
 
@@ -88,7 +90,7 @@ struct SmoothQBiasParams {
   RowSteps keys;  // K; only x and sequences count
   spec::Groups groups;
   DeviceSequences queries;
-  const float* unrotated_means = nullptr;
+  const std::uint32_t* unrotated_means = nullptr;  // as UnrotateMeansParams has them
   const float* dot_key_mean = nullptr;
   const float* addend = nullptr;  // [key blocks][128]
   bool permuted = true;           // keys are stored in slots
@@ -117,12 +119,5 @@ struct KeptKeysParams {
   OperandRows q, k, v;                           // as given
   const std::uint32_t* prescale_amax = nullptr;  // V's prescale, as in RowSteps
 };
-
-// The bias kernel's product: means that a thread sums side by side, and channels of a slice in shared memory, where a
-// key's row is one 32-bit element longer so that the lanes of a warp read different banks.
-inline constexpr int kMeansAtOnce = 16;
-inline constexpr std::uint32_t kSliceChannels = 32, kKeyRow = kSliceChannels + 1;
-inline constexpr std::uint32_t kMeansAt = kPackedRows * kKeyRow * 4;
-inline constexpr std::uint32_t kSmoothQBiasSharedBytes = kMeansAt + kMeansAtOnce * kSliceChannels * 4;
 
 }  // namespace octavo::cuda

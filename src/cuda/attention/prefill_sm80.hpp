@@ -21,24 +21,28 @@
 
 namespace octavo::cuda {
 
-// Keys that some and that all of a warp's rows see, and the lengths that a row's own range needs.
-struct alignas(16) WarpRanges {
+// What the loop needs of the task now and then: keys that some and that all of a warp's rows see, the lengths that a
+// row's own range needs, and where the operands are.
+struct alignas(16) WarpTask {
   Keys32 some, all;
-  std::int32_t q_rows, k_rows, first_row, unused;
+  std::int32_t q_rows, k_rows, first_row;
+  std::uint32_t first_slot, addend_at, unused[7];
 };
 
 // The state of a warp's rows during the loop over the keys.
 template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp {
   static constexpr bool score_mod = modifies_scores(variant), q16 = is_q16_variant(variant);
-  static constexpr bool kept = keeps_keys(variant);
+  static constexpr bool kept = keeps_keys(variant), folded = is_folded(variant);
+  // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
+  static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
   using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
 
   const AttentionKernelParams& p;
   const AttentionTask& task;
   std::int32_t first_row;  // of the warp, in the sequence
-  WarpRanges kept_ranges;  // unless they are in shared memory
+  WarpTask held_task;      // unless it is in shared memory
   Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
   Registers<Machine, float, 2> query_factor;
   RowTerms<Machine> terms;
@@ -49,14 +53,16 @@ struct AttentionWarp {
 
   OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
       : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
-    kept_ranges = {keys_of_rows(p, task, first_row, 16),
-                   keys_of_all_rows(p, task, first_row, 16),
-                   task.q_rows,
-                   task.k_rows,
-                   first_row,
-                   0};
-    if constexpr (Shape::kRangesInShared) {
-      machine.store_shared(ranges_at(machine), kept_ranges);
+    held_task = {keys_of_rows(p, task, first_row, 16),
+                 keys_of_all_rows(p, task, first_row, 16),
+                 task.q_rows,
+                 task.k_rows,
+                 first_row,
+                 task.first_slot,
+                 task.addend_at,
+                 {}};
+    if constexpr (Shape::kTaskInShared) {
+      machine.store_shared(task_at(machine), held_task);
       machine.sync_warp();
     }
     const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
@@ -73,20 +79,29 @@ struct AttentionWarp {
     clear<Machine, float, kOutputRegisters<Shape>>(machine, out);
   }
 
-  OCTAVO_DEVICE static std::uint32_t ranges_at(Machine& machine) {
-    return Shape::kRangesAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kRangeBytes;
+  OCTAVO_DEVICE static std::uint32_t task_at(Machine& machine) {
+    return Shape::kTaskAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kTaskBytes;
   }
-  OCTAVO_DEVICE WarpRanges ranges(Machine& machine) const {
-    if constexpr (Shape::kRangesInShared) return machine.template shared<WarpRanges>(ranges_at(machine));
-    return kept_ranges;
+  OCTAVO_DEVICE WarpTask warp_task(Machine& machine) const {
+    if constexpr (Shape::kTaskInShared) return machine.template shared<WarpTask>(task_at(machine));
+    return held_task;
+  }
+  // The tile that begins at `key`, to stage `stage`.
+  OCTAVO_DEVICE void load_keys(Machine& machine, std::int32_t key, std::uint32_t stage) const {
+    const WarpTask at = warp_task(machine);
+    load_key_tile<Shape>(machine, p, at.first_slot + static_cast<std::uint32_t>(key),
+                         addends_of(p, q16) + at.addend_at + key, stage);
+  }
+  OCTAVO_DEVICE void load_values(Machine& machine, std::int32_t key, std::uint32_t stage) const {
+    load_value_tile<Shape, variant>(machine, p, warp_task(machine).first_slot + static_cast<std::uint32_t>(key), stage);
   }
 
   OCTAVO_DEVICE bool sees_tile(Machine& machine, std::int32_t key) const {
-    const Keys32 seen = ranges(machine).some;
+    const Keys32 seen = warp_task(machine).some;
     return seen.begin < key + Shape::kKeys && seen.end > key;
   }
   OCTAVO_DEVICE void mask(Machine& machine, std::int32_t key, Scores& scores) {
-    const WarpRanges seen = ranges(machine);
+    const WarpTask seen = warp_task(machine);
     if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || seen.all.end >= seen.k_rows)) return;
     AttentionTask lengths;
     lengths.q_rows = seen.q_rows, lengths.k_rows = seen.k_rows;
@@ -111,18 +126,26 @@ struct AttentionWarp {
       mask(machine, key, scores);
     }
     if constexpr (kept) {
-      const WarpRanges seen = ranges(machine);
+      const WarpTask seen = warp_task(machine);
       mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
                             scores);
     }
-    row_maxima(machine, scores, maxima);
+    row_maxima<nan_maxima>(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
       if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
-      online_softmax_update(machine, state, maxima, offset, p.running_maximum, Machine::log2(p.p_range), step);
-      integer_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, p.k.inverse != nullptr, stage, weights,
-                             sums);
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, !folded && p.running_maximum, p.log2_p_range,
+                                        step);
+      if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {
+        integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
+      } else {
+        integer_weights<Shape>(machine, scores, step, p.p_range, !folded && p.sum_codes,
+                               folded || p.k.inverse != nullptr, stage, weights, sums);
+      }
+    } else if constexpr (Shape::kFloat8Values) {
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, p.log2_p_range, step);
+      float8_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, weights, sums);
     } else {
-      online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, 0.0f, step);
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
     }
     add_row_sums(machine, state, sums, step);
@@ -131,16 +154,19 @@ struct AttentionWarp {
 
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
     if constexpr (Shape::kIntegerValues) {
-      pv_integer<Shape>(machine, weights, step, p.v.column_scale != nullptr, stage, out);
+      pv_integer<Shape>(machine, weights, step, !folded && p.v.column_scale != nullptr, stage, out);
+    } else if constexpr (Shape::kFloat8Values) {
+      pv_float8<Shape>(machine, weights, step, stage, out);
     } else {
       pv_half<Shape>(machine, weights, stage, out);
     }
   }
 
-  // The task is computed again: kept in registers through the loop, it would displace scores and O.
+  // The task and the warp are found again: kept in registers through the loop, they would displace scores and O.
   OCTAVO_DEVICE void epilogue(Machine& machine) {
     if constexpr (!score_mod) clear<Machine, float, 2>(machine, terms.lse_offset);
     if constexpr (kept && !score_mod) clear<Machine, float, 2>(machine, terms.row_max);
+    machine.renew_warp();
     const AttentionTask again = find_task(machine, p, Shape::kRows);
     store_epilogue<Shape, kept>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms, out);
   }
@@ -149,7 +175,7 @@ struct AttentionWarp {
 // Tiles use the stages in turn.
 template <class Shape>
 OCTAVO_INLINE constexpr std::uint32_t stage_of_tile(std::int32_t key) {
-  return static_cast<std::uint32_t>(key / Shape::kKeys) % Shape::kStages;
+  return static_cast<std::uint32_t>(key) / Shape::kKeys % Shape::kStages;
 }
 
 // Two stages per operand: the next tile is copied during the work on this one.
@@ -157,8 +183,8 @@ template <class Shape, class Machine, class Warp>
 OCTAVO_DEVICE void load_ahead(Machine& machine, Warp& warp, std::int32_t key, std::int32_t end) {
   const std::uint32_t stage = stage_of_tile<Shape>(key);
   if (key < end) {
-    load_keys<Shape>(machine, warp.p, warp.task, key, stage);
-    load_values<Shape>(machine, warp.p, warp.task, key, stage);
+    warp.load_keys(machine, key, stage);
+    warp.load_values(machine, key, stage);
   }
   machine.commit_copies();
   machine.template wait_copies<1>();
@@ -196,14 +222,14 @@ OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t fir
     if (sees) warp.qk(machine, 0, scores);
     machine.template wait_copies<0>();
     machine.sync("the keys are done with, the values have come");
-    if (key + Shape::kKeys < end) load_keys<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    if (key + Shape::kKeys < end) warp.load_keys(machine, key + Shape::kKeys, 0);
     machine.commit_copies();
     if (sees) {
       warp.softmax(machine, key, 0, scores);
       warp.pv(machine, 0);
     }
     machine.sync("the values are done with");
-    if (key + Shape::kKeys < end) load_values<Shape>(machine, warp.p, warp.task, key + Shape::kKeys, 0);
+    if (key + Shape::kKeys < end) warp.load_values(machine, key + Shape::kKeys, 0);
     machine.commit_copies();
   }
 }
@@ -216,9 +242,11 @@ OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
   if (first < seen.end) {
     load_queries<Shape, is_q16_variant(variant)>(machine, p, task);
-    load_keys<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
+    const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(first);
+    const std::uint32_t stage = stage_of_tile<Shape>(first);
+    load_key_tile<Shape>(machine, p, slot, addends_of(p, task.q16) + task.addend_at + first, stage);
     if constexpr (Shape::kStages == 1) machine.commit_copies();
-    load_values<Shape>(machine, p, task, first, stage_of_tile<Shape>(first));
+    load_value_tile<Shape, variant>(machine, p, slot, stage);
     machine.commit_copies();
   }
   AttentionWarp<Machine, Shape, variant> warp(machine, p, task);

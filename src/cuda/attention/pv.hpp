@@ -1,6 +1,7 @@
 // Second product of one warp: weights [16, kKeys] against a tile of V.
 //   O [16, kDim] = alpha O + beta (P V) * column_scale
-// Integer products of a tile are exact and are converted once; 16-bit ones accumulate in O itself.
+// Integer products of a tile are exact and are converted once; 16-bit ones accumulate in O itself. FP8 ones have a sum
+// of their own for each tile (SageAttention2's two levels), numbers of E4M3 multiplied in f16.
 #pragma once
 
 #include <cstdint>
@@ -51,11 +52,16 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
     }
     machine.lanes(
         [&](int lane, std::int32_t(&sum)[4], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
-          FloatPair scale{1, 1};
-          if (column_scales) {
-            scale = machine.template shared<FloatPair>(
-                Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
+          if (!column_scales) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < 4; ++i) {
+              float& to = o[channel / 2 + i];
+              to = __builtin_fmaf(float_of_sum(sum[i]), beta[i / 2], to);
+            }
+            return;
           }
+          const auto scale = machine.template shared<FloatPair>(
+              Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
           OCTAVO_UNROLL
           for (int i = 0; i < 4; ++i) {
             // beta first: it divides by R, so that a sum of codes times the scale of values near f32's end stays
@@ -63,6 +69,43 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
             const float x = float_of_sum(sum[i]) * beta[i / 2];
             float& to = o[channel / 2 + i];
             to = __builtin_fmaf(x, i % 2 == 0 ? scale.x : scale.y, to);
+          }
+        },
+        acc, step.beta, out);
+  }
+}
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void pv_float8(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                             TileStep<Machine>& step, std::uint32_t stage,
+                             Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
+  OCTAVO_UNROLL
+  for (int channel = 0; channel < Shape::kDim; channel += 16) {
+    Registers<Machine, float, 8> acc;
+    OCTAVO_UNROLL
+    for (int key = 0; key < Shape::kKeys; key += 16) {
+      Registers<Machine, std::uint32_t, 4> b;
+      machine.template ldmatrix<true>(b, 0, [&](int lane) {
+        const auto l = static_cast<std::uint32_t>(lane);
+        return values + SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(key) + l % 16,
+                                                              static_cast<std::uint32_t>(channel) / 8 + l / 16);
+      });
+      OCTAVO_UNROLL
+      for (int tile = 0; tile < 2; ++tile) {
+        if (key == 0) {
+          machine.template first_mma<Mma::f16>(acc, 4 * tile, weights, 0, b, 2 * tile, 0.0f);
+        } else {
+          machine.template mma<Mma::f16>(acc, 4 * tile, weights, key / 4, b, 2 * tile);
+        }
+      }
+    }
+    machine.lanes(
+        [&](int, float(&sum)[8], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) {
+            float& to = o[channel / 2 + i];
+            to = __builtin_fmaf(sum[i], beta[i / 2 % 2], to);
           }
         },
         acc, step.beta, out);

@@ -151,6 +151,8 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, k
     multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
     to_floats(machine, acc, sums);
     scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+    // The compiler moves no loads across: all at once they would take the place of scores, which would spill.
+    if (Shape::kDim == 128 && slot % 64 == 48) machine.sync_warp();
   }
 }
 

@@ -1,11 +1,13 @@
 // smooth_q's bias for a chunk of query blocks, joined with the keys' addend:
 //   bias[j] = addend[j] + logit_scale * mean_q . K'_j,   K'_j = rotated K_j - mean_k
-// The rotation is orthonormal, so mean_q . K'_j = (mean_q rotated back) . K_j - mean_q . mean_k with K as
-// given. A skinny product, means [query blocks, D] times K [128, D]: a thread takes one key and kMeansAtOnce means, 32
-// channels at a time through shared memory: keys f32 [128][33] | means f32 [kMeansAtOnce][32].
+// The rotation is orthonormal, so mean_q . K'_j = (mean_q rotated back) . K_j - mean_q . mean_k with K as given. A
+// skinny product, means [query blocks, D] times K [128, D], by mma.sync on planes of bf16 (operands/bf16_planes.hpp):
+// a warp holds the planes of 8 or 16 keys and meets the means of 16 query blocks at a time.
 #pragma once
 
 #include "cuda/attention/params.hpp"
+#include "cuda/attention/qk.hpp"
+#include "cuda/operands/bf16_planes.hpp"
 #include "cuda/operands/row_scales.hpp"
 
 namespace octavo::cuda {
@@ -39,19 +41,78 @@ OCTAVO_DEVICE void unrotate_means(Machine& machine, const UnrotateMeansParams& p
   machine.lanes(
       [&](int lane, float(&v)[per_lane], float(&d)[1]) {
         OCTAVO_UNROLL
-        for (int i = 0; i < per_lane; ++i) {
+        for (int i = 0; i < per_lane; i += 2) {
           const int c = channel_of(lane, i);
-          if (c < p.dim) p.unrotated[at.block * p.dim + c] = gain != nullptr ? v[i] * gain[c] : v[i];
+          float a = c < p.dim ? v[i] : 0.0f, b = c + 1 < p.dim ? v[i + 1] : 0.0f;
+          if (gain != nullptr && c < p.dim) a *= gain[c];
+          if (gain != nullptr && c + 1 < p.dim) b *= gain[c + 1];
+          OCTAVO_UNROLL
+          for (int plane = 0; plane < kPlanesOfF32; ++plane) {
+            p.unrotated[(at.block * kPlanesOfF32 + plane) * (32 * per_lane / 2) + c / 2] = take_upper_halves(a, b);
+          }
         }
         if (lane == 0) p.dot_key_mean[at.block] = d[0];
       },
       x, dot);
 }
 
+// The planes of 8 keys as operand B of the product: for each step of 16 channels two registers of each plane. Keys
+// behind the sequence's end are zeros.
+template <int per_lane>
+constexpr int kKeyRegisters = 2 * kPlanesOfF32 * 2 * per_lane;
+template <int per_lane, class Machine, int n>
+OCTAVO_DEVICE void load_key_planes(Machine& machine, const OperandRows& k, std::int64_t at, std::int64_t rows,
+                                   Registers<Machine, std::uint32_t, n>& planes, int to) {
+  machine.lanes(
+      [&](int lane, std::uint32_t(&r)[n]) {
+        const std::int64_t row = lane / 4, row_at = at + row * k.strides[2];
+        OCTAVO_UNROLL
+        for (int i = 0; i < 4 * per_lane; ++i) {  // 8 channels each
+          const std::int64_t c = 8 * i + 2 * (lane % 4);
+          float a = 0, b = 0;
+          if (row < rows && k.pairs) {
+            if (c < k.dim) load_pair(k, row_at, c, a, b);
+          } else if (row < rows) {
+            if (c < k.dim) a = load_number(k, row_at + c * k.strides[3]);
+            if (c + 1 < k.dim) b = load_number(k, row_at + (c + 1) * k.strides[3]);
+          }
+          OCTAVO_UNROLL
+          for (int plane = 0; plane < kPlanesOfF32; ++plane) {
+            r[to + (i / 2 * kPlanesOfF32 + plane) * 2 + i % 2] = take_upper_halves(a, b);
+          }
+        }
+      },
+      planes);
+}
+
+// Means [16 query blocks] of step `step` as operand A; blocks from `count` on are zeros.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void load_mean_planes(Machine& machine, const std::uint32_t* means, std::int64_t count, int step,
+                                    Registers<Machine, std::uint32_t, 4 * kPlanesOfF32>& planes) {
+  constexpr int kWords = 32 * per_lane / 2;
+  machine.lanes(
+      [&](int lane, std::uint32_t(&r)[4 * kPlanesOfF32]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < 4; ++i) {  // as place_in_a has it
+          const std::int64_t block = lane / 4 + 8 * (i % 2);
+          const int word = 8 * step + lane % 4 + i / 2 * 4;
+          OCTAVO_UNROLL
+          for (int plane = 0; plane < kPlanesOfF32; ++plane) {
+            r[4 * plane + i] = block < count ? means[(block * kPlanesOfF32 + plane) * kWords + word] : 0u;
+          }
+        }
+      },
+      planes);
+}
+
+// Planes that hold all digits of a number of K.
+OCTAVO_INLINE int planes_of(DType dtype) { return dtype == DType::f32 ? 3 : dtype == DType::bf16 ? 1 : 2; }
+
 // Block (x, y, z) of threads: key block x of (head y, batch entry z) of the chunk, against all its query blocks. In a
 // varlen batch key blocks count over all sequences.
-template <class Machine>
+template <int per_lane, class Machine>
 OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& p) {
+  constexpr int kTiles = per_lane > 4 ? 1 : 2, kSteps = 2 * per_lane;  // of 8 keys, of 16 channels
   const Chunk& chunk = p.chunk;
   const std::int64_t head = chunk.first_head + machine.block(1), kv_head = head / p.heads_per_kv_head;
   const BlockOfRows keys =
@@ -70,70 +131,73 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
   const std::int64_t k_at = keys.b * k.strides[0] + kv_head * k.strides[1] + (keys.begin + keys.row) * k.strides[2];
   const std::int64_t scales_at = (keys.b * p.keys.sequences.heads + kv_head) * k.scales_per_head;
   const std::int64_t entry = (machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks;
-  const int thread0 = machine.warp() * kLanes;
+  const int planes = planes_of(k.dtype);
 
-  Registers<Machine, float, kMeansAtOnce> sums;
-  for (std::int64_t first = from; first < to; first += kMeansAtOnce) {
-    const std::int64_t count = to - first < kMeansAtOnce ? to - first : kMeansAtOnce;
-    machine.lanes(
-        [](int, float(&s)[kMeansAtOnce]) {
+  OCTAVO_ROLLED
+  for (std::int64_t key0 = machine.warp() * 8 * kTiles; key0 < kPackedRows; key0 += kCodeWarps * 8 * kTiles) {
+    Registers<Machine, std::uint32_t, kTiles * kKeyRegisters<per_lane>> key_planes;
+    OCTAVO_UNROLL
+    for (int tile = 0; tile < kTiles; ++tile) {
+      const std::int64_t key = key0 + 8 * tile;
+      load_key_planes<per_lane>(machine, k, k_at + key * k.strides[2], keys.rows - keys.row - key, key_planes,
+                                tile * kKeyRegisters<per_lane>);
+    }
+    OCTAVO_ROLLED
+    for (std::int64_t first = from; first < to; first += 16) {
+      Registers<Machine, float, 4 * kTiles> sums;
+      clear<Machine, float, 4 * kTiles>(machine, sums);
+      OCTAVO_UNROLL
+      for (int step = 0; step < kSteps; ++step) {
+        Registers<Machine, std::uint32_t, 4 * kPlanesOfF32> means;
+        load_mean_planes<per_lane>(machine,
+                                   p.unrotated_means + (first_query + first) * (kPlanesOfF32 * 32 * per_lane / 2),
+                                   to - first, step, means);
+        // The smaller planes first; those below 2^-24 of the product are left out.
+        OCTAVO_UNROLL
+        for (int of_key = kPlanesOfF32 - 1; of_key >= 0; --of_key) {
+          if (of_key >= planes) continue;
           OCTAVO_UNROLL
-          for (int i = 0; i < kMeansAtOnce; ++i) s[i] = 0;
-        },
-        sums);
-    for (std::int64_t c0 = 0; c0 < k.dim; c0 += kSliceChannels) {
-      machine.sync("slice is free");
-      // A warp reads rows of 32 channels, one channel a lane.
-      machine.lanes(
-          [&](int lane, float(&)[kMeansAtOnce]) {
-            const std::int64_t c = c0 + lane;
-            for (std::int64_t r = machine.warp(); r < kPackedRows; r += kCodeWarps) {
-              const bool exists = keys.row + r < keys.rows && c < k.dim;
-              const float x = exists ? load_number(k, k_at + r * k.strides[2] + c * k.strides[3]) : 0.0f;
-              machine.store_shared(static_cast<std::uint32_t>(r) * kKeyRow * 4 + static_cast<std::uint32_t>(lane) * 4,
-                                   x);
+          for (int of_mean = kPlanesOfF32 - 1 - of_key; of_mean >= 0; --of_mean) {
+            OCTAVO_UNROLL
+            for (int tile = 0; tile < kTiles; ++tile) {
+              machine.template mma<Mma::bf16>(sums, 4 * tile, means, 4 * of_mean, key_planes,
+                                              tile * kKeyRegisters<per_lane> + (step * kPlanesOfF32 + of_key) * 2);
             }
-            for (std::int64_t j = machine.warp(); j < kMeansAtOnce; j += kCodeWarps) {
-              const float x = j < count && c < k.dim ? p.unrotated_means[(first_query + first + j) * k.dim + c] : 0.0f;
-              machine.store_shared(kMeansAt + static_cast<std::uint32_t>(j * kSliceChannels + lane) * 4, x);
-            }
-          },
-          sums);
-      machine.sync("slice is there");
+          }
+        }
+      }
       machine.lanes(
-          [&](int lane, float(&s)[kMeansAtOnce]) {
-            const std::uint32_t row = static_cast<std::uint32_t>(thread0 + lane) * kKeyRow * 4;
-            for (std::uint32_t c = 0; c < kSliceChannels; ++c) {
-              const float x = machine.template shared<float>(row + c * 4);
+          [&](int lane, float(&s)[4 * kTiles]) {
+            OCTAVO_UNROLL
+            for (int tile = 0; tile < kTiles; ++tile) {
+              const std::int64_t key = key0 + 8 * tile + lane % 4 * 2;  // and the next, whose slot is the next, too
+              const std::int64_t slot = p.permuted ? slot_of_key(static_cast<std::int32_t>(key)) : key;
+              float scale[2], addend[2];
               OCTAVO_UNROLL
-              for (int j = 0; j < kMeansAtOnce; ++j) {
-                s[j] += x * machine.template shared<float>(kMeansAt +
-                                                           (static_cast<std::uint32_t>(j) * kSliceChannels + c) * 4);
+              for (int i = 0; i < 2; ++i) {
+                scale[i] = k.quantized && k.scales != nullptr && keys.row + key + i < keys.rows
+                               ? k.scales[scales_at + spec::group_of_row(p.groups, keys.row + key + i)]
+                               : 1.0f;
+                addend[i] = p.addend[keys.block * kPackedRows + slot + i];
+              }
+              OCTAVO_UNROLL
+              for (int half = 0; half < 2; ++half) {
+                const std::int64_t query = first + lane / 4 + 8 * half;
+                if (query >= to) continue;
+                const float dot = p.dot_key_mean[first_query + query];
+                float* const bias =
+                    p.bias.addend + (entry + query + offset - chunk.first_block) * p.bias.keys + keys.row + slot;
+                OCTAVO_UNROLL
+                for (int i = 0; i < 2; ++i) {
+                  const float delta = s[4 * tile + 2 * half + i] * scale[i] - dot;
+                  // Of a key that does not exist nothing remains, whatever its row holds.
+                  bias[i] = addend[i] == -__builtin_inff() ? addend[i] : addend[i] + p.logit_scale * delta;
+                }
               }
             }
           },
           sums);
     }
-    machine.lanes(
-        [&](int lane, float(&s)[kMeansAtOnce]) {
-          const std::int64_t key = thread0 + lane;
-          const std::int64_t slot = p.permuted ? slot_of_key(static_cast<std::int32_t>(key)) : key;
-          float scale = 1;
-          if (k.quantized && k.scales != nullptr && keys.row + key < keys.rows) {
-            scale = k.scales[scales_at + spec::group_of_row(p.groups, keys.row + key)];
-          }
-          const float addend = p.addend[keys.block * kPackedRows + slot];
-          OCTAVO_UNROLL
-          for (int j = 0; j < kMeansAtOnce; ++j) {
-            if (j >= count) continue;
-            const std::int64_t block = first + j + offset - chunk.first_block;
-            const float delta = s[j] * scale - p.dot_key_mean[first_query + first + j];
-            // Of a key that does not exist nothing remains, whatever its row holds.
-            p.bias.addend[(entry + block) * p.bias.keys + keys.row + slot] =
-                addend == -__builtin_inff() ? addend : addend + p.logit_scale * delta;
-          }
-        },
-        sums);
   }
 }
 

@@ -33,8 +33,9 @@ OCTAVO_DEVICE void start_rows(Machine& machine, RowState<Machine>& state) {
       state.m, state.l);
 }
 
-// The largest of each row of C [16, 8 tiles], in all lanes that share it.
-template <int n, class Machine>
+// The largest of each row of C [16, 8 tiles], in all lanes that share it. Skips NaN, which reaches the row sum through
+// its weight; `with_nan`: is NaN then.
+template <bool with_nan = false, int n, class Machine>
 OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& scores,
                               Registers<Machine, float, 2>& maxima) {
   machine.lanes(
@@ -43,15 +44,20 @@ OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& sc
         OCTAVO_UNROLL
         for (int i = 0; i < n; ++i) {
           float& best = max[i / 2 % 2];
-          best = __builtin_fmaxf(best, s[i]);  // skips NaN, which reaches the row sum instead
+          best = with_nan ? Machine::max_nan(best, s[i]) : __builtin_fmaxf(best, s[i]);
         }
       },
       scores, maxima);
-  max_over<4>(machine, maxima);
+  if constexpr (with_nan) {
+    reduce_over<4>(machine, maxima, [](float a, float b) { return Machine::max_nan(a, b); });
+  } else {
+    max_over<4>(machine, maxima);
+  }
 }
 
-// `maxima` are of T - offset.
-template <class Machine>
+// `maxima` are of T - offset. `with_nan`: they may be NaN; beta is then, and with it l and O. m becomes a number, since
+// a row without a maximum has seen no key.
+template <bool with_nan, class Machine>
 OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& state,
                                          Registers<Machine, float, 2>& maxima, Registers<Machine, float, 2>& offset,
                                          bool running, float log2_range, TileStep<Machine>& step) {
@@ -66,6 +72,7 @@ OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& st
           shift[i] = next.shift, alpha[i] = next.alpha, beta[i] = next.beta;
           if (next.alpha != 1.0f) rescale[0] = 1;
           m[i] = next.m;
+          if (with_nan && row_max[i] != row_max[i]) m[i] = 0, beta[i] = row_max[i];
         }
       },
       state.m, maxima, offset, step.shift, step.alpha, step.beta, step.rescale);
@@ -133,6 +140,74 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
               sum[half] = __builtin_fmaf(counted, j % 2 == 0 ? count[j / 2].x : count[j / 2].y, sum[half]);
             }
             packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
+          }
+        }
+        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+      },
+      scores, step.shift, weights, sums);
+}
+
+// The same where the row sum adds the codes and each counts once: the sum is of integers, and no NaN reaches it
+// (row_maxima<true>).
+template <class Shape, class Machine>
+OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                             TileStep<Machine>& step, float range,
+                                             Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                             Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        std::uint32_t total[2] = {0, 0};
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            std::uint32_t code[4];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 4; ++j) {
+              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
+              code[j] = bits_of_f32(__builtin_fmaf(p, range, kRounding));
+            }
+            packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
+            total[half] = Machine::add_bytes(packed[tile + half], total[half]);
+          }
+        }
+        // At most 255 * kKeys.
+        for (int half = 0; half < 2; ++half) sum[half] = f32_of_bits(bits_of_f32(kRounding) + total[half]) - kRounding;
+      },
+      scores, step.shift, weights, sums);
+}
+
+// x (0 <= x <= 448) rounded to a number of E4M3, half to even: three digits behind the leading one, not below 2^-9.
+OCTAVO_INLINE float round_e4m3(float x) {
+  constexpr std::uint32_t kSmallestNormal = 121u << 23;  // 2^-6
+  const std::uint32_t exponent = bits_of_f32(__builtin_fmaxf(x, f32_of_bits(kSmallestNormal))) & 0x7f800000u;
+  const float rounding = f32_of_bits(exponent + (20u << 23) + 0x400000u);  // 1.5 * 2^(exponent + 20)
+  return (x + rounding) - rounding;
+}
+
+// Weights R p rounded to E4M3, in f16; the row sum adds R p before or after rounding.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void float8_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                  TileStep<Machine>& step, float range, bool sum_codes,
+                                  Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                  Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            float code[2];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 2; ++j) {
+              const float p = Machine::exp2(s[score_index(tile, half, j)] - shift[half]);
+              code[j] = round_e4m3(p * range);
+              sum[half] += sum_codes ? code[j] : p;
+            }
+            packed[2 * tile + half] = Machine::pack_f16(code[0], code[1]);
           }
         }
         if (!sum_codes) sum[0] *= range, sum[1] *= range;

@@ -17,9 +17,10 @@ struct AttentionShape {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
+  static constexpr bool kFloat8Values = kValues == PackedFormat::e4m3;
 
   // Codes relative to a block's own maximum need the recipe's whole key block; 16-bit weights round relatively, and
-  // half of it leaves room for operands of two bytes.
+  // half of it leaves room for operands of two bytes. With FP8 values it is the recipe's, too.
   static constexpr int kKeys = kIntegerValues ? 128 : 64;
   static constexpr std::uint32_t kRowBytes = static_cast<std::uint32_t>(kDim * packed_bytes(kScores));
   static constexpr std::uint32_t kValueRows = kIntegerValues ? kDim : kKeys;
@@ -46,25 +47,30 @@ struct AttentionShape {
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
   static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
-  static constexpr std::uint32_t kRangesAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
-  // Each warp's key ranges, where there is room: in registers they would displace scores.
-  static constexpr std::uint32_t kRangeBytes = 32;
-  static constexpr bool kRangesInShared = kRangesAt + kWarps * kRangeBytes <= kMostSharedBytes;
-  static constexpr std::uint32_t kBytes = kRangesAt + (kRangesInShared ? kWarps * kRangeBytes : 0);
+  static constexpr std::uint32_t kTaskAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
+  // What a warp needs of its task (WarpTask), where there is room and registers are scarce.
+  static constexpr std::uint32_t kTaskBytes = 64;
+  static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
+  static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
 };
 
-// Kernels of one shape. plain: the hot one. score_mod: softcap, a mask or ALiBi come between the products. q16: for
-// sequences of 16-bit Q (spec/q16.hpp), whatever the options; each skips the sequences of the other kind, so a
-// varlen batch that may hold both is launched with both. kept*: the same where rows have kept keys, which are hidden
-// here; the rows' state goes to join_kept_keys().
-enum class AttentionVariant : std::uint8_t { plain, score_mod, q16, kept, kept_score_mod, kept_q16 };
+// Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where
+// integer weights are relative to the key block's maximum, their row sum is of the weights, and V's scales are folded
+// into them (is_folded()): known when the kernel is compiled, these choices cost the loop nothing. score_mod: softcap,
+// a mask or ALiBi come between the products; any recipe. q16: for sequences of 16-bit Q (spec/q16.hpp), whatever the
+// options; each skips the sequences of the other kind, so a varlen batch that may hold both is launched with both.
+// kept*: where rows have kept keys, which are hidden here; the rows' state goes to join_kept_keys(). kept: folded.
+enum class AttentionVariant : std::uint8_t { plain, folded, score_mod, q16, kept, kept_score_mod, kept_q16 };
 OCTAVO_INLINE constexpr bool keeps_keys(AttentionVariant variant) { return variant >= AttentionVariant::kept; }
+OCTAVO_INLINE constexpr bool is_folded(AttentionVariant variant) {
+  return variant == AttentionVariant::folded || variant == AttentionVariant::kept;
+}
 OCTAVO_INLINE constexpr bool is_q16_variant(AttentionVariant variant) {
   return variant == AttentionVariant::q16 || variant == AttentionVariant::kept_q16;
 }
 OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
-  return variant != AttentionVariant::plain && variant != AttentionVariant::kept;
+  return variant != AttentionVariant::plain && !is_folded(variant);
 }
 
 // The thread block of a launch, which works on `rows` query rows.
@@ -83,6 +89,7 @@ bool with_attention_shape_of(PackedFormat scores, PackedFormat values, F&& f) {
   using enum PackedFormat;
   if (scores == s8 && values == s8) return f.template operator()<AttentionShape<dim, s8, s8>>(), true;
   if (scores == s8 && values == f16) return f.template operator()<AttentionShape<dim, s8, f16>>(), true;
+  if (scores == s8 && values == e4m3) return f.template operator()<AttentionShape<dim, s8, e4m3>>(), true;
   if (scores == f16 && values == f16) return f.template operator()<AttentionShape<dim, f16, f16>>(), true;
   if (scores == bf16 && values == bf16) return f.template operator()<AttentionShape<dim, bf16, bf16>>(), true;
   return false;

@@ -3,6 +3,7 @@
 //   fold's vectors | for each chunk of query blocks: smooth_q's bias, heavy keys, attention, kept keys
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 
 #include "cuda/attention/kept_shape.hpp"
@@ -337,8 +338,8 @@ class AttentionDriver {
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
     params.bias = scratch_.smooth_q_bias;
-    launches_.add(KernelId::add_smooth_q_bias,
-                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps, kSmoothQBiasSharedBytes}, params);
+    launches_.add(row_kernel(KernelId::add_smooth_q_bias_64, problem_.head_dim),
+                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps}, params);
   }
 
   void find_heavy_keys(const Chunk& chunk) {
@@ -402,6 +403,7 @@ class AttentionDriver {
     to.hides_keys = plan_.steps.hides_keys || plan_.steps.keeps;
     to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
+    to.log2_p_range = std::log2(to.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
     to.rotate_output = plan_.steps.rotate_v;
@@ -437,10 +439,14 @@ class AttentionDriver {
       attend(params, keeps ? AttentionVariant::kept_q16 : AttentionVariant::q16);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    if (plan_.steps.score_mod) {
+    const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
+                        plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
+    if (plan_.steps.score_mod || (keeps && !folded)) {
       attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
+    } else if (folded) {
+      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::folded);
     } else {
-      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::plain);
+      attend(params, AttentionVariant::plain);
     }
   }
 

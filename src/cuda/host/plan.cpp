@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
 #include "spec/q16.hpp"
 
@@ -20,6 +21,7 @@ constexpr std::size_t kBiasShare = 64;
 PackedFormat packed_format(Format format, DType input) {
   if (spec::is_integer(format)) return PackedFormat::s8;
   if (format == Format::f16) return PackedFormat::f16;
+  if (format == Format::e4m3) return PackedFormat::e4m3;
   return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
 }
 
@@ -53,7 +55,8 @@ void AttentionPlan::choose_steps() {
   marks_seen = steps.hides_keys || (steps.robust && some_unseen);
   keeps_heavy = steps.keeps && recipe.smooth_q;
   divides_v = recipe.values == Format::f16;
-  v_granularity = spec::is_integer(recipe.values) ? recipe.v_scale : Granularity::none;
+  const bool scaled = spec::is_integer(recipe.values) || spec::is_float8(recipe.values);
+  v_granularity = scaled ? recipe.v_scale : Granularity::none;
   // f16 cannot be that large; codes without scales cannot either.
   if (problem.v.dtype == DType::f16 || (problem.v.quantized && problem.v.scales == nullptr)) steps.v_prescale = false;
   plain_v_ranges = steps.v_prescale && steps.v_needs.extremes && v_granularity != Granularity::channel &&
@@ -143,7 +146,8 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.v.output_factor = floats(true, kv_heads * dim);
   to.v.output_rescale = floats(plan.steps.v_prescale, kv_heads);
   to.v.output_addend = floats(plan.steps.smooth_v, kv_heads * dim);
-  to.unrotated_q_means = floats(plan.smooth_q_bias, q_blocks * head_dim);
+  const std::int64_t mean_words = kPlanesOfF32 * packed_dim(head_dim, 0) / 2;
+  to.unrotated_q_means = parts.take<std::uint32_t>(plan.smooth_q_bias ? q_blocks * mean_words : 0);
   to.dot_key_mean = floats(plan.smooth_q_bias, q_blocks);
   to.smooth_q_bias.keys = plan.key_blocks() * kPackedRows;
   const Chunk& chunk = plan.chunk;

@@ -54,7 +54,8 @@ struct AttentionScratch {
   std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
   float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;
   ExponentScales v_by_exponent;
-  float *unrotated_q_means = nullptr, *dot_key_mean = nullptr;
+  std::uint32_t* unrotated_q_means = nullptr;
+  float* dot_key_mean = nullptr;
   SmoothQBias smooth_q_bias;
   KeptKeysOfCall kept;
   std::size_t bytes = 0;

@@ -17,7 +17,11 @@ std::string missing_in_recipe(const Problem& problem) {
   const Recipe& r = problem.recipe;
   const bool integer_scores = spec::is_integer(r.scores), integer_values = spec::is_integer(r.values);
   if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
-  if (r.key_block != kPackedRows) return text("key_block=", r.key_block, "; it supports 128");
+  const bool float8_values = r.values == Format::e4m3;
+  const std::int64_t key_block = float8_values ? 64 : kPackedRows;
+  if (r.key_block != key_block) {
+    return text("key_block=", r.key_block, "; it supports ", key_block, float8_values ? " with values of E4M3" : "");
+  }
   if (r.channel_gains) return "channel_gains";
   const bool codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
   const bool keeps = !codes && (r.keep_first > 0 || r.keep_near > 0 || r.keep_heavy > 0);
@@ -29,10 +33,15 @@ std::string missing_in_recipe(const Problem& problem) {
     if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
     return {};
   }
+  if (integer_scores && float8_values && r.p == WeightFormat::e4m3 && r.p_reference == MaximumReference::running) {
+    if (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none) {
+      return {};
+    }
+    return "this granularity of values of E4M3; it supports v_scale=channel, tensor and none";
+  }
   if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
-    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 weights and "
-           "values, "
-           "and unquantized 16-bit inputs";
+    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or E4M3 weights "
+           "and values, and unquantized 16-bit inputs";
   }
   if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
   if (r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input) {
@@ -42,7 +51,7 @@ std::string missing_in_recipe(const Problem& problem) {
     }
     return {};
   }
-  return "scores or values of FP8; it supports s8, s4, and unquantized f16 and bf16 inputs";
+  return "scores of FP8, or values of E5M2; it supports s8, s4, and unquantized f16 and bf16 inputs";
 }
 
 }  // namespace

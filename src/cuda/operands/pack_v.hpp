@@ -1,7 +1,8 @@
 // Packs V (packed_block.hpp): 128 keys of a head. Codes of 8 bits are transposed in shared
 // memory, V [128, Dv] -> [dim][128], with zeros behind the last key and the last channel; 16-bit values keep their
-// order. Scales are per token (the fold), per block (of all its channels, or of each), or were found before.
-// Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] | inverse f32 [dim].
+// order; so do numbers of E4M3, which are stored in f16. Scales are per token (the fold), per block (of all its
+// channels, or of each), or were found before. Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] |
+// inverse f32 [dim].
 #pragma once
 
 #include "cuda/operands/row_scales.hpp"
@@ -94,7 +95,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
                                    Registers<Machine, std::uint32_t, per_lane>& words) {
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
-  const bool bits16 = p.format != PackedFormat::s8;
+  const bool bits16 = p.format != PackedFormat::s8, float8 = p.format == PackedFormat::e4m3;
   const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
   const bool by_token = p.granularity == Granularity::token_folded;
   const float prescale = v_prescale(p.prescale_amax, head);
@@ -118,10 +119,10 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
             token.scale = spec::scale_to_fold(given);
           } else if (by_token) {
             token = scale_of_range(a[i], o[i], p.rule.range, true);
-          } else if (p.granularity == Granularity::tensor && !source.quantized && (!bits16 || p.divide)) {
+          } else if (p.granularity == Granularity::tensor && !source.quantized && (!bits16 || float8 || p.divide)) {
             const float of_head = prescale * f32_of_bits(p.ranges.amax[head]);
-            token = bits16 ? spec::Scale{1, 1.0f / spec::f16_value_divisor(of_head)}
-                           : spec::scale_of(of_head, p.rule.range);
+            token = p.divide ? spec::Scale{1, 1.0f / spec::f16_value_divisor(of_head)}
+                             : spec::scale_of(of_head, p.rule.range);
           }
           if (by_token && lane == i) {
             p.token_scale[at.block * kPackedRows + r + i] = exists ? token.scale : 0.0f;
@@ -140,13 +141,15 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
             const int c = channel_of(lane, s);
             if (c >= p.dim) continue;
             const float pair[2] = {exists ? v[i * per_lane + s] : 0.0f, exists ? v[i * per_lane + s + 1] : 0.0f};
-            if (bits16) {
-              const std::int64_t to = (at.block * kPackedRows + r + i) * p.dim + c;
+            const std::int64_t to = ((at.block * kPackedRows + r + i) * p.dim + c) / 2;
+            auto* const pairs = static_cast<std::uint32_t*>(p.codes);
+            if (bits16 && !float8) {
               const float first = pair[0] * token.inverse, second = pair[1] * token.inverse;
-              static_cast<std::uint32_t*>(p.codes)[to / 2] =
+              pairs[to] =
                   p.format == PackedFormat::f16 ? Machine::pack_f16(first, second) : Machine::pack_bf16(first, second);
               continue;
             }
+            float number[2];
             OCTAVO_UNROLL
             for (int e = 0; e < 2; ++e) {
               float inverse = token.inverse;
@@ -155,10 +158,15 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
               } else if (p.granularity == Granularity::channel && !source.quantized && c + e < dim) {
                 inverse = spec::scale_of(f32_of_bits(p.ranges.amax[head * dim + c + e]), p.rule.range).inverse;
               }
+              if (float8) {
+                number[e] = source.quantized ? pair[e] : e4m3_to_f32(spec::e4m3_code(pair[e], inverse));
+                continue;
+              }
               const std::int32_t code = source.quantized ? static_cast<std::int32_t>(pair[e])
                                                          : spec::integer_code(pair[e], inverse, p.rule.range);
               w[s + e] |= (static_cast<std::uint32_t>(code) & 255u) << (8 * ((r + i) % 4));
             }
+            if (float8) pairs[to] = Machine::pack_f16(number[0], number[1]);
           }
         }
       },

@@ -3,7 +3,7 @@
 // need. A score is   T = (Q . K) * (query_factor * key_factor) + key_addend,   base 2.
 //   Q    [query_blocks][128][dim]        rows as they are, behind the last one zeros
 //   K    [key_blocks][128][dim]          rows in the order of slots
-//   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   f16, bf16: [key_blocks][128][dim]
+//   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   others: [key_blocks][128][dim]
 // Slots: the mma leaves a lane columns 2t, 2t+1 of every eight scores of a row; the second product needs four
 // consecutive keys in one register of 8-bit codes. With K's rows in the order below, the scores of a lane are those
 // four keys, and no data moves between the products. 16-bit weights need no permutation: there slot equals key.
@@ -54,8 +54,9 @@ OCTAVO_INLINE constexpr BlockGrid grid_of_varlen(std::int64_t sequences, std::in
   return {0, total / kPackedRows + sequences};
 }
 
-// How operands are stored. s4 codes are stored as s8: the same integers.
-enum class PackedFormat : std::uint8_t { s8, f16, bf16 };
+// How operands are stored. s4 codes are stored as s8: the same integers. e4m3: numbers of E4M3, stored in f16, which
+// holds each of them exactly; their products are exact, too, so every GPU gives the recipe's results.
+enum class PackedFormat : std::uint8_t { s8, f16, bf16, e4m3 };
 OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) { return format == PackedFormat::s8 ? 1 : 2; }
 
 // A row that holds a NaN or infinity (or whose scale does) has codes of zero; its factor or addend is NaN instead,

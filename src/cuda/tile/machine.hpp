@@ -8,6 +8,7 @@
 //                                variables are the same in all lanes
 //
 //   warp() warps()               which warp of how many
+//   renew_warp()                 finds warp() again: no register needs to hold it until here
 //   block(axis) blocks(axis)     which block of how many
 //
 //   shared<T>(offset)            an element of shared memory, counted in bytes; inside lanes()
@@ -32,6 +33,8 @@
 //
 //   exp2(x) log2(x)              f32, relative error 2^-21
 //   reciprocal(x)                f32, relative error 2^-21
+//   max_nan(a, b)                the larger; NaN if one of them is
+//   add_bytes(bytes, to)         to + the sum of the four bytes
 //   from_f16(bits)               exactly
 //   low_bytes(a, b, c, d)        the four low bytes as one register, a the lowest
 //   pack_f16(a, b)               two rounded numbers as one register, a the lower; pack_bf16 likewise
@@ -97,7 +100,7 @@ OCTAVO_DEVICE void reduce_over(Machine& machine, Registers<Machine, T, n>& x, Jo
 }
 template <int group, class Machine, int n>
 OCTAVO_DEVICE void max_over(Machine& machine, Registers<Machine, float, n>& x) {
-  reduce_over<group>(machine, x, [](float a, float b) { return a > b ? a : b; });
+  reduce_over<group>(machine, x, [](float a, float b) { return __builtin_fmaxf(a, b); });
 }
 template <int group, class Machine, int n>
 OCTAVO_DEVICE void sum_over(Machine& machine, Registers<Machine, float, n>& x) {

@@ -19,9 +19,7 @@ class Ptx {
   template <class T, int n>
   using Registers = RegisterFile<T, n, 1>;
 
-  OCTAVO_DEVICE Ptx()
-      : shared_(static_cast<std::uint32_t>(__cvta_generic_to_shared(memory()))),
-        warp_(__shfl_sync(kAll, static_cast<int>(threadIdx.x / 32), 0)) {}
+  OCTAVO_DEVICE Ptx() : shared_(static_cast<std::uint32_t>(__cvta_generic_to_shared(memory()))), warp_(find_warp()) {}
 
   template <class F, class... R>
   OCTAVO_DEVICE void lanes(F&& f, R&... registers) {
@@ -30,9 +28,15 @@ class Ptx {
 
   OCTAVO_DEVICE int lane() const { return static_cast<int>(threadIdx.x % 32); }
   OCTAVO_DEVICE int warp() const { return warp_; }
+  OCTAVO_DEVICE void renew_warp() { warp_ = find_warp(); }
   OCTAVO_DEVICE int warps() const { return static_cast<int>(blockDim.x / 32); }
+  // Read anew each time, like the warp: find_task() is called twice.
   OCTAVO_DEVICE std::int64_t block(int axis) const {
-    return axis == 0 ? blockIdx.x : axis == 1 ? blockIdx.y : blockIdx.z;
+    std::uint32_t at;
+    if (axis == 0) asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(at));
+    if (axis == 1) asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(at));
+    if (axis == 2) asm volatile("mov.u32 %0, %%ctaid.z;" : "=r"(at));
+    return at;
   }
   OCTAVO_DEVICE std::int64_t blocks(int axis) const {
     return axis == 0 ? gridDim.x : axis == 1 ? gridDim.y : gridDim.z;
@@ -119,6 +123,14 @@ class Ptx {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
   }
+  OCTAVO_DEVICE static float max_nan(float a, float b) {
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+  }
+  OCTAVO_DEVICE static std::uint32_t add_bytes(std::uint32_t bytes, std::uint32_t to) {
+    return __dp4a(bytes, 0x01010101u, to);
+  }
   OCTAVO_DEVICE static float from_f16(std::uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
   OCTAVO_DEVICE static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
@@ -138,6 +150,12 @@ class Ptx {
   OCTAVO_DEVICE std::uint32_t address(std::uint32_t offset) const { return shared_ + offset; }
 
  private:
+  // Volatile, so that no register holds the thread's number from one call to the next.
+  OCTAVO_DEVICE static int find_warp() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return __shfl_sync(kAll, thread / 32, 0);
+  }
   template <Mma kind>
   OCTAVO_DEVICE static void multiply(MmaSum<kind>* d, const std::uint32_t* a, const std::uint32_t* b, MmaSum<kind> c0,
                                      MmaSum<kind> c1, MmaSum<kind> c2, MmaSum<kind> c3) {

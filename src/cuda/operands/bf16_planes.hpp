@@ -1,0 +1,21 @@
+// An f32 number as the sum of three of bf16, cut, not rounded: the planes hold its 24 digits eight at a time, exactly
+// where none of them is below bf16's range. Products of such numbers are sums of products of planes.
+#pragma once
+
+#include <cstdint>
+
+#include "core/float_types.hpp"
+#include "core/inline.hpp"
+
+namespace octavo::cuda {
+
+inline constexpr int kPlanesOfF32 = 3;
+
+// Upper halves of two numbers as a register, and what they leave.
+OCTAVO_INLINE std::uint32_t take_upper_halves(float& a, float& b) {
+  const std::uint32_t first = bits_of_f32(a) & 0xffff0000u, second = bits_of_f32(b) & 0xffff0000u;
+  a = a - f32_of_bits(first), b = b - f32_of_bits(second);
+  return second | first >> 16;
+}
+
+}  // namespace octavo::cuda
