@@ -195,6 +195,9 @@ def test_backward_raises(torch, door, tensors):
         o.sum().backward()
     with pytest.raises(RuntimeError, match="octavo has no backward pass"):
         torch.compile(door.attention, backend="aot_eager", fullgraph=True)(q, k, v).sum().backward()
+    mask = torch.zeros(5, 9, requires_grad=True)
+    with pytest.raises(RuntimeError, match="octavo has no backward pass"):
+        torch.ops.octavo.attention(*tensors, mask=mask).sum().backward()
     with torch.no_grad():
         assert not door.attention(q, k, v).requires_grad
 

@@ -42,7 +42,6 @@ NESTED = (
     "cu_seqlens_k, or padded sequences with kv_lens or key_mask"
 )
 
-
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 # Looked up once: this is most of what a call costs beyond `octavo.attention`.
@@ -205,10 +204,10 @@ def _autograd_kernel(operator: Any, cpu_kernel: Callable[..., Any]) -> Any:
 
     def kernel(keys: Any, *arguments: Any) -> Any:
         q, k, v = arguments[:3] if type(arguments[1]) is not str else arguments[:1] * 3  # quantize has one tensor
-        if q.is_cpu and k.is_cpu and v.is_cpu and eager(q, k, v):
-            return cpu_kernel(*arguments)
         if _records() and torch._C._any_requires_grad(*arguments):
             return _WithoutBackward.apply(operator, keys, *arguments)
+        if q.is_cpu and k.is_cpu and v.is_cpu and eager(q, k, v):
+            return cpu_kernel(*arguments)
         return _below_autograd(operator, keys, arguments)
 
     return kernel
