@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "octavo/attention.hpp"
 #include "octavo/execution.hpp"
 #include "octavo/export.hpp"
 #include "octavo/status.hpp"
@@ -38,16 +39,33 @@ struct KVCacheOptions {
   std::int64_t page_size = 0;
   /// Pages of the pool; 0: enough for all sequences at full capacity. Must be 0 without page_size.
   std::int64_t pages = 0;
+
+  /// The pool in the caller's memory, as servers own it: KVCache::pool_size() bytes at a multiple of 64 that outlive
+  /// the cache. docs/kv_cache.md says what each byte is. Needs page_size and pages; the caller then names the pages of
+  /// each sequence: KVCache::set_block_table(). Empty: the cache's own memory.
+  std::span<std::byte> pool{};
 };
 
-/// Queries over a cache. M query rows of a sequence are its last M tokens: append their K and V first.
+/// Queries over a cache. M query rows of a sequence are its last M tokens: append their K and V first. Sequences may
+/// have different numbers of rows: q is packed then, and cu_seqlens_q says where each begins.
 struct CacheQuery {
-  TensorView q;      // [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; f32, f16, bf16; Hq % Hkv == 0
-  TensorView out;    // [B, M, Hq, Dv] ...; f32, f16 or bf16; overlaps no input
-  TensorView lse;    // optional: f32 [B, Hq, M]
-  TensorView sinks;  // optional: any float dtype [Hq]: one extra logit per head
+  TensorView q;    // [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; packed [total_q, Hq, D], [Hq, total_q, D]; f32, f16, bf16
+  TensorView out;  // [B, M, Hq, Dv] ...; f32, f16 or bf16; overlaps no input; Hq % Hkv == 0
+  TensorView lse;  // optional: f32 [B, Hq, M]; packed [Hq, total_q]
+
+  // Optional, all as in AttentionInputs. M is the largest number of rows, N the largest length of the call's sequences.
+  TensorView sinks;         // any float dtype [Hq]: one extra logit per head
+  TensorView mask;          // bool or floats, broadcast from the right to [B, Hq, M, N]; keys count from 0
+  TensorView key_mask;      // bool [B, N]: false = the key does not exist
+  TensorView alibi_slopes;  // any float dtype, [Hq] or [B, Hq]
+  /// Speculative decoding: bool [M, M] or [B, M, M]. Row i of a sequence's m rows sees key c of its last m keys only
+  /// where entry [i, c] is true; the keys before them are as without this mask. Combined with causality (drafts are
+  /// appended parents first), window and masks; windows and ALiBi count from i + N - m, not from the depth in the tree.
+  TensorView tree_mask;
+  TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: packed queries; entry b: start of sequence b in total_q
+
   Layout layout = Layout::nhd;
-  /// The sequences of the B rows of q, distinct; empty: 0 to B - 1, and B must be the cache's batch.
+  /// The sequences of the B rows of q (of cu_seqlens_q), distinct; empty: 0 to B - 1, and B must be the cache's batch.
   std::span<const std::int64_t> sequences{};
 };
 
@@ -59,8 +77,9 @@ struct CacheAttentionParams {
   /// Keys visible to the left and right of i + N - M; -1 = unlimited. With causal, right = 0.
   std::int64_t window_left = -1;
   std::int64_t window_right = -1;
-  /// c > 0: scores become c * tanh(s / c); 0 = off.
+  /// c > 0: scores become c * tanh(s / c), before masks and ALiBi; 0 = off.
   double softcap = 0;
+  Alibi alibi = Alibi::causal;  // symmetric requires alibi_slopes
 };
 
 /// Not synchronized: a call that changes a cache must not run beside any other call on it. A call that fails leaves the
@@ -69,6 +88,9 @@ class OCTAVO_API KVCache {
  public:
   /// Errors: invalid_argument, unimplemented (format, head_dim), resource_exhausted.
   static Result<KVCache> create(const KVCacheOptions& options) noexcept;
+
+  /// Bytes of KVCacheOptions::pool; the options' own pool is not read. Errors: as create().
+  static Result<std::size_t> pool_size(const KVCacheOptions& options) noexcept;
 
   KVCache(KVCache&&) noexcept;
   KVCache& operator=(KVCache&&) noexcept;
@@ -96,14 +118,21 @@ class OCTAVO_API KVCache {
   Status attend(const CacheQuery& query, const CacheAttentionParams& params = {},
                 const Execution& execution = {}) const noexcept;
 
+  /// Caches over the caller's pool only: pages[i] holds tokens i * page_size and following of the sequence. Replaces
+  /// the sequence's table; a page that holds tokens must hold the same ones. Sequences may share pages, but no append
+  /// writes to a page of two sequences. Errors: invalid_argument (a page number outside of the pool or named twice,
+  /// fewer pages than the sequence's tokens need, more than its capacity).
+  Status set_block_table(std::int64_t sequence, std::span<const std::int32_t> pages) noexcept;
+
   /// Keeps the first `length` tokens of a sequence.
   Status trim(std::int64_t sequence, std::int64_t length) noexcept;
   /// Removes the tokens of a sequence between the first `keep_first` and the last `keep_last`; the others are numbered
   /// anew from 0 on, which causality and windows then count. Codes, scales and K's mean stay as they are. Nothing
   /// happens to a sequence of at most keep_first + keep_last tokens. Paged, the pages that become free return to the
-  /// pool. Errors: invalid_argument; resource_exhausted (a shared page must be copied and none is free).
+  /// pool. Errors: invalid_argument; resource_exhausted (a shared page must be copied and none is free); unimplemented
+  /// over a caller's pool.
   Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept;
-  /// Empties sequences (none given: all); the next append fixes a new mean.
+  /// Empties sequences (none given: all), the tables of a caller's pages too; the next append fixes a new mean.
   Status reset(std::span<const std::int64_t> sequences = {}) noexcept;
   /// `to` becomes a copy of `from`; paged, they share all full pages until one of them is reset or overwritten.
   Status fork(std::int64_t from, std::int64_t to) noexcept;

@@ -403,22 +403,31 @@ typedef struct octavo_kv_cache_options_t {
   int32_t kept_keys;      /* 0 or 1 */
   int64_t page_size;      /* a multiple of 16; 0 = contiguous memory */
   int64_t pages;          /* 0 = enough for all sequences at full capacity */
+  void* pool;             /* the caller's memory of the pages, at a multiple of 64; NULL = the cache's own */
+  size_t pool_bytes;      /* octavo_kv_cache_pool_size() or more */
 } octavo_kv_cache_options_t;
-#define OCTAVO_KV_CACHE_OPTIONS_INIT {sizeof(octavo_kv_cache_options_t), 0, 0, 0, 0, 0, OCTAVO_S8, 1, 0, 0}
+#define OCTAVO_KV_CACHE_OPTIONS_INIT {sizeof(octavo_kv_cache_options_t), 0, 0, 0, 0, 0, OCTAVO_S8, 1, 0, 0, NULL, 0}
 
-/** M query rows of a sequence are its last M tokens: append their K and V first. NULL = not given. */
+/** M query rows of a sequence are its last M tokens: append their K and V first. NULL = not given. Masks: M is the
+ * largest number of rows, N the largest length of the call's sequences; see kv_cache.hpp. */
 typedef struct octavo_kv_cache_query_t {
   size_t struct_size;
-  const octavo_tensor_t* q;   /* [B, M, Hq, D] nhd, [B, Hq, M, D] hnd */
+  const octavo_tensor_t* q;   /* [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; packed [total_q, Hq, D], [Hq, total_q, D] */
   const octavo_tensor_t* out; /* [B, M, Hq, Dv] ... */
-  const octavo_tensor_t* lse; /* f32 [B, Hq, M] */
+  const octavo_tensor_t* lse; /* f32 [B, Hq, M]; packed [Hq, total_q] */
   const octavo_tensor_t* sinks;
   const int64_t* sequences; /* of the rows of q, distinct; NULL = 0 to B - 1 */
   size_t num_sequences;
   int32_t layout;
   int32_t reserved;
+  const octavo_tensor_t* cu_seqlens_q; /* s32 or s64 [B + 1]: packed queries */
+  const octavo_tensor_t* mask;         /* bool or floats, broadcast to [B, Hq, M, N] */
+  const octavo_tensor_t* key_mask;     /* bool [B, N]: false = the key does not exist */
+  const octavo_tensor_t* tree_mask;    /* bool [M, M] or [B, M, M]: which of its last M keys a row sees */
+  const octavo_tensor_t* alibi_slopes; /* [Hq] or [B, Hq] */
 } octavo_kv_cache_query_t;
-#define OCTAVO_KV_CACHE_QUERY_INIT {sizeof(octavo_kv_cache_query_t), NULL, NULL, NULL, NULL, NULL, 0, OCTAVO_NHD, 0}
+#define OCTAVO_KV_CACHE_QUERY_INIT \
+  {sizeof(octavo_kv_cache_query_t), NULL, NULL, NULL, NULL, NULL, 0, OCTAVO_NHD, 0, NULL, NULL, NULL, NULL, NULL}
 
 typedef struct octavo_kv_cache_params_t {
   size_t struct_size;
@@ -427,7 +436,7 @@ typedef struct octavo_kv_cache_params_t {
   int64_t window_right;
   double softcap; /* 0 = off */
   int32_t causal; /* 1: query i of M sees key j of a sequence of length N iff j <= i + N - M; 0: all keys */
-  int32_t reserved;
+  int32_t alibi;  /* OCTAVO_ALIBI_CAUSAL or OCTAVO_ALIBI_SYMMETRIC */
 } octavo_kv_cache_params_t;
 #define OCTAVO_KV_CACHE_PARAMS_INIT {sizeof(octavo_kv_cache_params_t), NAN, -1, -1, 0, 1, 0}
 
@@ -452,6 +461,12 @@ OCTAVO_API octavo_status_t octavo_kv_cache_append(octavo_kv_cache_t* cache, cons
 OCTAVO_API octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache, const octavo_kv_cache_query_t* query,
                                                   const octavo_kv_cache_params_t* params,
                                                   const octavo_execution_t* execution);
+
+/** Bytes of a caller's pool; page_size and pages must be given. */
+OCTAVO_API octavo_status_t octavo_kv_cache_pool_size(const octavo_kv_cache_options_t* options, size_t* result);
+/** Caches over a caller's pool: pages[i] holds tokens i * page_size and following of the sequence. */
+OCTAVO_API octavo_status_t octavo_kv_cache_set_block_table(octavo_kv_cache_t* cache, int64_t sequence,
+                                                           const int32_t* pages, size_t num_pages);
 
 /** Keeps the first `length` tokens of a sequence. */
 OCTAVO_API octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence, int64_t length);

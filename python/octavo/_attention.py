@@ -62,8 +62,8 @@ def attention(
     k, v : array or Quantized
         [B, N, Hkv, D] and [B, N, Hkv, Dv], or their HND and varlen forms. Or k is a `KVCache` and v is not given: the
         M queries are the last M tokens of each sequence, N is the sequence's own length, and the cache's format decides
-        the arithmetic. It takes causal (not "top_left"), scale, window, softcap, sinks, layout, return_lse, out and
-        out_dtype; `KVCache.attend` also takes some of its sequences.
+        the arithmetic. It takes every keyword but recipe, kv_lens, cu_seqlens_k, stream and workspace, and causal is
+        not "top_left"; `KVCache.attend` also takes some of its sequences, and tree masks.
     recipe : str or Recipe
         How Q, K, P and V are represented: a preset of `octavo.recipes`, a text of the recipe grammar, or a Recipe. With
         Quantized operands: the recipe they were made for.
@@ -179,7 +179,10 @@ def _over_cache(arguments: dict[str, Any]) -> Any:
     return arguments["k"].attend(arguments["q"], **keywords)
 
 
-_OVER_CACHE = ("causal", "scale", "window", "softcap", "sinks", "layout", "return_lse", "out", "out_dtype")
+_OVER_CACHE = (
+    *("causal", "scale", "window", "softcap", "mask", "key_mask", "sinks", "alibi_slopes", "alibi", "cu_seqlens_q"),
+    *("layout", "return_lse", "out", "out_dtype"),
+)
 _SIGNATURE = inspect.signature(attention)
 _SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
 attention.__signature__ = _SIGNATURE  # type: ignore[attr-defined]

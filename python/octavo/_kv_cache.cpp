@@ -29,28 +29,43 @@ Execution execution_of(std::string_view implementation) {
 }
 TensorView optional(const TensorView* view) { return view != nullptr ? *view : TensorView{}; }
 
-KVCache make(std::int64_t batch, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t value_head_dim,
-             std::int64_t capacity, DType format, bool kept_keys, std::int64_t page_size, std::int64_t pages) {
-  return value(KVCache::create({.batch = batch,
-                                .kv_heads = kv_heads,
-                                .head_dim = head_dim,
-                                .value_head_dim = value_head_dim,
-                                .capacity = capacity,
-                                .format = format,
-                                .kept_keys = kept_keys,
-                                .page_size = page_size,
-                                .pages = pages}));
+KVCacheOptions options_of(std::int64_t batch, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t value_head_dim,
+                          std::int64_t capacity, DType format, bool kept_keys, std::int64_t page_size,
+                          std::int64_t pages) {
+  return {.batch = batch,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .value_head_dim = value_head_dim,
+          .capacity = capacity,
+          .format = format,
+          .kept_keys = kept_keys,
+          .page_size = page_size,
+          .pages = pages};
 }
 
 void attend(const KVCache& cache, const TensorView& q, const TensorView& out, const TensorView* lse,
-            const TensorView* sinks, Layout layout, const Integers& sequences, double scale, bool causal,
-            std::tuple<std::int64_t, std::int64_t> window, double softcap, std::string_view implementation) {
-  CacheQuery query{q, out, optional(lse), optional(sinks), layout, sequences};
+            const TensorView* sinks, const TensorView* mask, const TensorView* key_mask, const TensorView* tree_mask,
+            const TensorView* alibi_slopes, const TensorView* cu_seqlens_q, Layout layout, const Integers& sequences,
+            double scale, bool causal, std::tuple<std::int64_t, std::int64_t> window, double softcap, Alibi alibi,
+            std::string_view implementation) {
+  CacheQuery query;
+  query.q = q;
+  query.out = out;
+  query.lse = optional(lse);
+  query.sinks = optional(sinks);
+  query.mask = optional(mask);
+  query.key_mask = optional(key_mask);
+  query.tree_mask = optional(tree_mask);
+  query.alibi_slopes = optional(alibi_slopes);
+  query.cu_seqlens_q = optional(cu_seqlens_q);
+  query.layout = layout;
+  query.sequences = sequences;
   CacheAttentionParams params;
   params.softmax_scale = scale;
   params.causal = causal;
   std::tie(params.window_left, params.window_right) = window;
   params.softcap = softcap;
+  params.alibi = alibi;
   check(cache.attend(query, params, execution_of(implementation)));
 }
 
@@ -78,8 +93,13 @@ void bind_kv_cache(nb::module_& m) {
             check(cache.append(k, v, layout, sequences, counts, execution_of(implementation)));
           },
           released, "k"_a, "v"_a, "layout"_a, "sequences"_a, "counts"_a, "implementation"_a)
-      .def("attend", &attend, released, "q"_a, "out"_a, "lse"_a.none(), "sinks"_a.none(), "layout"_a, "sequences"_a,
-           "scale"_a, "causal"_a, "window"_a, "softcap"_a, "implementation"_a)
+      .def("attend", &attend, released, "q"_a, "out"_a, "lse"_a.none(), "sinks"_a.none(), "mask"_a.none(),
+           "key_mask"_a.none(), "tree_mask"_a.none(), "alibi_slopes"_a.none(), "cu_seqlens_q"_a.none(), "layout"_a,
+           "sequences"_a, "scale"_a, "causal"_a, "window"_a, "softcap"_a, "alibi"_a, "implementation"_a)
+      .def("set_block_table",
+           [](KVCache& cache, std::int64_t sequence, const std::vector<std::int32_t>& pages) {
+             check(cache.set_block_table(sequence, pages));
+           })
       .def("trim",
            [](KVCache& cache, std::int64_t sequence, std::int64_t length) { check(cache.trim(sequence, length)); })
       .def("evict", [](KVCache& cache, std::int64_t sequence, std::int64_t keep_first,
@@ -93,8 +113,23 @@ void bind_kv_cache(nb::module_& m) {
       .def("reset", [](KVCache& cache, const Integers& sequences) { check(cache.reset(sequences)); })
       .def("fork", [](KVCache& cache, std::int64_t from, std::int64_t to) { check(cache.fork(from, to)); })
       .def("reorder", [](KVCache& cache, const Integers& sources) { check(cache.reorder(sources)); });
-  m.def("make_kv_cache", &make, "batch"_a, "kv_heads"_a, "head_dim"_a, "value_head_dim"_a, "capacity"_a, "format"_a,
-        "kept_keys"_a, "page_size"_a, "pages"_a);
+  nb::class_<KVCacheOptions>(m, "KVCacheOptions")
+      .def(
+          "__init__",
+          [](KVCacheOptions* self, std::int64_t batch, std::int64_t kv_heads, std::int64_t head_dim,
+             std::int64_t value_head_dim, std::int64_t capacity, DType format, bool kept_keys, std::int64_t page_size,
+             std::int64_t pages) {
+            new (self) KVCacheOptions(
+                options_of(batch, kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages));
+          },
+          "batch"_a, "kv_heads"_a, "head_dim"_a, "value_head_dim"_a, "capacity"_a, "format"_a, "kept_keys"_a,
+          "page_size"_a, "pages"_a)
+      .def("set_pool",
+           [](KVCacheOptions& options, const TensorView& pool) {
+             options.pool = {static_cast<std::byte*>(pool.data), static_cast<std::size_t>(pool.elements())};
+           })
+      .def("pool_size", [](const KVCacheOptions& options) { return value(KVCache::pool_size(options)); });
+  m.def("make_kv_cache", [](const KVCacheOptions& options) { return value(KVCache::create(options)); }, "options"_a);
   m.def(
       "load_kv_cache",
       [](const nb::bytes& bytes) {

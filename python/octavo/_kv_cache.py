@@ -33,6 +33,37 @@ def _integers(values: Iterable[Any] | None, name: str) -> list[int]:
     return [_integer(item, f"{name}[{i}]") for i, item in enumerate(items)]
 
 
+def _options(
+    batch: int,
+    num_kv_heads: int,
+    head_dim: int,
+    value_head_dim: int | None,
+    capacity: int,
+    format: str,
+    kept_keys: bool,
+    page_size: int | None,
+    pages: int | None,
+) -> _core.KVCacheOptions:
+    if not isinstance(format, str) or format not in _FORMATS:
+        raise ValueError(f"format: {format!r}; 's8', 's4', 'e4m3', 'f32', 'f16' and 'bf16' are allowed")
+    if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
+        raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
+    for name, number in (("page_size", page_size), ("pages", pages)):
+        if number is not None and _integer(number, name) < 1:
+            raise ValueError(f"{name}: {number}; it must be at least 1, or None")
+    return _core.KVCacheOptions(
+        _integer(batch, "batch"),
+        _integer(num_kv_heads, "num_kv_heads"),
+        _integer(head_dim, "head_dim"),
+        value_head_dim or 0,
+        _integer(capacity, "capacity"),
+        _FORMATS[format],
+        bool(kept_keys),
+        page_size or 0,
+        pages or 0,
+    )
+
+
 class KVCache:
     """A key-value cache for decoding: append tokens, attend to all of them, without quantizing anything twice.
 
@@ -57,6 +88,9 @@ class KVCache:
         Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
     pages : int, optional
         Pages of the pool; default: enough for all sequences at full capacity.
+    pool : array, optional
+        The pool in the caller's memory: writable uint8 [n] at a multiple of 64 bytes, n >= `pool_size`. Needs page_size
+        and pages; the caller names the pages of each sequence by `set_block_table`. docs/kv_cache.md defines the bytes.
 
     Raises
     ------
@@ -92,27 +126,37 @@ class KVCache:
         kept_keys: bool = True,
         page_size: int | None = None,
         pages: int | None = None,
+        pool: Any = None,
     ) -> None:
-        if not isinstance(format, str) or format not in _FORMATS:
-            raise ValueError(f"format: {format!r}; 's8', 's4', 'e4m3', 'f32', 'f16' and 'bf16' are allowed")
-        if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
-            raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
-        for name, number in (("page_size", page_size), ("pages", pages)):
-            if number is not None and _integer(number, name) < 1:
-                raise ValueError(f"{name}: {number}; it must be at least 1, or None")
-        self._hold(
-            _core.make_kv_cache(
-                _integer(batch, "batch"),
-                _integer(num_kv_heads, "num_kv_heads"),
-                _integer(head_dim, "head_dim"),
-                value_head_dim or 0,
-                _integer(capacity, "capacity"),
-                _FORMATS[format],
-                bool(kept_keys),
-                page_size or 0,
-                pages or 0,
-            )
+        options = _options(
+            batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages
         )
+        self._pool = None
+        if pool is not None:
+            self._pool = _containers.write(pool, "pool")  # kept alive
+            shape, dtype = self._pool.shape, self._pool.dtype
+            if dtype != DType.u8 or len(shape) != 1 or (shape[0] > 1 and self._pool.view.strides != (1,)):
+                raise ValueError(f"pool: {dtype.name} {list(shape)}; a dense uint8 [n] is allowed")
+            if not shape[0]:
+                raise ValueError("pool: it has no bytes")
+            options.set_pool(self._pool.view)
+        self._hold(_core.make_kv_cache(options))
+
+    @staticmethod
+    def pool_size(
+        num_kv_heads: int,
+        head_dim: int,
+        value_head_dim: int | None = None,
+        *,
+        format: str = "s8",
+        page_size: int,
+        pages: int,
+    ) -> int:
+        """Bytes of a pool of that many pages."""
+        capacity = 1  # it does not matter
+        return _options(
+            1, num_kv_heads, head_dim, value_head_dim, capacity, format, True, page_size, pages
+        ).pool_size()
 
     def _hold(self, cache: _core.KVCache) -> None:
         self._cache = cache
@@ -183,7 +227,13 @@ class KVCache:
         scale: float | None = None,
         window: tuple[int, int] | None = (-1, -1),
         softcap: float | None = 0.0,
+        mask: Any = None,
+        key_mask: Any = None,
+        tree_mask: Any = None,
         sinks: Any = None,
+        alibi_slopes: Any = None,
+        alibi: str = "causal",
+        cu_seqlens_q: Any = None,
         layout: str = "NHD",
         return_lse: bool = False,
         out: Any = None,
@@ -194,12 +244,25 @@ class KVCache:
         Parameters
         ----------
         q : array
-            [B, M, Hq, D] (NHD) or [B, Hq, M, D] (HND); float32, float16 or bfloat16.
+            [B, M, Hq, D] (NHD) or [B, Hq, M, D] (HND); with cu_seqlens_q [total_q, Hq, D] or [Hq, total_q, D].
+            float32, float16 or bfloat16.
         seq_ids : sequence of int, optional
             The sequences of the B rows, distinct. Default: all, and B is the cache's batch.
+        cu_seqlens_q : array, optional
+            [B + 1], int32 or int64: start of each sequence's rows in q, then the total. Each sequence then has its own
+            number of rows: prefill chunks and single rows in one call.
         causal : bool
             True: row i of M sees key j of a sequence of length N iff ``j <= i + N - M``; False: all N keys.
-        scale, window, softcap, sinks, layout, return_lse, out, out_dtype
+        mask : array, optional
+            bool or floats, broadcast from the right to [B, Hq, M, N]: M rows of the longest of q, N tokens of the
+            longest of the call's sequences.
+        key_mask : array, optional
+            [B, N], bool: False = the key does not exist.
+        tree_mask : array, optional
+            Speculative decoding: [M, M] or [B, M, M], bool. Row i of a sequence's m rows sees key c of its last m keys
+            only where entry [i, c] is True; keys before them are visible as without it. Combined with `causal`,
+            `window` and masks, whose positions stay i and j.
+        scale, window, softcap, sinks, alibi_slopes, alibi, layout, return_lse, out, out_dtype
             As in `octavo.attention`.
 
         Returns
@@ -212,8 +275,13 @@ class KVCache:
             raise ValueError(f"causal: {causal!r}; True and False are allowed")
         queries = _containers.read(q, "q")
         arrays = {"q": queries}
-        if sinks is not None:
-            arrays["sinks"] = _containers.read(_containers.listed(sinks, "sinks"), "sinks")
+        listed = {"sinks": sinks, "alibi_slopes": alibi_slopes, "cu_seqlens_q": cu_seqlens_q}
+        for name, x in listed.items():
+            if x is not None:
+                arrays[name] = _containers.read(_containers.listed(x, name), name)
+        for name, x in {"mask": mask, "key_mask": key_mask, "tree_mask": tree_mask}.items():
+            if x is not None:
+                arrays[name] = _containers.read(x, name)
         dtype = queries.dtype if queries.dtype in _FLOATS else DType.f32
         if out_dtype is not None:
             dtype = _containers.float_dtype(out_dtype, "out_dtype")
@@ -228,24 +296,38 @@ class KVCache:
         _containers.check_places(arrays)
         log_sum = None
         if return_lse:
-            rows, heads = (1, 2) if layout == "NHD" else (2, 1)
-            lse_shape = (shape[0], shape[heads], shape[rows]) if len(shape) == 4 else (1,)  # the core reports the rank
+            rows, heads = (-3, -2) if layout == "NHD" else (-2, -3)
+            # Of other ranks the core reports an error.
+            lse_shape = (*shape[:-3], shape[heads], shape[rows]) if len(shape) >= 3 else (1,)
             log_sum = queries.backend.empty(lse_shape, DType.f32, q)
+        optional = ("sinks", "mask", "key_mask", "tree_mask", "alibi_slopes", "cu_seqlens_q")
         self._cache.attend(
             queries.view,
             output.view,
             log_sum.view if log_sum is not None else None,
-            arrays["sinks"].view if sinks is not None else None,
+            *(arrays[name].view if name in arrays else None for name in optional),
             order,
             self._sequences(seq_ids),
             _arguments.scale(scale),
             causal,
             (-1, -1) if window is None else _arguments.window(window),
             0.0 if softcap is None else _arguments.number(softcap, "softcap"),
+            _arguments.alibi(alibi),
             _runtime.forced.get() or "",
         )
         result = out if out is not None else queries.backend.finish(output, q)
         return result if log_sum is None else (result, queries.backend.finish(log_sum, q))
+
+    def set_block_table(self, sequence: int, pages: Iterable[int]) -> None:
+        """Over a caller's pool: ``pages[i]`` holds tokens ``i * page_size`` and following of the sequence.
+
+        Replaces the sequence's table. Pages of one sequence are distinct; no append writes to a page of two sequences.
+        """
+        numbers = _integers(pages, "pages")
+        for i, page in enumerate(numbers):
+            if not -(2**31) <= page < 2**31:
+                raise ValueError(f"pages[{i}]: {page}; page numbers have 32 bits")
+        self._cache.set_block_table(_integer(sequence, "sequence"), numbers)
 
     def trim(self, sequence: int, length: int) -> None:
         """Keeps the first `length` tokens of a sequence."""
@@ -275,6 +357,7 @@ class KVCache:
         if not isinstance(saved, bytes):
             raise ValueError(f"saved: a {type(saved).__name__}; bytes are allowed, as KVCache.save() returns them")
         cache = cls.__new__(cls)
+        cache._pool = None
         cache._hold(_core.load_kv_cache(saved))
         return cache
 

@@ -1,10 +1,11 @@
-// Checks of everything beside Q, K and V: the numbers of AttentionParams, lengths, masks, slopes and sinks.
+// Checks of everything beside Q, K and V: the numbers of AttentionParams, and what check_keys and check_masks check.
 #include <algorithm>
 #include <array>
 #include <cfloat>
 #include <cmath>
 
 #include "api/check_keys.hpp"
+#include "api/check_masks.hpp"
 #include "api/checks.hpp"
 #include "api/device_check.hpp"
 #include "core/text.hpp"
@@ -12,10 +13,6 @@
 
 namespace octavo {
 namespace {
-
-bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f64;
-}
 
 Status check_numbers(const AttentionParams& params, Problem& problem) {
   problem.softmax_scale =
@@ -37,10 +34,7 @@ Status check_numbers(const AttentionParams& params, Problem& problem) {
       return invalid_argument("causal is the unknown value ", static_cast<int>(params.causal),
                               "; allowed are none, bottom_right and top_left");
   }
-  if (params.alibi != Alibi::causal && params.alibi != Alibi::symmetric) {
-    return invalid_argument("alibi is the unknown value ", static_cast<int>(params.alibi),
-                            "; allowed are causal and symmetric");
-  }
+  if (Status status = check_alibi(params.alibi); !status.ok()) return status;
   problem.alibi = params.alibi;
   if (params.window_left < -1 || params.window_right < -1) {
     return invalid_argument("window is (", params.window_left, ", ", params.window_right,
@@ -65,75 +59,6 @@ std::array<std::int64_t, 4> mask_target(const Problem& problem) {
     }
   }
   return {problem.batch, problem.q_heads, rows, keys};
-}
-
-Status check_mask(const TensorView& mask, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!mask.given()) {
-    if (mask.data == nullptr) return {};
-    return invalid_argument("mask has rank ", mask.rank, "; allowed are 1 to 4");
-  }
-  ByteRange touched;
-  if (Status status = check_view({"mask"}, mask, pointers, &touched); !status.ok()) return status;
-  if (mask.dtype != DType::boolean && !is_float(mask.dtype)) {
-    return invalid_argument(
-        "mask is ", to_string(mask.dtype),
-        "; allowed are bool (true = may attend) and the float dtypes f32, f16, bf16 and f64 (added)");
-  }
-  const std::array<std::int64_t, 4> target = mask_target(problem);
-  Broadcast broadcast{data_or_placeholder(mask), mask.dtype, {}};
-  for (int axis = 0; axis < mask.rank; ++axis) {
-    const auto from = static_cast<std::size_t>(axis), to = static_cast<std::size_t>(axis + 4 - mask.rank);
-    if (mask.shape[from] == 1) continue;  // broadcast: stride 0
-    if (to >= 2 && problem.varlen() && problem.device.type == DeviceType::cuda) {
-      (to == 2 ? problem.mask_rows : problem.mask_keys) = mask.shape[from];
-    } else if (mask.shape[from] != target[to]) {
-      return invalid_argument(
-          "mask has shape ", shape_string(mask), "; it must broadcast from the right to ", shape_text(target, 4),
-          problem.varlen() ? ", [batch, heads, longest of q, longest of k]" : ", [batch, heads, seqlen_q, seqlen_k]");
-    }
-    broadcast.strides[to] = mask.strides[from];
-  }
-  problem.mask = broadcast;
-  ranges.reads({"mask"}, touched);
-  return {};
-}
-
-Status check_alibi_slopes(const TensorView& slopes, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!slopes.given()) {
-    if (problem.alibi == Alibi::causal) return {};
-    return invalid_argument("alibi is symmetric and alibi_slopes are missing");
-  }
-  ByteRange touched;
-  if (Status status = check_view({"alibi_slopes"}, slopes, pointers, &touched); !status.ok()) return status;
-  if (!is_float(slopes.dtype)) {
-    return invalid_argument("alibi_slopes is ", to_string(slopes.dtype), "; allowed are f32, f16, bf16 and f64");
-  }
-  if (has_shape(slopes, {problem.q_heads}, 1)) {
-    problem.alibi_slopes = {data_or_placeholder(slopes), slopes.dtype, {0, slopes.strides[0], 0, 0}};
-  } else if (has_shape(slopes, {problem.batch, problem.q_heads}, 2)) {
-    problem.alibi_slopes = {data_or_placeholder(slopes), slopes.dtype, {slopes.strides[0], slopes.strides[1], 0, 0}};
-  } else {
-    return invalid_argument("alibi_slopes has shape ", shape_string(slopes), "; allowed are [", problem.q_heads,
-                            "] and [", problem.batch, ", ", problem.q_heads, "] (heads of q)");
-  }
-  ranges.reads({"alibi_slopes"}, touched);
-  return {};
-}
-
-Status check_sinks(const TensorView& sinks, Pointers pointers, Problem& problem, ByteRanges& ranges) {
-  if (!sinks.given()) return {};
-  ByteRange touched;
-  if (Status status = check_view({"sinks"}, sinks, pointers, &touched); !status.ok()) return status;
-  if (!is_float(sinks.dtype)) {
-    return invalid_argument("sinks is ", to_string(sinks.dtype), "; allowed are f32, f16, bf16 and f64");
-  }
-  if (!has_shape(sinks, {problem.q_heads}, 1)) {
-    return invalid_argument("sinks has shape ", shape_string(sinks), "; it must be [", problem.q_heads,
-                            "] (heads of q)");
-  }
-  problem.sinks = {data_or_placeholder(sinks), sinks.dtype, {0, sinks.strides[0], 0, 0}};
-  ranges.reads({"sinks"}, touched);
-  return {};
 }
 
 std::array<NamedTensor, 21> tensors_of(const AttentionInputs& inputs) {
@@ -173,12 +98,23 @@ Status check_options(const AttentionInputs& inputs, const AttentionParams& param
   if (Status status = check_kv_lens(inputs.kv_lens, keys, pointers, problem.kv_lens, ranges); !status.ok()) {
     return status;
   }
-  if (Status status = check_mask(inputs.mask, pointers, problem, ranges); !status.ok()) return status;
+  const bool packed = problem.varlen(), device = problem.device.type == DeviceType::cuda;
+  const MaskExtents mask{mask_target(problem), packed ? ", [batch, heads, longest of q, longest of k]"
+                                                      : ", [batch, heads, seqlen_q, seqlen_k]"};
+  std::int64_t* const own[] = {&problem.mask_rows, &problem.mask_keys};
+  if (Status status = check_mask(inputs.mask, mask, pointers, packed && device ? own : nullptr, problem.mask, ranges);
+      !status.ok()) {
+    return status;
+  }
   if (Status status = check_key_mask(inputs.key_mask, keys, pointers, problem.key_mask, ranges); !status.ok()) {
     return status;
   }
-  if (Status status = check_alibi_slopes(inputs.alibi_slopes, pointers, problem, ranges); !status.ok()) return status;
-  return check_sinks(inputs.sinks, pointers, problem, ranges);
+  if (Status status = check_alibi_slopes(inputs.alibi_slopes, problem.alibi, problem.batch, problem.q_heads, pointers,
+                                         problem.alibi_slopes, ranges);
+      !status.ok()) {
+    return status;
+  }
+  return check_sinks(inputs.sinks, problem.q_heads, pointers, problem.sinks, ranges);
 }
 
 Status check_recipe_once(const Recipe& recipe) {

@@ -1,25 +1,40 @@
 // KVCache: checks of options and of calls, then pages by kv_cache/cache and rows by an implementation.
 #include "octavo/kv_cache.hpp"
 
-#include <cfloat>
-#include <cmath>
 #include <vector>
 
-#include "api/byte_ranges.hpp"
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
+#include "api/kv_cache_checks.hpp"
 #include "api/kv_cache_options.hpp"
 #include "api/selection.hpp"
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
-#include "core/log.hpp"
 #include "core/text.hpp"
 #include "kv_cache/cache.hpp"
 
 namespace octavo {
-namespace {
 
 using kv_cache::Cache;
+
+namespace {
+
+Status check_pool(const KVCacheOptions& o) {
+  if (o.pool.empty()) return {};
+  if (o.page_size == 0 || o.pages == 0) {
+    return invalid_argument("a pool is given, page_size is ", o.page_size, " and pages is ", o.pages,
+                            "; over a caller's pool both must be given");
+  }
+  const std::size_t needed = kv_cache::pool_layout(kv_cache::resolved(o), o.page_size, o.pages).bytes;
+  if (o.pool.size() < needed) {
+    return invalid_argument("the pool has ", o.pool.size(), " bytes; ", o.pages, " pages need ", needed);
+  }
+  if (reinterpret_cast<std::uintptr_t>(o.pool.data()) % 64 != 0) {
+    return invalid_argument("the pool begins at ", reinterpret_cast<std::uintptr_t>(o.pool.data()),
+                            "; its address must be a multiple of 64");
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -68,74 +83,24 @@ Status check_options(const KVCacheOptions& o) {
     return resource_exhausted("batch ", o.batch, ", kv_heads ", o.kv_heads, " and capacity ", o.capacity,
                               " need more memory than any machine has");
   }
-  return {};
+  return check_pool(o);
 }
 
 namespace {
-
-// The sequences that a call names, or all of them; distinct.
-Status sequences_of(const Cache& cache, std::span<const std::int64_t> given, std::int64_t rows, std::string_view tensor,
-                    std::vector<std::int64_t>& sequences) {
-  const std::int64_t batch = cache.options().batch;
-  if (given.empty()) {
-    if (rows != batch) {
-      return invalid_argument(tensor, " has batch size ", rows, " and the cache ", batch,
-                              " sequences; name the sequences, or give all of them");
-    }
-    for (std::int64_t b = 0; b < batch; ++b) sequences.push_back(b);
-    return {};
-  }
-  if (static_cast<std::int64_t>(given.size()) != rows) {
-    return invalid_argument(tensor, " has batch size ", rows, " and ", given.size(),
-                            " sequences are named; there must be one for each");
-  }
-  std::vector<bool> named(static_cast<std::size_t>(batch), false);
-  for (const std::int64_t sequence : given) {
-    if (sequence < 0 || sequence >= batch) {
-      return invalid_argument("sequence ", sequence, " is named; the cache has sequences 0 to ", batch - 1);
-    }
-    if (named[static_cast<std::size_t>(sequence)]) {
-      return invalid_argument("sequence ", sequence, " is named twice; sequences of a call must be distinct");
-    }
-    named[static_cast<std::size_t>(sequence)] = true;
-    sequences.push_back(sequence);
-  }
-  return {};
-}
-
-Status check_layout(Layout layout) {
-  if (layout == Layout::nhd || layout == Layout::hnd) return {};
-  return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
-}
-
-Status check_device(std::span<const NamedTensor> tensors) {
-  Device device;
-  if (Status status = check_devices(tensors, device); !status.ok()) return status;
-  if (device.type == DeviceType::cpu) return {};
-  return unimplemented("the tensors are on CUDA device ", device.index, "; a key-value cache supports the CPU only");
-}
-
-// A float tensor with 4 axes.
-Status check_rows(std::string_view name, const TensorView& view, Layout layout, Axes& axes, ByteRange& range) {
-  if (!view.given()) return invalid_argument(name, " is missing");
-  if (Status status = check_view({name}, view, Pointers::needed, &range); !status.ok()) return status;
-  if (Status status = check_operand_shape({name}, view, layout, false, axes); !status.ok()) return status;
-  return check_float_dtype({name}, view);
-}
 
 Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layout layout,
                    std::span<const std::int64_t> named, std::span<const std::int64_t> counts,
                    const Execution& execution) {
   const KVCacheOptions& options = cache.options();
   if (Status status = check_execution(execution); !status.ok()) return status;
-  if (Status status = check_layout(layout); !status.ok()) return status;
+  if (Status status = check_cache_layout(layout); !status.ok()) return status;
   const NamedTensor tensors[] = {{{"k"}, &k}, {{"v"}, &v}};
-  if (Status status = check_device(tensors); !status.ok()) return status;
+  if (Status status = check_cache_device(tensors); !status.ok()) return status;
   if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
   Axes axes_k, axes_v;
   ByteRange range;
-  if (Status status = check_rows("k", k, layout, axes_k, range); !status.ok()) return status;
-  if (Status status = check_rows("v", v, layout, axes_v, range); !status.ok()) return status;
+  if (Status status = check_cache_rows("k", k, layout, false, axes_k, range); !status.ok()) return status;
+  if (Status status = check_cache_rows("v", v, layout, false, axes_v, range); !status.ok()) return status;
   if (k.dtype != v.dtype) {
     return invalid_argument("k is ", to_string(k.dtype), " and v is ", to_string(v.dtype), "; they must be equal");
   }
@@ -153,7 +118,7 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
                             needed(options.value_head_dim));
   }
   std::vector<std::int64_t> sequences;
-  if (Status status = sequences_of(cache, named, axes_k.batch, "k", sequences); !status.ok()) return status;
+  if (Status status = named_sequences(cache, named, axes_k.batch, "k", sequences); !status.ok()) return status;
   if (!counts.empty() && counts.size() != sequences.size()) {
     return invalid_argument("counts has ", counts.size(), " entries; it must have ", sequences.size(),
                             ", one for each sequence");
@@ -189,129 +154,6 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   return {};
 }
 
-Status check_params(const CacheAttentionParams& params, const KVCacheOptions& options, CacheAttentionProblem& p) {
-  p.softmax_scale =
-      std::isnan(params.softmax_scale) ? 1.0 / std::sqrt(static_cast<double>(options.head_dim)) : params.softmax_scale;
-  if (std::abs(p.softmax_scale) > FLT_MAX) {
-    return invalid_argument("softmax_scale is ", params.softmax_scale, "; it must be finite (in f32)");
-  }
-  if (!(params.softcap == 0 || (params.softcap >= FLT_MIN && params.softcap <= FLT_MAX))) {
-    return invalid_argument("softcap is ", params.softcap, "; allowed are 0 (off) and positive finite f32 values");
-  }
-  if (params.window_left < -1 || params.window_right < -1) {
-    return invalid_argument("window is (", params.window_left, ", ", params.window_right,
-                            "); allowed are -1 (unlimited) and values from 0 on");
-  }
-  p.softcap = params.softcap;
-  p.causal = params.causal ? Causal::bottom_right : Causal::none;
-  p.window_left = params.window_left;
-  p.window_right = params.window_right;
-  return {};
-}
-
-Status check_sinks(const TensorView& sinks, std::int64_t heads, CacheAttentionProblem& problem, ByteRanges& ranges) {
-  if (!sinks.given()) return {};
-  ByteRange range;
-  if (Status status = check_view({"sinks"}, sinks, Pointers::needed, &range); !status.ok()) return status;
-  if (sinks.dtype != DType::f32 && sinks.dtype != DType::f16 && sinks.dtype != DType::bf16 &&
-      sinks.dtype != DType::f64) {
-    return invalid_argument("sinks is ", to_string(sinks.dtype), "; allowed are f32, f16, bf16 and f64");
-  }
-  if (sinks.rank != 1 || sinks.shape[0] != heads) {
-    return invalid_argument("sinks has shape ", shape_string(sinks), "; it must be [", heads, "], the query heads");
-  }
-  problem.sinks = {sinks.data, sinks.dtype, {0, sinks.strides[0], 0, 0}};
-  ranges.reads({"sinks"}, range);
-  return {};
-}
-
-Status check_outputs(const CacheQuery& query, const Axes& q, std::int64_t value_dim, CacheAttentionProblem& problem,
-                     ByteRanges& ranges) {
-  Axes axes;
-  ByteRange range;
-  if (Status status = check_rows("out", query.out, query.layout, axes, range); !status.ok()) return status;
-  const std::array<std::int64_t, 4> shape = shape_of({q.batch, q.heads, q.rows, value_dim}, query.layout, 4);
-  if (!has_shape(query.out, shape, 4)) {
-    return invalid_argument("out has shape ", shape_string(query.out), "; the result has ", shape_text(shape, 4));
-  }
-  if (!elements_are_distinct(query.out)) {
-    return invalid_argument("out has strides that let elements share memory; its axes must not overlap");
-  }
-  problem.out = operand_of(query.out, query.layout);
-  ranges.writes({"out"}, range);
-  const TensorView& lse = query.lse;
-  if (!lse.given()) return {};
-  if (Status status = check_view({"lse"}, lse, Pointers::needed, &range); !status.ok()) return status;
-  const std::array<std::int64_t, 4> lse_shape{q.batch, q.heads, q.rows, 0};
-  if (!has_shape(lse, lse_shape, 3)) {
-    return invalid_argument("lse has shape ", shape_string(lse), "; it must be ", shape_text(lse_shape, 3),
-                            ", [batch, heads, seqlen_q]");
-  }
-  if (lse.dtype != DType::f32) return invalid_argument("lse is ", to_string(lse.dtype), "; it must be f32");
-  if (!elements_are_distinct(lse)) {
-    return invalid_argument("lse has strides that let elements share memory; its axes must not overlap");
-  }
-  problem.lse = static_cast<float*>(data_or_placeholder(lse));
-  problem.lse_strides = {lse.strides[0], lse.strides[1], lse.strides[2]};
-  ranges.writes({"lse"}, range);
-  return {};
-}
-
-Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttentionParams& params,
-                 const Execution& execution) {
-  const KVCacheOptions& options = cache.options();
-  if (Status status = check_execution(execution); !status.ok()) return status;
-  if (Status status = check_layout(query.layout); !status.ok()) return status;
-  const NamedTensor tensors[] = {
-      {{"q"}, &query.q}, {{"out"}, &query.out}, {{"lse"}, &query.lse}, {{"sinks"}, &query.sinks}};
-  if (Status status = check_device(tensors); !status.ok()) return status;
-  if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
-  CacheAttentionProblem problem;
-  ByteRanges ranges;
-  ranges.writes({"workspace"}, workspace_range(execution));
-  Axes q;
-  ByteRange range;
-  if (Status status = check_rows("q", query.q, query.layout, q, range); !status.ok()) return status;
-  ranges.reads({"q"}, range);
-  if (q.heads % options.kv_heads != 0) {
-    return invalid_argument("q has ", q.heads, " heads and the cache ", options.kv_heads,
-                            "; q's must be a multiple of the cache's");
-  }
-  if (q.dim != options.head_dim) {
-    return invalid_argument("q has head_dim ", q.dim, " and the cache ", options.head_dim, "; they must be equal");
-  }
-  if (Status status = check_params(params, options, problem); !status.ok()) return status;
-  if (Status status = check_sinks(query.sinks, q.heads, problem, ranges); !status.ok()) return status;
-  if (Status status = check_outputs(query, q, options.value_head_dim, problem, ranges); !status.ok()) return status;
-  if (Status status = ranges.check(); !status.ok()) return status;
-  std::vector<std::int64_t> sequences;
-  if (Status status = sequences_of(cache, query.sequences, q.batch, "q", sequences); !status.ok()) return status;
-  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation);
-  if (!selected.ok()) return selected.status();
-  const Implementation& implementation = **selected;
-  std::vector<CacheSequence> entries;
-  for (const std::int64_t sequence : sequences) entries.push_back(cache.entry(sequence));
-  problem.cache = cache.view();
-  problem.entries = entries.data();
-  problem.batch = q.batch;
-  problem.q_heads = q.heads;
-  problem.q_rows = q.rows;
-  problem.q = operand_of(query.q, query.layout);
-  if (problem.batch == 0 || problem.q_rows == 0) return {};
-  CallReport report;
-  if (Status status = implementation.backend().attention(implementation, problem, execution, report); !status.ok()) {
-    return status;
-  }
-  note_served_by(implementation);
-  if (log_enabled(LogLevel::dispatch)) {
-    log_line(LogLevel::dispatch,
-             text("attention over a ", to_string(options.format), " cache, batch ", q.batch, " heads ", q.heads, "/",
-                  options.kv_heads, " seqlen_q ", q.rows, " -> ", implementation.name, ", ", report.threads,
-                  " threads, ", report.workspace_bytes, " bytes of workspace"));
-  }
-  return {};
-}
-
 }  // namespace
 
 KVCache::KVCache(std::unique_ptr<kv_cache::Cache> cache) noexcept : cache_(std::move(cache)) {}
@@ -325,6 +167,18 @@ Result<KVCache> KVCache::create(const KVCacheOptions& options) noexcept {
     Result<std::unique_ptr<Cache>> cache = Cache::create(options);
     if (!cache.ok()) return cache.status();
     return KVCache(*std::move(cache));
+  });
+}
+
+Result<std::size_t> KVCache::pool_size(const KVCacheOptions& options) noexcept {
+  return guarded([&]() -> Result<std::size_t> {
+    KVCacheOptions o = options;
+    o.pool = {};
+    if (Status status = check_options(o); !status.ok()) return status;
+    if (o.page_size == 0 || o.pages == 0) {
+      return invalid_argument("page_size is ", o.page_size, " and pages is ", o.pages, "; a pool of pages needs both");
+    }
+    return kv_cache::pool_layout(kv_cache::resolved(o), o.page_size, o.pages).bytes;
   });
 }
 
@@ -367,6 +221,16 @@ Status KVCache::trim(std::int64_t sequence, std::int64_t length) noexcept {
   });
 }
 
+Status KVCache::set_block_table(std::int64_t sequence, std::span<const std::int32_t> pages) noexcept {
+  return guarded([&]() -> Status {
+    if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+    if (!cache_->external()) {
+      return invalid_argument("the cache has memory of its own; only over a caller's pool are pages named");
+    }
+    return cache_->set_block_table(sequence, pages);
+  });
+}
+
 Status KVCache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
@@ -382,8 +246,8 @@ Status KVCache::reset(std::span<const std::int64_t> sequences) noexcept {
     for (const std::int64_t sequence : sequences) {
       if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
     }
-    for (const std::int64_t sequence : sequences) cache_->trim(sequence, 0);
-    for (std::int64_t b = 0; sequences.empty() && b < options().batch; ++b) cache_->trim(b, 0);
+    for (const std::int64_t sequence : sequences) cache_->reset(sequence);
+    for (std::int64_t b = 0; sequences.empty() && b < options().batch; ++b) cache_->reset(b);
     return {};
   });
 }

@@ -50,6 +50,11 @@ Status read_options(const octavo_kv_cache_options_t* from, KVCacheOptions& to) {
   to.kept_keys = options.kept_keys != 0;
   to.page_size = options.page_size;
   to.pages = options.pages;
+  if ((options.pool == nullptr) != (options.pool_bytes == 0)) {
+    return octavo::invalid_argument("options.pool is ", options.pool == nullptr ? "null" : "given",
+                                    " and options.pool_bytes is ", options.pool_bytes, "; give both or neither");
+  }
+  to.pool = {static_cast<std::byte*>(options.pool), options.pool_bytes};
   return capi::read_enumerator("options.format", options.format, octavo::DType::boolean, to.format);
 }
 
@@ -63,6 +68,11 @@ Status read_query(const octavo_kv_cache_query_t* from, CacheQuery& to) {
   if (status = capi::read_tensor(query.out, "out", to.out); !status.ok()) return status;
   if (status = capi::read_tensor(query.lse, "lse", to.lse); !status.ok()) return status;
   if (status = capi::read_tensor(query.sinks, "sinks", to.sinks); !status.ok()) return status;
+  if (status = capi::read_tensor(query.cu_seqlens_q, "cu_seqlens_q", to.cu_seqlens_q); !status.ok()) return status;
+  if (status = capi::read_tensor(query.mask, "mask", to.mask); !status.ok()) return status;
+  if (status = capi::read_tensor(query.key_mask, "key_mask", to.key_mask); !status.ok()) return status;
+  if (status = capi::read_tensor(query.tree_mask, "tree_mask", to.tree_mask); !status.ok()) return status;
+  if (status = capi::read_tensor(query.alibi_slopes, "alibi_slopes", to.alibi_slopes); !status.ok()) return status;
   status = read_integers(query.sequences, query.num_sequences, "query.sequences", to.sequences);
   if (!status.ok()) return status;
   return capi::read_enumerator("query.layout", query.layout, Layout::hnd, to.layout);
@@ -73,7 +83,9 @@ Status read_params(const octavo_kv_cache_params_t* from, CacheAttentionParams& t
   octavo_kv_cache_params_t params = OCTAVO_KV_CACHE_PARAMS_INIT;
   Status status = capi::read_struct(from, "params", "octavo_kv_cache_params_t", params);
   if (!status.ok()) return status;
-  if (status = capi::check_reserved("params", params.reserved); !status.ok()) return status;
+  if (status = capi::read_enumerator("params.alibi", params.alibi, octavo::Alibi::symmetric, to.alibi); !status.ok()) {
+    return status;
+  }
   if (status = capi::check_enumerator("params.causal", params.causal, 1); !status.ok()) return status;
   to.softmax_scale = params.softmax_scale;
   to.window_left = params.window_left;
@@ -151,6 +163,27 @@ octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache, const oct
     capi::ExecutionArgument how;
     if (Status status = capi::read_execution(execution, how); !status.ok()) return status;
     return cache->cache.attend(rows, options, how.execution);
+  });
+}
+
+octavo_status_t octavo_kv_cache_pool_size(const octavo_kv_cache_options_t* options, size_t* result) {
+  return capi::guarded([&]() -> Status {
+    if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
+    KVCacheOptions read;
+    if (Status status = read_options(options, read); !status.ok()) return status;
+    const Result<std::size_t> bytes = KVCache::pool_size(read);
+    if (bytes.ok()) *result = *bytes;
+    return bytes.status();
+  });
+}
+
+octavo_status_t octavo_kv_cache_set_block_table(octavo_kv_cache_t* cache, int64_t sequence, const int32_t* pages,
+                                                size_t num_pages) {
+  return with(cache, [&](KVCache& of) -> Status {
+    if (num_pages > 0) {
+      if (Status status = capi::check_given(pages, "pages"); !status.ok()) return status;
+    }
+    return of.set_block_table(sequence, {pages, num_pages});
   });
 }
 

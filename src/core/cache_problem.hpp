@@ -67,25 +67,45 @@ struct CacheAppendProblem {
   std::int64_t count = 0;
 };
 
-// Entry i of the batch attends to the first `keys` tokens of a sequence.
+// Entry i of the batch: the first `keys` tokens of a sequence, to which rows q_begin..q_begin+q_rows-1 of q attend.
 struct CacheSequence {
   std::int64_t sequence = 0, keys = 0;
-  std::int64_t kept_begin = 0;  // kept rows exist for token 0 and for tokens from here on
+  std::int64_t kept_begin = 0;           // kept rows exist for token 0 and for tokens from here on
+  std::int64_t q_begin = 0, q_rows = 0;  // the operands of packed queries have no stride of the batch
 };
 struct CacheAttentionProblem {
   CacheView cache;
   const CacheSequence* entries = nullptr;
-  std::int64_t batch = 0, q_heads = 0, q_rows = 0;
+  std::int64_t batch = 0, q_heads = 0;
   Operand q, out;
   float* lse = nullptr;
-  Strides<3> lse_strides;  // b, hq, row
-  Broadcast sinks;         // strides b, hq, 0, 0
+  Strides<3> lse_strides;         // b, hq, row
+  Broadcast sinks, alibi_slopes;  // strides b, hq, 0, 0
+  Broadcast mask;                 // strides b, hq, row of the entry, key
+  Broadcast key_mask;             // bool, strides b, 0, 0, key: false = the key does not exist
+  Broadcast tree_mask;            // bool, strides b, 0, row, c: whether the row sees key `keys` - `q_rows` + c
+  Alibi alibi = Alibi::causal;
   double softmax_scale = 1;
   double softcap = 0;
   Causal causal = Causal::bottom_right;
   std::int64_t window_left = -1, window_right = -1;
 
   OCTAVO_MEMBER std::int64_t group() const noexcept { return q_heads / cache.kv_heads; }
+  // Whether keys are hidden, or scores changed, by more than position and softcap.
+  OCTAVO_MEMBER bool has_masks() const noexcept {
+    return mask.data != nullptr || key_mask.data != nullptr || tree_mask.data != nullptr ||
+           alibi_slopes.data != nullptr;
+  }
+  // What key_mask and tree_mask say of a key that exists.
+  OCTAVO_MEMBER bool hides(std::int64_t i, std::int64_t row, std::int64_t key) const noexcept {
+    if (key_mask.data != nullptr &&
+        static_cast<const std::uint8_t*>(key_mask.data)[i * key_mask.strides[0] + key * key_mask.strides[3]] == 0)
+      return true;
+    const std::int64_t drafted = key - (entries[i].keys - entries[i].q_rows);
+    return tree_mask.data != nullptr && drafted >= 0 &&
+           static_cast<const std::uint8_t*>(tree_mask.data)[i * tree_mask.strides[0] + row * tree_mask.strides[2] +
+                                                            drafted * tree_mask.strides[3]] == 0;
+  }
 };
 
 }  // namespace octavo

@@ -11,62 +11,94 @@ namespace {
 
 constexpr std::size_t rounded_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-CachePlan make_cache_plan(const CacheAttentionProblem& problem, int threads) {
+// Fills `entries`, where given: [batch] entries in scratch memory.
+CachePlan make_cache_plan(const CacheAttentionProblem& problem, int threads, CacheEntryPlan* entries) {
   const CacheView& cache = problem.cache;
   CachePlan plan;
   plan.problem = &problem;
-  plan.rows = problem.group() * problem.q_rows;
-  plan.chunks = (plan.rows + kDecodeRows - 1) / kDecodeRows;
+  plan.terms.mask = problem.mask;
+  plan.terms.alibi_slopes = problem.alibi_slopes;
+  plan.terms.alibi = problem.alibi;
+  plan.terms.causal = problem.causal;
   plan.keeps = cache.kept_k != nullptr;
-  std::int64_t longest = 0;
-  for (std::int64_t i = 0; i < problem.batch; ++i) longest = std::max(longest, problem.entries[i].keys);
-  plan.splits = splits_of(longest);
-  plan.state_floats = 2 * kDecodeRows + kDecodeRows * cache.v_columns;
-  const std::int64_t chunks = problem.batch * cache.kv_heads * plan.chunks;
-  plan.states_at = rounded_up(static_cast<std::size_t>(chunks) * 8);
-  plan.threads_at =
-      plan.states_at + rounded_up(static_cast<std::size_t>(chunks * (plan.splits + 1) * plan.state_floats) * 4);
-  const auto take = [&](std::int64_t words) {
+  const auto chunks_of = [&](std::int64_t chunk_rows) {
+    std::int64_t chunks = 0;
+    for (std::int64_t i = 0; i < problem.batch; ++i)
+      chunks += (problem.group() * problem.entries[i].q_rows + chunk_rows - 1) / chunk_rows * cache.kv_heads;
+    return chunks;
+  };
+  const std::int64_t enough = kDecodeTasksPerThread * std::max(threads, 1);
+  plan.whole = chunks_of(kDecodeRows) >= enough;
+  plan.chunk_rows = chunks_of(kMostDecodeRows) >= enough ? kMostDecodeRows : kDecodeRows;
+  for (std::int64_t i = 0; i < problem.batch; ++i) {
+    CacheEntryPlan entry;
+    entry.rows = problem.group() * problem.entries[i].q_rows;
+    entry.chunks = (entry.rows + plan.chunk_rows - 1) / plan.chunk_rows;
+    entry.splits = splits_of(problem.entries[i].keys);
+    entry.first_task = plan.tasks;
+    entry.first_chunk = plan.chunks;
+    entry.first_state = plan.states;
+    if (entries != nullptr) entries[i] = entry;
+    const std::int64_t chunks = cache.kv_heads * entry.chunks;
+    plan.chunks += chunks;
+    plan.tasks += chunks * (plan.whole ? 1 : entry.splits);
+    plan.states += plan.whole ? 0 : chunks * (entry.splits + 1);
+  }
+  plan.state_floats = 2 * plan.chunk_rows + plan.chunk_rows * cache.v_columns;
+  const auto words = [](std::int64_t count) { return rounded_up(static_cast<std::size_t>(count) * 4); };
+  plan.pending_at = rounded_up(static_cast<std::size_t>(problem.batch) * sizeof(CacheEntryPlan));
+  plan.states_at = plan.pending_at + words(2 * plan.chunks);
+  plan.threads_at = plan.states_at + words(plan.states * plan.state_floats);
+  const auto take = [&](std::int64_t count) {
     const std::size_t at = plan.thread_bytes;
-    plan.thread_bytes += rounded_up(static_cast<std::size_t>(words) * 4);
+    plan.thread_bytes += words(count);
     return at;
   };
-  plan.q_floats_at = take(kDecodeRows * padded(cache.head_dim));
-  plan.q_words_at = take(kDecodeRows * cache.k_columns / 2);
+  plan.q_floats_at = take(plan.chunk_rows * padded(cache.head_dim));
+  plan.q_words_at = take(plan.chunk_rows * cache.k_columns / 2);
   plan.scores_at = take(4 * spec::kCacheKeyBlock);
+  plan.sums_at = take(plan.state_floats);
+  plan.state_at = take(plan.whole ? plan.state_floats : 0);
+  // Converting e4m3 takes as long as the product with four rows.
+  if (cache.format == DType::e4m3) plan.wide_at = take(spec::kCacheKeyBlock * (cache.k_columns + cache.v_columns));
   plan.bytes = plan.threads_at + static_cast<std::size_t>(std::max(threads, 1)) * plan.thread_bytes;
   return plan;
+}
+
+// Chunks of rows are the inner loop: those of one split find its keys in the cache.
+CacheTask task_of(const CacheCall& call, std::int64_t number) {
+  const CachePlan& plan = *call.plan;
+  const CacheEntryPlan* const entries = &entry_plan(call, 0);
+  const CacheEntryPlan* const behind =
+      std::upper_bound(entries, entries + plan.problem->batch, number,
+                       [](std::int64_t task, const CacheEntryPlan& entry) { return task < entry.first_task; });
+  const CacheEntryPlan& entry = behind[-1];
+  const std::int64_t splits = plan.whole ? 1 : entry.splits, within = number - entry.first_task;
+  return {&entry - entries, within / (splits * entry.chunks), within % entry.chunks, within / entry.chunks % splits};
 }
 
 }  // namespace
 
 std::size_t workspace_size(const Implementation&, const CacheAttentionProblem& problem, int threads) noexcept {
-  return make_cache_plan(problem, threads).bytes;
+  return make_cache_plan(problem, threads, nullptr).bytes;
 }
 
 void attention(const Implementation& implementation, const CacheAttentionProblem& problem, ParallelRunner& runner,
                std::byte* workspace) noexcept {
   const KernelTable& kernels = *implementation.kernels;
   const int workers = std::max(runner.threads(), 1);
-  const CachePlan plan = make_cache_plan(problem, workers);
+  const CachePlan plan = make_cache_plan(problem, workers, reinterpret_cast<CacheEntryPlan*>(workspace));
   const CacheCall call{&plan, workspace};
-  const std::int64_t chunks = problem.batch * problem.cache.kv_heads * plan.chunks;
-  const auto task_of = [&](std::int64_t chunk, std::int64_t split) {
-    const std::int64_t head = chunk / plan.chunks;
-    return CacheTask{head / problem.cache.kv_heads, head % problem.cache.kv_heads, chunk % plan.chunks, split};
-  };
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const CacheTask task = task_of(chunk, 0);
-    pending_splits(call, task) = splits_of(problem.entries[task.entry].keys);
+  auto* const pending = reinterpret_cast<std::int64_t*>(workspace + plan.pending_at);
+  for (std::int64_t i = 0; i < problem.batch; ++i) {
+    const CacheEntryPlan& entry = entry_plan(call, i);
+    std::fill_n(pending + entry.first_chunk, problem.cache.kv_heads * entry.chunks, plan.whole ? 1 : entry.splits);
   }
-  // Chunks of rows are the inner loop: those of one split find its keys in the cache.
-  for_each_task(runner, workers, chunks * plan.splits, [&](std::int64_t worker, std::int64_t number) {
-    const std::int64_t head = number / (plan.chunks * plan.splits), within = number % (plan.chunks * plan.splits);
-    const CacheTask task = task_of(head * plan.chunks + within % plan.chunks, within / plan.chunks);
-    if (task.split >= splits_of(problem.entries[task.entry].keys)) return;
+  for_each_task(runner, workers, plan.tasks, [&](std::int64_t worker, std::int64_t number) {
+    const CacheTask task = task_of(call, number);
     std::byte* const thread = workspace + plan.threads_at + static_cast<std::size_t>(worker) * plan.thread_bytes;
     kernels.attend_cache(call, task, thread);
-    if (is_last(pending_splits(call, task))) kernels.finish_cache(call, task, thread);
+    if (!plan.whole && is_last(pending_splits(call, task))) kernels.finish_cache(call, task, thread);
   });
 }
 

@@ -46,36 +46,53 @@ Cache::Cache(const KVCacheOptions& options, std::int64_t page_size, std::int64_t
   }
 }
 
-Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
+KVCacheOptions resolved(const KVCacheOptions& given) {
   KVCacheOptions options = given;
   if (options.value_head_dim == 0) options.value_head_dim = options.head_dim;
-  const std::int64_t page_size = options.page_size != 0 ? options.page_size : rounded_to_strips(options.capacity);
-  const std::int64_t per_sequence = (options.capacity + page_size - 1) / page_size;
-  if (options.page_size != 0 && options.pages == 0) options.pages = options.batch * per_sequence;
-  const std::int64_t pages = options.page_size != 0 ? options.pages : options.batch;
+  if (options.page_size != 0 && options.pages == 0)
+    options.pages = options.batch * ((options.capacity + options.page_size - 1) / options.page_size);
+  return options;
+}
 
-  const bool rotates = spec::cache_rotates(options.format), scales = spec::cache_has_scales(options.format);
-  const bool keeps = rotates && options.kept_keys;
-  const std::int64_t bits = spec::cache_bits(options.format);
+PoolLayout pool_layout(const KVCacheOptions& options, std::int64_t page_size, std::int64_t pages) {
+  const std::int64_t rows = pages * options.kv_heads * page_size, bits = spec::cache_bits(options.format);
+  PoolLayout layout;
+  const auto place = [&](std::int64_t row_bytes) {
+    const std::size_t at = layout.bytes;
+    layout.bytes += (index(rows * row_bytes) + 63) / 64 * 64;
+    return at;
+  };
+  layout.k = place(spec::cache_k_columns(options.head_dim) * bits / 8);
+  layout.v = place(spec::cache_v_columns(options.value_head_dim) * bits / 8);
+  const std::int64_t scale_bytes = spec::cache_has_scales(options.format) ? 4 : 0;
+  layout.k_scale = place(scale_bytes);
+  layout.v_scale = place(scale_bytes);
+  return layout;
+}
+
+Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
+  const KVCacheOptions options = resolved(given);
+  const std::int64_t page_size = options.page_size != 0 ? options.page_size : rounded_to_strips(options.capacity);
+  const std::int64_t pages = options.page_size != 0 ? options.pages : options.batch;
+  const bool rotates = spec::cache_rotates(options.format), keeps = rotates && options.kept_keys;
   const std::int64_t k_columns = spec::cache_k_columns(options.head_dim);
   const std::int64_t v_columns = spec::cache_v_columns(options.value_head_dim);
-  const std::int64_t rows = pages * options.kv_heads * page_size, heads = options.batch * options.kv_heads;
-  const std::int64_t kept_rows = keeps ? heads * kKeptSlots : 0;
+  const std::int64_t heads = options.batch * options.kv_heads, kept_rows = keeps ? heads * kKeptSlots : 0;
   std::unique_ptr<Cache> cache(new Cache(options, page_size, pages));
-  const Array arrays[] = {{&cache->k_, rows, k_columns * bits / 8},
-                          {&cache->v_, rows, v_columns * bits / 8},
-                          {&cache->k_scale_, scales ? rows : 0, 4},
-                          {&cache->v_scale_, scales ? rows : 0, 4},
-                          {&cache->k_mean_, rotates ? heads : 0, spec::cache_mean_columns(options.head_dim) * 4},
-                          {&cache->kept_k_, kept_rows, k_columns * 2},
-                          {&cache->kept_v_, kept_rows, v_columns * 2},
-                          {&cache->kept_k_unit_, kept_rows, 4},
-                          {&cache->kept_v_unit_, kept_rows, 4}};
+  cache->layout_ = pool_layout(options, page_size, pages);
+  const Array arrays[] = {
+      {&cache->own_pool_, options.pool.empty() ? 1 : 0, static_cast<std::int64_t>(cache->layout_.bytes)},
+      {&cache->k_mean_, rotates ? heads : 0, spec::cache_mean_columns(options.head_dim) * 4},
+      {&cache->kept_k_, kept_rows, k_columns * 2},
+      {&cache->kept_v_, kept_rows, v_columns * 2},
+      {&cache->kept_k_unit_, kept_rows, 4},
+      {&cache->kept_v_unit_, kept_rows, 4}};
   for (const Array& array : arrays) {
     if (array.rows == 0) continue;
     *array.buffer = AlignedBuffer(index(array.rows * array.row_bytes));
     if (array.buffer->data() != nullptr) continue;
-    return resource_exhausted("a cache of ", rows, " rows of K and V needs ", array.rows * array.row_bytes,
+    return resource_exhausted("a cache of ", pages * options.kv_heads * page_size, " rows of K and V needs ",
+                              array.rows * array.row_bytes,
                               " bytes for one of its arrays, which this machine does not have");
   }
   return cache;
@@ -84,10 +101,9 @@ Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
 std::size_t Cache::nbytes() const noexcept {
   std::size_t bytes = table_.size() * sizeof(table_[0]) + slots_.size() * sizeof(slots_[0]) +
                       states_.size() * sizeof(states_[0]) + index(page_count_) * 2 * sizeof(std::int32_t);
-  for (const AlignedBuffer* buffer :
-       {&k_, &v_, &k_scale_, &v_scale_, &k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
+  for (const AlignedBuffer* buffer : {&own_pool_, &k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
     bytes += buffer->size();
-  return bytes;
+  return bytes + (external() ? layout_.bytes : 0);
 }
 
 CacheView Cache::view() const noexcept {
@@ -101,10 +117,13 @@ CacheView Cache::view() const noexcept {
   view.v_columns = spec::cache_v_columns(view.value_dim);
   view.mean_columns = spec::cache_mean_columns(view.head_dim);
   view.page_size = page_size_;
-  view.k = k_.data();
-  view.v = v_.data();
-  view.k_scale = floats(k_scale_);
-  view.v_scale = floats(v_scale_);
+  std::byte* const pool = external() ? options_.pool.data() : own_pool_.data();
+  view.k = pool + layout_.k;
+  view.v = pool + layout_.v;
+  if (spec::cache_has_scales(view.format)) {
+    view.k_scale = reinterpret_cast<float*>(pool + layout_.k_scale);
+    view.v_scale = reinterpret_cast<float*>(pool + layout_.v_scale);
+  }
   view.block_table = table_.data();
   view.pages_per_sequence = pages_per_sequence_;
   view.k_mean = floats(k_mean_);
@@ -125,6 +144,7 @@ CacheAppend Cache::entry(std::int64_t sequence, std::int64_t rows) const noexcep
 
 Status Cache::reserve(std::span<const CacheAppend> entries) {
   if (!paged()) return {};
+  if (external()) return check_own_pages(entries);
   // Pages that each entry needs: copies of the last one while others use it, and new ones. Of several entries that
   // share a page the last one to write keeps it.
   std::vector<std::int32_t> left;  // users of shared pages, by entry
@@ -166,11 +186,16 @@ void Cache::commit(std::span<const CacheAppend> entries) noexcept {
   }
 }
 
+void Cache::reset(std::int64_t sequence) noexcept {
+  trim_slot(slots_[index(sequence)], 0);
+  drop_table(slots_[index(sequence)]);
+}
+
 void Cache::trim(std::int64_t sequence, std::int64_t length) noexcept { trim_slot(slots_[index(sequence)], length); }
 
 void Cache::trim_slot(std::int64_t slot, std::int64_t length) noexcept {
   State& state = states_[index(slot)];
-  if (paged()) {
+  if (paged() && !external()) {
     for (std::int64_t p = pages_of(length); p < pages_of(state.length); ++p) {
       pages_.release(page(slot, p));
       page(slot, p) = -1;
@@ -182,7 +207,7 @@ void Cache::trim_slot(std::int64_t slot, std::int64_t length) noexcept {
 
 void Cache::fork(std::int64_t from, std::int64_t to) noexcept {
   if (from == to) return;
-  trim_slot(slots_[index(to)], 0);
+  reset(to);
   copy_slot(slots_[index(from)], slots_[index(to)]);
 }
 
@@ -241,7 +266,10 @@ void Cache::reorder(std::span<const std::int64_t> sources) {
   for (std::size_t b = 0; b < old.size(); ++b) {
     if (!taken[b]) unused.push_back(old[b]);
   }
-  for (const std::int64_t slot : unused) trim_slot(slot, 0);
+  for (const std::int64_t slot : unused) {
+    trim_slot(slot, 0);
+    drop_table(slot);
+  }
   std::fill(taken.begin(), taken.end(), false);
   for (std::size_t b = 0; b < old.size(); ++b) {
     const auto source = index(sources[b]);

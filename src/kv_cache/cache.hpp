@@ -16,6 +16,16 @@
 
 namespace octavo::kv_cache {
 
+// The arrays of a pool of pages, one behind the other at multiples of 64 bytes.
+struct PoolLayout {
+  std::size_t k = 0, v = 0, k_scale = 0, v_scale = 0, bytes = 0;  // offsets, and the end
+};
+// `options` have passed the api's checks, value_head_dim and pages are resolved.
+PoolLayout pool_layout(const KVCacheOptions& options, std::int64_t page_size, std::int64_t pages);
+
+// Options with value_head_dim and pages resolved.
+KVCacheOptions resolved(const KVCacheOptions& given);
+
 // Element number `at` of `from` becomes element number `to_at` of `to`; of s4 the other nibble of its byte stays.
 void copy_element(DType format, const std::byte* from, std::int64_t at, std::byte* to, std::int64_t to_at) noexcept;
 
@@ -27,15 +37,23 @@ class Cache {
   const KVCacheOptions& options() const noexcept { return options_; }
   std::int64_t length(std::int64_t sequence) const noexcept { return state(sequence).length; }
   std::size_t nbytes() const noexcept;
-  std::int64_t free_pages() const noexcept { return paged() ? pages_.free() : 0; }
+  std::int64_t free_pages() const noexcept { return !paged() ? 0 : external() ? pages_.unused() : pages_.free(); }
   bool paged() const noexcept { return options_.page_size != 0; }
+  // Over a caller's pool: the caller names the pages of each sequence.
+  bool external() const noexcept { return !options_.pool.empty(); }
 
   // What kernels read and write. `sequence` in their entries is a slot.
   CacheView view() const noexcept;
   CacheSequence entry(std::int64_t sequence) const noexcept;
   CacheAppend entry(std::int64_t sequence, std::int64_t rows) const noexcept;
 
+  // invalid_argument: not a table of distinct pages that has room for the sequence's tokens. Of a caller's pool.
+  Status set_block_table(std::int64_t sequence, std::span<const std::int32_t> pages);
+  // Empties a sequence; over a caller's pool it has no pages then.
+  void reset(std::int64_t sequence) noexcept;
+
   // Pages for the rows of an append, all or none; pages that others share are copied. resource_exhausted: too few.
+  // Over a caller's pool the pages are the table's; invalid_argument: one of them belongs to another sequence, too.
   Status reserve(std::span<const CacheAppend> entries);
   void commit(std::span<const CacheAppend> entries) noexcept;
 
@@ -71,6 +89,9 @@ class Cache {
   void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
   void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
                    std::int64_t removed) noexcept;
+  Status check_own_pages(std::span<const CacheAppend> entries) const;
+  void drop_table(std::int64_t slot) noexcept;
+  std::int64_t sequence_of(std::int64_t slot) const noexcept;
   void trim_slot(std::int64_t slot, std::int64_t length) noexcept;
   void copy_slot(std::int64_t from, std::int64_t to) noexcept;
   void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept;
@@ -82,7 +103,9 @@ class Cache {
   std::vector<std::int32_t> table_;  // [slots][pages_per_sequence]
   std::vector<std::int64_t> slots_;  // of sequences
   std::vector<State> states_;        // of slots
-  AlignedBuffer k_, v_, k_scale_, v_scale_, k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
+  PoolLayout layout_;
+  AlignedBuffer own_pool_;  // empty: the caller's
+  AlignedBuffer k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
 };
 
 }  // namespace octavo::kv_cache

@@ -116,6 +116,9 @@ void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, 
 }
 
 Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) {
+  if (external()) {
+    return unimplemented("evict over a caller's pool; copy the sequence's tokens, or append them again");
+  }
   const std::int64_t slot = slots_[index(sequence)];
   const State old = states_[index(slot)];
   if (keep_first >= old.length || keep_last >= old.length - keep_first) return {};

@@ -1,6 +1,7 @@
 // A pool of pages with reference counts: sequences that were forked share pages until one of them writes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -17,6 +18,10 @@ class Pages {
   std::int32_t take() noexcept;
   void share(std::int32_t page) noexcept { ++users_[static_cast<std::size_t>(page)]; }
   void release(std::int32_t page) noexcept;
+
+  // Of a caller's pool, where no page is taken: only its users are counted.
+  void leave(std::int32_t page) noexcept { --users_[static_cast<std::size_t>(page)]; }
+  std::int64_t unused() const noexcept { return std::count(users_.begin(), users_.end(), 0); }
 
  private:
   std::vector<std::int32_t> free_;  // capacity for all pages, so release() never allocates

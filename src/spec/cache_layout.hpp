@@ -6,8 +6,8 @@
 //   V, floats   [16][channels]
 //   V, s8       [4][channels][4]               a word holds one channel of 4 consecutive tokens
 //   V, s4       [2][channels][8]               a word holds one channel of 8 consecutive tokens
-// Floats include e4m3. The eight codes of a word of s4 are in the order 0 1 4 5 2 3 6 7 from its low bits on: nibble i
-// of both halves is a pair of 16-bit numbers that meets the pairs (0, 2), (1, 3), (4, 6), (5, 7) of Q and of weights.
+// Floats include e4m3. The eight codes of a word of s4 are in the order 0 1 4 5 2 3 6 7 from its low bits on: the low
+// and the high nibbles of its bytes meet the bytes (0, 4, 2, 6) and (1, 5, 3, 7) of Q and of weights.
 // Channels are padded with zeros: K's to a multiple of 8, V's to one of 16. Scales: f32 [16], one per token.
 #pragma once
 
@@ -56,13 +56,18 @@ OCTAVO_INLINE constexpr std::int64_t cache_bits(DType format) {
   return format == DType::f32 ? 32 : 16;
 }
 
+// Kernels multiply by e4m3's numbers over 256, which are f16's with the same bits.
+OCTAVO_INLINE constexpr float cache_product_unit(DType format) { return format == DType::e4m3 ? 256.0f : 1.0f; }
+
 // Keys are taken in blocks of 128 from key 0 on; the blocks of a split share one running state, splits are merged in
 // ascending order (spec/merge.hpp). Both are laws: results do not depend on threads, batch or pages.
 constexpr std::int64_t kCacheKeyBlock = 128;
 constexpr std::int64_t kCacheSplit = 1024;
 
-// Codes of the weights: 0..32767, so that 128 products with s8 values stay inside s32.
-constexpr float kCacheWeightRange = 32767.0f;
+// Codes of the weights. s8: 15 bits, so that 128 products stay inside s32. s4: 8 bits, whose error is far below that of
+// the values' codes, for products of bytes; so are those of Q.
+OCTAVO_INLINE constexpr float cache_weight_range(DType format) { return format == DType::s4 ? 255.0f : 32767.0f; }
+OCTAVO_INLINE constexpr float cache_query_range(DType format) { return format == DType::s4 ? kRangeS8 : kRangeQ16; }
 
 // O is summed over this factor, so that up to 2^20 values near the largest that a cache takes stay finite.
 constexpr float kCacheOutputUnit = 0x1p-20f;

@@ -112,6 +112,83 @@ static void test_some_sequences(void) {
   octavo_kv_cache_free(cache);
 }
 
+/* Masks as attention() takes them; a tree mask is a mask over the last keys; packed queries are those of calls. */
+static void test_masks_and_packed_queries(void) {
+  static float expected[kB * kM * kHq * kDv], slopes[kHq];
+  static unsigned char mask[kM * kN], tree[kM * kM], exist[kB * kN];
+  static const int64_t begins[] = {0, 2, kB * kM};
+  octavo_kv_cache_params_t params = OCTAVO_KV_CACHE_PARAMS_INIT;
+  octavo_tensor_t tmask, ttree, texist, tbegins, packed_q, packed_out, packed_lse;
+  octavo_kv_cache_query_t query;
+  int64_t extents[2];
+  int i, j;
+  octavo_kv_cache_t* cache = filled_cache(options_of_call());
+  for (i = 0; i < kHq; ++i) slopes[i] = 0.1f * (float)(i + 1);
+  for (i = 0; i < kM; ++i) {
+    for (j = 0; j < kN; ++j) mask[i * kN + j] = (unsigned char)(j < kN - kM || (i + j) % 3 != 0);
+    for (j = 0; j < kM; ++j) tree[i * kM + j] = mask[i * kN + kN - kM + j];
+  }
+  memset(exist, 1, sizeof exist);
+  exist[1] = exist[kN + 2] = 0;
+  extents[0] = kM, extents[1] = kN;
+  tmask = octavo_dense_tensor(mask, OCTAVO_BOOL, 2, extents);
+  extents[1] = kM;
+  ttree = octavo_dense_tensor(tree, OCTAVO_BOOL, 2, extents);
+  extents[0] = kB, extents[1] = kN;
+  texist = octavo_dense_tensor(exist, OCTAVO_BOOL, 2, extents);
+  c.talibi = tensor1(slopes, OCTAVO_F32, kHq);
+  c.inputs.mask = &tmask;
+  c.inputs.key_mask = &texist;
+  c.inputs.alibi_slopes = &c.talibi;
+  c.params.causal = OCTAVO_CAUSAL_NONE;
+  c.params.alibi = OCTAVO_ALIBI_SYMMETRIC;
+  CHECK_OK(run(&c));
+  memcpy(expected, c.out, sizeof expected);
+
+  query = query_of_call();
+  params.causal = 0;
+  params.alibi = OCTAVO_ALIBI_SYMMETRIC;
+  query.key_mask = &texist;
+  query.alibi_slopes = &c.talibi;
+  wipe(&c);
+  query.mask = &tmask;
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, &params, NULL));
+  CHECK(largest_difference(expected, c.out, kB * kM * kHq * kDv) < 1e-5);
+  wipe(&c);
+  query.mask = NULL;
+  query.tree_mask = &ttree;
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, &params, NULL));
+  CHECK(largest_difference(expected, c.out, kB * kM * kHq * kDv) < 1e-5);
+  params.alibi = 2;
+  CHECK_ERROR(octavo_kv_cache_attend(cache, &query, &params, NULL), OCTAVO_INVALID_ARGUMENT, "params.alibi is 2");
+  query.tree_mask = &tmask;
+  params.alibi = OCTAVO_ALIBI_CAUSAL;
+  CHECK_ERROR(octavo_kv_cache_attend(cache, &query, &params, NULL), OCTAVO_INVALID_ARGUMENT, "tree_mask has shape");
+
+  /* Sequence 0 with 2 rows, sequence 1 with the other 8. */
+  query = query_of_call();
+  packed_q = tensor3(c.q, OCTAVO_F32, kB * kM, kHq, kD);
+  packed_out = tensor3(c.out, OCTAVO_F32, kB * kM, kHq, kDv);
+  extents[0] = kHq, extents[1] = kB * kM;
+  packed_lse = octavo_dense_tensor(c.lse, OCTAVO_F32, 2, extents);
+  tbegins = tensor1(begins, OCTAVO_S64, kB + 1);
+  query.q = &packed_q, query.out = &packed_out, query.lse = &packed_lse, query.cu_seqlens_q = &tbegins;
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  memcpy(expected, c.out, sizeof expected);
+  wipe(&c);
+  for (i = 0; i < kB; ++i) {
+    static const int64_t numbers[] = {0, 1};
+    const int64_t rows = begins[i + 1] - begins[i];
+    octavo_tensor_t q = tensor4(c.q + begins[i] * kHq * kD, OCTAVO_F32, 1, rows, kHq, kD);
+    octavo_tensor_t out = tensor4(c.out + begins[i] * kHq * kDv, OCTAVO_F32, 1, rows, kHq, kDv);
+    query = query_of_call();
+    query.q = &q, query.out = &out, query.lse = NULL, query.sequences = numbers + i, query.num_sequences = 1;
+    CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  }
+  CHECK(memcmp(expected, c.out, sizeof expected) == 0);
+  octavo_kv_cache_free(cache);
+}
+
 static void test_changes(void) {
   static const int64_t sources[] = {1, 0}, one[] = {1};
   octavo_kv_cache_options_t options = options_of_call();
@@ -175,6 +252,48 @@ static void test_evict_and_save(void) {
   octavo_kv_cache_free(cache);
 }
 
+/* The caller's memory and block tables: the bits of the cache's own memory. */
+static void test_pool(void) {
+  static const int32_t first[] = {3}, second[] = {1}, outside[] = {4};
+  static float expected[kB * kM * kHq * kDv];
+  octavo_kv_cache_options_t options = options_of_call();
+  octavo_kv_cache_query_t query;
+  octavo_kv_cache_t *cache, *over = NULL;
+  size_t size = 0;
+  unsigned char* memory;
+  options.format = OCTAVO_S8;
+  options.page_size = 16;
+  options.pages = 4;
+  CHECK_OK(octavo_kv_cache_pool_size(&options, &size));
+  cache = filled_cache(options);
+  query = query_of_call();
+  CHECK_OK(octavo_kv_cache_attend(cache, &query, NULL, NULL));
+  memcpy(expected, c.out, sizeof expected);
+  CHECK_ERROR(octavo_kv_cache_set_block_table(cache, 0, first, 1), OCTAVO_INVALID_ARGUMENT, "memory of its own");
+  octavo_kv_cache_free(cache);
+
+  memory = malloc(size + 64);
+  if (!CHECK(size > 0 && memory != NULL)) return;
+  options.pool = memory + (64 - (size_t)memory % 64) % 64;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &over), OCTAVO_INVALID_ARGUMENT, "options.pool_bytes is 0");
+  options.pool_bytes = size - 1;
+  CHECK_ERROR(octavo_kv_cache_create(&options, &over), OCTAVO_INVALID_ARGUMENT, "4 pages need");
+  options.pool_bytes = size;
+  CHECK_OK(octavo_kv_cache_create(&options, &over));
+  CHECK_ERROR(octavo_kv_cache_append(over, &c.tk, &c.tv, OCTAVO_NHD, NULL, NULL, 0, NULL), OCTAVO_RESOURCE_EXHAUSTED,
+              "block table");
+  CHECK_ERROR(octavo_kv_cache_set_block_table(over, 0, outside, 1), OCTAVO_INVALID_ARGUMENT, "pages[0] is 4");
+  CHECK_ERROR(octavo_kv_cache_set_block_table(over, 0, NULL, 1), OCTAVO_INVALID_ARGUMENT, "pages is null");
+  CHECK_OK(octavo_kv_cache_set_block_table(over, 0, first, 1));
+  CHECK_OK(octavo_kv_cache_set_block_table(over, 1, second, 1));
+  CHECK_OK(octavo_kv_cache_append(over, &c.tk, &c.tv, OCTAVO_NHD, NULL, NULL, 0, NULL));
+  wipe(&c);
+  CHECK_OK(octavo_kv_cache_attend(over, &query, NULL, NULL));
+  CHECK(memcmp(expected, c.out, sizeof expected) == 0);
+  octavo_kv_cache_free(over);
+  free(memory);
+}
+
 static void test_refusals(void) {
   octavo_kv_cache_t* const before = (octavo_kv_cache_t*)(void*)&c;
   octavo_kv_cache_t* cache = before;
@@ -217,8 +336,10 @@ static void test_refusals(void) {
 int main(void) {
   test_equals_attention();
   test_some_sequences();
+  test_masks_and_packed_queries();
   test_changes();
   test_evict_and_save();
+  test_pool();
   test_refusals();
   return report();
 }

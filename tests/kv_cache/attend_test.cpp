@@ -71,6 +71,7 @@ KVCache filled(const Case& c, const Rows& k, const Rows& v, const Execution& exe
 
 TEST(KVCacheAttend, EveryImplementationAgreesWithTheOracle) {
   const std::vector<std::string> names = implementations_here();
+  int other_codes = 0;
   std::mt19937 random(1);
   for (int trial = 0; trial < 400; ++trial) {
     const Case c = draw(random);
@@ -89,10 +90,14 @@ TEST(KVCacheAttend, EveryImplementationAgreesWithTheOracle) {
       const KVCache own = filled(c, k, v, on(name));
       const Output got = attend(own, q.view(), c.params, on(name), {}, sinks);
       // f32 sums of scores of at most some tens: exp() of what they lose.
-      ASSERT_LE(relative_l2(got.o, expected.o), 2e-5);
+      const double error = relative_l2(got.o, expected.o);
+      // s4: a weight may round to the next code of 255, which is 1 / (255 sqrt(n)) of a row of n keys; few do.
+      ASSERT_LE(error, c.options.format == DType::s4 ? 2e-3 : 2e-5);
+      if (error > 2e-5) ++other_codes;
       ASSERT_LE(worst_difference(got.lse, expected.lse), 2e-4);
     }
   }
+  EXPECT_LE(other_codes, 10 * static_cast<int>(names.size()));  // of about 100 trials of s4 each
 }
 
 // softmax(s) V in double over given floats, for one row of one head.
@@ -196,7 +201,7 @@ TEST(KVCacheAttend, SameBitsForThreadsBatchPagesAndChunks) {
     c.options.page_size = 0;
     const KVCache cache = filled(c, k, v);
     const Output expected = attend(cache, q.view());
-    for (const int threads : {1, 2, 5}) {
+    for (const int threads : {1, 2, 5, 40}) {
       ThreadsRunner runner(threads);
       Execution execution;
       execution.runner = &runner;
@@ -220,6 +225,39 @@ TEST(KVCacheAttend, SameBitsForThreadsBatchPagesAndChunks) {
     ASSERT_TRUE(one.trim(0, c.keys - 1).ok());
     const Output before = attend(one, q.sequence(1, 0, 1));
     EXPECT_EQ(std::memcmp(before.o.data(), expected.o.data() + size, before.o.size() * 4), 0) << "row by row";
+  }
+}
+
+// A prompt's later part in one call after all of it was appended, and in chunks as they were appended:
+// docs/kv_cache.md, "What the bits of a row depend on".
+TEST(KVCacheAttend, ChunksOfAPrefillGiveTheSameBits) {
+  constexpr std::int64_t kKeys = 1400, kFirst = 200, kDim = 64;
+  const Rows k(1, kKeys, 1, kDim, 1, DType::f16, 3), v(1, kKeys, 1, kDim, 2, DType::f16), q(1, kKeys, 3, kDim, 3);
+  for (const DType format : {DType::s8, DType::s4, DType::e4m3, DType::f16, DType::f32}) {
+    for (const bool kept : {false, true}) {
+      KVCacheOptions options{.batch = 1, .kv_heads = 1, .head_dim = kDim, .capacity = kKeys};
+      options.format = format;
+      options.kept_keys = kept;
+      const auto in_chunks = [&](std::int64_t chunk) {
+        KVCache cache = make_cache(options);
+        std::vector<float> rows;
+        EXPECT_TRUE(cache.append(k.part(0, kFirst), v.part(0, kFirst)).ok());
+        for (std::int64_t first = kFirst; first < kKeys; first += chunk) {
+          const std::int64_t count = std::min(chunk, kKeys - first);
+          EXPECT_TRUE(cache.append(k.part(first, count), v.part(first, count)).ok());
+          const Output part = attend(cache, q.part(first, count));
+          rows.insert(rows.end(), part.o.begin(), part.o.end());
+        }
+        return rows;
+      };
+      const std::vector<float> by_33 = in_chunks(33);
+      EXPECT_EQ(in_chunks(8), by_33) << to_string(format) << " kept " << kept;
+      const bool has_kept = kept && (format == DType::s8 || format == DType::s4);
+      for (const std::int64_t chunk : {std::int64_t{300}, kKeys}) {
+        const bool same = in_chunks(chunk) == by_33;
+        EXPECT_EQ(same, !has_kept) << to_string(format) << " kept " << kept << " chunk " << chunk;
+      }
+    }
   }
 }
 

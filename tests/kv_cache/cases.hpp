@@ -97,22 +97,35 @@ struct Output {
   }
 };
 
-inline Output attend(const KVCache& cache, const TensorView& q, const CacheAttentionParams& params = {},
-                     const Execution& execution = {}, std::span<const std::int64_t> sequences = {},
-                     const TensorView& sinks = {}) {
-  const std::int64_t b = q.shape[0], m = q.shape[1], h = q.shape[2];
+// `query` without outputs: batched, or packed beside cu_seqlens_q.
+inline Output attend_query(const KVCache& cache, CacheQuery query, const CacheAttentionParams& params = {},
+                           const Execution& execution = {}) {
+  const bool packed = query.cu_seqlens_q.given();
   const std::int64_t dv = cache.options().value_head_dim;
+  const auto& shape = query.q.shape;
+  const std::int64_t b = packed ? 1 : shape[0], m = shape[packed ? 0 : 1], h = shape[packed ? 1 : 2];
   Output output{std::vector<float>(static_cast<std::size_t>(b * m * h * dv), -77.0f),
                 std::vector<float>(static_cast<std::size_t>(b * h * m), -77.0f)};
-  CacheQuery query;
-  query.q = q;
-  query.out = {output.o.data(), DType::f32, {b, m, h, dv}};
-  query.lse = {output.lse.data(), DType::f32, {b, h, m}};
-  query.sinks = sinks;
-  query.sequences = sequences;
+  if (packed) {
+    query.out = {output.o.data(), DType::f32, {m, h, dv}};
+    query.lse = {output.lse.data(), DType::f32, {h, m}};
+  } else {
+    query.out = {output.o.data(), DType::f32, {b, m, h, dv}};
+    query.lse = {output.lse.data(), DType::f32, {b, h, m}};
+  }
   const Status status = cache.attend(query, params, execution);
   EXPECT_TRUE(status.ok()) << status.message();
   return output;
+}
+
+inline Output attend(const KVCache& cache, const TensorView& q, const CacheAttentionParams& params = {},
+                     const Execution& execution = {}, std::span<const std::int64_t> sequences = {},
+                     const TensorView& sinks = {}) {
+  CacheQuery query;
+  query.q = q;
+  query.sinks = sinks;
+  query.sequences = sequences;
+  return attend_query(cache, query, params, execution);
 }
 
 inline double relative_l2(const std::vector<float>& got, const std::vector<float>& expected) {

@@ -1,6 +1,6 @@
-// Random interleavings of append, attend, trim, evict, reset, fork, reorder, save and load on a paged and on a
-// contiguous cache: both give the bits of a fresh cache that replays only what happened to the sequence, and the oracle
-// agrees.
+// Random interleavings of append, attend (packed and with tree masks, too), trim, evict, reset, fork, reorder, save and
+// load on a paged and on a contiguous cache: both give the bits of a fresh cache that replays only what happened to the
+// sequence, and the oracle agrees.
 #include "cases.hpp"
 
 namespace octavo::test {
@@ -54,6 +54,8 @@ class Interleaving {
         evict();
       else if (kind < 20)
         save_and_load();
+      else if (kind < 22)
+        attend_packed();
       else
         attend_one(step % 16 == 0);
       for (std::int64_t b = 0; b < kBatch; ++b) {
@@ -188,8 +190,8 @@ class Interleaving {
     }
   }
 
-  void attend_one(bool with_oracle) {
-    const std::int64_t b = below(kBatch), rows = 1 + below(5), sequences[] = {b};
+  // A fresh cache that replays what happened to a sequence.
+  KVCache replayed(std::int64_t b) {
     KVCacheOptions options = options_;
     options.batch = 1;
     KVCache fresh = make_cache(options);
@@ -198,16 +200,53 @@ class Interleaving {
                             : event.kept_first >= 0
                                 ? fresh.evict(0, event.kept_first, event.kept_last)
                                 : fresh.append(k_.part(event.first, event.rows), v_.part(event.first, event.rows));
-      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_TRUE(status.ok()) << status.message();
     }
+    return fresh;
+  }
+
+  void attend_one(bool with_oracle) {
+    const std::int64_t b = below(kBatch), rows = 1 + below(5), sequences[] = {b};
     const TensorView q = q_.part(below(190), rows);
-    const Output expected = attend(fresh, q);
+    const Output expected = attend(replayed(b), q);
     ASSERT_EQ(attend(contiguous_, q, {}, {}, sequences), expected);
     ASSERT_EQ(attend(paged_, q, {}, {}, sequences), expected);
     ++checked_;
     if (!with_oracle) return;
     const Output oracle = attend(paged_, q, {}, on("reference"), sequences);
-    ASSERT_LE(relative_l2(expected.o, oracle.o), 2e-5);
+    // As in attend_test.
+    ASSERT_LE(relative_l2(expected.o, oracle.o), options_.format == DType::s4 ? 2e-3 : 2e-5);
+  }
+
+  // Two sequences with different numbers of rows in one call, each row with a tree mask and a window.
+  void attend_packed() {
+    const std::int64_t a = below(kBatch), sequences[] = {a, (a + 1 + below(kBatch - 1)) % kBatch};
+    const std::int64_t rows[] = {below(9), 1 + below(40)}, most = std::max(rows[0], rows[1]);
+    const std::int64_t begins[] = {0, rows[0], rows[0] + rows[1]}, heads = kHeads * kGroup;
+    std::vector<std::uint8_t> tree(static_cast<std::size_t>(2 * most * most));
+    for (std::uint8_t& seen : tree) seen = below(3) != 0 ? 1 : 0;
+    CacheAttentionParams params;
+    params.window_left = below(2) == 0 ? -1 : below(150);
+    CacheQuery query;
+    TensorView q = q_.part(below(140), begins[2]);
+    query.q = {q.data, q.dtype, {begins[2], heads, kDim}};
+    query.cu_seqlens_q = {begins, DType::s64, {3}};
+    query.tree_mask = {tree.data(), DType::boolean, {2, most, most}};
+    query.sequences = sequences;
+    const Output packed = attend_query(contiguous_, query, params);
+    ASSERT_EQ(attend_query(paged_, query, params), packed);
+    for (std::int64_t i = 0; i < 2; ++i) {
+      if (rows[i] == 0) continue;
+      CacheQuery alone;
+      alone.q = q;
+      alone.q.data = static_cast<std::byte*>(q.data) + begins[i] * heads * kDim * 2;
+      alone.q.shape[1] = rows[i];
+      alone.tree_mask = {tree.data() + i * most * most, DType::boolean, {rows[i], rows[i]}, {most, 1}};
+      const Output expected = attend_query(replayed(sequences[i]), alone, params);
+      ASSERT_EQ(std::memcmp(packed.o.data() + begins[i] * heads * kValueDim, expected.o.data(), expected.o.size() * 4),
+                0);
+      ++checked_;
+    }
   }
 
   std::mt19937 random_;

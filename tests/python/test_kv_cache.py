@@ -70,6 +70,50 @@ def test_options(rng, kv, format):
 
 
 @pytest.mark.parametrize("format", BOUND)
+def test_masks(rng, kv, format):
+    q, cache = queries(rng, 5), filled(kv, format)
+    shown, added = rng.random((2, 1, 5, TOKENS)) < 0.5, 3 * rng.standard_normal((HEADS, 5, TOKENS), np.float32)
+    exist, tree = rng.random((2, TOKENS)) < 0.5, np.tril(rng.random((2, 5, 5)) < 0.5) | np.eye(5, dtype=bool)
+    over_tree = np.ones((2, 1, 5, TOKENS), bool)
+    over_tree[:, 0, :, -5:] = tree
+    slopes, both = [0.5, 0.1, -0.1, 0.02], {"alibi": "symmetric", "mask": shown}
+    cases = [
+        ({"mask": shown}, {"mask": shown}),
+        ({"mask": added}, {"mask": added}),
+        ({"key_mask": exist}, {"mask": exist[:, None, None]}),
+        ({"alibi_slopes": slopes}, {"alibi_slopes": slopes}),
+        ({"alibi_slopes": np.array([slopes] * 2), **both}, {"alibi_slopes": slopes, **both}),
+    ]
+    for keywords, of_oracle in cases:
+        expected = softmax_attention(q, *kv, **of_oracle)[0]
+        assert relative_error(softmax_attention(q, *kv)[0], expected) > 2 * BOUND[format]  # it matters
+        assert relative_error(octavo.attention(q, cache, **keywords), expected) < 2 * BOUND[format], keywords
+    for causal in (False, True):
+        expected = softmax_attention(q, *kv, mask=over_tree, causal=causal, window=(30, -1))[0]
+        assert relative_error(cache.attend(q, tree_mask=tree, causal=causal, window=(30, -1)), expected) < BOUND[format]
+    assert np.array_equal(cache.attend(q[:1], [1], tree_mask=tree[1]), cache.attend(q[[0, 0]], tree_mask=tree)[1:])
+
+
+@pytest.mark.parametrize("layout", ["NHD", "HND"])
+def test_packed_queries(rng, kv, layout):
+    """A chunk of 40 rows, one row, none: as three calls."""
+    cache = octavo.KVCache(3, KV_HEADS, DIM, VALUE_DIM, capacity=160)
+    cache.append(*(np.concatenate([x, x[:1, ::-1]]) for x in kv), counts=[150, 90, 20])
+    q = rng.standard_normal((41, HEADS, DIM), np.float32)
+    order = (lambda x: np.ascontiguousarray(x.swapaxes(-2, -3))) if layout == "HND" else lambda x: x
+    begins = [0, 40, 41, 41]
+    o, lse = octavo.attention(order(q), cache, cu_seqlens_q=begins, causal=True, layout=layout, return_lse=True)
+    assert o.shape == order(np.empty((41, HEADS, VALUE_DIM))).shape and lse.shape == (HEADS, 41)
+    for b in range(2):
+        rows = slice(begins[b], begins[b + 1])
+        alone, its_lse = cache.attend(q[None, rows], [b], return_lse=True)
+        assert np.array_equal(alone[0], order(o)[rows]) and np.array_equal(its_lse[0], lse[:, rows])
+    swapped = cache.attend(order(q), [0, 2], cu_seqlens_q=np.array([0, 40, 41], np.int32), layout=layout)
+    assert np.array_equal(order(swapped)[:40], order(o)[:40])
+    assert not np.array_equal(order(swapped)[40], order(o)[40])
+
+
+@pytest.mark.parametrize("format", BOUND)
 def test_paged_equals_contiguous(rng, kv, format):
     q = queries(rng, 3)
     paged = filled(kv, format, page_size=32)
@@ -247,6 +291,44 @@ def test_no_free_page(kv):
     assert cache.lengths == [0, 0] and cache.free_pages == 3
 
 
+@pytest.mark.parametrize("format", BOUND)
+def test_pool(rng, kv, format):
+    sizes = {"format": format, "page_size": 32, "pages": 12}
+    size = octavo.KVCache.pool_size(KV_HEADS, DIM, VALUE_DIM, **sizes)
+    memory = np.zeros(size + 64, np.uint8)
+    pool = memory[-memory.ctypes.data % 64 :][:size]
+    cache = make(pool=pool, **sizes)
+    cache.set_block_table(0, [3, 1, 4, 0, 5])
+    with pytest.raises(MemoryError, match="the block table of sequence 1 has 0 pages; its 150 tokens take 5"):
+        cache.append(*kv)
+    assert not memory.any() and cache.lengths == [0, 0]
+    cache.set_block_table(1, np.array([9, 2, 6, 8, 7]))
+    for part in (slice(0, 100), slice(100, TOKENS)):
+        cache.append(*(x[:, part] for x in kv))
+    q = queries(rng, 3)
+    assert np.array_equal(cache.attend(q), filled(kv, format, (100, 50)).attend(q))
+    assert memory.any() and cache.free_pages == 2
+    tables = [
+        ([3, 1, 4, 0, 12], r"pages\[4\] is 12"),
+        ([3, 1, 4, 0, 3], "names before"),
+        ([3], "which take 5"),
+        ([2**40], "32 bits"),
+        (3, "a sequence of integers"),
+    ]
+    for pages, message in tables:
+        with pytest.raises(ValueError, match=message):
+            cache.set_block_table(0, pages)
+    pools = [
+        (pool[:-1], "pages need"),
+        (pool[1:], "pages need|multiple of 64"),
+        (pool[::2], "dense uint8"),
+        (pool.astype(np.int8), "pool: s8"),
+    ]
+    for bad, message in pools:
+        with pytest.raises(ValueError, match=message):
+            make(pool=bad, **sizes)
+
+
 def test_bad_queries(rng, kv):
     q, cache = queries(rng, 1), filled(kv)
     cases = [
@@ -263,7 +345,12 @@ def test_bad_queries(rng, kv):
         (q, {"causal": "top_left"}, NotImplementedError, "causal: 'top_left'; over a KVCache False, True"),
         (q, {"causal": 3}, ValueError, "causal: 3; False"),
         (q, {"recipe": "int4"}, NotImplementedError, "recipe: 'int4'; the cache's format decides the arithmetic"),
-        (q, {"mask": np.ones((1, TOKENS), bool)}, NotImplementedError, "mask: .*does not apply to a KVCache"),
+        (q, {"mask": np.ones((1, TOKENS - 1), bool)}, ValueError, r"mask has shape \[1, 149\]; it must broadcast"),
+        (q, {"key_mask": np.ones(TOKENS, bool)}, ValueError, r"key_mask has shape \[150\]; it must be \[2, 150\]"),
+        (q, {"alibi": "symmetric"}, ValueError, "alibi is symmetric and alibi_slopes are missing"),
+        (q, {"cu_seqlens_q": [0, 1, 2]}, ValueError, "q has shape"),
+        (q[0], {"cu_seqlens_q": [0, 1]}, ValueError, "cu_seqlens_q has batch size 1 and the cache 2 sequences"),
+        (q[0], {"cu_seqlens_q": [0, 2, 1]}, ValueError, "cu_seqlens_q decreases from 2 to 1 at entry 2"),
         (q, {"kv_lens": [3, 4]}, NotImplementedError, r"kv_lens: \[3, 4\]"),
         (q, {"v": kv[1]}, TypeError, "v: a numpy.ndarray; over a KVCache, which holds v too"),
     ]  # fmt: skip

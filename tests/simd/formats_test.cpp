@@ -128,7 +128,14 @@ TEST(Formats, Bytes) {
       if ((i & 0x7f) != 0x7f) numbers.push_back(static_cast<std::uint8_t>(i));
     }
     expect_of_each<std::uint8_t, float>(
-        w, "load_e4m3", w.load_e4m3, numbers, [](std::uint8_t a) { return e4m3_to_f32(a); }, same_float);
+        w, "load_e4m3", w.load_e4m3, numbers, [](std::uint8_t a) { return e4m3_to_f32(a) / 256; }, same_float);
+    std::uint8_t codes[2 * kMostLanes];
+    float pair[2 * kMostLanes];
+    for (std::size_t first = 0; first < numbers.size(); ++first) {
+      for (int i = 0; i < 2 * w.lanes; ++i) codes[i] = numbers[(first + static_cast<std::size_t>(i)) % numbers.size()];
+      w.load_e4m3_pair(codes, pair);
+      for (int i = 0; i < 2 * w.lanes; ++i) ASSERT_EQ(pair[i], e4m3_to_f32(codes[i]) / 256) << int{codes[i]};
+    }
     const int count = 4 * w.lanes;
     std::int32_t in[4 * kMostLanes];
     std::uint8_t out[4 * kMostLanes];

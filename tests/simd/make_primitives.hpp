@@ -79,10 +79,10 @@ OCTAVO_WORD(DotKey, (s32 acc, s32 a, s32 b), S::dot_key(acc, a, b))
 OCTAVO_WORD(DotValue, (s32 acc, s32 a, s32 b), S::dot_value(acc, a, b))
 OCTAVO_WORD(EvenBytes, (s32 a), S::even_bytes(a))
 OCTAVO_WORD(OddBytes, (s32 a), S::odd_bytes(a))
-OCTAVO_WORD(Nibbles0, (s32 a), S::template nibbles<0>(a))
-OCTAVO_WORD(Nibbles1, (s32 a), S::template nibbles<1>(a))
-OCTAVO_WORD(Nibbles2, (s32 a), S::template nibbles<2>(a))
-OCTAVO_WORD(Nibbles3, (s32 a), S::template nibbles<3>(a))
+OCTAVO_WORD(EvenNibbles, (s32 a), S::even_nibbles(a))
+OCTAVO_WORD(OddNibbles, (s32 a), S::odd_nibbles(a))
+OCTAVO_WORD(DotBytes, (s32 acc, s32 a, s32 b), S::dot_bytes(acc, a, b))
+OCTAVO_WORD(WidenSums, (s32 a), S::widen_sums(a))
 OCTAVO_WORD(DotPairs, (s32 acc, s32 a, s32 b), S::dot_pairs(acc, a, b))
 OCTAVO_WORD(Exp2Quintic, (f32 a), exp2_quintic<S>(a))
 OCTAVO_WORD(Log2, (f32 a), log2<S>(a))
@@ -258,6 +258,13 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
   w.load_s8 = [](const void* a, void* out) {
     S::store(static_cast<std::int32_t*>(out), S::load_s8(static_cast<const std::int8_t*>(a)));
   };
+  w.load_e4m3_pair = [](const void* a, void* out) {
+    typename S::f32 x, y;
+    const auto* from = static_cast<const std::uint8_t*>(a);
+    S::load_e4m3_pair(from, from + S::kLanes, x, y);
+    S::store(static_cast<float*>(out), x);
+    S::store(static_cast<float*>(out) + S::kLanes, y);
+  };
   w.load_e4m3 = [](const void* a, void* out) {
     S::store(static_cast<float*>(out), S::load_e4m3(static_cast<const std::uint8_t*>(a)));
   };
@@ -285,8 +292,8 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
     w.dot_full_range_key = three_s32<S, DotEveryKey<S>>, w.dot_full_range_value = three_s32<S, DotEveryValue<S>>;
   }
   w.even_bytes = s32_to_s32<S, EvenBytes<S>>, w.odd_bytes = s32_to_s32<S, OddBytes<S>>;
-  w.nibbles[0] = s32_to_s32<S, Nibbles0<S>>, w.nibbles[1] = s32_to_s32<S, Nibbles1<S>>;
-  w.nibbles[2] = s32_to_s32<S, Nibbles2<S>>, w.nibbles[3] = s32_to_s32<S, Nibbles3<S>>;
+  w.even_nibbles = s32_to_s32<S, EvenNibbles<S>>, w.odd_nibbles = s32_to_s32<S, OddNibbles<S>>;
+  w.dot_bytes = three_s32<S, DotBytes<S>>, w.widen_sums = s32_to_s32<S, WidenSums<S>>;
   w.dot_pairs = three_s32<S, DotPairs<S>>;
   w.dot_bf16 = dot_bf16_or_null<S>(), w.store_bf16x2 = store_bf16x2_or_null<S>();
   add_tile_primitives<S>(w);

@@ -46,9 +46,11 @@ struct SimdPrimitives {
   float (*reduce_add)(const void* a);
   // acc, a, b; every: codes of -128 too; the integer ones are null where tiles take their place
   Ternary dot_key, dot_value, dot_full_range_key, dot_full_range_value, dot_bf16;
-  Unary even_bytes, odd_bytes, nibbles[4];
-  Ternary dot_pairs;   // of s16
-  Unary store_bf16x2;  // a: 2 L f32; null without bf16 products
+  Unary even_bytes, odd_bytes, even_nibbles, odd_nibbles, widen_sums;
+  Ternary dot_pairs;     // of s16
+  Ternary dot_bytes;     // u8 by s8, in sums that widen_sums widens
+  Unary load_e4m3_pair;  // 2 L codes side by side
+  Unary store_bf16x2;    // a: 2 L f32; null without bf16 products
   // Tiles of 16 rows by 64 bytes, by number; null without them. Strides are bytes; what names none is dense.
   static constexpr int kTiles = 8;
   void (*tile_copy[kTiles])(const void* from, std::ptrdiff_t from_stride, void* to, std::ptrdiff_t to_stride);

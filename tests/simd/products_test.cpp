@@ -93,20 +93,51 @@ TEST(Products, EveryCodeIsExact) {
   });
 }
 
-TEST(Products, NibblesBecomePairsOf16Bits) {
+TEST(Products, NibblesBecomeBytes) {
   for_each_policy([&](const SimdPrimitives& w) {
-    const auto words = static_cast<std::size_t>(2 * w.lanes);
-    std::uint16_t in[2 * kMostLanes];
-    std::int16_t out[2 * kMostLanes];
-    for (std::size_t first = 0; first < 65536; first += words) {
-      for (std::size_t i = 0; i < words; ++i) in[i] = static_cast<std::uint16_t>(first + i);
-      for (int nibble = 0; nibble < 4; ++nibble) {
-        w.nibbles[nibble](in, out);
-        for (std::size_t i = 0; i < words; ++i) {
-          const int code = in[i] >> (4 * nibble) & 15;
-          ASSERT_EQ(out[i], code < 8 ? code : code - 16) << in[i] << " nibble " << nibble;
-        }
+    const auto bytes = static_cast<std::size_t>(4 * w.lanes);
+    std::uint8_t in[4 * kMostLanes];
+    std::int8_t even[4 * kMostLanes], odd[4 * kMostLanes];
+    const auto value = [](int nibble) { return nibble < 8 ? nibble : nibble - 16; };
+    for (std::size_t first = 0; first < 256; ++first) {
+      for (std::size_t i = 0; i < bytes; ++i) in[i] = static_cast<std::uint8_t>(first + 37 * i);
+      w.even_nibbles(in, even);
+      w.odd_nibbles(in, odd);
+      for (std::size_t i = 0; i < bytes; ++i) {
+        ASSERT_EQ(even[i], value(in[i] & 15));
+        ASSERT_EQ(odd[i], value(in[i] >> 4));
       }
+    }
+  });
+}
+
+// Eight calls with products of up to 2047 in magnitude, as 4-bit codes give beside bytes, then widened.
+TEST(Products, SumsOfBytesAreExact) {
+  for_each_policy([&](const SimdPrimitives& w) {
+    const auto lanes = static_cast<std::size_t>(w.lanes), bytes = 4 * lanes;
+    std::mt19937 random(14);
+    for (int trial = 0; trial < 500; ++trial) {
+      std::int32_t acc[kMostLanes] = {}, sums[kMostLanes], expected[kMostLanes] = {};
+      std::uint8_t a[4 * kMostLanes];
+      std::int8_t b[4 * kMostLanes];
+      for (int call = 0; call < 8; ++call) {
+        for (std::size_t i = 0; i < bytes; ++i) {
+          const bool largest = trial % 4 < 2;  // of one sign, all calls
+          const int sign = trial % 2 == 0 ? 1 : -1;
+          if (trial % 8 < 4) {  // weights by values
+            a[i] = static_cast<std::uint8_t>(largest ? 255 : random() % 256);
+            b[i] =
+                static_cast<std::int8_t>(largest ? 8 * sign - (sign > 0 ? 1 : 0) : static_cast<int>(random() % 16) - 8);
+          } else {  // biased keys by queries
+            a[i] = static_cast<std::uint8_t>(largest ? 15 : random() % 16);
+            b[i] = static_cast<std::int8_t>(largest ? 127 * sign : static_cast<int>(random() % 255) - 127);
+          }
+          expected[i / 4] += a[i] * b[i];
+        }
+        w.dot_bytes(acc, a, b, acc);
+      }
+      w.widen_sums(acc, sums);
+      for (std::size_t i = 0; i < lanes; ++i) ASSERT_EQ(sums[i], expected[i]) << "trial " << trial << " lane " << i;
     }
   });
 }

@@ -89,7 +89,14 @@ struct Avx2 {
   OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
     const __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     const __m128i half = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16(static_cast<short>(0xbf80)));
-    return mul(_mm256_cvtph_ps(half), set1(256.0f));
+    return _mm256_cvtph_ps(half);
+  }
+  OCTAVO_INLINE void load_e4m3_pair(const std::uint8_t* a, const std::uint8_t*, f32& x, f32& y) {
+    const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a));
+    const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(both), 7);
+    const __m256i halves = _mm256_and_si256(wide, _mm256_set1_epi16(static_cast<short>(0xbf80)));
+    x = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    y = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
   }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) {
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -171,10 +178,19 @@ struct Avx2 {
 
   OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm256_srai_epi16(x, 8); }
-  template <int kNibble>
-  OCTAVO_INLINE s32 nibbles(s32 x) {
-    return _mm256_srai_epi16(_mm256_slli_epi16(x, 12 - 4 * kNibble), 12);
+  OCTAVO_INLINE s32 even_nibbles(s32 x) { return _mm256_shuffle_epi8(nibble_values(), and_s32(x, set1(0x0f0f0f0f))); }
+  OCTAVO_INLINE s32 odd_nibbles(s32 x) { return even_nibbles(_mm256_srli_epi16(x, 4)); }
+  OCTAVO_INLINE s32 nibble_values() {
+    return _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6,
+                            -5, -4, -3, -2, -1);
   }
+  // As asm for the reason of dot_pairs.
+  OCTAVO_INLINE s32 dot_bytes(s32 acc, s32 u8, s32 s8) {
+    s32 products;
+    asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(acc), "=&x"(products) : "x"(u8), "x"(s8));
+    return acc;
+  }
+  OCTAVO_INLINE s32 widen_sums(s32 acc) { return _mm256_madd_epi16(acc, _mm256_set1_epi16(1)); }
   // As asm: g++ 12 sums the products of a loop before it adds them to the accumulators, and spills those.
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
     s32 products;

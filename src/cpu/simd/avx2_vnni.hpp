@@ -17,6 +17,8 @@ struct Avx2Vnni : Avx2 {
   }
   OCTAVO_INLINE s32 dot_key(s32 acc, s32 a, s32 b) { return dpbusd(acc, b, a); }
   OCTAVO_INLINE s32 dot_value(s32 acc, s32 a, s32 b) { return dpbusd(acc, a, b); }
+  OCTAVO_INLINE s32 dot_bytes(s32 acc, s32 u8, s32 s8) { return dpbusd(acc, u8, s8); }
+  OCTAVO_INLINE s32 widen_sums(s32 acc) { return acc; }
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
     asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
     return acc;

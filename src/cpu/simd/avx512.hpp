@@ -89,7 +89,10 @@ struct Avx512 {
   OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
     const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     const __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xbf80)));
-    return mul(_mm512_cvtph_ps(half), set1(256.0f));
+    return _mm512_cvtph_ps(half);
+  }
+  OCTAVO_INLINE void load_e4m3_pair(const std::uint8_t* a, const std::uint8_t* b, f32& x, f32& y) {
+    x = load_e4m3(a), y = load_e4m3(b);
   }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -177,10 +180,13 @@ struct Avx512 {
 
   OCTAVO_INLINE s32 even_bytes(s32 x) { return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return _mm512_srai_epi16(x, 8); }
-  template <int kNibble>
-  OCTAVO_INLINE s32 nibbles(s32 x) {
-    return _mm512_srai_epi16(_mm512_slli_epi16(x, 12 - 4 * kNibble), 12);
+  OCTAVO_INLINE s32 even_nibbles(s32 x) { return _mm512_shuffle_epi8(nibble_values(), and_s32(x, set1(0x0f0f0f0f))); }
+  OCTAVO_INLINE s32 odd_nibbles(s32 x) { return even_nibbles(_mm512_srli_epi16(x, 4)); }
+  OCTAVO_INLINE s32 nibble_values() {
+    return _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
   }
+  OCTAVO_INLINE s32 dot_bytes(s32 acc, s32 u8, s32 s8) { return _mm512_add_epi16(acc, _mm512_maddubs_epi16(u8, s8)); }
+  OCTAVO_INLINE s32 widen_sums(s32 acc) { return _mm512_madd_epi16(acc, _mm512_set1_epi16(1)); }
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) { return add_s32(acc, _mm512_madd_epi16(a, b)); }
 
   OCTAVO_INLINE s32 dot_signed(s32 acc, s32 a, s32 b) {

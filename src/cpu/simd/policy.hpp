@@ -12,7 +12,8 @@
 //   load_f16 load_bf16 store_f16 store_bf16      L 16-bit floats <-> f32, nearest even
 //   store_u8x4, store_s8x4        four s32 vectors with values in range -> 4 L bytes in order
 //   load_s8                       L bytes -> s32
-//   load_e4m3                     L bytes -> f32; the code of NaN, which no cache reads, becomes +-480
+//   load_e4m3                     L bytes -> f32 over 256; the code of NaN, which no cache reads, becomes +-480 / 256
+//   load_e4m3_pair(a, b, x, y)    x and y from the bytes at a and at b; where 2 L <= 16, b is a + L
 //   swap<h>(x)                    lanes exchanged at distance h; butterfly<h>(x) = (a + b, a - b) at that distance
 //   transpose(from, ld, to, ld)   L x L words
 //   row_max, row_sum              L vectors in memory -> one vector: lane i reduces vector i
@@ -20,9 +21,10 @@
 //   dot_value(acc, a, b)          likewise: a = one word of u8 weights, b = s8 values
 //   dot_full_range_key, dot_full_range_value   likewise where codes may be -128, unless kFullRangeS8
 //   even_bytes(x), odd_bytes(x)   s8 -> s16: bytes 0, 2, 4, ... and bytes 1, 3, 5, ... of 4 L, as pairs in s32
-//   nibbles<i>(x)                 s4 -> s16: nibble i (0 to 3) of every 16 bits, as pairs in s32
-//   dot_pairs(acc, a, b)          acc += sum of 2 products of s16 per lane
-//   dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
+//   even_nibbles(x), odd_nibbles(x)   s4 -> s8: the low and the high nibbles of 4 L bytes
+//   dot_bytes(acc, a, b)          acc += sums of products of u8 in a and s8 in b, for up to 8 calls of products of up
+//   to widen_sums(acc)               2047 in magnitude; then the sum of 4 L products as L s32 dot_pairs(acc, a, b) acc
+//   += sum of 2 products of s16 per lane dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
 //   store_bf16x2(p, a, b)         2 L bf16 in order, nearest even, subnormals as they come or 0; where kHasBf16
 //
 // and where kHasTiles, over registers t of 16 x 16 words of 32 bits, numbered 0 to 7:

@@ -144,10 +144,13 @@ struct Scalar {
   }
 
   OCTAVO_INLINE float e4m3_number(std::uint8_t x) {
-    return 256.0f * f16_to_f32(static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7f) << 7));
+    return f16_to_f32(static_cast<std::uint16_t>((x & 0x80) << 8 | (x & 0x7f) << 7));
   }
   OCTAVO_INLINE f32 load_e4m3(const std::uint8_t* p) {
     return {{e4m3_number(p[0]), e4m3_number(p[1]), e4m3_number(p[2]), e4m3_number(p[3])}};
+  }
+  OCTAVO_INLINE void load_e4m3_pair(const std::uint8_t* a, const std::uint8_t* b, f32& x, f32& y) {
+    x = load_e4m3(a), y = load_e4m3(b);
   }
   OCTAVO_INLINE s32 load_s8(const std::int8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
   template <class Byte>
@@ -232,15 +235,25 @@ struct Scalar {
   }
   OCTAVO_INLINE s32 even_bytes(s32 x) { return widened_bytes<0>(x); }
   OCTAVO_INLINE s32 odd_bytes(s32 x) { return widened_bytes<1>(x); }
-  template <int kNibble>
-  OCTAVO_INLINE s32 nibbles(s32 x) {
+  OCTAVO_INLINE s32 even_nibbles(s32 x) {
     return map<s32>(
         [](std::int32_t word) {
-          const std::uint32_t low = u32(word) >> (4 * kNibble) & 15, high = u32(word) >> (16 + 4 * kNibble) & 15;
-          return static_cast<std::int32_t>((((low ^ 8) - 8) & 0xffff) | ((high ^ 8) - 8) << 16);
+          const std::uint32_t biased = (u32(word) & 0x0f0f0f0fu) ^ 0x08080808u;  // 0 to 15 for -8 to 7
+          return static_cast<std::int32_t>(((biased | 0x80808080u) - 0x08080808u) ^ 0x80808080u);
         },
         x);
   }
+  OCTAVO_INLINE s32 odd_nibbles(s32 x) { return even_nibbles(shift_right<4>(x)); }
+  OCTAVO_INLINE s32 dot_bytes(s32 acc, s32 a, s32 b) {
+    return map<s32>(
+        [](std::int32_t sum, std::int32_t x, std::int32_t y) {
+          for (int i = 0; i < 4; ++i)
+            sum += static_cast<std::uint8_t>(u32(x) >> (8 * i)) * static_cast<std::int8_t>(u32(y) >> (8 * i));
+          return sum;
+        },
+        acc, a, b);
+  }
+  OCTAVO_INLINE s32 widen_sums(s32 acc) { return acc; }
   OCTAVO_INLINE s32 dot_pairs(s32 acc, s32 a, s32 b) {
     return map<s32>(
         [](std::int32_t sum, std::int32_t x, std::int32_t y) {
