@@ -131,7 +131,7 @@ class KVCache:
         options = _options(
             batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages
         )
-        self._pool = None
+        self._pool: Any = None
         if pool is not None:
             self._pool = _containers.write(pool, "pool")  # kept alive
             shape, dtype = self._pool.shape, self._pool.dtype

@@ -101,9 +101,10 @@ Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
 std::size_t Cache::nbytes() const noexcept {
   std::size_t bytes = table_.size() * sizeof(table_[0]) + slots_.size() * sizeof(slots_[0]) +
                       states_.size() * sizeof(states_[0]) + index(page_count_) * 2 * sizeof(std::int32_t);
-  for (const AlignedBuffer* buffer : {&own_pool_, &k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
+  bytes += layout_.bytes;  // what lies behind it in an allocation of whole huge pages is never touched
+  for (const AlignedBuffer* buffer : {&k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
     bytes += buffer->size();
-  return bytes + (external() ? layout_.bytes : 0);
+  return bytes;
 }
 
 CacheView Cache::view() const noexcept {
