@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Lines of text and code end at column 120: Markdown, Python, CMake and shell (clang-format keeps C, C++ and CUDA).
 
-In Markdown tables, code, and lines that are one link or picture may be longer. Prints each violation as file:line and
-exits with 1 when there is one.
+In Markdown tables, code, and lines that are one link or picture may be longer. Generated files are not checked.
+Prints each violation as file:line and exits with 1 when there is one.
 """
 
 import pathlib
@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 WIDTH = 120
 SUFFIXES = {".md", ".py", ".cmake", ".sh", ".toml"}
 NAMES = {"CMakeLists.txt", "run"}
+GENERATED = ("docs/study/results/",)
 LINK = re.compile(r"!?\[[^]]*\]\([^)]*\)")
 
 
@@ -30,6 +31,7 @@ def main():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     files = [name for name in listed if pathlib.Path(name).suffix in SUFFIXES or pathlib.Path(name).name in NAMES]
+    files = [name for name in files if not name.startswith(GENERATED)]
     problems = []
     for name in files:
         lines = (ROOT / name).read_text().splitlines() if (ROOT / name).is_file() else []

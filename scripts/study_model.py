@@ -9,11 +9,11 @@ The model is SmolLM2-135M-Instruct (scripts/model_quality.py), the text Debian's
                stream after each layer
     heads      relative L2 error of every layer's heads on the exact Q, K and V
     long       quality at 8192 tokens, for few recipes
-    copy       a passage that occurs twice, 1k to 7k tokens apart: the loss of its second occurrence
+    copy       a passage that occurs twice, 1k to 4k tokens apart: the loss of its second occurrence
     training   a character model trained with quantized attention (scripts/study_training.py)
 
 Writes the files that `octavo study` writes. `make study-model` sets up the packages and runs it. Exits with 1 if a bar
-does not hold, with 3 if a package is missing. Half an hour on two cores; --quick (2 layers' worth of text) a minute.
+does not hold, with 3 if a package is missing. Half an hour on two cores; --quick a minute.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from study_report import Table, bar
 QUESTION = "What do the recipes change in a language model's predictions?"
 RECIPES = ("exact", BF16, "int8", "int8_fast", "int8_p16", "int8_block", "int4", "int_flash", "int_flash_half", "sage1",
            "sage1_int8", "sage2_8b", "sage2_4b", "sage2pp", "fa3_fp8", "fp8_e4m3", "fp8_e5m2")
-LONG_RECIPES = ("int8", "int8_fast", "int_flash", "sage2_8b", "int4")
-TRAINING_RECIPES = (None, "int8", "int8_fast", "int_flash", "sage2_8b", "int4", "fp8_e5m2")
+LONG_RECIPES = ("int8", "int_flash", "sage2_8b", "int8_fast", "int4")  # long: the first three
+TRAINING_RECIPES = (None, "int8_fast", "int_flash", "int4", "fp8_e5m2")
 PARTS = ("quality", "heads", "long", "copy", "training")
 
 
@@ -180,13 +180,76 @@ def figures(table, key):
     return {row["attention"]: row[key] for row in table.rows}
 
 
+def quality_part(model, text, recipes, context, name, quick, progress):
+    measured = compare(model, text[:context], recipes, progress)
+    table = quality_table("quality", f"{context} tokens of {name}. *KL*: KL(exact || recipe) of the next token's "
+                          "distribution, nats. *residual error*: median over tokens after the last layer.", measured)
+    rows = [{"attention": recipe, "layer": layer + 1, "residual": 100 * error} for recipe in recipes
+            for layer, error in enumerate(measured[recipe]["residual"][:-1])]
+    residual = Table("residual", "", dict.fromkeys(("attention", "layer", "residual")), rows)
+    plot = study_report.lines_svg("Error of the residual stream, SmolLM2-135M", "layer", "median over tokens, %",
+                                  {recipe: [(r["layer"], r["residual"]) for r in rows if r["attention"] == recipe]
+                                   for recipe in recipes if recipe != "exact"})
+    kl, change, bars, answer = figures(table, "kl"), figures(table, "change"), [], ""
+    if not quick and "int8" in kl:
+        bars += [bar("`int8`: perplexity off by, %", abs(change["int8"]), 0.1),
+                 bar("`int8`: mean KL", kl["int8"], 4e-4)]
+    if not quick and {"int4", "sage2_4b"} <= set(kl):
+        bars.append(bar("`int4`: mean KL over `sage2_4b`'s", kl["int4"] / kl["sage2_4b"], 0.5))
+    some = ("int8", "int8_fast", BF16, "sage2_8b", "int_flash", "int4", "sage2_4b")
+    shown = ", ".join(f"`{recipe}` {kl[recipe]:.1e}" for recipe in some if recipe in kl)
+    answer = f"KL divergence of SmolLM2-135M's predictions from exact attention at {context} tokens: {shown}."
+    if "int8" in kl:
+        answer += f" `int8` changes the perplexity by {change['int8']:+.3f} %."
+    return {"tables": [table, residual], "bars": bars, "plots": {"residual": plot}, "answer": answer}
+
+
+def training_part(quick, progress):
+    table, plot = training_table(10 if quick else 150, 1 if quick else 2, progress)
+    held_out = figures(table, "held_out")
+    return {"tables": [table], "plots": {"training": plot},
+            "answer": f"A small model trained with `int8_fast` in its forward pass ends at a loss of "
+                      f"{held_out['int8_fast']:.3f} (exact: {held_out['exact']:.3f})."}
+
+
+def run_parts(arguments, progress):
+    """Part -> its tables, bars, plots and sentence of the answer."""
+    import octavo
+
+    quick, found = arguments.quick, {}
+    recipes = arguments.recipe or (("int8", "int8_fast", "int4", "sage2_4b") if quick else RECIPES)
+    recipes = [recipe if recipe == BF16 else str(octavo.recipe(recipe)) for recipe in recipes]
+    octavo.set_num_threads(arguments.threads)
+    if set(arguments.only) != {"training"}:
+        model = Studied(arguments.threads)
+        text = model.torch.tensor(model.tokenizer(read_text(arguments.text)).input_ids)
+    context = 256 if quick else 2048
+    some = [recipe for recipe in LONG_RECIPES if recipe in recipes]
+    for part in arguments.only:
+        if part == "quality":
+            found[part] = quality_part(model, text, recipes, context, arguments.text, quick, progress)
+        elif part == "heads":
+            found[part] = {"tables": head_errors(model, text[:context], recipes, progress)}
+        elif part == "long":
+            length = 512 if quick else 8192
+            measured = compare(model, text[:length], some[:3], progress)
+            found[part] = {"tables": [quality_table("long", f"{length} tokens of {arguments.text}.", measured)]}
+        elif part == "copy":
+            contexts = (256,) if quick else (1024, 2048, 4096)
+            found[part] = {"tables": [copy_table(model, text, some, contexts, progress)]}
+        else:
+            found[part] = training_part(quick, progress)
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/study"))
     parser.add_argument("--quick", action="store_true", help="256 tokens, four recipes, ten steps of training")
     parser.add_argument("--recipe", action="append", metavar="TEXT", help="instead of the default; may be repeated")
     parser.add_argument("--text", default="gpl", help="gpl, code, prose, or a file (scripts/model_quality.py)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS,
+                        help="other parts are taken from the files in --out, if there are any")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if missing := missing_packages():
@@ -195,68 +258,18 @@ def main():
 
     import octavo
 
-    quick, start = arguments.quick, time.monotonic()
-    terminal = sys.stderr.isatty()
+    start, terminal = time.monotonic(), sys.stderr.isatty()
 
     def progress(line):
         print(f"\r\033[Kmodel: {line}" if terminal else f"model: {line}", end="" if terminal else "\n", file=sys.stderr,
               flush=True)
 
-    recipes = arguments.recipe or (("int8", "int8_fast", "int4", "sage2_4b") if quick else RECIPES)
-    recipes = [recipe if recipe == BF16 else str(octavo.recipe(recipe)) for recipe in recipes]
-    octavo.set_num_threads(arguments.threads)
-    tables, bars, plots, answer = [], [], {}, []
-    model, text = None, None
-    if set(arguments.only) != {"training"}:
-        model = Studied(arguments.threads)
-        text = model.torch.tensor(model.tokenizer(read_text(arguments.text)).input_ids)
-    context = 256 if quick else 2048
-    if "quality" in arguments.only:
-        measured = compare(model, text[:context], recipes, progress)
-        table = quality_table("quality", f"{context} tokens of {arguments.text}. *KL*: KL(exact || recipe) of the next "
-                              "token's distribution, nats. *residual error*: median over tokens after the last layer.",
-                              measured)
-        tables.append(table)
-        rows = [{"attention": recipe, "layer": layer + 1, "residual": 100 * error} for recipe in recipes
-                for layer, error in enumerate(measured[recipe]["residual"][:-1])]
-        tables.append(Table("residual", "", dict.fromkeys(("attention", "layer", "residual")), rows))
-        plots["residual"] = study_report.lines_svg(
-            "Error of the residual stream, SmolLM2-135M", "layer", "median over tokens, %",
-            {recipe: [(r["layer"], r["residual"]) for r in rows if r["attention"] == recipe] for recipe in recipes
-             if recipe != "exact"})
-        kl, change = figures(table, "kl"), figures(table, "change")
-        if not quick and "int8" in kl:
-            bars += [bar("`int8`: perplexity off by, %", abs(change["int8"]), 0.1),
-                     bar("`int8`: mean KL", kl["int8"], 4e-4)]
-        if not quick and {"int4", "sage2_4b"} <= set(kl):
-            bars.append(bar("`int4`: mean KL over `sage2_4b`'s", kl["int4"] / kl["sage2_4b"], 0.5))
-        some = ("int8", "int8_fast", BF16, "sage2_8b", "int_flash", "int4", "sage2_4b")
-        shown = ", ".join(f"`{name}` {kl[name]:.1e}" for name in some if name in kl)
-        answer.append("Mean KL divergence of SmolLM2-135M's predictions from exact attention at "
-                      f"{context} tokens: {shown}.")
-        if "int8" in kl:
-            answer.append(f"`int8` changes the perplexity by {change['int8']:+.3f} %.")
-    if "heads" in arguments.only:
-        tables += head_errors(model, text[:context], recipes, progress)
-    if "long" in arguments.only and not quick:
-        long = [recipe for recipe in LONG_RECIPES if recipe in recipes]
-        measured = compare(model, text[:8192], long, progress)
-        tables.append(quality_table("long", f"8192 tokens of {arguments.text}.", measured))
-    if "copy" in arguments.only:
-        some = [recipe for recipe in LONG_RECIPES if recipe in recipes]
-        tables.append(copy_table(model, text, some, (256,) if quick else (1024, 2048, 4096, 7168), progress))
-    if "training" in arguments.only:
-        table, plots["training"] = training_table(10 if quick else 300, 1 if quick else 3, progress)
-        tables.append(table)
-        held_out = figures(table, "held_out")
-        answer.append(f"A small model trained with `int8_fast` in its forward pass ends at a loss of "
-                      f"{held_out['int8_fast']:.3f} (exact: {held_out['exact']:.3f}).")
     method = (f"SmolLM2-135M-Instruct (4-bit weights dequantized to f32), {arguments.text}, octavo's kernels in all 30 "
               "layers, everything else f32 by PyTorch. Perplexity's standard error is that of the paired difference.")
-    holds = study_report.write(arguments.out, "model", QUESTION, " ".join(answer), method, tables, bars, plots,
-                               quick=quick, captures=None, seconds=time.monotonic() - start,
-                               machine={"processor": platform.processor() or platform.machine(),
-                                        "octavo": octavo.__version__})
+    holds = study_report.write_parts(arguments.out, "model", QUESTION, method, PARTS, run_parts(arguments, progress),
+                                     quick=arguments.quick, captures=None, seconds=time.monotonic() - start,
+                                     machine={"processor": platform.processor() or platform.machine(),
+                                              "octavo": octavo.__version__})
     if terminal:
         print("\r\033[K", end="", file=sys.stderr)
     print((arguments.out / "model.md").read_text())

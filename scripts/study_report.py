@@ -80,8 +80,36 @@ def lines_svg(title, x_label, y_label, series):
     return "\n".join(out + ["</svg>"]) + "\n"
 
 
-def write(folder, study, question, answer, method, tables, bars, plots, **about):
-    """Writes all files; returns whether every bar holds. `about` joins the JSON: quick, seeds, machine ..."""
+def as_json(table):
+    return {"name": table.name, "caption": table.caption, "columns": table.columns, "digits": table.digits,
+            "rows": table.rows}
+
+
+def write_parts(folder, study, question, method, order, found, **about):
+    """Writes a study of parts. Those that were not run are kept from folder/STUDY.json, if it was as quick."""
+    path = folder / f"{study}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    kept = before.get("parts", {}) if before.get("quick") == about.get("quick") else {}
+    parts = {}
+    for name in order:
+        if name in found:
+            part = found[name]
+            parts[name] = {"answer": part.get("answer", ""), "bars": part.get("bars", []),
+                           "tables": [as_json(table) for table in part["tables"]]}
+            for plot, text in part.get("plots", {}).items():
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{study}_{plot}.svg").write_text(text)
+        elif name in kept:
+            parts[name] = kept[name]
+    tables = [Table(t["name"], t["caption"], t["columns"], t["rows"], t["digits"]) for part in parts.values()
+              for t in part["tables"]]
+    answer = " ".join(part["answer"] for part in parts.values() if part["answer"])
+    bars = [b for part in parts.values() for b in part["bars"]]
+    return write(folder, study, question, answer, method, tables, bars, parts=parts, **about)
+
+
+def write(folder, study, question, answer, method, tables, bars, **about):
+    """Writes all files but plots; returns whether every bar holds. `about` joins the JSON: quick, machine ..."""
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         with open(folder / f"{study}_{table.name}.csv", "w", newline="") as file:
@@ -89,21 +117,18 @@ def write(folder, study, question, answer, method, tables, bars, plots, **about)
             writer.writeheader()
             writer.writerows({key: f"{x:.9g}" if isinstance(x, float) else x for key, x in row.items()}
                              for row in table.rows)
-    for name, text in plots.items():
-        (folder / f"{study}_{name}.svg").write_text(text)
     data = {"schema_version": 1, "kind": "study", "study": study, "question": question, **about, "method": method,
-            "answer": answer, "bars": bars, "tables": [{"name": t.name, "caption": t.caption, "rows": t.rows}
-                                                       for t in tables]}
+            "answer": answer, "bars": bars, "tables": [as_json(table) for table in tables]}
     (folder / f"{study}.json").write_text(json.dumps(data, indent=1) + "\n")
-    parts = {"answer": answer, "method": method}
+    sections = {"answer": answer, "method": method}
     if bars:
         rows = [f"| {b['bar']} | {short(b['value'])} | <= {short(b['at_most'])} | {'yes' if b['holds'] else '**no**'} |"
                 for b in bars]
-        parts["bars"] = "\n".join(["| bar | measured | limit | holds |", "|---|--:|--:|---|", *rows])
+        sections["bars"] = "\n".join(["| bar | measured | limit | holds |", "|---|--:|--:|---|", *rows])
     for table in tables:
         if any(heading is not None for heading in table.columns.values()):
-            parts[table.name] = (table.caption + "\n\n" if table.caption else "") + table.markdown()
+            sections[table.name] = (table.caption + "\n\n" if table.caption else "") + table.markdown()
     marked = [f"<!-- octavo study {study}: {part} -->\n{text}\n<!-- end of {part} -->\n"
-              for part, text in parts.items()]
+              for part, text in sections.items()]
     (folder / f"{study}.md").write_text("".join(marked))
     return all(b["holds"] for b in bars)

@@ -153,13 +153,13 @@ const char* to_string(Part part) {
 Recipe only(Recipe recipe, Part part) {
   if (part == Part::all) return recipe;
   recipe.keep_first = recipe.keep_near = recipe.keep_heavy = 0;  // the source of error alone, at every key
+  recipe.accumulator = Accumulator::f32;
   if (part != Part::qk) in_full_precision_qk(recipe);
   if (part != Part::v) in_full_precision_v(recipe);
   if (part != Part::p) {
     in_full_precision_p(recipe);
     if (part == Part::qk) recipe.p_reference = MaximumReference::running;
     recipe.row_sum = RowSum::weights;
-    recipe.accumulator = Accumulator::f32;
   }
   tool::require(check_recipe(recipe));
   return recipe;

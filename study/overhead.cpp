@@ -1,13 +1,15 @@
 // overhead: what the codes' scales cost in memory and in error, the memory of a call, and where its time goes.
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
-#include <memory>
 
 #include "common/failure.hpp"
 #include "common/output.hpp"
 #include "common/random_tensor.hpp"
+#include "common/timing.hpp"
 #include "octavo/kv_cache.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/quantize.hpp"
@@ -119,15 +121,17 @@ double peak_resident_bytes(bool reset) {
 
 // How much a call's scratch memory grows the process: fresh memory, of which only touched pages count.
 double touched_bytes(const AttentionInputs& inputs, const AttentionParams& params, std::size_t bytes) {
-  constexpr std::size_t kPage = 4096;
-  const std::size_t size = (bytes + kPage - 1) / kPage * kPage;
-  const std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(kPage, size), &std::free);
+  void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) tool::fail(tool::kExitUnsupported, "no memory for a call's workspace");
   Execution execution;
-  execution.workspace = memory.get();
-  execution.workspace_bytes = size;
+  execution.workspace = memory;
+  execution.workspace_bytes = bytes;
   const double before = peak_resident_bytes(true);
-  tool::require(attention(inputs, params, execution));
-  return peak_resident_bytes(false) - before;
+  const Status status = attention(inputs, params, execution);
+  const double after = peak_resident_bytes(false);
+  ::munmap(memory, bytes);
+  tool::require(status);
+  return after - before;
 }
 
 Table memory_table(const Options& options) {
@@ -187,15 +191,29 @@ Table split_table(const Options& options) {
   }
   const TimedCall usual({1, rows, rows, 128}), half_qk({1, rows, rows, 64}, DType::f32, 128);
   const TimedCall half_pv({1, rows, rows, 128}, DType::f32, 64);
-  const auto with = usual.ratios(entries, rounds, true, options.progress);
-  const auto codes = usual.ratios(entries, rounds, false, options.progress);
-  const auto less_qk = half_qk.ratios(entries, rounds, false, options.progress);
-  const auto less_pv = half_pv.ratios(entries, rounds, false, options.progress);
+  // All four in every round, so that what disturbs one disturbs the others.
+  std::vector<std::array<std::vector<double>, 4>> shares(entries.size());
+  std::vector<std::vector<double>> times(entries.size());
+  for (int round = 0; round < rounds; ++round) {
+    const auto floats = usual.ratios(entries, 1, true, options.progress);
+    const auto codes = usual.ratios(entries, 1, false, options.progress);
+    const auto less_qk = half_qk.ratios(entries, 1, false, options.progress);
+    const auto less_pv = half_pv.ratios(entries, 1, false, options.progress);
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      const double all = floats[i].microseconds, product = codes[i].microseconds;
+      const double qk = 2 * (product - less_qk[i].microseconds) / all,
+                   pv = 2 * (product - less_pv[i].microseconds) / all;
+      times[i].push_back(all);
+      shares[i][0].push_back((all - product) / all);
+      shares[i][1].push_back(qk);
+      shares[i][2].push_back(pv);
+      shares[i][3].push_back(product / all - qk - pv);
+    }
+  }
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    const double all = with[i].microseconds, qk = 2 * (codes[i].microseconds - less_qk[i].microseconds);
-    const double pv = 2 * (codes[i].microseconds - less_pv[i].microseconds);
-    table.rows.push_back({entries[i].name, all, (all - codes[i].microseconds) / all, qk / all, pv / all,
-                          (codes[i].microseconds - qk - pv) / all});
+    std::vector<Cell> row{entries[i].name, tool::median(times[i])};
+    for (const std::vector<double>& share : shares[i]) row.push_back(tool::median(share));
+    table.rows.push_back(std::move(row));
   }
   return table;
 }

@@ -1,5 +1,5 @@
 // Pixels from numbers. An axis is a range of values and a range of pixels; ticks stand at 1, 2, 5 times powers of ten,
-// on a logarithmic axis at powers of ten (of two where it spans less than a factor of 300 in powers of two).
+// on a logarithmic axis at powers of ten (on the lower one of two, if it begins at one and spans a factor below 300).
 #include "study/plot.hpp"
 
 #include <algorithm>
@@ -48,10 +48,12 @@ std::string tick_text(double value) {
 
 class Axis {
  public:
-  Axis(double low, double high, bool log, double from, double to) : log_(log), from_(from), to_(to) {
+  // binary: powers of two may serve as ticks.
+  Axis(double low, double high, bool log, double from, double to, bool binary = false, bool from_zero = true)
+      : log_(log), from_(from), to_(to) {
     if (!(low <= high)) low = high = 1;  // nothing to draw
     if (log) {
-      binary_ = high / low < 300 && std::exp2(std::round(std::log2(low))) == low;
+      binary_ = binary && high / low < 300 && std::exp2(std::round(std::log2(low))) == low;
       const double base = binary_ ? 2 : 10;
       const auto step = [base](double v, bool up) {
         const double e = std::log(v) / std::log(base);
@@ -60,7 +62,7 @@ class Axis {
       low_ = step(low, false), high_ = std::max(step(high, true), low_ * base);
       for (double tick = low_; tick <= high_ * 1.001; tick *= base) ticks_.push_back(tick);
     } else {
-      low = std::min(low, 0.0);
+      if (from_zero) low = std::min(low, 0.0);
       const double rough = std::max(high - low, 1e-300) / 5;
       const double power = std::pow(10, std::floor(std::log10(rough)));
       const double step = rough <= power       ? power
@@ -145,7 +147,8 @@ std::string to_svg(const LinePlot& plot) {
   for (const Series& series : plot.series) {
     for (const auto& [px, py] : series.points) xs.add(px, plot.log_x), ys.add(py, plot.log_y);
   }
-  const Axis x(xs.low, xs.high, plot.log_x, left, right), y(ys.low, ys.high, plot.log_y, bottom, top);
+  const Axis x(xs.low, xs.high, plot.log_x, left, right, true, plot.x_from_zero),
+      y(ys.low, ys.high, plot.log_y, bottom, top);
   std::string svg = opening(width, height, plot.title);
   for (const double tick : y.ticks()) {
     svg += format("<path class=\"g\" d=\"M%.1f %.1fH%.1f\"/>\n", left, y.at(tick), right);

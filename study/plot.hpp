@@ -18,6 +18,7 @@ struct Series {
 struct LinePlot {
   std::string title, x_label, y_label;
   bool log_x = false, log_y = false;
+  bool x_from_zero = true;  // of a linear axis
   std::vector<Series> series = {};
 };
 

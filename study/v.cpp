@@ -127,7 +127,7 @@ Table times(const Options& options) {
 // Error against time: schemes that no other one beats in both.
 Plot pareto(const Table& errors, const Table& time, const std::string& data) {
   LinePlot plot{"Error and time of a call, " + data, "time relative to V per tensor", "relative L2, %"};
-  plot.log_y = true;
+  plot.log_y = true, plot.x_from_zero = false;
   for (const auto& row : time.rows) {
     const double error = 100 * figure(errors, row[0].text, data);
     if (std::isnan(error) || std::isnan(row[1].number)) continue;
@@ -209,7 +209,7 @@ Report run_v(const Options& options) {
         short_number(error("tensor", first)).c_str(), short_number(error("block and channel", first)).c_str(),
         short_number(error(kFold, first)).c_str());
   }
-  report.plots.push_back(pareto(errors, time, first));
+  report.plots.push_back(pareto(errors, time, data.back().name));
   report.tables = {
       errors,
       pivot(errors, "scheme", "data", "relative_l2", "by_data", "Relative L2 error, mean, %.", 100),

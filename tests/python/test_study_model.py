@@ -26,8 +26,9 @@ def test_files(script, tmp_path):
     hidden = report.Table("raw", "", {"layer": None}, [{"layer": 1}])
     bars = [report.bar("a bar", 1.0, 2.0), report.bar("another", 3.0, 2.0)]
     plot = report.lines_svg("title", "x", "y", {"one": [(1, 0.1), (10, 20.0)], "none": [(1, 0.0)]})
-    tables, plots = [table, hidden], {"p": plot}
-    assert not report.write(tmp_path, "model", "Why?", "Because.", "So.", tables, bars, plots, quick=True)
+    first = {"tables": [table, hidden], "bars": bars, "plots": {"p": plot}, "answer": "Because."}
+    order = ("one", "two")
+    assert not report.write_parts(tmp_path, "model", "Why?", "So.", order, {"one": first}, quick=True)
     parts = pages.parts_of((tmp_path / "model.md").read_text())
     assert list(parts) == [("model", part) for part in ("answer", "method", "bars", "quality")]
     assert all(row in parts["model", "quality"] for row in ("| int8 | 1.5e-05 |  |", "| int4 | 0.250 | 2.00 |"))
@@ -37,6 +38,14 @@ def test_files(script, tmp_path):
     data = json.loads((tmp_path / "model.json").read_text())
     assert data["tables"][0]["rows"] == rows and [bar["holds"] for bar in data["bars"]] == [True, False]
     assert (tmp_path / "model_p.svg").read_text().count("<polyline") == 2
+    # Another part, later: the first one is kept, in the order of the study.
+    second = {"tables": [report.Table("more", "", {"x": "x"}, [{"x": 1.0}])], "answer": "Also."}
+    assert not report.write_parts(tmp_path, "model", "Why?", "So.", order[::-1], {"two": second}, quick=True)
+    later = pages.parts_of((tmp_path / "model.md").read_text())
+    assert later["model", "answer"] == "Also. Because.\n" and later["model", "quality"] == parts["model", "quality"]
+    # A full run keeps nothing of a quick one.
+    assert report.write_parts(tmp_path, "model", "Why?", "So.", order, {"two": second}, quick=False)
+    assert ("model", "quality") not in pages.parts_of((tmp_path / "model.md").read_text())
     old = "# Title\nold\n\ntext\n<!-- octavo study model: bars -->\nold\n<!-- end of bars -->\n"
     page = pages.rewritten(old, parts)
     assert page.startswith("# Title\nBecause.\n\ntext\n<!-- octavo study model: bars -->\n| bar | measured |")
