@@ -24,7 +24,8 @@ namespace octavo::cuda {
 // Keys that some and that all of a warp's rows see, and the lengths that a row's own range needs.
 struct alignas(16) WarpRanges {
   Keys32 some, all;
-  std::int32_t q_rows, k_rows, first_row, unused;
+  std::int32_t q_rows, k_rows, first_row;
+  std::int32_t block_means;  // K's means are those of blocks of keys: scores have offsets
 };
 
 // The state of a warp's rows during the loop over the keys.
@@ -54,7 +55,7 @@ struct AttentionWarp {
                    task.q_rows,
                    task.k_rows,
                    first_row,
-                   0};
+                   has_block_offsets(p, task) ? 1 : 0};
     if constexpr (Shape::kRangesInShared) {
       machine.store_shared(ranges_at(machine), kept_ranges);
       machine.sync_warp();
@@ -105,8 +106,12 @@ struct AttentionWarp {
   OCTAVO_DEVICE void softmax(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
     Registers<Machine, float, 2> maxima, offset, sums;
     clear<Machine, float, 2>(machine, offset);
+    const bool block_means = ranges(machine).block_means != 0;
     if constexpr (score_mod) {
-      apply_score_mod<Shape>(machine, p, task, first_row, key, terms, scores);
+      Registers<Machine, float, 2> of_cap;
+      clear<Machine, float, 2>(machine, of_cap);
+      if (block_means && p.softcap > 0) add_block_offsets(machine, p, task, key, spec::kLn2, of_cap);
+      apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
     } else {
       mask(machine, key, scores);
     }
@@ -118,10 +123,12 @@ struct AttentionWarp {
     row_maxima(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues) {
       if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
+      if (block_means && p.softcap == 0) add_block_offsets(machine, p, task, key, 1.0f, offset);
       online_softmax_update(machine, state, maxima, offset, p.running_maximum, Machine::log2(p.p_range), step);
       integer_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, p.k.inverse != nullptr, stage, weights,
                              sums);
     } else {
+      if (block_means && p.softcap == 0) add_block_offsets(machine, p, task, key, 1.0f, offset);
       online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
     }
