@@ -17,6 +17,7 @@ namespace octavo {
 
 // attention() on the reference; out and lse are written as by it. Errors as its, and resource_exhausted where the
 // scores would take more than 8 GiB.
-OCTAVO_TRACE_API Result<reference::Trace> trace_attention(const AttentionInputs& inputs, const AttentionParams& params) noexcept;
+OCTAVO_TRACE_API Result<reference::Trace> trace_attention(const AttentionInputs& inputs,
+                                                          const AttentionParams& params) noexcept;
 
 }  // namespace octavo

@@ -20,7 +20,8 @@ namespace {
 struct Entry {
   const char* recipe;
   int scenarios;
-  DType dtype = DType::f32;  // f32: as drawn
+  DType dtype = DType::f32;          // f32: as drawn
+  Flavour only = Flavour::gaussian;  // gaussian: as dealt
 };
 
 // What the mma.sync kernels serve, and what differs from it by one idea each.
@@ -74,6 +75,11 @@ constexpr Entry kEntries[] = {
     {"int4,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
     {"int8_block,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
     {"int_flash,keep_first=1,keep_near=2", 6},
+    // K's mean per block of keys.
+    {"int8", 30, DType::f32, Flavour::turning_key_bias},
+    {"int8_fast,qk_gains=on", 12, DType::f32, Flavour::turning_key_bias},
+    {"int8,smooth_q=off", 8, DType::f32, Flavour::turning_key_bias},
+    {"sage1,qk_gains=on,robust=on", 6, DType::f32, Flavour::turning_key_bias},
 };
 
 class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};
@@ -87,6 +93,7 @@ TEST_P(CudaAttentionTest, IsTheOracles) {
     Scenario scenario = dealer.draw(text);
     if (GetParam().dtype != DType::f32) scenario.dtype = GetParam().dtype;
     scenario.key_mask = !scenario.packed() && turn % 4 == 3;
+    if (GetParam().only != Flavour::gaussian) scenario.flavour = GetParam().only;
     // The emulation takes a thousand times a card's time.
     if (scenario.multiplications() > 8e6) continue;
     SCOPED_TRACE(describe(scenario));

@@ -1,5 +1,6 @@
 #include "emulated_kernels.hpp"
 
+#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"

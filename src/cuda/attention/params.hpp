@@ -41,11 +41,19 @@ struct KeptKeysOfCall {
   float* state = nullptr;              // [rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
 };
 
+// What the own means of K's blocks of 128 keys add to the scores of the chunk's rows, base 2 (spec/block_mean.hpp).
+struct BlockOffsets {
+  const std::uint32_t* taken = nullptr;  // [sequence, KV head]; null: no head has them
+  float* of_row = nullptr;               // [batches][heads][blocks][key_blocks][128]
+  std::int64_t key_blocks = 0;
+};
+
 struct AttentionKernelParams {
   PackedQuery q;
   PackedKeys k;
   PackedValues v;
   SmoothQBias smooth_q_bias;
+  BlockOffsets block_offsets;
   DeviceSequences queries, keys;
   Chunk chunk;
   std::int64_t value_dim = 0;  // channels of the output
@@ -98,6 +106,20 @@ struct SmoothQBiasParams {
   float logit_scale = 1;
   Chunk chunk;
   SmoothQBias bias;
+};
+
+struct BlockOffsetParams {
+  RowSteps queries;  // Q; only x and sequences count
+  DeviceSequences keys;
+  const std::uint32_t* taken = nullptr;  // [sequence, KV head]
+  const float* shift = nullptr;          // [key blocks][dim]
+  // Of Q as given, as UnrotateMeansParams has them; null: Q is not smoothed.
+  const std::uint32_t* unrotated_means = nullptr;
+  bool q16 = false;  // short sequences are not smoothed
+  std::int64_t heads_per_kv_head = 1;
+  float logit_scale = 1;
+  Chunk chunk;
+  BlockOffsets offsets;
 };
 
 // Which keys a query block keeps for their weight; they and the first keys are hidden from its bias.

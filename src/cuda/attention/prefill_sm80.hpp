@@ -26,7 +26,10 @@ namespace octavo::cuda {
 struct alignas(16) WarpTask {
   Keys32 some, all;
   std::int32_t q_rows, k_rows, first_row;
-  std::uint32_t first_slot, addend_at, unused[7];
+  std::uint32_t first_slot, addend_at;
+  std::uint32_t block_means;  // K's means are those of blocks of keys: scores have offsets
+  std::uint32_t chunk_row;    // first_row among the rows of the chunk
+  std::uint32_t unused[5];
 };
 
 // The state of a warp's rows during the loop over the keys.
@@ -60,6 +63,8 @@ struct AttentionWarp {
                  first_row,
                  task.first_slot,
                  task.addend_at,
+                 has_block_offsets(p, task) ? 1u : 0u,
+                 static_cast<std::uint32_t>(task.chunk_row + 16 * machine.warp()),
                  {}};
     if constexpr (Shape::kTaskInShared) {
       machine.store_shared(task_at(machine), held_task);
@@ -120,8 +125,14 @@ struct AttentionWarp {
   OCTAVO_DEVICE void softmax(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
     Registers<Machine, float, 2> maxima, offset, sums;
     clear<Machine, float, 2>(machine, offset);
+    const bool block_means = warp_task(machine).block_means != 0;
     if constexpr (score_mod) {
-      apply_score_mod<Shape>(machine, p, task, first_row, key, terms, scores);
+      Registers<Machine, float, 2> of_cap;
+      clear<Machine, float, 2>(machine, of_cap);
+      if (block_means && p.softcap > 0) {
+        add_block_offsets(machine, p, warp_task(machine).chunk_row, key, spec::kLn2, of_cap);
+      }
+      apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
     } else {
       mask(machine, key, scores);
     }
@@ -131,8 +142,13 @@ struct AttentionWarp {
                             scores);
     }
     row_maxima<nan_maxima>(machine, scores, maxima);
+    if constexpr (Shape::kIntegerValues && score_mod) {
+      if (p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
+    }
+    if (block_means && !(score_mod && p.softcap > 0)) {
+      add_block_offsets(machine, p, warp_task(machine).chunk_row, key, 1.0f, offset);
+    }
     if constexpr (Shape::kIntegerValues) {
-      if (score_mod && p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
       online_softmax_update<nan_maxima>(machine, state, maxima, offset, !folded && p.running_maximum, p.log2_p_range,
                                         step);
       if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {

@@ -199,23 +199,43 @@ OCTAVO_DEVICE void hide_absent_keys(Machine& machine, const float* addends,
       scores);
 }
 
-// Modifies scores in place, and masks by position afterwards: softcap would make -infinity finite.
+// Whether a block of rows reads offsets of K's block means.
+OCTAVO_INLINE bool has_block_offsets(const AttentionKernelParams& p, const AttentionTask& task) {
+  return p.block_offsets.taken != nullptr && p.block_offsets.taken[task.batch * p.keys.heads + task.kv_head] != 0;
+}
+
+// Adds `factor` times the offsets of a warp's rows, from `row` of the chunk on, against the keys of a tile.
+template <class Machine>
+OCTAVO_DEVICE void add_block_offsets(Machine& machine, const AttentionKernelParams& p, std::int64_t row,
+                                     std::int32_t key, float factor, Registers<Machine, float, 2>& offset) {
+  const std::int64_t block = row / kPackedRows * p.block_offsets.key_blocks + key / kPackedRows;
+  const float* const of_rows = p.block_offsets.of_row + block * kPackedRows + row % kPackedRows;
+  machine.lanes(
+      [&](int lane, float(&o)[2]) {
+        for (int half = 0; half < 2; ++half) o[half] = o[half] + factor * of_rows[row_of_lane(0, lane, half)];
+      },
+      offset);
+}
+
+// Modifies scores in place, and masks by position afterwards: softcap would make -infinity finite. `block_offset`: what
+// softcap needs added because of K's block means, natural units.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                    std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
+                                   Registers<Machine, float, 2>& block_offset,
                                    Registers<Machine, float, Shape::kKeys / 2>& scores) {
   if (p.softcap > 0) {
     const float inverse = 1.0f / p.softcap;
     machine.lanes(
-        [&](int lane, float(&s)[Shape::kKeys / 2], float(&logit_offset)[2]) {
+        [&](int lane, float(&s)[Shape::kKeys / 2], float(&logit_offset)[2], float(&of_block)[2]) {
           OCTAVO_UNROLL
           for (int half = 0; half < 2; ++half) {
-            for_each_key<Shape>(lane, half, s, [&](int, float& x) {
-              x = apply_softcap<Machine>(x, logit_offset[half], inverse, p.softcap);
-            });
+            const float constant = logit_offset[half] + of_block[half];
+            for_each_key<Shape>(lane, half, s,
+                                [&](int, float& x) { x = apply_softcap<Machine>(x, constant, inverse, p.softcap); });
           }
         },
-        scores, terms.logit_offset);
+        scores, terms.logit_offset, block_offset);
   }
   if (p.alibi_slopes.data != nullptr) {
     machine.lanes(

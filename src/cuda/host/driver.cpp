@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/implementation.hpp"
@@ -152,6 +153,8 @@ class AttentionDriver {
     params.mean = scratch_.k_mean;
     params.of_k = scratch_.gain_of_k;
     params.of_q = scratch_.gain_of_q;
+    params.sums = scratch_.k_sums;
+    params.block_means = keys_.block_means = scratch_.block_means;
     launches_.add(row_kernel(KernelId::find_qk_gains_64, problem_.head_dim), {{problem_.kv_heads, problem_.batch, 1}},
                   params);
     keys_.gain = scratch_.gain_of_k;
@@ -342,6 +345,22 @@ class AttentionDriver {
                   {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps}, params);
   }
 
+  void find_block_offsets(const Chunk& chunk) {
+    BlockOffsetParams params;
+    params.queries = queries_;
+    params.keys = plan_.keys;
+    params.taken = scratch_.block_means.taken;
+    params.shift = scratch_.block_means.shift;
+    params.unrotated_means = scratch_.unrotated_q_means;
+    params.q16 = plan_.q16;
+    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
+    params.logit_scale = logit_scale_;
+    params.chunk = chunk;
+    params.offsets = scratch_.block_offsets;
+    launches_.add(KernelId::find_block_offsets,
+                  {{chunk.blocks, chunk.heads, chunk.batches}, kCodeWarps, kBlockOffsetsSharedBytes}, params);
+  }
+
   void find_heavy_keys(const Chunk& chunk) {
     HeavyKeysParams params;
     params.queries = plan_.queries;
@@ -391,6 +410,7 @@ class AttentionDriver {
     to.q = scratch_.q, to.k = scratch_.k, to.v = scratch_.v;
     if (key_mean() == nullptr) to.q.smooth_k_logit_offset = nullptr;
     to.smooth_q_bias = scratch_.smooth_q_bias;
+    to.block_offsets = scratch_.block_offsets;
     to.queries = plan_.queries, to.keys = plan_.keys;
     to.value_dim = p.value_dim;
     to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
@@ -423,6 +443,7 @@ class AttentionDriver {
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
           if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
+          if (plan_.steps.block_means) find_block_offsets(params.chunk);
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
           if (plan_.steps.keeps) join_kept_keys(params);

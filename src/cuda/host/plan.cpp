@@ -73,8 +73,9 @@ void AttentionPlan::choose_chunk(std::size_t most_bytes) {
   chunk.batches = batches();
   chunk.heads = problem.q_heads;
   chunk.blocks = query_blocks();
-  if (!smooth_q_bias && !steps.keeps) return;
-  const std::int64_t of_bias = smooth_q_bias ? std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4 : 0;
+  if (!smooth_q_bias && !steps.keeps && !steps.block_means) return;
+  const std::int64_t vectors = (smooth_q_bias ? 1 : 0) + (steps.block_means ? 1 : 0);
+  const std::int64_t of_bias = vectors * std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4;
   const auto block_bytes = static_cast<std::size_t>(of_bias + rest_bytes());
   const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(most_bytes / block_bytes, 1));
   chunk.batches = std::min(chunk.batches, rows);
@@ -126,6 +127,10 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.q_spread = floats(plan.steps.qk_gains, q_blocks * head_dim);
   to.gain_of_k = floats(plan.steps.qk_gains, kv_heads * head_dim);
   to.gain_of_q = floats(plan.steps.qk_gains, kv_heads * head_dim);
+  if (plan.steps.block_means) {
+    to.block_means = {parts.take<std::uint32_t>(kv_heads), floats(true, k_blocks * head_dim),
+                      floats(true, k_blocks * head_dim), floats(true, kv_heads * 2 * head_dim)};
+  }
   to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
 
@@ -153,6 +158,12 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   const Chunk& chunk = plan.chunk;
   to.smooth_q_bias.addend = floats(plan.smooth_q_bias, chunk.batches * chunk.heads * chunk.blocks *
                                                            std::max<std::int64_t>(to.smooth_q_bias.keys, kPackedRows));
+  if (plan.steps.block_means) {
+    to.block_offsets.taken = to.block_means.taken;
+    to.block_offsets.key_blocks = plan.key_blocks();
+    to.block_offsets.of_row = floats(
+        true, chunk.batches * chunk.heads * chunk.blocks * kPackedRows * std::max<std::int64_t>(plan.key_blocks(), 1));
+  }
   if (plan.steps.keeps) {
     const std::int64_t blocks = chunk.batches * chunk.heads * chunk.blocks;
     to.kept = {plan.recipe.keep_first, plan.recipe.keep_near, plan.recipe.keep_heavy, plan.recipe.smooth_q};

@@ -53,6 +53,8 @@ struct AttentionScratch {
   // Statistics without stray rows, and gains (operands/robust_stats.hpp).
   std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
   float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;
+  BlockMeansOfKeys block_means;
+  BlockOffsets block_offsets;
   ExponentScales v_by_exponent;
   std::uint32_t* unrotated_q_means = nullptr;
   float* dot_key_mean = nullptr;

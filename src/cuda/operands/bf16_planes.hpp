@@ -18,4 +18,14 @@ OCTAVO_INLINE std::uint32_t take_upper_halves(float& a, float& b) {
   return second | first >> 16;
 }
 
+// Number c of row `row` of planes [rows][kPlanesOfF32][dim], in pairs.
+OCTAVO_INLINE float sum_of_planes(const std::uint32_t* planes, std::int64_t row, std::int64_t dim, std::int64_t c) {
+  float sum = 0;
+  for (int plane = kPlanesOfF32 - 1; plane >= 0; --plane) {
+    const std::uint32_t pair = planes[((row * kPlanesOfF32 + plane) * dim + c) / 2];
+    sum += f32_of_bits(c % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+  }
+  return sum;
+}
+
 }  // namespace octavo::cuda

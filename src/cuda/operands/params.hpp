@@ -10,6 +10,14 @@
 
 namespace octavo::cuda {
 
+// K's means per block of 128 keys, for heads that take them (spec/block_mean.hpp); null: none.
+struct BlockMeansOfKeys {
+  std::uint32_t* taken = nullptr;  // [sequence, head]: 1 or 0
+  float* mean = nullptr;           // [blocks][dim]: what packing subtracts; of heads that take them
+  float* shift = nullptr;          // [blocks][dim]: the block's mean minus that of the head, as K was given
+  float* spreads = nullptr;        // [sequence, head][2][dim]: A and B of the channels
+};
+
 // The transform of a row before it is scaled.
 struct RowSteps {
   OperandRows x;
@@ -17,6 +25,7 @@ struct RowSteps {
   bool rotate = false;
   const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
   bool mean_of_block = false;
+  BlockMeansOfKeys block_means;  // K
   // V: bits of the largest magnitude of [sequence, head], which decides the prescale of its rows
   // (spec/v_prescale.hpp); null: 1.
   const std::uint32_t* prescale_amax = nullptr;
@@ -38,6 +47,10 @@ OCTAVO_INLINE std::uint32_t existing_rows(const RowSteps& steps, const BlockOfRo
 }
 OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
   if (steps.mean == nullptr) return nullptr;
+  const std::uint32_t* const taken = steps.block_means.taken;
+  if (taken != nullptr && taken[at.b * steps.sequences.heads + at.head] != 0) {
+    return steps.block_means.mean + at.block * steps.x.dim;
+  }
   return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
 }
 
@@ -97,6 +110,8 @@ struct GainParams {
   float* mean = nullptr;            // [sequence, head][dim]: of K as given -> times the gains, rotated
   float* of_k = nullptr;            // [sequence, head][dim]
   float* of_q = nullptr;            // their reciprocals
+  const float* sums = nullptr;      // of K, as SumParams
+  BlockMeansOfKeys block_means;     // null: none are wanted
 };
 
 // Which keys exist for the call: key_mask, and in robust recipes only those that some row may see.

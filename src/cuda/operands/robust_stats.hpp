@@ -4,6 +4,7 @@
 
 #include "cuda/operands/channel_stats.hpp"
 #include "cuda/operands/stray_rows.hpp"
+#include "spec/block_mean.hpp"
 #include "spec/fold.hpp"
 #include "spec/qk_gain.hpp"
 #include "spec/value_centre.hpp"
@@ -159,6 +160,51 @@ OCTAVO_INLINE float mean_of_spreads(const MeanSpread& mean) {
   return mean.blocks > 0 ? mean.sum / static_cast<float>(mean.blocks) : 0.0f;
 }
 
+// Whether a head takes the means of its blocks of keys, from the spreads that the warp's lanes have stored.
+template <class Machine>
+OCTAVO_DEVICE bool take_block_means(Machine& machine, const GainParams& p, std::int64_t at) {
+  machine.sync_warp();
+  spec::BlockMeanEvidence evidence;
+  for (std::int64_t c = 0; c < p.dim; ++c) {
+    const float* const spreads = p.block_means.spreads + 2 * at * p.dim + c;
+    spec::add_channel(evidence, {spreads[0], spreads[p.dim]}, p.of_k[at * p.dim + c]);
+  }
+  return spec::takes_block_means(evidence);
+}
+
+// The means of a head's blocks, after the gains and the rotation, and how far they lie from its own. `mean`: as given.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void store_block_means(Machine& machine, const GainParams& p, std::int64_t first, std::int64_t blocks,
+                                     const float* mean, const float* gain) {
+  for (std::int64_t block = first; block < first + blocks; ++block) {
+    Registers<Machine, float, per_lane> own;
+    machine.lanes(
+        [&](int lane, float(&m)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            const int c = channel_of(lane, i);
+            m[i] = 0;
+            if (c >= p.dim) continue;
+            const float sum = p.sums[2 * block * p.dim + c], count = p.sums[(2 * block + 1) * p.dim + c];
+            const float value = count > 0 ? spec::mean_of(0.0f + sum, static_cast<std::int64_t>(count)) : mean[c];
+            p.block_means.shift[block * p.dim + c] = value - mean[c];
+            m[i] = value * gain[c];
+          }
+        },
+        own);
+    if (p.rotate) rotate_rows<per_lane, 1>(machine, own, p.dim);
+    machine.lanes(
+        [&](int lane, float(&m)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            const int c = channel_of(lane, i);
+            if (c < p.dim) p.block_means.mean[block * p.dim + c] = m[i];
+          }
+        },
+        own);
+  }
+}
+
 // The gains of a head (spec/qk_gain.hpp). K's mean becomes that of its rows after the gains and the rotation.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void find_qk_gains(Machine& machine, const GainParams& p) {
@@ -199,6 +245,17 @@ OCTAVO_DEVICE void find_qk_gains(Machine& machine, const GainParams& p) {
             }
             p.of_k[vector + c] = gain;
             p.of_q[vector + c] = 1.0f / gain;
+            if (p.block_means.taken != nullptr) {
+              spec::ChannelSpreads spreads;
+              for (std::int64_t block = k_first; block < k_first + k_blocks; ++block) {
+                const float low = p.extremes[2 * block * dim + c], high = p.extremes[(2 * block + 1) * dim + c];
+                const float sum = p.sums[2 * block * dim + c], count = p.sums[(2 * block + 1) * dim + c];
+                const float own = spec::mean_of(0.0f + sum, static_cast<std::int64_t>(count));
+                spec::add_spreads(spreads, count, low, high, of_k, own);
+              }
+              p.block_means.spreads[2 * vector + c] = spreads.from_mean;
+              p.block_means.spreads[2 * vector + dim + c] = spreads.from_block_mean;
+            }
             scaled = of_k * gain;
           }
           OCTAVO_UNROLL
@@ -208,6 +265,16 @@ OCTAVO_DEVICE void find_qk_gains(Machine& machine, const GainParams& p) {
         }
       },
       mean);
+  if (p.block_means.taken != nullptr) {
+    const bool taken = take_block_means(machine, p, vector / dim);
+    if (taken) store_block_means<per_lane>(machine, p, k_first, k_blocks, p.mean + vector, p.of_k + vector);
+    machine.lanes(
+        [&](int lane, float(&)[per_lane]) {
+          if (lane == 0) p.block_means.taken[vector / dim] = taken ? 1 : 0;
+        },
+        mean);
+    machine.sync_warp();
+  }
   if (p.rotate) rotate_rows<per_lane, 1>(machine, mean, dim);
   machine.lanes(
       [&](int lane, float(&m)[per_lane]) {

@@ -1,5 +1,6 @@
 // The device's entries of host/operand_kernels.inc. Compiled without contraction, since the quantizers' f32 arithmetic
 // is specified: products and sums are rounded one by one, divisions to nearest, denormals kept.
+#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
