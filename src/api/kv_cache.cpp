@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "api/byte_ranges.hpp"
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
 #include "api/kv_cache_checks.hpp"
@@ -99,8 +100,14 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
   Axes axes_k, axes_v;
   ByteRange range;
+  ByteRanges ranges;
+  const auto pool = reinterpret_cast<std::uintptr_t>(options.pool.data());
+  ranges.writes({"pool"}, {pool, pool + options.pool.size()});
   if (Status status = check_cache_rows("k", k, layout, false, axes_k, range); !status.ok()) return status;
+  ranges.reads({"k"}, range);
   if (Status status = check_cache_rows("v", v, layout, false, axes_v, range); !status.ok()) return status;
+  ranges.reads({"v"}, range);
+  if (Status status = ranges.check(); !status.ok()) return status;
   if (k.dtype != v.dtype) {
     return invalid_argument("k is ", to_string(k.dtype), " and v is ", to_string(v.dtype), "; they must be equal");
   }

@@ -186,6 +186,10 @@ TEST(KVCachePool, BadPoolsAreRefused) {
   query.q = q.view();
   query.out = {pool.bytes.data(), DType::f32, {2, 1, 4, kValueDim}};
   EXPECT_TRUE(has(cache.attend(query).message(), "pool"));
+  ASSERT_TRUE(cache.set_block_table(0, kFirst).ok());
+  const Rows v(1, 1, kHeads, kValueDim, 4);
+  const TensorView inside(pool.bytes.data(), DType::f32, {1, 1, kHeads, kDim});
+  EXPECT_TRUE(has(cache.append(inside, v.view(), Layout::nhd, std::vector<std::int64_t>{0}).message(), "pool"));
 }
 
 }  // namespace
