@@ -1,14 +1,10 @@
 // The launches of an attention call on a device:
 //   keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole tensors | K, V and Q packed | the
-//   fold's vectors | for each chunk of query blocks: smooth_q's bias, heavy keys, attention, kept keys
+//   fold's vectors | chunks of query blocks (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.
-#include <algorithm>
-#include <cmath>
 #include <numbers>
 
-#include "cuda/attention/block_offsets.hpp"
-#include "cuda/attention/kept_shape.hpp"
-#include "cuda/attention/tile_shape.hpp"
+#include "cuda/host/attend_chunks.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
 #include "cuda/host/plan.hpp"
@@ -52,7 +48,7 @@ class AttentionDriver {
     pack_values();
     pack_queries();
     unrotate_means();
-    attend();
+    attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_}, key_mean() != nullptr);
     return launches_.status();
   }
 
@@ -326,174 +322,6 @@ class AttentionDriver {
     params.unrotated = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
     launches_.add(row_kernel(KernelId::unrotate_means_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
-  }
-
-  void add_smooth_q_bias(const Chunk& chunk) {
-    SmoothQBiasParams params;
-    params.keys = keys_;
-    params.groups = spec::groups_of(Role::k, plan_.recipe);
-    params.queries = plan_.queries;
-    params.unrotated_means = scratch_.unrotated_q_means;
-    params.dot_key_mean = scratch_.dot_key_mean;
-    params.addend = scratch_.k.addend;
-    params.permuted = plan_.permuted_keys();
-    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
-    params.logit_scale = logit_scale_;
-    params.chunk = chunk;
-    params.bias = scratch_.smooth_q_bias;
-    launches_.add(row_kernel(KernelId::add_smooth_q_bias_64, problem_.head_dim),
-                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps}, params);
-  }
-
-  void find_block_offsets(const Chunk& chunk) {
-    BlockOffsetParams params;
-    params.queries = queries_;
-    params.keys = plan_.keys;
-    params.taken = scratch_.block_means.taken;
-    params.shift = scratch_.block_means.shift;
-    params.unrotated_means = scratch_.unrotated_q_means;
-    params.q16 = plan_.q16;
-    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
-    params.logit_scale = logit_scale_;
-    params.chunk = chunk;
-    params.offsets = scratch_.block_offsets;
-    launches_.add(KernelId::find_block_offsets,
-                  {{chunk.blocks, chunk.heads, chunk.batches}, kCodeWarps, kBlockOffsetsSharedBytes}, params);
-  }
-
-  void find_heavy_keys(const Chunk& chunk) {
-    HeavyKeysParams params;
-    params.queries = plan_.queries;
-    params.keys = plan_.keys;
-    params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
-    params.causal = problem_.causal;
-    params.window_left = problem_.window_left, params.window_right = problem_.window_right;
-    params.kept = scratch_.kept;
-    params.q16 = plan_.q16;
-    params.fold = scratch_.k.fold;
-    params.permuted = plan_.permuted_keys();
-    params.chunk = chunk;
-    params.bias = scratch_.smooth_q_bias;
-    launches_.add(KernelId::find_heavy_keys, {{chunk.blocks, chunk.heads, chunk.batches}}, params);
-  }
-
-  // Numbers of 16 bits are multiplied as they are, all others as sums of bf16.
-  void join_kept_keys(const AttentionKernelParams& attention) {
-    KeptKeysParams params;
-    params.attention = attention;
-    params.q = queries_.x, params.k = keys_.x, params.v = values_.x;
-    params.prescale_amax = scratch_.v_plain.amax;
-    const DType q = problem_.q.dtype;
-    const bool same = problem_.k.dtype == q && problem_.v.dtype == q;
-    const DType wanted = same && q != DType::f32 ? q : DType::f32;
-    const Chunk& chunk = attention.chunk;
-    const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel,
-                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
-                     shape.threads / 32,
-                     shape.shared_bytes},
-                    params);
-    };
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
-#define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
-  if (plan_.dim == (its_dim) && wanted == DType::numbers) {                   \
-    start(KernelId::name, kept_launch<KeptShape<its_dim, DType::numbers>>()); \
-  }
-#include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
-#undef OCTAVO_CUDA_KEPT_KERNEL
-  }
-
-  AttentionKernelParams attention_params() const {
-    const Problem& p = problem_;
-    AttentionKernelParams to;
-    to.q = scratch_.q, to.k = scratch_.k, to.v = scratch_.v;
-    if (key_mean() == nullptr) to.q.smooth_k_logit_offset = nullptr;
-    to.smooth_q_bias = scratch_.smooth_q_bias;
-    to.block_offsets = scratch_.block_offsets;
-    to.queries = plan_.queries, to.keys = plan_.keys;
-    to.value_dim = p.value_dim;
-    to.causal = p.causal, to.window_left = p.window_left, to.window_right = p.window_right;
-    to.softmax_scale = static_cast<float>(p.softmax_scale);
-    to.logit_scale = logit_scale_;
-    to.softcap = static_cast<float>(p.softcap);
-    to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
-    to.kept = scratch_.kept;
-    if (plan_.steps.hides_keys) to.seen = scratch_.seen;
-    to.hides_keys = plan_.steps.hides_keys || plan_.steps.keeps;
-    to.alibi = p.alibi;
-    to.p_range = static_cast<float>(plan_.recipe.p_range);
-    to.log2_p_range = std::log2(to.p_range);
-    to.running_maximum = plan_.steps.running_maximum;
-    to.sum_codes = plan_.steps.sum_codes;
-    to.rotate_output = plan_.steps.rotate_v;
-    to.out = p.out;
-    to.lse = p.lse;
-    to.lse_strides = p.lse_strides;
-    return to;
-  }
-
-  void attend() {
-    AttentionKernelParams params = attention_params();
-    const Chunk& step = plan_.chunk;
-    for (std::int64_t b = 0; b < plan_.batches(); b += step.batches) {
-      for (std::int64_t h = 0; h < problem_.q_heads; h += step.heads) {
-        for (std::int64_t block = 0; block < plan_.query_blocks(); block += step.blocks) {
-          params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
-                          h,     std::min(step.heads, problem_.q_heads - h),
-                          b,     std::min(step.batches, plan_.batches() - b)};
-          if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
-          if (plan_.steps.block_means) find_block_offsets(params.chunk);
-          if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
-          attend(params);
-          if (plan_.steps.keeps) join_kept_keys(params);
-        }
-      }
-    }
-  }
-
-  // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
-  void attend(const AttentionKernelParams& params) {
-    const bool short_queries = problem_.q_rows < spec::kQ16Rows;
-    const bool keeps = plan_.steps.keeps;
-    if (plan_.q16 && (problem_.varlen() || short_queries)) {
-      attend(params, keeps ? AttentionVariant::kept_q16 : AttentionVariant::q16);
-    }
-    if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
-                        plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
-    if (plan_.steps.score_mod || (keeps && !folded)) {
-      attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
-    } else if (folded) {
-      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::folded);
-    } else {
-      attend(params, AttentionVariant::plain);
-    }
-  }
-
-  void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
-    const Chunk& chunk = params.chunk;
-    const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel,
-                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
-                     shape.threads / 32,
-                     shape.shared_bytes},
-                    params);
-    };
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \
-  if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::its_scores &&                              \
-      plan_.v_format == PackedFormat::its_values && wanted == AttentionVariant::variant) {                  \
-    start(KernelId::name,                                                                                   \
-          attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>()); \
-  }
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant) \
-  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
-#define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)
-#include "cuda/host/attention_kernels.inc"
-#include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
-#undef OCTAVO_CUDA_KEPT_KERNEL
-#undef OCTAVO_CUDA_ATTENTION_KERNEL
   }
 
   const AttentionPlan& plan_;
