@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the machine instructions that a warp issues for a key block in the attention kernels, and holds them to bounds.
+"""Counts the instructions that a warp issues for a key block in the attention kernels, and holds them to bounds.
 
 usage: check_sass.py [--list] [FILE.cubin ...]
 
