@@ -93,17 +93,19 @@ std::vector<TimedCall::Ratio> TimedCall::ratios(const std::vector<Entry>& entrie
     if (!status.ok() && !does_not_run(status)) tool::require(status);
     if (runs[i]) results[i].implementation = last_implementation();
   }
+  const auto time_of = [&](std::size_t i) {
+    const double before = tool::process_seconds();
+    tool::require(call(i));
+    return 1e6 * (tool::process_seconds() - before);
+  };
   for (int round = 0; round < rounds; ++round) {
     progress(tool::format("times, round %d of %d", round + 1, rounds));
-    double base = 0;
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (!runs[i]) continue;
-      const double before = tool::process_seconds();
-      tool::require(call(i));
-      const double time = 1e6 * (tool::process_seconds() - before);
-      if (i == 0) base = time;
-      times[i].push_back(time);
-      relative[i].push_back(time / base);
+      // The first entry next to each other one: the machine's speed changes within a round.
+      const double base = runs[0] ? time_of(0) : 1;
+      times[i].push_back(i == 0 ? base : time_of(i));
+      relative[i].push_back(times[i].back() / base);
     }
   }
   for (std::size_t i = 0; i < entries.size(); ++i) {

@@ -1,6 +1,6 @@
-// Times of one attention call with several recipes, interleaved: each round measures all of them, and ratios are taken
-// within a round. Times are the processor's, of the whole process: with one thread (set_num_threads(1)) those of a call
-// that nothing disturbs, even on a machine that others use.
+// Times of one attention call with several recipes, interleaved: each round measures all of them, each next to the
+// first one, to which ratios are taken. Times are the processor's, of the whole process: with one thread
+// (set_num_threads(1)) those of a call that nothing disturbs, even on a machine that others use.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,7 @@ class TimedCall {
                             const std::function<void(const std::string&)>& progress) const;
   double operations() const;  // of both products
 
-  // The call's inputs with codes instead of floats where the recipe has codes; the memory belongs to `codes`.
+  // The call's inputs, as floats.
   AttentionInputs inputs() const;
 
  private:

@@ -101,7 +101,7 @@ Table times(const Options& options) {
   const std::int64_t rows = options.quick ? 256 : 2048;
   Table table{"times",
               format("Time of a call relative to `v_scale=tensor`, 2 heads, %lld x %lld, D 128, f32 inputs, processor "
-                     "time of one thread, median of ratios within a round.",
+                     "time of one thread, median of ratios to the call next to it.",
                      static_cast<long long>(rows), static_cast<long long>(rows)),
               {{"scheme", "scheme"},
                {"with_quantization", "with quantization"},
@@ -114,7 +114,7 @@ Table times(const Options& options) {
   for (const Strategy& each : kStrategies) entries.push_back({each.name, composed("int8_fast", strategy_fields(each))});
   entries.push_back({kInt8, composed(kInt8)});
   entries.push_back({"exact", composed("exact")});
-  const int rounds = options.quick ? 2 : 7;
+  const int rounds = options.quick ? 2 : 15;
   const std::vector<TimedCall::Ratio> with = call.ratios(entries, rounds, true, options.progress);
   const std::vector<TimedCall::Ratio> without = call.ratios(entries, rounds, false, options.progress);
   set_num_threads(threads);
