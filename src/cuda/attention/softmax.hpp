@@ -57,7 +57,7 @@ OCTAVO_DEVICE void row_maxima(Machine& machine, Registers<Machine, float, n>& sc
 
 // `maxima` are of T - offset. `with_nan`: they may be NaN; beta is then, and with it l and O. m becomes a number, since
 // a row without a maximum has seen no key.
-template <bool with_nan, class Machine>
+template <bool with_nan = false, class Machine>
 OCTAVO_DEVICE void online_softmax_update(Machine& machine, RowState<Machine>& state,
                                          Registers<Machine, float, 2>& maxima, Registers<Machine, float, 2>& offset,
                                          bool running, float log2_range, TileStep<Machine>& step) {
