@@ -300,12 +300,20 @@ class KVCache:
             # Of other ranks the core reports an error.
             lse_shape = (*shape[:-3], shape[heads], shape[rows]) if len(shape) >= 3 else (1,)
             log_sum = queries.backend.empty(lse_shape, DType.f32, q)
-        optional = ("sinks", "mask", "key_mask", "tree_mask", "alibi_slopes", "cu_seqlens_q")
+
+        def view(name: str) -> _core.TensorView | None:
+            return arrays[name].view if name in arrays else None
+
         self._cache.attend(
             queries.view,
             output.view,
             log_sum.view if log_sum is not None else None,
-            *(arrays[name].view if name in arrays else None for name in optional),
+            view("sinks"),
+            view("mask"),
+            view("key_mask"),
+            view("tree_mask"),
+            view("alibi_slopes"),
+            view("cu_seqlens_q"),
             order,
             self._sequences(seq_ids),
             _arguments.scale(scale),
