@@ -50,8 +50,9 @@ OCTAVO_INLINE BlockFactors join_block(float r, float sum, float& m, float& l) {
   return {alpha, beta * spec::kCacheOutputUnit};
 }
 
-// u of L keys -> their codes in words as the products take them: s8 per 4 keys the pairs (0, 2) and (1, 3), s4 per 8
-// keys the bytes (0, 4, 2, 6) and (1, 5, 3, 7); the other words of 4 or 8 are not used.
+// Quantizes the scaled weights u of a vector of keys and packs the codes in the order that the products read. s8: of
+// every 4 keys the 16-bit pairs (0, 2) and (1, 3); s4: of every 8 keys the bytes (0, 4, 2, 6) and (1, 5, 3, 7). The
+// remaining words of each 4 or 8 are not used.
 template <class S, DType kFormat>
 OCTAVO_INLINE typename S::s32 weight_words(typename S::f32 u, float inverse) {
   auto words = S::round_to_s32(S::mul(u, S::set1(inverse)));

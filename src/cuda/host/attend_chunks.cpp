@@ -13,6 +13,12 @@
 namespace octavo::cuda {
 namespace {
 
+// Thread blocks for all query rows of a chunk.
+LaunchShape rows_of_chunk(const AttentionLaunch& shape, const Chunk& chunk) {
+  return {
+      {chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches}, shape.threads / 32, shape.shared_bytes};
+}
+
 class ChunkDriver {
  public:
   ChunkDriver(Launches& launches, const AttentionPlan& plan, const AttentionScratch& scratch,
@@ -103,13 +109,8 @@ class ChunkDriver {
     const DType q = problem_.q.dtype;
     const bool same = problem_.k.dtype == q && problem_.v.dtype == q;
     const DType wanted = same && q != DType::f32 ? q : DType::f32;
-    const Chunk& chunk = attention.chunk;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel,
-                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
-                     shape.threads / 32,
-                     shape.shared_bytes},
-                    params);
+      launches_.add(kernel, rows_of_chunk(shape, attention.chunk), params);
     };
 #define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
@@ -170,13 +171,8 @@ class ChunkDriver {
   }
 
   void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
-    const Chunk& chunk = params.chunk;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel,
-                    {{chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches},
-                     shape.threads / 32,
-                     shape.shared_bytes},
-                    params);
+      launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);
     };
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \
   if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::its_scores &&                              \
