@@ -36,8 +36,8 @@ OCTAVO_INLINE std::int64_t query_words(DType format, std::int64_t columns) {
   return format == DType::s4 ? columns / 4 : columns / 2;
 }
 
-// Quantizes a transformed row of Q and packs its codes into 32-bit words. Beside s4 keys codes have 8 bits, and two words
-// hold 8 channels in the order (0, 4, 2, 6), (1, 5, 3, 7). Returns the sum of the codes.
+// Quantizes a transformed row of Q and packs its codes into 32-bit words. Beside s4 keys codes have 8 bits, and two
+// words hold 8 channels in the order (0, 4, 2, 6), (1, 5, 3, 7). Returns the sum of the codes.
 template <class S>
 OCTAVO_INLINE std::int32_t code_query(const float* x, std::int64_t columns, bool bytes, float inverse,
                                       std::int32_t* words) {
