@@ -147,6 +147,55 @@ def test_padding_is_a_key_mask(torch, transformers, monkeypatch):
         assert call["mask"] is None and torch.equal(call["key_mask"], mask.bool()) and call["causal"] == "bottom_right"
 
 
+def test_sliding_windows_are_windows(torch, transformers, monkeypatch):
+    """No [M, N] mask is made for them; layers of both kinds in one model, with and without padding."""
+    seen = []
+    calls_of(monkeypatch, seen)
+    for name, fields, kind, windows in (
+        ("Mistral", DECODERS, "Model", [(4, -1), (4, -1)]),
+        ("Gemma3", DECODERS, "Model", [(4, -1), (-1, -1)]),
+        ("ModernBert", ENCODERS, "ModelForMaskedLM", [(-1, -1), (3, 3)]),
+    ):
+        model = make(transformers, name, fields[name], kind)
+        ids, mask = torch.randint(3, 128, (2, 15)), torch.ones(2, 15, dtype=torch.long)
+        for hidden in (0, 4):
+            mask[0, :hidden] = 0
+            seen.clear()
+            outputs(model, "octavo_exact", ids, attention_mask=mask)
+            assert [call["window"] for call in seen] == windows, name
+            assert all(call["mask"] is None for call in seen), name
+            if hidden:
+                assert all(torch.equal(call["key_mask"], mask.bool()) for call in seen), name
+
+
+def test_other_patterns_are_masks(torch, transformers):
+    """Patterns that only resemble a window stay transformers' masks."""
+    from transformers import masking_utils as utils
+
+    from octavo.transformers import _mask
+
+    near = utils.sliding_window_causal_mask_function(5)
+    assert _mask._window_of(near) == (utils.causal_mask_function, 5)
+    around = utils.sliding_window_bidirectional_mask_function(5)
+    assert _mask._window_of(around) == (utils.bidirectional_mask_function, 6)
+    others = (
+        utils.causal_mask_function,
+        utils.chunked_causal_mask_function(4, torch.zeros(1, dtype=torch.int32)),
+        utils.or_masks(utils.sliding_window_overlay(5), utils.causal_mask_function),
+        utils.and_masks(utils.sliding_window_bidirectional_overlay(5), utils.causal_mask_function),
+        utils.and_masks(near, utils.causal_mask_function),
+        utils.and_masks(utils.sliding_window_overlay(5), utils.causal_mask_function, around),
+    )
+    for function in others:
+        assert _mask._window_of(function) == (function, None)
+    sizes = {"batch_size": 1, "q_length": 9, "kv_length": 9, "local_size": 5}
+    assert _mask.octavo_mask(**sizes, mask_function=near).dtype == torch.int32
+    for options in ({"mask_function": others[3]}, {"mask_function": near, "allow_is_causal_skip": False},
+                    {"mask_function": near, "q_offset": torch.tensor(0)}):  # fmt: skip
+        mask = _mask.octavo_mask(**sizes, **options)
+        assert mask.dtype == torch.bool and mask.shape == (1, 1, 9, 9)
+
+
 def test_chunked_prefill(torch, transformers):
     """More keys than queries with a dynamic cache: the diagonal ends at the last key."""
     model = make(transformers, "Llama", DECODERS["Llama"])
@@ -237,7 +286,7 @@ def test_t5_has_its_position_bias(torch, transformers):
 def test_what_matters(torch, transformers):
     """The models above notice a lost softcap, sink, window, padding and causality: the bounds above mean something."""
     changes = {"Gemma2": ("softcap", 0.0), "GptOss": ("sinks", None), "Llama": ("causal", False),
-               "Mistral": ("mask", None)}  # fmt: skip
+               "Mistral": ("window", (-1, -1))}  # fmt: skip
     from octavo.transformers import _forward
 
     run = _forward.attention
@@ -262,6 +311,11 @@ def test_concatenated_sequences(torch, transformers):
     for extra in ({}, {"attention_mask": torch.ones(1, 14, dtype=torch.long)}):
         o = outputs(model, "octavo_exact", ids, position_ids=positions, **lengths, **extra)
         assert relative_error(o[:, :5], alone[0]) < EXACT and relative_error(o[:, 5:], alone[1]) < EXACT
+    model = make(transformers, "Mistral", DECODERS["Mistral"])
+    alone = [outputs(model, "sdpa", ids[:, :5]), outputs(model, "sdpa", ids[:, 5:])]
+    ones = torch.ones(1, 14, dtype=torch.long)
+    o = outputs(model, "octavo_exact", ids, position_ids=positions, attention_mask=ones, **lengths)
+    assert relative_error(o[:, :5], alone[0]) < EXACT and relative_error(o[:, 5:], alone[1]) < EXACT
 
 
 def test_recipes_of_layers(torch, transformers, monkeypatch):
@@ -276,8 +330,9 @@ def test_recipes_of_layers(torch, transformers, monkeypatch):
         )
 
 
-def test_compiles_without_graph_breaks(torch, transformers):
-    model = make(transformers, "Llama", DECODERS["Llama"])
+@pytest.mark.parametrize("name", ["Llama", "Mistral"])
+def test_compiles_without_graph_breaks(torch, transformers, name):
+    model = make(transformers, name, DECODERS[name])
     ids, mask = torch.randint(3, 128, (2, 12)), torch.ones(2, 12, dtype=torch.long)
     mask[0, :3] = 0
     expected = outputs(model, "octavo_exact", ids, attention_mask=mask, use_cache=False)

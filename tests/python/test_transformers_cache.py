@@ -1,5 +1,7 @@
 """octavo.transformers.OctavoCache on small random models: the same text as transformers' own attention and cache."""
 
+import types
+
 import pytest
 from oracle import relative_error
 from test_transformers import DECODERS, make, no_gradients, transformers  # noqa: F401 (fixtures)
@@ -41,7 +43,7 @@ def padded_batch(torch):
     return ids, mask
 
 
-@pytest.mark.parametrize("name", ["Llama", "Qwen2", "Qwen3"])
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "Qwen3", "Mistral", "Gemma2", "Gemma3", "GptOss"])
 @pytest.mark.parametrize("page_size", [None, 16])
 def test_generate(torch, transformers, name, page_size):  # noqa: F811
     """A batch, grouped heads, prefill and decode."""
@@ -49,7 +51,7 @@ def test_generate(torch, transformers, name, page_size):  # noqa: F811
     ids = torch.randint(3, 128, (3, 9))
     cache = cache_of(model, page_size=page_size)
     tokens = generated(model, ids, cache)
-    assert torch.equal(tokens, generated(model, ids, implementation="sdpa"))
+    assert torch.equal(tokens, generated(model, ids, implementation="eager"))
     assert cache.lengths == [28] * 3 and cache.get_seq_length() == 28
     assert cache.nbytes == sum(layer.cache.nbytes for layer in cache.layers) > 0
     cache.reset()
@@ -90,6 +92,30 @@ def test_left_padding(torch, model):
     assert torch.equal(tokens, generated(model, ids, attention_mask=mask, implementation="sdpa"))
     assert torch.equal(tokens[:1, 4:], generated(model, ids[:1, 4:], cache_of(model)))
     assert cache.lengths == [24, 28] and cache.get_seq_length() == 28
+
+
+@pytest.mark.parametrize("name", ["Mistral", "Gemma3"])
+def test_sliding_windows(torch, transformers, name):  # noqa: F811
+    """Left padding, a chunk of several tokens, a crop: as over transformers' own cache."""
+    model = made(transformers, name)
+    ids, mask = padded_batch(torch)
+    tokens = generated(model, ids, cache_of(model), attention_mask=mask)
+    assert torch.equal(tokens, generated(model, ids, attention_mask=mask, implementation="sdpa"))
+    model.set_attn_implementation("sdpa")
+    more = torch.randint(3, 128, (2, 7))
+    mask = torch.cat([mask, torch.ones_like(more)], 1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    expected = model(torch.cat([ids, more], 1), attention_mask=mask, position_ids=positions).logits[:, 9:]
+    model.set_attn_implementation("octavo_exact")
+    cache = cache_of(model)
+    model(ids, attention_mask=mask[:, :9], position_ids=positions[:, :9], cache=cache)
+    for _ in range(2):
+        logits = model(more, attention_mask=mask, position_ids=positions[:, 9:], cache=cache).logits
+        assert relative_error(logits, expected) < 2e-5
+        cache.crop(-7)
+    cache = cache_of(model)
+    with pytest.raises(NotImplementedError, match="pad on the left"):
+        model(ids.flip(1), attention_mask=mask[:, :9].flip(1), cache=cache)
 
 
 def test_right_padding(torch, model):
@@ -151,9 +177,9 @@ def test_another_attention_is_noticed(torch, model):
 
 
 def test_refusals(torch, transformers, model):  # noqa: F811
-    for name, kind in (("Mistral", "sliding_attention"), ("Gemma3", "sliding_attention")):
-        with pytest.raises(NotImplementedError, match=f"has layers of {kind}; full_attention alone is supported"):
-            cache_of(make(transformers, name, DECODERS[name]))
+    llama4 = transformers.Llama4TextConfig(num_hidden_layers=2, attention_chunk_size=8)
+    with pytest.raises(NotImplementedError, match="has layers of chunked_attention; full_attention and sliding_att"):
+        cache_of(types.SimpleNamespace(config=llama4))
     with pytest.raises(ValueError, match="format: 'int8'; 's8'"):
         cache_of(model, "int8")
     with pytest.raises(ValueError, match="capacity is 0"):

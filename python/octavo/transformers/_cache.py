@@ -60,10 +60,11 @@ class OctavoLayer(CacheLayerMixin):
         self.waiting = key_states, value_states
         return key_states, value_states
 
-    def append(self, mask: Tensor | None) -> bool:
+    def append(self, mask: Tensor | None, windowed: bool) -> bool:
         """Appends what `update` kept, without padding; whether the cache held tokens before.
 
-        `mask` is the key mask [B, N] of all positions, or None: nothing is padding.
+        `mask` is the key mask [B, N] of all positions, or None: nothing is padding. Windows are counted in stored
+        tokens, so that padding must not be between them.
         """
         assert self.cache is not None and self.waiting is not None
         keys, values = self.waiting
@@ -74,6 +75,11 @@ class OctavoLayer(CacheLayerMixin):
                 raise ValueError("attention_mask: hides nothing, and earlier ones of this OctavoCache hid padding")
         else:
             self._check_mask(mask, keys.shape[0], rows)
+            if windowed and (mask[:, :-1] & ~mask[:, 1:]).any():
+                raise NotImplementedError(
+                    "attention_mask: padding after tokens in a layer with a sliding window; OctavoCache takes it before "
+                    "them: pad on the left"
+                )
             new = mask[:, first:]
             if not new.all():
                 if first and rows > 1:
@@ -95,7 +101,7 @@ class OctavoLayer(CacheLayerMixin):
         if mask.dtype != torch.bool or list(mask.shape) != shape:
             raise NotImplementedError(
                 f"attention_mask: {mask.dtype} {list(mask.shape)}; OctavoCache takes padding only, bool {shape}: no "
-                "sliding windows, no masks of 4 axes"
+                "masks of 4 axes"
             )
         before = mask[:, : self.positions]
         if not (before.all() if self.present is None else torch.equal(before, self.present)):
@@ -149,7 +155,7 @@ class OctavoCache(Cache):
     Parameters
     ----------
     config : transformers.PreTrainedConfig
-        The model's: ``model.config``. Every layer must have full attention.
+        The model's: ``model.config``. Layers with full attention or sliding windows; both keep every position.
     capacity : int
         Positions that a sequence can hold: the prompt's and the generated tokens.
     format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}
@@ -162,8 +168,8 @@ class OctavoCache(Cache):
     ValueError
         An invalid argument; in a call: more positions than `capacity`.
     NotImplementedError
-        A model with sliding windows or other kinds of layers; in a call: a mask that hides more than padding, or a
-        batch whose size changes.
+        A model with other kinds of layers; in a call: a mask that hides more than padding, padding after tokens where
+        a window is, or a batch whose size changes.
 
     Notes
     -----
@@ -184,12 +190,14 @@ class OctavoCache(Cache):
         text = config.get_text_config(decoder=True)
         kinds = getattr(text, "layer_types", None)
         if kinds is None:
-            window = getattr(text, "sliding_window", None) or getattr(text, "attention_chunk_size", None)
-            kinds = ["full_attention" if window is None else "sliding_attention"] * text.num_hidden_layers
-        others = sorted(set(kinds) - {"full_attention"})
+            chunked = getattr(text, "attention_chunk_size", None) is not None
+            kinds = ["chunked_attention" if chunked else "full_attention"] * text.num_hidden_layers
+        others = sorted(set(kinds) - {"full_attention", "sliding_attention"})
         if others or getattr(config, "is_encoder_decoder", False):
             what = f"layers of {', '.join(others)}" if others else "an encoder and a decoder"
-            raise NotImplementedError(f"OctavoCache: {config.model_type} has {what}; full_attention alone is supported")
+            raise NotImplementedError(
+                f"OctavoCache: {config.model_type} has {what}; full_attention and sliding_attention are supported"
+            )
         KVCache(1, 1, 1, capacity=capacity, format=format, kept_keys=kept_keys, page_size=page_size)  # their errors now
         super().__init__(layers=[OctavoLayer(capacity, format, kept_keys, page_size) for _ in kinds])
         self.format, self.capacity = format, capacity

@@ -49,20 +49,29 @@ class Forward:
         **others: Any,
     ) -> tuple[Tensor, None]:
         self._check(dropout, others)
+        width, symmetric = sliding_window, False
+        if attention_mask is not None and attention_mask.dim() == 4:
+            width = None  # the mask contains it
+        elif attention_mask is not None and attention_mask.dtype == torch.int32:  # octavo_mask()
+            if width is None or not torch.compiler.is_compiling():
+                width = int(attention_mask.max())
+            attention_mask, symmetric = attention_mask > 0, True
         if octavo_cache is not None:
             self._check_over_cache(
-                module, is_causal, position_bias=position_bias, sliding_window=sliding_window,
-                cu_seq_lens_q=cu_seq_lens_q, cu_seq_lens_k=cu_seq_lens_k,
-            )  # fmt: skip
-            if octavo_cache.append(attention_mask):
+                module, is_causal, position_bias=position_bias, cu_seq_lens_q=cu_seq_lens_q, cu_seq_lens_k=cu_seq_lens_k
+            )
+            if octavo_cache.append(attention_mask, windowed=width is not None):
                 assert octavo_cache.cache is not None
                 o = octavo_cache.cache.attend(
-                    query.transpose(1, 2), scale=scaling, softcap=0.0 if softcap is None else softcap, sinks=s_aux
-                )
+                    query.transpose(1, 2), scale=scaling, softcap=0.0 if softcap is None else softcap, sinks=s_aux,
+                    window=(-1, -1) if width is None else (width - 1, -1),
+                )  # fmt: skip
                 return o, None
             # The first call: key and value are all there is, in full precision.
         if cu_seq_lens_q is not None or cu_seq_lens_k is not None:
             same = _same_sequence(cu_seq_lens_q, cu_seq_lens_k, query, key)
+            if width is not None:
+                same, width = same & _near(same, width), None
             attention_mask = same if attention_mask is None else _with(attention_mask, same)
             if _causal(module, is_causal, query):
                 attention_mask = attention_mask & torch.ones_like(same).tril()
@@ -94,7 +103,7 @@ class Forward:
             recipe=self._recipe_of(module),
             causal=causal,
             scale=scaling,
-            window=self._window(sliding_window, attention_mask, causal, rows, keys),
+            window=self._window(width, symmetric, causal, rows, keys),
             softcap=0.0 if softcap is None else softcap,
             mask=mask,
             key_mask=key_mask,
@@ -147,14 +156,16 @@ class Forward:
             )
         return mask
 
-    def _window(self, window: int | None, mask: Tensor | None, causal: Any, rows: int, keys: int) -> tuple[int, int]:
-        """A mask of 4 axes contains the window. Otherwise it restricts only if there are more keys than it is wide."""
-        if window is None or (mask is not None and mask.dim() != 2) or keys <= window:
+    def _window(self, width: int | None, symmetric: bool, causal: Any, rows: int, keys: int) -> tuple[int, int]:
+        """octavo's window; one that is wider than the keys are many restricts nothing."""
+        if width is None or keys <= width:
             return (-1, -1)
         if causal or rows == 1:
-            return (window - 1, -1)
+            return (width - 1, -1)
+        if symmetric:
+            return (width - 1, width - 1)
         raise NotImplementedError(
-            f"{self.name}: sliding_window={window} without a mask in a bidirectional model; use 'sdpa' for this model"
+            f"{self.name}: sliding_window={width} without a mask in a bidirectional model; use 'sdpa' for this model"
         )
 
 
@@ -180,6 +191,12 @@ def _with(mask: Tensor, same: Tensor) -> Tensor:
     if mask.dim() == 2:
         return same & mask[:, None, None, :]
     return mask & same if mask.dtype == torch.bool else torch.where(same, mask, -torch.inf)
+
+
+def _near(mask: Tensor, width: int) -> Tensor:
+    """[M, N]: the query's and the key's positions differ by less than the width; queries are the last positions."""
+    rows, keys = (torch.arange(length, device=mask.device) for length in mask.shape[-2:])
+    return (rows[:, None] + (len(keys) - len(rows)) - keys).abs() < width
 
 
 def _same_sequence(starts_q: Tensor | None, starts_k: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
