@@ -9,7 +9,8 @@
 
 from ._attention import attention, quantize
 from ._flash_impl import register
+from ._kv_cache import KVCache
 from ._patch import patch
 from ._sdpa import scaled_dot_product_attention
 
-__all__ = ["attention", "patch", "quantize", "register", "scaled_dot_product_attention"]
+__all__ = ["KVCache", "attention", "patch", "quantize", "register", "scaled_dot_product_attention"]

@@ -1,0 +1,182 @@
+"""KVCache whose append and attend are operators: torch.ops.octavo.cache_append, cache_attend, cache_attend_lse.
+
+An operator takes tensors and numbers only, so the cache is named by its `handle`, an int64 tensor [2]: its number in
+this process, and a count of appends. Appending changes the count, so that a compiled program keeps the order of its
+appends and attends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _core, _kv_cache
+from . import _operators
+from ._attention import _sides
+
+_HOW_TO_ATTEND = (
+    "(Tensor handle, Tensor q, SymInt value_head_dim, int[]? seq_ids=None, str layout='NHD', bool causal=True, "
+    "float? scale=None, SymInt window_left=-1, SymInt window_right=-1, float softcap=0.0, Tensor? mask=None, "
+    "Tensor? key_mask=None, Tensor? tree_mask=None, Tensor? sinks=None, Tensor? alibi_slopes=None, "
+    "str alibi='causal', Tensor? cu_seqlens_q=None, ScalarType? out_dtype=None)"
+)
+_SCHEMAS = {
+    "cache_append": "(Tensor(a!) handle, Tensor k, Tensor v, int[]? seq_ids=None, int[]? counts=None, "
+    "str layout='NHD') -> ()",
+    "cache_attend": _HOW_TO_ATTEND + " -> Tensor",
+    "cache_attend_lse": _HOW_TO_ATTEND + " -> (Tensor, Tensor)",
+}
+_caches: weakref.WeakValueDictionary[int, KVCache] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
+
+
+class KVCache(_kv_cache.KVCache):
+    """`octavo.KVCache` for torch: `append` and `attend` can be traced and compiled.
+
+    Arguments, results and errors are those of `octavo.KVCache`. Differences: every array is a torch tensor on the CPU;
+    `attend` has no `out`; as many threads as torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS
+    says otherwise. A compiled program reads the lengths when it runs. Other methods, such as `trim`, are called outside
+    of compiled functions.
+
+    Examples
+    --------
+    >>> cache = octavo.torch.KVCache(1, 8, 128, capacity=4096)
+    >>> @torch.compile(fullgraph=True)
+    ... def step(q, k, v):
+    ...     cache.append(k, v)
+    ...     return cache.attend(q)
+    """
+
+    handle: Tensor
+
+    def _hold(self, cache: _core.KVCache) -> None:
+        super()._hold(cache)
+        number = next(_numbers)
+        self.handle = torch.tensor([number, 0])
+        _caches[number] = self
+
+    def append(
+        self,
+        k: Any,
+        v: Any,
+        seq_ids: Iterable[int] | None = None,
+        *,
+        counts: Iterable[int] | None = None,
+        layout: str = "NHD",
+    ) -> None:
+        """Appends T tokens to each of B sequences, as `octavo.KVCache.append`."""
+        torch.ops.octavo.cache_append(self.handle, k, v, _listed(seq_ids), _listed(counts), layout)
+
+    def attend(
+        self,
+        q: Any,
+        seq_ids: Iterable[int] | None = None,
+        *,
+        causal: bool = True,
+        scale: float | None = None,
+        window: tuple[int, int] | None = (-1, -1),
+        softcap: float | None = 0.0,
+        mask: Any = None,
+        key_mask: Any = None,
+        tree_mask: Any = None,
+        sinks: Any = None,
+        alibi_slopes: Any = None,
+        alibi: str = "causal",
+        cu_seqlens_q: Any = None,
+        layout: str = "NHD",
+        return_lse: bool = False,
+        out: Any = None,
+        out_dtype: Any = None,
+    ) -> Any:
+        """Attention of q over the tokens of each sequence, as `octavo.KVCache.attend`."""
+        if out is not None:
+            raise NotImplementedError("out: octavo.torch.KVCache returns a new tensor; octavo.KVCache takes out")
+        operator = torch.ops.octavo.cache_attend_lse if return_lse else torch.ops.octavo.cache_attend
+        return operator(
+            self.handle, q, self.value_head_dim, _listed(seq_ids), layout, causal, scale,
+            *((-1, -1) if window is None else _sides(window)), 0.0 if softcap is None else softcap, mask, key_mask,
+            tree_mask, sinks, alibi_slopes, alibi, cu_seqlens_q, out_dtype
+        )  # fmt: skip
+
+
+def _listed(values: Iterable[int] | None) -> list[int] | None:
+    return None if values is None else list(values)
+
+
+def _cache_of(handle: Tensor) -> KVCache:
+    number = int(handle[0])
+    cache = _caches.get(number)
+    if cache is None:
+        raise ValueError(f"handle: {number} names no octavo.torch.KVCache of this process, or one that is gone")
+    return cache
+
+
+def _append_kernel(
+    handle: Tensor, k: Tensor, v: Tensor, seq_ids: list[int] | None = None, counts: list[int] | None = None,
+    layout: str = "NHD",
+) -> None:  # fmt: skip
+    _operators.with_torchs_threads(
+        _kv_cache.KVCache.append, _cache_of(handle), k, v, seq_ids, counts=counts, layout=layout
+    )
+    handle[1] += 1
+
+
+# The operator's arguments after value_head_dim, by their names in `octavo.KVCache.attend`.
+_NAMES = ("seq_ids", "layout", "causal", "scale", "left", "right", "softcap", "mask", "key_mask", "tree_mask", "sinks",
+          "alibi_slopes", "alibi", "cu_seqlens_q", "out_dtype")  # fmt: skip
+
+
+def _attend(handle: Tensor, q: Tensor, given: tuple[Any, ...], return_lse: bool) -> Any:
+    named = dict(zip(_NAMES, given))
+    window = named.pop("left", -1), named.pop("right", -1)
+    return _operators.with_torchs_threads(
+        _kv_cache.KVCache.attend, _cache_of(handle), q, window=window, return_lse=return_lse, **named
+    )
+
+
+def _attend_kernel(handle: Tensor, q: Tensor, value_head_dim: int, *given: Any) -> Tensor:
+    return _attend(handle, q, given, False)
+
+
+def _attend_lse_kernel(handle: Tensor, q: Tensor, value_head_dim: int, *given: Any) -> tuple[Tensor, Tensor]:
+    return _attend(handle, q, given, True)
+
+
+def _append_fake(handle: Tensor, k: Tensor, v: Tensor, *given: Any) -> None:
+    pass
+
+
+def _attend_lse_fake(handle: Tensor, q: Tensor, value_head_dim: int, *given: Any) -> tuple[Tensor, Tensor]:
+    named = dict(zip(_NAMES, given))
+    torch._check(q.dim() in (3, 4), lambda: f"q: rank {q.dim()}; 4 axes (with cu_seqlens_q: 3) are allowed")
+    rows, heads = (-3, -2) if named.get("layout", "NHD") == "NHD" else (-2, -3)
+    o = q.new_empty((*q.shape[:-1], value_head_dim), dtype=named.get("out_dtype") or q.dtype)
+    return o, q.new_empty((*q.shape[:-3], q.shape[heads], q.shape[rows]), dtype=torch.float32)
+
+
+def _attend_fake(*arguments: Any) -> Tensor:
+    return _attend_lse_fake(*arguments)[0]
+
+
+_OPERATORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # CPU kernel, fake kernel
+    "cache_append": (_append_kernel, _append_fake),
+    "cache_attend": (_attend_kernel, _attend_fake),
+    "cache_attend_lse": (_attend_lse_kernel, _attend_lse_fake),
+}
+
+
+def _define() -> None:
+    tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
+    for name, schema in _SCHEMAS.items():
+        _operators.LIBRARY.define(name + schema, tags=tags)
+        kernel, fake = _OPERATORS[name]
+        _operators.LIBRARY.impl(name, kernel, "CPU")
+        torch.library.register_fake(f"octavo::{name}", fake, lib=_operators.LIBRARY)
+
+
+_define()
