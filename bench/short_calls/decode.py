@@ -1,17 +1,20 @@
-"""One row of decoding over a key-value cache: octavo's formats beside ONNX Runtime's GroupQueryAttention and PyTorch.
+"""One row of decoding over a key-value cache: octavo's formats beside ONNX Runtime, OpenVINO and PyTorch.
 
-    python decode.py [--lengths 4096 32768] [--formats s8 s4 e4m3 f16 f32] [--peers ort_int8 ort_f32 torch]
+    python decode.py [--lengths 4096 32768] [--formats s8 s4 e4m3 f16 f32] [--peers ort_int8 ort_f32 openvino_u8 torch]
 
-All take turns in one process. ONNX Runtime's call also writes the new token into its cache; PyTorch's heads of a group
-are folded into query rows. The median of the times and of the ratios of neighbouring measurements; GB/s of the bytes
-that a cache holds. Needs octavo, NumPy and what the peers need (onnxruntime and onnx, torch).
+All take turns in one process. ONNX Runtime's GroupQueryAttention and OpenVINO's PagedAttention (u8 with a scale and a
+zero point per token, K by channel) also write the new token into their caches; PyTorch's heads of a group are folded
+into query rows. The median of the times and of the ratios of neighbouring measurements; GB/s of the bytes that a cache
+holds. Needs octavo, NumPy and what the peers need (onnxruntime and onnx, openvino, torch).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import pathlib
 import statistics
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -84,6 +87,26 @@ def ort_call(bits: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: in
     return call
 
 
+def openvino_call(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int, bytes_of: dict[str, int]) -> Callable:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "baselines"))
+    from adapters import OpenVinoPaged
+
+    q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
+    heads, n = q.shape[1], k.shape[2]
+    paged = OpenVinoPaged("f32", "u8", threads)
+    paged.open(heads, k.shape[1], q.shape[3], n)
+    paged.set_tokens(np.zeros((1, heads, n - 1, q.shape[3]), np.float32), k[:, :, :-1], v[:, :, :-1], 0)
+    paged.run()
+    paged.set_tokens(q, k[:, :, -1:], v[:, :, -1:], n - 1)
+    bytes_of["OpenVINO u8"] = sum(page.byte_size for page in paged.pages)
+
+    def call() -> np.ndarray:
+        paged.run()
+        return paged.output().transpose(0, 2, 1, 3)
+
+    return call
+
+
 def torch_call(q: np.ndarray, k: np.ndarray, v: np.ndarray, threads: int) -> Callable:
     import torch
 
@@ -105,7 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[4096, 32768])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["s8", "s4", "e4m3", "f16", "f32"])
-    parser.add_argument("--peers", nargs="*", choices=("ort_int8", "ort_f32", "torch"), default=["ort_int8", "torch"])
+    parser.add_argument("--peers", nargs="*", choices=("ort_int8", "ort_f32", "openvino_u8", "torch"),
+                        default=["ort_int8", "openvino_u8", "torch"])
     parser.add_argument("--heads", type=int, default=32)
     parser.add_argument("--kv-heads", type=int, default=8)
     parser.add_argument("--head-dim", type=int, default=128)
@@ -128,6 +152,9 @@ def main() -> None:
             if peer == "torch":
                 calls["PyTorch f32"] = torch_call(q, k, v, args.threads)
                 check(peer, calls["PyTorch f32"]().numpy().reshape(q.shape), exact)
+            elif peer == "openvino_u8":
+                calls["OpenVINO u8"] = openvino_call(q, k, v, args.threads, bytes_of)
+                check(peer, calls["OpenVINO u8"](), exact)
             else:
                 bits = 8 if peer == "ort_int8" else 32
                 name = "ONNX Runtime " + ("int8" if bits == 8 else "f32")

@@ -46,25 +46,32 @@ class OpenVino:
 
 
 class OpenVinoPaged(OpenVino):
-    """One chunk of all tokens into an empty cache: quantized on the way in, read back from it; always causal."""
+    """One sequence over a paged cache; always causal. `prepare`: all tokens as one chunk into an empty cache, quantized
+    on the way in, read back from it. bench/short_calls/decode.py: single tokens over a filled one.
+    """
 
     def __init__(self, precision: str, cache: str, threads: int):
         super().__init__(precision, threads)
         self.cache = cache
 
     def prepare(self, q, k, v, causal):
-        from openvino import opset13
-        from openvino.op import _PagedAttentionExtension
-
         b, heads, m, d = q.shape
         kv_heads, n = k.shape[1], k.shape[2]
         if not causal or m != n:
             raise NotImplementedError("PagedAttention is always causal, with as many queries as keys here")
         if b != 1:
             raise NotImplementedError("one sequence here")
+        self.open(heads, kv_heads, d, n)
+        self.set_tokens(q, k, v, 0)
+
+    def open(self, heads, kv_heads, d, n):
+        """The compiled model, and pages for n tokens."""
+        from openvino import opset13
+        from openvino.op import _PagedAttentionExtension
+
         kind, i32 = self.ov.Type.f32, self.ov.Type.i32
         parameter = lambda shape, of: opset13.parameter(self.ov.PartialShape(shape), of)
-        operands = [parameter([-1, x.shape[1] * d], kind) for x in (q, k, v)]
+        operands = [parameter([-1, count * d], kind) for count in (heads, kv_heads, kv_heads)]
         caches = [parameter([-1, kv_heads, -1, -1], self.ov.Type.dynamic) for _ in range(2)]
         lists = [parameter([-1], i32) for _ in range(4)]  # past lengths, begins, blocks, begins of blocks
         longest = parameter([], i32)
@@ -81,19 +88,24 @@ class OpenVinoPaged(OpenVino):
         model = self.ov.Model([attention.output(0)], [*operands, *caches, *lists, longest])
         compiled = self.compile(model, KV_CACHE_PRECISION=self.cache)
         self.request = compiled.create_infer_request()
-        tokens = [np.ascontiguousarray(x[0].transpose(1, 0, 2)).reshape(n, -1) for x in (q, k, v)]
         blocks = (n + PAGE - 1) // PAGE
-        pages = []
+        self.pages = []
         for i in (3, 4):
             port = compiled.inputs[i]
             shape = [x.get_length() if x.is_static else blocks if axis == 0 else PAGE
                      for axis, x in enumerate(port.partial_shape)]
-            pages.append(self.ov.Tensor(port.element_type, self.ov.Shape(shape)))
-        integers = [np.array(x, np.int32) for x in ([0], [0, n], range(blocks), [0, blocks], n)]
-        self.operands = [*map(self.ov.Tensor, tokens), *pages, *map(self.ov.Tensor, integers)]
+            self.pages.append(self.ov.Tensor(port.element_type, self.ov.Shape(shape)))
+        self.blocks, self.heads = blocks, (heads, d)
+
+    def set_tokens(self, q, k, v, past):
+        """The tokens of the next `run`: [1, H, T, D], after `past` ones that are in the cache."""
+        count = q.shape[2]
+        tokens = [np.ascontiguousarray(x[0].transpose(1, 0, 2)).reshape(count, -1) for x in (q, k, v)]
+        numbers = ([past], [0, count], range(self.blocks), [0, self.blocks], past + count)
+        integers = [np.array(x, np.int32) for x in numbers]
+        self.operands = [*map(self.ov.Tensor, tokens), *self.pages, *map(self.ov.Tensor, integers)]
         for i, x in enumerate(self.operands):
             self.request.set_input_tensor(i, x)
-        self.heads = (heads, d)
 
     def output(self):
         out = np.array(self.request.get_output_tensor(0).data, np.float32)
