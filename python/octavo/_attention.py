@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import _arguments, _containers, _core, _keywords, _numpy, _runtime
+from . import _arguments, _containers, _core, _keywords, _numpy, _outputs, _runtime
 from ._array_backend import Array, ArrayBackend
 from ._core import DType
 from ._kv_cache import KVCache
 from ._quantized import Quantized
 from ._recipe import Recipe
 
-_FLOATS = (DType.f32, DType.f16, DType.bf16)
 _ALIGNMENT = 64  # of scratch memory on the CPU
 _DEVICE_ALIGNMENT = 256  # on a CUDA device
 
@@ -232,21 +231,18 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
 
     `arguments` are those of `attention`, by name. Options with default values keep the core's defaults.
     """
-    q, layout, out, out_dtype = arguments["q"], arguments["layout"], arguments["out"], arguments["out_dtype"]
+    layout = arguments["layout"]
     order = _arguments.layout(layout)
-    q_view, q_array, q_shape, q_alive = _operand(q, "q", layout)
+    q_view, q_array, q_shape, q_alive = _operand(arguments["q"], "q", layout)
     k_view, k_array, _, k_alive = _operand(arguments["k"], "k", layout)
     v_view, v_array, v_shape, v_alive = _operand(arguments["v"], "v", layout)
 
-    dtype = _containers.float_dtype(out_dtype, "out_dtype") if out_dtype is not None else _out_dtype(q, q_array)
     backend, like = q_array.backend, q_array.container
-    if out is None:
-        output = backend.empty((*q_shape[:-1], v_shape[-1]), dtype, like)
-    else:
-        output = _containers.write(out, "out")
-        if output.dtype != dtype:
-            raise ValueError(f"out: dtype {output.dtype.name}; the output's is {dtype.name}")
-    log_sum = backend.empty(_lse_shape(q_shape, order), DType.f32, like) if arguments["return_lse"] else None
+    dtype = _outputs.output_dtype(arguments["out_dtype"], q_array.dtype)
+    output = _outputs.output(arguments["out"], (*q_shape[:-1], v_shape[-1]), dtype, backend, like)
+    log_sum = None
+    if arguments["return_lse"]:
+        log_sum = backend.empty(_outputs.lse_shape(q_shape, order), DType.f32, like)
 
     arrays = {"q": q_array, "k": k_array, "v": v_array, "out": output}
     for name in _ARRAYS:
@@ -298,20 +294,6 @@ def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...
     return array.view, array, array.shape, array
 
 
-def _out_dtype(q: Any, array: Array) -> DType:
-    # The core reports unsupported dtypes, before anything is written.
-    if isinstance(q, Quantized) or array.dtype not in _FLOATS:
-        return DType.f32
-    return array.dtype
-
-
-def _lse_shape(q_shape: tuple[int, ...], order: _core.Layout) -> tuple[int, ...]:
-    rows, heads = (-3, -2) if order == _core.Layout.NHD else (-2, -3)
-    if len(q_shape) < 3:
-        return (1,)  # the core reports q's rank
-    return (*q_shape[:-3], q_shape[heads], q_shape[rows])
-
-
 def _alignment(device: int) -> int:
     return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
 
@@ -327,9 +309,7 @@ def _stream(given: Any, backend: ArrayBackend, device: int) -> int:
 
 def _scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
     """The aligned part of the workspace; `workspace_size` includes the bytes that alignment may skip."""
-    array = _containers.write(workspace, "workspace")
-    if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
-        raise ValueError(f"workspace: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
+    array = _outputs.dense_bytes(workspace, "workspace")
     skipped = -array.view.data % _alignment(array.device)
     size = max(array.shape[0] - skipped, 0)
     return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,), array.device), array
