@@ -143,7 +143,7 @@ def attention(
     >>> o = octavo.attention(q, cache)
     """
     if unexpected:
-        raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
+        raise _keywords.unexpected("attention", next(iter(unexpected)), DEFAULTS)
     arguments = locals()
     if isinstance(k, KVCache):
         return _over_cache(arguments)
@@ -154,7 +154,7 @@ def attention(
             _set_options(plain[0], arguments)
             _core.attention(plain[0])
             return plain[1]
-    call, output, log_sum, like, _alive = _prepare(arguments)
+    call, output, log_sum, like, _alive = prepare(arguments)
     _core.attention(call)
     output.backend.sync(output.device, call.stream)
     result = out if out is not None else output.backend.finish(output, like)
@@ -166,7 +166,7 @@ def _over_cache(arguments: dict[str, Any]) -> Any:
     if arguments["v"] is not None:
         kind = type(arguments["v"])
         raise TypeError(f"v: a {kind.__module__}.{kind.__qualname__}; over a KVCache, which holds v too, leave it out")
-    for name, default in _DEFAULTS.items():
+    for name, default in DEFAULTS.items():
         value = arguments[name]
         if name not in _OVER_CACHE and value is not default and not (isinstance(value, str) and value == default):
             why = "the cache's format decides the arithmetic" if name == "recipe" else "it does not apply to a KVCache"
@@ -185,8 +185,8 @@ _OVER_CACHE = (
 _SIGNATURE = inspect.signature(attention)
 _SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
 attention.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-_DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
-_ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
+DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
+ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
 _LISTS = ("alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")  # those that may be Python lists
 
 
@@ -204,7 +204,7 @@ def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, An
             for name in keywords:
                 if name not in names:
                     raise _keywords.unexpected(function.__name__, name, names)
-            return function(_DEFAULTS | keywords | {"q": q, "k": k, "v": v})
+            return function(DEFAULTS | keywords | {"q": q, "k": k, "v": v})
 
         functools.update_wrapper(wrapper, function)
         wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -221,12 +221,12 @@ def workspace_size(arguments: dict[str, Any]) -> int:
 
     The size depends on the number of threads. Arguments and errors are those of `attention`.
     """
-    call, output, *_alive = _prepare(arguments)
+    call, output, *_alive = prepare(arguments)
     size = _core.workspace_size(call)
     return size + _alignment(output.device) - 1 if size > 0 else 0
 
 
-def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None, Any, Any]:
+def prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None, Any, Any]:
     """The core's call, output, lse, the container whose type results have, and objects to keep alive during the call.
 
     `arguments` are those of `attention`, by name. Options with default values keep the core's defaults.
@@ -245,7 +245,7 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
         log_sum = backend.empty(_outputs.lse_shape(q_shape, order), DType.f32, like)
 
     arrays = {"q": q_array, "k": k_array, "v": v_array, "out": output}
-    for name in _ARRAYS:
+    for name in ARRAYS:
         if (x := arguments[name]) is not None:
             arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
     device = _containers.check_places(arrays)
@@ -255,7 +255,7 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
     if log_sum is not None:
         call.lse = log_sum.view
     if len(arrays) > 4:
-        for name in _ARRAYS:
+        for name in ARRAYS:
             if name in arrays:
                 setattr(call, name, arrays[name].view)
     _set_options(call, arguments)
@@ -267,16 +267,16 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
 
 
 def _set_options(call: _core.Call, arguments: dict[str, Any]) -> None:
-    if (window := arguments["window"]) is not _DEFAULTS["window"] and window is not None:
+    if (window := arguments["window"]) is not DEFAULTS["window"] and window is not None:
         call.window = _arguments.window(window)
     call.recipe = _arguments.recipe(arguments["recipe"])
     if (scale := arguments["scale"]) is not None:
         call.scale = _arguments.scale(scale)
     if (causal := arguments["causal"]) is not False:
         call.causal = _arguments.causal(causal)
-    if (softcap := arguments["softcap"]) is not _DEFAULTS["softcap"] and softcap is not None:
+    if (softcap := arguments["softcap"]) is not DEFAULTS["softcap"] and softcap is not None:
         call.softcap = _arguments.number(softcap, "softcap")
-    if (alibi := arguments["alibi"]) is not _DEFAULTS["alibi"]:
+    if (alibi := arguments["alibi"]) is not DEFAULTS["alibi"]:
         call.alibi = _arguments.alibi(alibi)
     if implementation := _runtime.forced.get():
         call.implementation = implementation

@@ -18,7 +18,7 @@ from . import _arguments, _attention, _outputs
 
 __all__ = ["attention"]
 
-_ARRAYS = _attention._ARRAYS
+_ARRAYS = _attention.ARRAYS
 _FLOATS = ("float32", "float16", "bfloat16")
 
 

@@ -11,7 +11,7 @@ from .. import _arguments, _attention
 from .._recipe import Recipe
 from . import _operators
 
-_WINDOW, _SOFTCAP = _attention._DEFAULTS["window"], _attention._DEFAULTS["softcap"]
+_WINDOW, _SOFTCAP = _attention.DEFAULTS["window"], _attention.DEFAULTS["softcap"]
 _is_compiling = torch.compiler.is_compiling  # looked up once
 
 

@@ -87,7 +87,7 @@ def with_torchs_threads(function: Callable[..., Any], *arguments: Any, **keyword
 
 def run(arguments: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     """The output and, with `return_lse`, the LSE; `arguments` are those of `octavo.attention`, by name."""
-    call, output, log_sum, _, _alive = _attention._prepare(arguments)
+    call, output, log_sum, _, _alive = _attention.prepare(arguments)
     with_torchs_threads(_core.attention, call)
     return output.container, None if log_sum is None else log_sum.container
 
@@ -98,7 +98,7 @@ _NAMES = ("q", "k", "v", "recipe", "causal", "layout", "scale", "mask", "key_mas
 
 
 def _named(given: tuple[Any, ...]) -> dict[str, Any]:
-    arguments = _attention._DEFAULTS | dict(zip(_NAMES, given))
+    arguments = _attention.DEFAULTS | dict(zip(_NAMES, given))
     if len(given) > 4:
         causal = arguments["causal"]
         if causal not in _CAUSAL:
