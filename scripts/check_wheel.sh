@@ -5,7 +5,7 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-tag=$("$python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+tag=$(python_tag "$python")
 mapfile -t wheels < <(ls dist/octavo-*-"$tag"-*.whl 2>/dev/null)
 [ ${#wheels[@]} -eq 1 ] || die "dist has ${#wheels[@]} wheels for $tag; make wheel makes one"
 

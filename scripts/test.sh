@@ -27,9 +27,7 @@ ctest --test-dir build/test --no-tests=error -j "$jobs" --test-output-size-passe
 say "the wheel"
 wait "$venv" || { cat build/test/venv.log >&2 && die "the Python environment could not be made"; }
 trap - EXIT
-PYTHON=$PWD/.venv/bin/python scripts/wheel.sh
-tag=$(.venv/bin/python -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
-.venv/bin/python -m pip install --quiet --no-deps --force-reinstall dist/octavo-*-"$tag"-*.whl
+install_wheel
 
 say "pytest"
 export OCTAVO_REQUIRE_TORCH=1 OCTAVO_REQUIRE_ONNX=1 # both are in .venv: their tests may not be skipped

@@ -9,7 +9,7 @@ mapfile -t for_python < <(python_packages)
 need_packages cmake g++ ninja-build libcli11-dev nlohmann-json3-dev "${for_python[@]}" -- ccache
 use_ccache
 
-tag=$("$python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+tag=$(python_tag "$python")
 venv=build/wheel_$tag
 if [ ! -e "$venv/ready" ]; then
   "$python" -m venv --clear "$venv"

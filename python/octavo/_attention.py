@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import _arguments, _containers, _core, _keywords, _numpy, _runtime
+from . import _arguments, _containers, _core, _keywords, _numpy, _outputs, _runtime
 from ._array_backend import Array, ArrayBackend
 from ._core import DType
 from ._kv_cache import KVCache
 from ._quantized import Quantized
 from ._recipe import Recipe
 
-_FLOATS = (DType.f32, DType.f16, DType.bf16)
 _ALIGNMENT = 64  # of scratch memory on the CPU
 _DEVICE_ALIGNMENT = 256  # on a CUDA device
 
@@ -144,7 +143,7 @@ def attention(
     >>> o = octavo.attention(q, cache)
     """
     if unexpected:
-        raise _keywords.unexpected("attention", next(iter(unexpected)), _DEFAULTS)
+        raise _keywords.unexpected("attention", next(iter(unexpected)), DEFAULTS)
     arguments = locals()
     if isinstance(k, KVCache):
         return _over_cache(arguments)
@@ -155,7 +154,7 @@ def attention(
             _set_options(plain[0], arguments)
             _core.attention(plain[0])
             return plain[1]
-    call, output, log_sum, like, _alive = _prepare(arguments)
+    call, output, log_sum, like, _alive = prepare(arguments)
     _core.attention(call)
     output.backend.sync(output.device, call.stream)
     result = out if out is not None else output.backend.finish(output, like)
@@ -167,7 +166,7 @@ def _over_cache(arguments: dict[str, Any]) -> Any:
     if arguments["v"] is not None:
         kind = type(arguments["v"])
         raise TypeError(f"v: a {kind.__module__}.{kind.__qualname__}; over a KVCache, which holds v too, leave it out")
-    for name, default in _DEFAULTS.items():
+    for name, default in DEFAULTS.items():
         value = arguments[name]
         if name not in _OVER_CACHE and value is not default and not (isinstance(value, str) and value == default):
             why = "the cache's format decides the arithmetic" if name == "recipe" else "it does not apply to a KVCache"
@@ -186,8 +185,8 @@ _OVER_CACHE = (
 _SIGNATURE = inspect.signature(attention)
 _SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
 attention.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-_DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
-_ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
+DEFAULTS = {name: p.default for name, p in _SIGNATURE.parameters.items() if p.kind is p.KEYWORD_ONLY}
+ARRAYS = ("mask", "key_mask", "alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")
 _LISTS = ("alibi_slopes", "sinks", "kv_lens", "cu_seqlens_q", "cu_seqlens_k")  # those that may be Python lists
 
 
@@ -205,7 +204,7 @@ def takes_attention_keywords(*excluded: str) -> Callable[[Callable[[dict[str, An
             for name in keywords:
                 if name not in names:
                     raise _keywords.unexpected(function.__name__, name, names)
-            return function(_DEFAULTS | keywords | {"q": q, "k": k, "v": v})
+            return function(DEFAULTS | keywords | {"q": q, "k": k, "v": v})
 
         functools.update_wrapper(wrapper, function)
         wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -222,34 +221,31 @@ def workspace_size(arguments: dict[str, Any]) -> int:
 
     The size depends on the number of threads. Arguments and errors are those of `attention`.
     """
-    call, output, *_alive = _prepare(arguments)
+    call, output, *_alive = prepare(arguments)
     size = _core.workspace_size(call)
     return size + _alignment(output.device) - 1 if size > 0 else 0
 
 
-def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None, Any, Any]:
+def prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None, Any, Any]:
     """The core's call, output, lse, the container whose type results have, and objects to keep alive during the call.
 
     `arguments` are those of `attention`, by name. Options with default values keep the core's defaults.
     """
-    q, layout, out, out_dtype = arguments["q"], arguments["layout"], arguments["out"], arguments["out_dtype"]
+    layout = arguments["layout"]
     order = _arguments.layout(layout)
-    q_view, q_array, q_shape, q_alive = _operand(q, "q", layout)
+    q_view, q_array, q_shape, q_alive = _operand(arguments["q"], "q", layout)
     k_view, k_array, _, k_alive = _operand(arguments["k"], "k", layout)
     v_view, v_array, v_shape, v_alive = _operand(arguments["v"], "v", layout)
 
-    dtype = _containers.float_dtype(out_dtype, "out_dtype") if out_dtype is not None else _out_dtype(q, q_array)
     backend, like = q_array.backend, q_array.container
-    if out is None:
-        output = backend.empty((*q_shape[:-1], v_shape[-1]), dtype, like)
-    else:
-        output = _containers.write(out, "out")
-        if output.dtype != dtype:
-            raise ValueError(f"out: dtype {output.dtype.name}; the output's is {dtype.name}")
-    log_sum = backend.empty(_lse_shape(q_shape, order), DType.f32, like) if arguments["return_lse"] else None
+    dtype = _outputs.output_dtype(arguments["out_dtype"], q_array.dtype)
+    output = _outputs.output(arguments["out"], (*q_shape[:-1], v_shape[-1]), dtype, backend, like)
+    log_sum = None
+    if arguments["return_lse"]:
+        log_sum = backend.empty(_outputs.lse_shape(q_shape, order), DType.f32, like)
 
     arrays = {"q": q_array, "k": k_array, "v": v_array, "out": output}
-    for name in _ARRAYS:
+    for name in ARRAYS:
         if (x := arguments[name]) is not None:
             arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
     device = _containers.check_places(arrays)
@@ -259,7 +255,7 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
     if log_sum is not None:
         call.lse = log_sum.view
     if len(arrays) > 4:
-        for name in _ARRAYS:
+        for name in ARRAYS:
             if name in arrays:
                 setattr(call, name, arrays[name].view)
     _set_options(call, arguments)
@@ -271,16 +267,16 @@ def _prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None
 
 
 def _set_options(call: _core.Call, arguments: dict[str, Any]) -> None:
-    if (window := arguments["window"]) is not _DEFAULTS["window"] and window is not None:
+    if (window := arguments["window"]) is not DEFAULTS["window"] and window is not None:
         call.window = _arguments.window(window)
     call.recipe = _arguments.recipe(arguments["recipe"])
     if (scale := arguments["scale"]) is not None:
         call.scale = _arguments.scale(scale)
     if (causal := arguments["causal"]) is not False:
         call.causal = _arguments.causal(causal)
-    if (softcap := arguments["softcap"]) is not _DEFAULTS["softcap"] and softcap is not None:
+    if (softcap := arguments["softcap"]) is not DEFAULTS["softcap"] and softcap is not None:
         call.softcap = _arguments.number(softcap, "softcap")
-    if (alibi := arguments["alibi"]) is not _DEFAULTS["alibi"]:
+    if (alibi := arguments["alibi"]) is not DEFAULTS["alibi"]:
         call.alibi = _arguments.alibi(alibi)
     if implementation := _runtime.forced.get():
         call.implementation = implementation
@@ -298,20 +294,6 @@ def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...
     return array.view, array, array.shape, array
 
 
-def _out_dtype(q: Any, array: Array) -> DType:
-    # The core reports unsupported dtypes, before anything is written.
-    if isinstance(q, Quantized) or array.dtype not in _FLOATS:
-        return DType.f32
-    return array.dtype
-
-
-def _lse_shape(q_shape: tuple[int, ...], order: _core.Layout) -> tuple[int, ...]:
-    rows, heads = (-3, -2) if order == _core.Layout.NHD else (-2, -3)
-    if len(q_shape) < 3:
-        return (1,)  # the core reports q's rank
-    return (*q_shape[:-3], q_shape[heads], q_shape[rows])
-
-
 def _alignment(device: int) -> int:
     return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
 
@@ -327,9 +309,7 @@ def _stream(given: Any, backend: ArrayBackend, device: int) -> int:
 
 def _scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
     """The aligned part of the workspace; `workspace_size` includes the bytes that alignment may skip."""
-    array = _containers.write(workspace, "workspace")
-    if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
-        raise ValueError(f"workspace: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
+    array = _outputs.dense_bytes(workspace, "workspace")
     skipped = -array.view.data % _alignment(array.device)
     size = max(array.shape[0] - skipped, 0)
     return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,), array.device), array

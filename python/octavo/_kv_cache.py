@@ -6,11 +6,10 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from . import _arguments, _containers, _core, _runtime
+from . import _arguments, _containers, _core, _outputs, _runtime
 from ._core import DType
 
 _FORMATS = {"f32": DType.f32, "f16": DType.f16, "bf16": DType.bf16, "s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3}
-_FLOATS = (DType.f32, DType.f16, DType.bf16)
 
 
 def _integer(value: Any, name: str) -> int:
@@ -133,11 +132,8 @@ class KVCache:
         )
         self._pool: Any = None
         if pool is not None:
-            self._pool = _containers.write(pool, "pool")  # kept alive
-            shape, dtype = self._pool.shape, self._pool.dtype
-            if dtype != DType.u8 or len(shape) != 1 or (shape[0] > 1 and self._pool.view.strides != (1,)):
-                raise ValueError(f"pool: {dtype.name} {list(shape)}; a dense uint8 [n] is allowed")
-            if not shape[0]:
+            self._pool = _outputs.dense_bytes(pool, "pool")  # kept alive
+            if not self._pool.shape[0]:
                 raise ValueError("pool: it has no bytes")
             options.set_pool(self._pool.view)
         self._hold(_core.make_kv_cache(options))
@@ -282,24 +278,13 @@ class KVCache:
         for name, x in {"mask": mask, "key_mask": key_mask, "tree_mask": tree_mask}.items():
             if x is not None:
                 arrays[name] = _containers.read(x, name)
-        dtype = queries.dtype if queries.dtype in _FLOATS else DType.f32
-        if out_dtype is not None:
-            dtype = _containers.float_dtype(out_dtype, "out_dtype")
-        shape = queries.shape
-        if out is None:
-            output = queries.backend.empty((*shape[:-1], self.value_head_dim), dtype, q)
-        else:
-            output = _containers.write(out, "out")
-            if output.dtype != dtype:
-                raise ValueError(f"out: dtype {output.dtype.name}; the output's is {dtype.name}")
+        dtype = _outputs.output_dtype(out_dtype, queries.dtype)
+        output = _outputs.output(out, (*queries.shape[:-1], self.value_head_dim), dtype, queries.backend, q)
         arrays["out"] = output
         _containers.check_places(arrays)
         log_sum = None
         if return_lse:
-            rows, heads = (-3, -2) if layout == "NHD" else (-2, -3)
-            # Of other ranks the core reports an error.
-            lse_shape = (*shape[:-3], shape[heads], shape[rows]) if len(shape) >= 3 else (1,)
-            log_sum = queries.backend.empty(lse_shape, DType.f32, q)
+            log_sum = queries.backend.empty(_outputs.lse_shape(queries.shape, order), DType.f32, q)
 
         def view(name: str) -> _core.TensorView | None:
             return arrays[name].view if name in arrays else None

@@ -12,6 +12,11 @@ from . import _core
 from ._core import DType
 from ._array_backend import DTYPES, EXTENSION_DTYPES, Array, check_rank, device_error, dtype_error, no_cuda
 
+NESTED = (
+    "nested tensors are not supported; allowed are dense ones: concatenated sequences with cu_seqlens_q and "
+    "cu_seqlens_k, or padded sequences with kv_lens or key_mask"
+)
+
 
 class Torch:
     name = "torch tensor"
@@ -41,10 +46,7 @@ class Torch:
                 raise device_error(name, str(x.device))
             device = x.device.index
         if x.is_nested:
-            raise NotImplementedError(
-                f"{name}: nested tensors are not supported; allowed are dense ones: concatenated sequences with "
-                "cu_seqlens_q and cu_seqlens_k, or padded sequences with kv_lens"
-            )
+            raise NotImplementedError(f"{name}: {NESTED}")
         if x.layout is not self.torch.strided:
             raise ValueError(f"{name}: layout {x.layout}; only dense (strided) tensors are supported")
         dtype = self.dtypes.get(x.dtype)

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _arguments, _attention
+from . import _arguments, _attention, _outputs
 
 __all__ = ["attention"]
 
-_ARRAYS = _attention._ARRAYS
+_ARRAYS = _attention.ARRAYS
 _FLOATS = ("float32", "float16", "bfloat16")
 
 
@@ -39,7 +39,7 @@ def attention(arguments: dict[str, Any]) -> Any:
     dtype = q.dtype if arguments["out_dtype"] is None else jnp.dtype(arguments["out_dtype"])
     results = [jax.ShapeDtypeStruct((*q.shape[:-1], v.shape[-1]), dtype)]
     if arguments["return_lse"]:
-        results.append(jax.ShapeDtypeStruct(_attention._lse_shape(q.shape, order), jnp.float32))
+        results.append(jax.ShapeDtypeStruct(_outputs.lse_shape(q.shape, order), jnp.float32))
     arrays = {name: jnp.asarray(arguments[name]) for name in _ARRAYS if arguments[name] is not None}
     options = {
         name: one

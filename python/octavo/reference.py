@@ -134,7 +134,7 @@ def trace(arguments: dict[str, Any]) -> Trace:
     >>> steps = octavo.reference.trace(q, k, v, recipe="int_flash", causal=True)
     >>> steps.codes.max(), steps.row_sums[..., -1]
     """
-    call, output, log_sum, like, _alive = _attention._prepare(
+    call, output, log_sum, like, _alive = _attention.prepare(
         arguments | {"return_lse": True, "out_dtype": "float32"}
     )
     assert log_sum is not None

@@ -46,6 +46,7 @@ OPTIONS = {
     "causal": {"causal": True},
     "top_left": {"causal": "top_left", "recipe": "exact", "scale": 0.3},
     "window": {"window": (3, 1), "softcap": 5.0},
+    "without": {"window": None, "softcap": None},
     "recipe": {"recipe": octavo.recipe("int8").replace(smooth_q=False), "out_dtype": "bfloat16"},
 }
 

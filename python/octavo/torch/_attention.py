@@ -9,9 +9,10 @@ from torch import Tensor
 
 from .. import _arguments, _attention
 from .._recipe import Recipe
+from .._torch import NESTED
 from . import _operators
 
-_WINDOW, _SOFTCAP = _attention._DEFAULTS["window"], _attention._DEFAULTS["softcap"]
+_WINDOW, _SOFTCAP = _attention.DEFAULTS["window"], _attention.DEFAULTS["softcap"]
 _is_compiling = torch.compiler.is_compiling  # looked up once
 
 
@@ -23,8 +24,8 @@ def attention(
     recipe: str | Recipe = "int8",
     causal: bool | str = False,
     scale: float | None = None,
-    window: tuple[int, int] = _WINDOW,
-    softcap: float = _SOFTCAP,
+    window: tuple[int, int] | None = _WINDOW,
+    softcap: float | None = _SOFTCAP,
     mask: Tensor | None = None,
     key_mask: Tensor | None = None,
     sinks: Tensor | None = None,
@@ -61,11 +62,11 @@ def attention(
         return (o, lse) if return_lse else o
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.is_nested:
-            raise NotImplementedError(f"{name}: {_operators.NESTED}")
+            raise NotImplementedError(f"{name}: {NESTED}")
     operator = torch.ops.octavo.attention_lse if return_lse else torch.ops.octavo.attention
     return operator(
-        q, k, v, _text(recipe), _direction(causal), layout, scale, mask, key_mask, *_sides(window), softcap, sinks,
-        alibi_slopes, alibi, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
+        q, k, v, _text(recipe), _direction(causal), layout, scale, mask, key_mask, *_sides(window),
+        0.0 if softcap is None else softcap, sinks, alibi_slopes, alibi, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
     )  # fmt: skip
 
 
@@ -83,9 +84,13 @@ def _direction(causal: bool | str) -> str:
     raise ValueError(f"causal: {causal!r}; False, True, 'bottom_right' and 'top_left' are allowed")
 
 
-def _sides(window: tuple[int, int]) -> tuple[int, int]:
+def _sides(window: tuple[int, int] | None) -> tuple[int, int]:
+    if window is None:
+        return -1, -1
     if not isinstance(window, (tuple, list)) or len(window) != 2:
-        raise ValueError(f"window: {_arguments.shown(window)}; a pair of integers (left, right) is allowed")
+        raise ValueError(
+            f"window: {_arguments.shown(window)}; a pair of integers (left, right) is allowed, -1 = unlimited, or None"
+        )
     return window[0], window[1]
 
 
@@ -98,5 +103,5 @@ def quantize(
     `octavo.quantize` also takes varlen sequences and returns a `Quantized`.
     """
     if x.is_nested:
-        raise NotImplementedError(f"x: {_operators.NESTED}")
+        raise NotImplementedError(f"x: {NESTED}")
     return torch.ops.octavo.quantize(x, role, _text(recipe), layout)

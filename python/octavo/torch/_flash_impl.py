@@ -49,7 +49,7 @@ def _forward(recipe: str | Recipe) -> Any:
                 f"octavo.torch.register: {reason}. torch.nn.attention.restore_flash_attention_impl() activates torch's "
                 "kernel again; octavo.torch.patch(on_unsupported='fallback') decides for each call"
             )
-        o, lse = _operators.run(_attention._DEFAULTS | {
+        o, lse = _operators.run(_attention.DEFAULTS | {
             "q": query, "k": key, "v": value, "recipe": recipe, "causal": "top_left" if is_causal else False,
             "scale": scale, "mask": attn_mask, "layout": "HND", "return_lse": True, "out": torch.empty_like(query),
         })  # fmt: skip

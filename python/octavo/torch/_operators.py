@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import _arguments, _attention, _core, _quantized
+from .._torch import NESTED
 
 # Options that are often given come first: torch passes the arguments up to the last that differs from its default.
 _ATTENTION = (
@@ -30,18 +31,13 @@ _SCHEMAS = {
     "quantize": "(Tensor x, str role, str recipe='int8', str layout='NHD') -> (Tensor, Tensor, Tensor)",
 }
 _CAUSAL: dict[str, Any] = {"none": False, "bottom_right": "bottom_right", "top_left": "top_left"}
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _ENVIRONMENT_DECIDES = bool(os.environ.get("OCTAVO_NUM_THREADS"))
 
 NO_BACKWARD = (
     "octavo has no backward pass: its attention is for inference. Run the model under torch.no_grad() or "
     "torch.inference_mode(), detach the inputs, or use torch's own scaled_dot_product_attention for training"
 )
-NESTED = (
-    "nested tensors are not supported; allowed are dense ones: concatenated sequences with cu_seqlens_q and "
-    "cu_seqlens_k, or padded sequences with kv_lens or key_mask"
-)
-
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 # Looked up once: this is most of what a call costs beyond `octavo.attention`.
@@ -87,7 +83,7 @@ def with_torchs_threads(function: Callable[..., Any], *arguments: Any, **keyword
 
 def run(arguments: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     """The output and, with `return_lse`, the LSE; `arguments` are those of `octavo.attention`, by name."""
-    call, output, log_sum, _, _alive = _attention._prepare(arguments)
+    call, output, log_sum, _, _alive = _attention.prepare(arguments)
     with_torchs_threads(_core.attention, call)
     return output.container, None if log_sum is None else log_sum.container
 
@@ -98,7 +94,7 @@ _NAMES = ("q", "k", "v", "recipe", "causal", "layout", "scale", "mask", "key_mas
 
 
 def _named(given: tuple[Any, ...]) -> dict[str, Any]:
-    arguments = _attention._DEFAULTS | dict(zip(_NAMES, given))
+    arguments = _attention.DEFAULTS | dict(zip(_NAMES, given))
     if len(given) > 4:
         causal = arguments["causal"]
         if causal not in _CAUSAL:
@@ -126,7 +122,7 @@ def _attention_lse_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     for name, x in (("q", q), ("k", k), ("v", v)):
         torch._check(x.dim() in (3, 4), lambda: f"{name}: rank {x.dim()}; q, k and v have rank 4 (varlen: 3)")
         torch._check_value(
-            x.dtype in _FLOATS, lambda: f"{name}: dtype {x.dtype}; float32, float16 and bfloat16 are allowed"
+            x.dtype in FLOATS, lambda: f"{name}: dtype {x.dtype}; float32, float16 and bfloat16 are allowed"
         )
         torch._check_value(x.dtype == q.dtype, lambda: f"{name}: dtype {x.dtype}, q: {q.dtype}; they must be the same")
     rows, heads = (-3, -2) if layout == "NHD" else (-2, -3)
@@ -170,7 +166,7 @@ def _autocast_kernel(operator: Any, device: str) -> Any:
         dtype = torch.get_autocast_dtype(device)
 
         def cast(x: Tensor) -> Tensor:
-            return x.to(dtype) if x.dtype in _FLOATS else x
+            return x.to(dtype) if x.dtype in FLOATS else x
 
         with torch._C._ExcludeDispatchKeyGuard(key):
             return operator(*map(cast, arguments[:3]), *arguments[3:])

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from .._recipe import Recipe
-from . import _operators
+from .._torch import NESTED
 from ._attention import attention
+from ._operators import FLOATS, NO_BACKWARD
 
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _MAX_CPU = 576
 _MAX_HEAD_DIM = {"cpu": _MAX_CPU, "cuda": 256}
 _STRIDED = torch.strided
@@ -42,15 +42,15 @@ def unsupported(
     autocast = torch.is_autocast_enabled(query.device.type)
     for name, x in tensors.items():
         if x.is_nested:
-            return f"{name}: {_operators.NESTED}"
+            return f"{name}: {NESTED}"
         if x.layout is not torch.strided:
             return f"{name}: layout {x.layout}; dense tensors are allowed"
         if x.requires_grad and torch.is_grad_enabled():
-            return f"{name} requires grad: {_operators.NO_BACKWARD}"
+            return f"{name} requires grad: {NO_BACKWARD}"
         if x.device != query.device:
             return f"{name} is on {x.device} and query on {query.device}; all tensors must be on one device"
         if name != "attn_mask":
-            if x.dtype not in _FLOATS:
+            if x.dtype not in FLOATS:
                 return f"{name}: dtype {x.dtype}; float32, float16 and bfloat16 are allowed"
             if x.dtype != query.dtype and not autocast:
                 return f"{name}: dtype {x.dtype}, query: {query.dtype}; they must be the same"
@@ -142,7 +142,10 @@ def attempt(
     reason = unsupported(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     if reason is not None:
         return reason
-    return _compute(query, key, value, attn_mask, is_causal, scale, enable_gqa, recipe)
+    causal: Any = "top_left" if is_causal else False
+    if not _is_batch(query, key, value, attn_mask, enable_gqa):
+        return _broadcast(query, key, value, attn_mask, causal, scale, enable_gqa, recipe)
+    return attention(query, key, value, recipe=recipe, causal=causal, scale=scale, mask=attn_mask, layout="HND")
 
 
 def _is_common(query: Tensor, key: Tensor, value: Tensor) -> bool:
@@ -151,7 +154,7 @@ def _is_common(query: Tensor, key: Tensor, value: Tensor) -> bool:
     return (
         type(query) is type(key) is type(value) is Tensor
         and query.is_cpu and key.is_cpu and value.is_cpu
-        and key.dtype is dtype and value.dtype is dtype and dtype in _FLOATS
+        and key.dtype is dtype and value.dtype is dtype and dtype in FLOATS
         and query.layout is _STRIDED and key.layout is _STRIDED and value.layout is _STRIDED
         and not (query.is_nested or key.is_nested or value.is_nested)
         and not (_records() and (query.requires_grad or key.requires_grad or value.requires_grad))
@@ -167,19 +170,14 @@ def _common_shapes(q: torch.Size, k: torch.Size, v: torch.Size) -> bool:
     )  # fmt: skip
 
 
-def _compute(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, scale: float | None,
-    enable_gqa: bool, recipe: str | Recipe
-) -> Tensor:  # fmt: skip
-    """SDPA of supported arguments."""
-    causal: Any = "top_left" if is_causal else False
-    if query.dim() == 4 and key.dim() == 4 and value.dim() == 4 and key.shape[0] == query.shape[0] == value.shape[0]:
-        if key.shape[1] == value.shape[1] and (enable_gqa or key.shape[1] == query.shape[1]):
-            if attn_mask is None or attn_mask.dim() in (2, 3, 4):
-                return attention(
-                    query, key, value, recipe=recipe, causal=causal, scale=scale, mask=attn_mask, layout="HND"
-                )
-    return _broadcast(query, key, value, attn_mask, causal, scale, enable_gqa, recipe)
+def _is_batch(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, enable_gqa: bool) -> bool:
+    """Whether octavo's attention takes the operands as they are: [B, heads, L, E] of one batch size."""
+    return (
+        query.dim() == 4 and key.dim() == 4 and value.dim() == 4
+        and key.shape[0] == query.shape[0] == value.shape[0]
+        and key.shape[1] == value.shape[1] and (enable_gqa or key.shape[1] == query.shape[1])
+        and (attn_mask is None or attn_mask.dim() in (2, 3, 4))
+    )  # fmt: skip
 
 
 def _broadcast(
