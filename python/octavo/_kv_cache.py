@@ -32,6 +32,30 @@ def _integers(values: Iterable[Any] | None, name: str) -> list[int]:
     return [_integer(item, f"{name}[{i}]") for i, item in enumerate(items)]
 
 
+# Recipe -> the formats of a cache that computes it, the default first, and whether it keeps keys in 16 bits.
+_RECIPES = {"int8": (("s8",), True), "int8_fast": (("s8",), False), "exact": (("f32", "f16", "bf16"), None)}
+
+
+def _by_recipe(recipe: Any, format: str | None, kept_keys: bool | None) -> tuple[str, bool]:
+    """The format and kept_keys of a cache, from what was given."""
+    formats: tuple[str, ...] = ("s8",)
+    if recipe is not None:
+        wanted = _core.recipe_text(_arguments.recipe(recipe))
+        if wanted not in _RECIPES:
+            raise NotImplementedError(
+                f"recipe: {wanted}; a cache has {', '.join(map(repr, _RECIPES))}; format= chooses its other formats"
+            )
+        formats, keeps = _RECIPES[wanted]
+        if format is not None and format in _FORMATS and format not in formats:
+            allowed = ", ".join(map(repr, formats))
+            raise ValueError(f"format: {format!r} with recipe {wanted}, which has {allowed}; give one of the two")
+        if keeps is not None:
+            if kept_keys is not None and bool(kept_keys) != keeps:
+                raise ValueError(f"kept_keys: {kept_keys} with recipe {wanted}, which has {keeps}; give one of the two")
+            kept_keys = keeps
+    return formats[0] if format is None else format, True if kept_keys is None else bool(kept_keys)
+
+
 def _options(
     batch: int,
     num_kv_heads: int,
@@ -76,12 +100,14 @@ class KVCache:
         Dv; default D.
     capacity : int
         Tokens that one sequence can hold.
-    format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}
-        "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as the recipe "int8" makes them; the
+    recipe : str or Recipe, optional
+        "int8": format "s8" with kept keys; "int8_fast": without; "exact": "f32", or "f16" or "bf16" if `format` says so.
+    format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}, optional
+        Default: by the recipe, else "s8". "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as the recipe "int8" makes them; the
         attention takes q in 16 bits. "s4": the same in 4 bits. The others: rows rounded to that format ("e4m3": with a
         scale per token), exact attention.
-    kept_keys : bool
-        "s8" and "s4" only: also keep the first token and the last 64 in 16 bits, and use these for the keys near a
+    kept_keys : bool, optional
+        "s8" and "s4" only, by default True: also keep the first token and the last 64 in 16 bits, and use these for the keys near a
         query.
     page_size : int, optional
         Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
@@ -89,7 +115,10 @@ class KVCache:
         Pages of the pool; default: enough for all sequences at full capacity.
     pool : array, optional
         The pool in the caller's memory: writable uint8 [n] at a multiple of 64 bytes, n >= `pool_size`. Needs page_size
-        and pages; the caller names the pages of each sequence by `set_block_table`. docs/kv_cache.md defines the bytes.
+        and pages; the caller names the pages of each sequence, here or by `set_block_table`. docs/kv_cache.md defines
+        the bytes.
+    block_table : sequence of sequences of int, optional
+        With a pool: the first pages of each sequence, [batch][any number]; -1 at the end of a row is no page.
 
     Raises
     ------
@@ -121,12 +150,15 @@ class KVCache:
         value_head_dim: int | None = None,
         *,
         capacity: int,
-        format: str = "s8",
-        kept_keys: bool = True,
+        recipe: Any = None,
+        format: str | None = None,
+        kept_keys: bool | None = None,
         page_size: int | None = None,
         pages: int | None = None,
         pool: Any = None,
+        block_table: Iterable[Iterable[int]] | None = None,
     ) -> None:
+        format, kept_keys = _by_recipe(recipe, format, kept_keys)
         options = _options(
             batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages
         )
@@ -137,6 +169,19 @@ class KVCache:
                 raise ValueError("pool: it has no bytes")
             options.set_pool(self._pool.view)
         self._hold(_core.make_kv_cache(options))
+        if block_table is not None:
+            self._set_block_tables(block_table)
+
+    def _set_block_tables(self, block_table: Iterable[Iterable[int]]) -> None:
+        if self._pool is None:
+            raise ValueError("block_table: without a pool the cache chooses its pages itself")
+        tables = [_integers(pages, f"block_table[{b}]") for b, pages in enumerate(block_table)]
+        if len(tables) != self.batch:
+            raise ValueError(f"block_table: {len(tables)} rows and {self.batch} sequences; they must be as many")
+        for sequence, pages in enumerate(tables):
+            while pages and pages[-1] == -1:
+                pages.pop()
+            self.set_block_table(sequence, pages)
 
     @staticmethod
     def pool_size(

@@ -329,6 +329,54 @@ def test_pool(rng, kv, format):
             make(pool=bad, **sizes)
 
 
+def test_recipe_chooses_the_format():
+    sizes = {"batch": 1, "num_kv_heads": 1, "head_dim": 16, "capacity": 16}
+    for options, format, kept_keys in (
+        ({}, "s8", True),
+        ({"recipe": "int8"}, "s8", True),
+        ({"recipe": octavo.recipe("int8_fast")}, "s8", False),
+        ({"recipe": "exact"}, "f32", False),
+        ({"recipe": "exact", "format": "bf16"}, "bf16", False),
+        ({"format": "s4", "kept_keys": False}, "s4", False),
+    ):
+        cache = octavo.KVCache(**sizes, **options)
+        assert (cache.format, cache.kept_keys) == (format, kept_keys)
+    for options, error, message in (
+        ({"recipe": "int4"}, NotImplementedError, "recipe: int4; a cache has 'int8', 'int8_fast', 'exact'; format="),
+        ({"recipe": "int8", "format": "f16"}, ValueError, "format: 'f16' with recipe int8, which has 's8'"),
+        ({"recipe": "int8_fast", "kept_keys": True}, ValueError, "kept_keys: True with recipe int8_fast, which has"),
+        ({"recipe": "int9"}, ValueError, "int9"),
+        ({"format": "int8"}, ValueError, "format: 'int8'; 's8'"),
+        ({"block_table": [[0]]}, ValueError, "block_table: without a pool"),
+    ):
+        with pytest.raises(error, match=message):
+            octavo.KVCache(**sizes, **options)
+
+
+def test_block_table_in_the_constructor(rng, kv):
+    sizes = {"format": "s8", "page_size": 16, "pages": 32}
+    memory = np.zeros(octavo.KVCache.pool_size(KV_HEADS, DIM, VALUE_DIM, **sizes) + 64, np.uint8)
+    pool = memory[-memory.ctypes.data % 64 :][: memory.size - 64]
+    tables = np.full((2, 16), -1)
+    tables[:, :10] = rng.permutation(32)[:20].reshape(2, 10)
+    q = queries(rng, 1)
+    outputs = []
+    for by_constructor in (True, False):
+        pool[:] = 0
+        cache = make(pool=pool, block_table=tables if by_constructor else None, **sizes)
+        if not by_constructor:
+            for sequence in range(2):
+                cache.set_block_table(sequence, tables[sequence, :10])
+        cache.append(*kv)
+        outputs.append((cache.attend(q), pool.copy()))
+    for a, b in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="block_table: 1 rows and 2 sequences"):
+        make(pool=pool, block_table=tables[:1], **sizes)
+    with pytest.raises(ValueError, match="-1"):
+        make(pool=pool, block_table=[[0, -1, 2], [1]], **sizes)
+
+
 def test_bad_queries(rng, kv):
     q, cache = queries(rng, 1), filled(kv)
     cases = [

@@ -65,7 +65,7 @@ def attention(
             raise NotImplementedError(f"{name}: {NESTED}")
     operator = torch.ops.octavo.attention_lse if return_lse else torch.ops.octavo.attention
     return operator(
-        q, k, v, _text(recipe), _direction(causal), layout, scale, mask, key_mask, *_sides(window),
+        q, k, v, _text(recipe), _direction(causal), layout, scale, mask, key_mask, *sides(window),
         0.0 if softcap is None else softcap, sinks, alibi_slopes, alibi, kv_lens, cu_seqlens_q, cu_seqlens_k, out_dtype
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _direction(causal: bool | str) -> str:
     raise ValueError(f"causal: {causal!r}; False, True, 'bottom_right' and 'top_left' are allowed")
 
 
-def _sides(window: tuple[int, int] | None) -> tuple[int, int]:
+def sides(window: tuple[int, int] | None) -> tuple[int, int]:
     if window is None:
         return -1, -1
     if not isinstance(window, (tuple, list)) or len(window) != 2:

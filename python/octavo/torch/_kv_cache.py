@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import _core, _kv_cache
 from . import _operators
-from ._attention import _sides
+from ._attention import sides
 
 _HOW_TO_ATTEND = (
     "(Tensor handle, Tensor q, SymInt value_head_dim, int[]? seq_ids=None, str layout='NHD', bool causal=True, "
@@ -98,9 +98,9 @@ class KVCache(_kv_cache.KVCache):
             raise NotImplementedError("out: octavo.torch.KVCache returns a new tensor; octavo.KVCache takes out")
         operator = torch.ops.octavo.cache_attend_lse if return_lse else torch.ops.octavo.cache_attend
         return operator(
-            self.handle, q, self.value_head_dim, _listed(seq_ids), layout, causal, scale,
-            *((-1, -1) if window is None else _sides(window)), 0.0 if softcap is None else softcap, mask, key_mask,
-            tree_mask, sinks, alibi_slopes, alibi, cu_seqlens_q, out_dtype
+            self.handle, q, self.value_head_dim, _listed(seq_ids), layout, causal, scale, *sides(window),
+            0.0 if softcap is None else softcap, mask, key_mask, tree_mask, sinks, alibi_slopes, alibi, cu_seqlens_q,
+            out_dtype
         )  # fmt: skip
 
 
