@@ -101,14 +101,14 @@ class KVCache:
     capacity : int
         Tokens that one sequence can hold.
     recipe : str or Recipe, optional
-        "int8": format "s8" with kept keys; "int8_fast": without; "exact": "f32", or "f16" or "bf16" if `format` says so.
+        "int8": format "s8" with kept keys; "int8_fast": without; "exact": "f32", or "f16" or "bf16" by `format`.
     format : {"s8", "s4", "e4m3", "f32", "f16", "bf16"}, optional
-        Default: by the recipe, else "s8". "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as the recipe "int8" makes them; the
-        attention takes q in 16 bits. "s4": the same in 4 bits. The others: rows rounded to that format ("e4m3": with a
-        scale per token), exact attention.
+        Default: by the recipe, else "s8". "s8": rotated 8-bit codes with a scale per token, K less a frozen mean, as
+        the recipe "int8" makes them; the attention takes q in 16 bits. "s4": the same in 4 bits. The others: rows
+        rounded to that format ("e4m3": with a scale per token), exact attention.
     kept_keys : bool, optional
-        "s8" and "s4" only, by default True: also keep the first token and the last 64 in 16 bits, and use these for the keys near a
-        query.
+        "s8" and "s4" only, by default True: also keep the first token and the last 64 in 16 bits, and use these for the
+        keys near a query.
     page_size : int, optional
         Tokens of a page, a multiple of 16: sequences take pages from one pool. Default: contiguous memory.
     pages : int, optional
