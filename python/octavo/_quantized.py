@@ -291,8 +291,9 @@ def quantize(
     """Quantizes Q, K or V for a recipe: rotation, smoothing, scales and codes.
 
     Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands computes the same
-    as on the original floats, with two exceptions: if K is passed as codes, the bias of Q's smoothing is computed from
-    dequantized K; and arrays of fewer than 16 queries have 16-bit codes, while passed codes are used unchanged.
+    as on the original floats, except for what needs floats: with codes no keys are kept, gains are 1, and V has no
+    centre, so that "int8" computes what "int8_fast" does; the bias of Q's smoothing is computed from dequantized K; and
+    fewer than 16 queries have the codes that were passed, instead of 16-bit ones.
 
     Parameters
     ----------
