@@ -77,8 +77,8 @@ class OctavoLayer(CacheLayerMixin):
             self._check_mask(mask, keys.shape[0], rows)
             if windowed and (mask[:, :-1] & ~mask[:, 1:]).any():
                 raise NotImplementedError(
-                    "attention_mask: padding after tokens in a layer with a sliding window; OctavoCache takes it before "
-                    "them: pad on the left"
+                    "attention_mask: padding after tokens in a layer with a sliding window; OctavoCache takes it "
+                    "before them: pad on the left"
                 )
             new = mask[:, first:]
             if not new.all():
