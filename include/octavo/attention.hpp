@@ -78,9 +78,9 @@ struct AttentionParams {
 /// algorithm 1); smoothing and groups: SageAttention (arXiv 2410.02367), SageAttention2 (arXiv 2411.10958). Derivation:
 /// docs/the_algorithm.md.
 ///
-/// Errors: invalid_argument (shape, dtype, stride, device, overlap, unknown implementation), unimplemented (valid, but
-/// not supported by this build), unavailable (the implementation cannot run on this machine),
-/// resource_exhausted (scratch memory).
+/// Errors: invalid_argument (shape, dtype, stride, device, overlap, workspace, unknown implementation), unimplemented
+/// (valid, but not supported by this build or implementation), unavailable (it cannot run on this machine),
+/// resource_exhausted (scratch memory), failed_precondition (the stream is being captured and no workspace was given).
 OCTAVO_API Status attention(const AttentionInputs& inputs, const AttentionParams& params = {},
                             const Execution& execution = {}) noexcept;
 

@@ -28,7 +28,7 @@ struct KVCacheOptions {
   std::int64_t capacity = 0;        // tokens that one sequence can hold, at least 1
 
   /// f32, f16, bf16: rows as they are (rounded to this format), exact attention. e4m3: rows as they are, with one scale
-  /// per token. s8, s4: rotated codes with one scale per token, K less a frozen mean; s8 as the recipe int8 makes them.
+  /// per token. s8, s4: rotated codes with one scale per token, K less a frozen mean; s8 as quantize() makes for int8.
   DType format = DType::s8;
   /// s8 and s4 only: the first token and the last 64 are also kept in 16 bits. A query row then attends to the first
   /// token and to the up to 32 keys next to it through these instead of through codes.
@@ -47,11 +47,11 @@ struct KVCacheOptions {
 };
 
 /// Queries over a cache. M query rows of a sequence are its last M tokens: append their K and V first. Sequences may
-/// have different numbers of rows: q is packed then, and cu_seqlens_q says where each begins.
+/// have different numbers of rows: q is varlen then, and cu_seqlens_q says where each begins.
 struct CacheQuery {
-  TensorView q;    // [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; packed [total_q, Hq, D], [Hq, total_q, D]; f32, f16, bf16
+  TensorView q;    // [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; varlen [total_q, Hq, D], [Hq, total_q, D]; f32, f16, bf16
   TensorView out;  // [B, M, Hq, Dv] ...; f32, f16 or bf16; overlaps no input; Hq % Hkv == 0
-  TensorView lse;  // optional: f32 [B, Hq, M]; packed [Hq, total_q]
+  TensorView lse;  // optional: f32 [B, Hq, M]; varlen [Hq, total_q]
 
   // Optional, all as in AttentionInputs. M is the largest number of rows, N the largest length of the call's sequences.
   TensorView sinks;         // any float dtype [Hq]: one extra logit per head
@@ -62,7 +62,7 @@ struct CacheQuery {
   /// where entry [i, c] is true; the keys before them are as without this mask. Combined with causality (drafts are
   /// appended parents first), window and masks; windows and ALiBi count from i + N - m, not from the depth in the tree.
   TensorView tree_mask;
-  TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: packed queries; entry b: start of sequence b in total_q
+  TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: varlen queries; entry b: start of sequence b in total_q
 
   Layout layout = Layout::nhd;
   /// The sequences of the B rows of q (of cu_seqlens_q), distinct; empty: 0 to B - 1, and B must be the cache's batch.
@@ -83,7 +83,7 @@ struct CacheAttentionParams {
 };
 
 /// Not synchronized: a call that changes a cache must not run beside any other call on it. A call that fails leaves the
-/// cache as it was. On the CPU only.
+/// cache as it was. On the CPU only. A call that names a sequence which does not exist returns invalid_argument.
 class OCTAVO_API KVCache {
  public:
   /// Errors: invalid_argument, unimplemented (format, head_dim), resource_exhausted.
@@ -113,8 +113,8 @@ class OCTAVO_API KVCache {
                 std::span<const std::int64_t> sequences = {}, std::span<const std::int64_t> counts = {},
                 const Execution& execution = {}) noexcept;
 
-  /// O = softmax(s) V over the tokens of each sequence; semantics as octavo::attention(). Results have the same bits
-  /// for any number of threads, any batch, contiguous or paged.
+  /// O = softmax(s) V over the tokens of each sequence; semantics and errors as octavo::attention(). Results have the
+  /// same bits for any number of threads, any batch, contiguous or paged.
   Status attend(const CacheQuery& query, const CacheAttentionParams& params = {},
                 const Execution& execution = {}) const noexcept;
 
@@ -124,7 +124,7 @@ class OCTAVO_API KVCache {
   /// fewer pages than the sequence's tokens need, more than its capacity).
   Status set_block_table(std::int64_t sequence, std::span<const std::int32_t> pages) noexcept;
 
-  /// Keeps the first `length` tokens of a sequence.
+  /// Keeps the first `length` tokens of a sequence. Errors: invalid_argument (it has fewer).
   Status trim(std::int64_t sequence, std::int64_t length) noexcept;
   /// Removes the tokens of a sequence between the first `keep_first` and the last `keep_last`; the others are numbered
   /// anew from 0 on, which causality and windows then count. Codes, scales and K's mean stay as they are. Nothing

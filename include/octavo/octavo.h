@@ -7,7 +7,7 @@
  * - Enumerations are int32_t fields; their values and the functions' signatures never change.
  * - A function that can fail returns octavo_status_t. On an error no output is written, and octavo_last_error() returns
  *   a message with the offending value and what is allowed.
- * - All functions may be called from any thread. The library does not print and does not exit.
+ * - All functions may be called from any thread. The library does not exit, and prints only the lines of OCTAVO_LOG.
  * - Returned strings live as long as the process unless documented otherwise. */
 #pragma once
 
@@ -412,15 +412,15 @@ typedef struct octavo_kv_cache_options_t {
  * largest number of rows, N the largest length of the call's sequences; see kv_cache.hpp. */
 typedef struct octavo_kv_cache_query_t {
   size_t struct_size;
-  const octavo_tensor_t* q;   /* [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; packed [total_q, Hq, D], [Hq, total_q, D] */
+  const octavo_tensor_t* q;   /* [B, M, Hq, D] nhd, [B, Hq, M, D] hnd; varlen [total_q, Hq, D], [Hq, total_q, D] */
   const octavo_tensor_t* out; /* [B, M, Hq, Dv] ... */
-  const octavo_tensor_t* lse; /* f32 [B, Hq, M]; packed [Hq, total_q] */
+  const octavo_tensor_t* lse; /* f32 [B, Hq, M]; varlen [Hq, total_q] */
   const octavo_tensor_t* sinks;
   const int64_t* sequences; /* of the rows of q, distinct; NULL = 0 to B - 1 */
   size_t num_sequences;
   int32_t layout;
   int32_t reserved;
-  const octavo_tensor_t* cu_seqlens_q; /* s32 or s64 [B + 1]: packed queries */
+  const octavo_tensor_t* cu_seqlens_q; /* s32 or s64 [B + 1]: varlen queries */
   const octavo_tensor_t* mask;         /* bool or floats, broadcast to [B, Hq, M, N] */
   const octavo_tensor_t* key_mask;     /* bool [B, N]: false = the key does not exist */
   const octavo_tensor_t* tree_mask;    /* bool [M, M] or [B, M, M]: which of its last M keys a row sees */

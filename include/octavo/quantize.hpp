@@ -30,9 +30,9 @@ struct QuantizedView {
   /// number depends on the rows are concatenated over the sequences: [H, groups], [H, total], [H, blocks, D]. Others
   /// keep their shape; B is the number of sequences.
   TensorView scales;
-  /// f32, dense, in the codes' (rotated) domain: [B, H, D] for K (smooth_k) and V (smooth_v), [B, H, blocks, D] for Q
-  /// (smooth_q; blocks of 128 rows; varlen [H, blocks, D]); not given if nothing was subtracted. Optional for K in
-  /// any recipe.
+  /// f32, dense, in the codes' (rotated) domain: [B, H, D] for K (smooth_k) and V (smooth_v without the fold), [B, H,
+  /// blocks, D] for Q (smooth_q; blocks of 128 rows; varlen [H, blocks, D]); not given if nothing was subtracted.
+  /// Optional for K in any recipe.
   TensorView mean;
   Role role = Role::q;
   Layout layout = Layout::nhd;

@@ -83,7 +83,7 @@ struct Recipe {
   std::int32_t q_group = 32;     // rows of Q in a slice of per-warp and per-thread groups: 16, 32 or 64
   std::int32_t k_group = 64;     // keys in such a slice: 64 or 128 (SageAttention on Hopper: slices of 16 and 128)
   bool qk_gains = true;          // balance the channels of Q and K before the rotation: K times a gain, Q divided by it
-  bool robust = true;            // keys hidden from every row and rows 8 times larger than most leave all statistics
+  bool robust = true;            // leave keys that no row sees, and rows 8 to 16 times larger than most, out of means
   std::int32_t keep_first = 1;   // keys computed exactly, beside the quantized product: the first ones, 0..16
   std::int32_t keep_near = 2;    // strips of 16 keys around a row's own position, 0..4: 1 is its own strip
   std::int32_t keep_heavy = 16;  // keys with the largest expected weight in a query block, 0..32 (needs smooth_q)

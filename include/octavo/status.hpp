@@ -1,4 +1,4 @@
-// Errors are values: a code and a message. The library never prints or exits.
+// Errors are values: a code and a message. The library never exits, and prints only the log lines of OCTAVO_LOG.
 #pragma once
 
 #include <cstdint>

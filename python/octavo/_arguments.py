@@ -6,10 +6,13 @@ import functools
 import math
 import numbers
 import operator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from . import _core
 from ._core import Alibi, Causal, Layout
+
+T = TypeVar("T")
 
 _LAYOUTS = {"NHD": Layout.NHD, "HND": Layout.HND}
 _CAUSAL = {
@@ -32,25 +35,25 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 20] + "..." + text[-17:]
 
 
-def layout(value: Any) -> Layout:
+def choice(table: Mapping[Any, T], value: Any, name: str) -> T:
+    """The entry of a table of allowed values."""
     try:
-        return _LAYOUTS[value]
+        return table[value]
     except (KeyError, TypeError):
-        raise ValueError(f"layout: {value!r}; 'NHD' and 'HND' are allowed") from None
+        *others, last = map(repr, table)
+        raise ValueError(f"{name}: {shown(value)}; {', '.join(others)} and {last} are allowed") from None
+
+
+def layout(value: Any) -> Layout:
+    return choice(_LAYOUTS, value, "layout")
 
 
 def causal(value: Any) -> Causal:
-    try:
-        return _CAUSAL[value]
-    except (KeyError, TypeError):
-        raise ValueError(f"causal: {value!r}; False, True, 'bottom_right' and 'top_left' are allowed") from None
+    return choice(_CAUSAL, value, "causal")
 
 
 def alibi(value: Any) -> Alibi:
-    try:
-        return _ALIBI[value]
-    except (KeyError, TypeError):
-        raise ValueError(f"alibi: {value!r}; 'causal' and 'symmetric' are allowed") from None
+    return choice(_ALIBI, value, "alibi")
 
 
 def number(value: Any, name: str) -> float:
@@ -104,7 +107,7 @@ def recipe(value: Any) -> _core.Recipe:
         return _parse(value)
     held = getattr(value, "_value", None)
     if not isinstance(held, _core.Recipe):
-        raise ValueError(f"recipe: {value!r}; a recipe's text or an octavo.Recipe is allowed")
+        raise ValueError(f"recipe: {shown(value)}; a recipe's text or an octavo.Recipe is allowed")
     return held
 
 
@@ -117,4 +120,4 @@ def stream(value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise ValueError(f"stream: {value!r}; None, an address or a stream object is allowed") from None
+        raise ValueError(f"stream: {shown(value)}; None, an address or a stream object is allowed") from None

@@ -133,8 +133,8 @@ def attention(
     SageAttention2 (arXiv 2411.10958). `octavo.recipes` describes the presets; derivations: docs/the_algorithm.md.
 
     A NaN or infinity in an operand makes the rows that use it NaN; in v, or if tokens share a scale, possibly all rows
-    of that sequence and KV head. Recipes that smooth Q with per-token scales (int8, int8_p16, int4) use 16-bit Q for
-    sequences of fewer than 16 queries, if q is not Quantized.
+    of that sequence and KV head. Recipes that smooth Q with per-token scales (int8, int8_fast, int8_p16, int4) use
+    16-bit Q for sequences of fewer than 16 queries, if q is not Quantized.
 
     Examples
     --------

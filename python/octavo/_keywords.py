@@ -47,7 +47,8 @@ HINTS = {
     **dict.fromkeys(("dtype", "output_dtype", "o_dtype"), "out_dtype"),
     "deterministic": "not needed: results have the same bits for any number of threads",
     **dict.fromkeys(("num_splits", "backend", "num_threads"), "octavo.threads(n) and octavo.implementation(name)"),
-    **dict.fromkeys(("block_table", "page_table", "block_tables"), "not supported: k and v are dense or varlen"),
+    **dict.fromkeys(("block_table", "page_table", "block_tables"), "octavo.KVCache(page_size=...) has pages"),
+    **dict.fromkeys(("tree_mask", "seq_ids"), "octavo.KVCache.attend has it"),
     **dict.fromkeys(("query", "key", "value"), "q, k and v"),
 }
 

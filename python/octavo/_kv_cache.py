@@ -9,7 +9,7 @@ from typing import Any
 from . import _arguments, _containers, _core, _outputs, _runtime
 from ._core import DType
 
-_FORMATS = {"f32": DType.f32, "f16": DType.f16, "bf16": DType.bf16, "s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3}
+_FORMATS = {"s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3, "f32": DType.f32, "f16": DType.f16, "bf16": DType.bf16}
 
 
 def _integer(value: Any, name: str) -> int:
@@ -67,8 +67,7 @@ def _options(
     page_size: int | None,
     pages: int | None,
 ) -> _core.KVCacheOptions:
-    if not isinstance(format, str) or format not in _FORMATS:
-        raise ValueError(f"format: {format!r}; 's8', 's4', 'e4m3', 'f32', 'f16' and 'bf16' are allowed")
+    dtype = _arguments.choice(_FORMATS, format, "format")
     if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
         raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
     for name, number in (("page_size", page_size), ("pages", pages)):
@@ -80,7 +79,7 @@ def _options(
         _integer(head_dim, "head_dim"),
         value_head_dim or 0,
         _integer(capacity, "capacity"),
-        _FORMATS[format],
+        dtype,
         bool(kept_keys),
         page_size or 0,
         pages or 0,

@@ -18,10 +18,8 @@ _KEYS = ("codes", "scales", "mean", "role", "recipe", "layout", "rotated", "head
 _OPTIONAL = ("scales", "mean", "cu_seqlens")
 
 
-def check_role(value: Any) -> str:
-    if value not in ("q", "k", "v"):
-        raise ValueError(f"role: {value!r}; 'q', 'k' and 'v' are allowed")
-    return str(value)
+def role_of(value: Any) -> _core.Role:
+    return _arguments.choice(_ROLES, value, "role")
 
 
 class Quantized:
@@ -84,7 +82,8 @@ class Quantized:
         head_dim: int | None = None,
         cu_seqlens: Any = None,
     ) -> None:
-        self._role = check_role(role)
+        role_of(role)
+        self._role = role
         self._recipe = _recipe(recipe)
         _arguments.layout(layout)
         self._layout = layout
@@ -292,8 +291,9 @@ def quantize(
     """Quantizes Q, K or V for a recipe: rotation, smoothing, scales and codes.
 
     Codes and scales are bit-equal on every implementation. `octavo.attention` on quantized operands computes the same
-    as on the original floats, with two exceptions: if K is passed as codes, the bias of Q's smoothing is computed from
-    dequantized K; and arrays of fewer than 16 queries have 16-bit codes, while passed codes are used unchanged.
+    as on the original floats, except for what needs floats: with codes no keys are kept, gains are 1, and V has no
+    centre, so that "int8" computes what "int8_fast" does; the bias of Q's smoothing is computed from dequantized K; and
+    fewer than 16 queries have the codes that were passed, instead of 16-bit ones.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def quantize(
     scales, INT-FlashAttention (arXiv 2409.16997, section 3); smoothing of K, SageAttention (arXiv 2410.02367, section
     4.2); smoothing of Q and per-thread groups, SageAttention2 (arXiv 2411.10958, sections 3.1 and 3.2).
     """
-    made_for, operand, order = _recipe(recipe), _ROLES[check_role(role)], _arguments.layout(layout)
+    made_for, operand, order = _recipe(recipe), role_of(role), _arguments.layout(layout)
     array = _containers.read(x, "x")
     cu_seqlens = _containers.listed(cu_seqlens, "cu_seqlens")
     starts = None if cu_seqlens is None else _containers.read(cu_seqlens, "cu_seqlens")

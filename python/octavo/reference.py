@@ -15,7 +15,7 @@ from ._recipe import recipe as _recipe
 __all__ = ["Trace", "attention", "trace"]
 
 
-def attention(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+def attention(q: Any, k: Any, v: Any = None, **keywords: Any) -> Any:
     """`octavo.attention` on the implementation "reference"; the same keywords, results and errors.
 
     It supports every recipe, exactly as defined, and is slow: use it on small shapes.
@@ -23,7 +23,8 @@ def attention(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     Parameters
     ----------
     q, k, v : array or Quantized
-        As for `octavo.attention`: [B, M, Hq, D], [B, N, Hkv, D], [B, N, Hkv, Dv] (NHD), their HND and varlen forms.
+        As for `octavo.attention`: [B, M, Hq, D], [B, N, Hkv, D], [B, N, Hkv, Dv] (NHD), their HND and varlen forms; or
+        a `KVCache` as k, without v.
     **keywords
         Those of `octavo.attention`.
 

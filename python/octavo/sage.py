@@ -251,7 +251,7 @@ def _cuda_recipe(name: str, qk_quant_gran: str, pv_accum_dtype: str, smooth_v: b
 
 def _one_of(name: str, argument: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name}: {argument}: {value!r}; {' and '.join(map(repr, allowed))} allowed")
+        raise ValueError(f"{name}: {argument}: {value!r}; allowed: {' and '.join(map(repr, allowed))}")
 
 
 def _check_keywords(name: str, kwargs: dict[str, Any], allowed: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-// The life of a call: checks -> implementation -> its back end: plan, scratch memory, run.
+// attention() and workspace_size(): checks, choice of an implementation, and the call of its back end.
 #include "octavo/attention.hpp"
 
 #include "api/checks.hpp"

@@ -30,7 +30,7 @@ Status read_host_cu_seqlens(std::string_view name, const TensorView& view, std::
 // The values rise from 0 to `total`, the rows of `tensor`.
 Status check_cu_seqlens(const CuSeqlens& sequences, std::int64_t total, std::string_view tensor);
 
-// Row groups (or whatever `count` says of a number of rows) of all sequences.
+// The sum of count(rows) over all sequences, for example of their row groups.
 template <class Count>
 std::int64_t sum_over_sequences(const CuSeqlens& sequences, Count count) noexcept {
   std::int64_t sum = 0;

@@ -18,7 +18,7 @@ namespace {
 
 using kv_cache::Cache;
 
-// The queries of a call: batched [B, M, Hq, D], or packed [total, Hq, D] beside cu_seqlens_q.
+// The queries of a call: batched [B, M, Hq, D], or varlen [total, Hq, D] with cu_seqlens_q.
 struct Queries {
   Axes axes;
   CuSeqlens packed;

@@ -19,7 +19,7 @@ Status named_sequences(const kv_cache::Cache& cache, std::span<const std::int64_
 Status check_cache_layout(Layout layout);
 // All tensors on the CPU.
 Status check_cache_device(std::span<const NamedTensor> tensors);
-// A float tensor with 4 axes; packed sequences: with 3.
+// A float tensor with 4 axes; varlen sequences: with 3.
 Status check_cache_rows(std::string_view name, const TensorView& view, Layout layout, bool packed, Axes& axes,
                         ByteRange& range);
 

@@ -17,7 +17,7 @@ class AlignedBuffer {
   static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
   AlignedBuffer() = default;
-  // Uninitialised; data() is null when memory could not be had or `bytes` is 0.
+  // Uninitialised; data() is null without memory, or if `bytes` is 0.
   explicit AlignedBuffer(std::size_t bytes) noexcept {
     if (bytes == 0) return;
     const std::size_t alignment = bytes >= kHugeFrom ? kHugePage : kAlignment;
@@ -27,7 +27,7 @@ class AlignedBuffer {
     if (data_ == nullptr) return;
     size_ = rounded;
 #ifdef MADV_HUGEPAGE
-    if (alignment == kHugePage) (void)::madvise(data_, rounded, MADV_HUGEPAGE);  // a wish: refusal changes nothing
+    if (alignment == kHugePage) (void)::madvise(data_, rounded, MADV_HUGEPAGE);  // a hint: refusal changes nothing
 #endif
   }
   ~AlignedBuffer() { std::free(data_); }

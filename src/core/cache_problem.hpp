@@ -71,7 +71,7 @@ struct CacheAppendProblem {
 struct CacheSequence {
   std::int64_t sequence = 0, keys = 0;
   std::int64_t kept_begin = 0;           // kept rows exist for token 0 and for tokens from here on
-  std::int64_t q_begin = 0, q_rows = 0;  // the operands of packed queries have no stride of the batch
+  std::int64_t q_begin = 0, q_rows = 0;  // the operands of varlen queries have no stride of the batch
 };
 struct CacheAttentionProblem {
   CacheView cache;

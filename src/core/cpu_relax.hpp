@@ -1,4 +1,4 @@
-// The hint that a thread is waiting in a loop: the only word of a processor outside src/cpu.
+// The hint that a thread is waiting in a loop: the only instruction of one processor outside src/cpu.
 #pragma once
 
 namespace octavo {

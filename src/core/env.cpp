@@ -1,4 +1,4 @@
-// What the values of octavo's environment variables mean.
+// Parses octavo's environment variables.
 #include "core/env.hpp"
 
 #include <array>

@@ -1,4 +1,4 @@
-// The environment variables octavo reads, what they may hold, and that they are read once.
+// The environment variables that octavo reads, once, and the values that they may have.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ namespace octavo {
 enum class LogLevel : std::uint8_t { off, error, warn, info, dispatch, trace };
 
 struct Environment {
-  std::string force_implementation;  // OCTAVO_FORCE_IMPLEMENTATION; empty: automatic. Names are checked by dispatch.
+  std::string force_implementation;  // OCTAVO_FORCE_IMPLEMENTATION; empty: automatic. src/api checks names.
   int num_threads = 0;               // OCTAVO_NUM_THREADS; 0: what the machine gives
   LogLevel log = LogLevel::off;      // OCTAVO_LOG
-  // Errors in words about a value that has no meaning; a call reports them unless a setter made the value moot.
+  // Errors of invalid values; a call reports them unless a setter replaced the value.
   Status num_threads_status;
   Status log_status;
 };

@@ -1,5 +1,5 @@
-// The border that no exception crosses: whatever is thrown inside a public function that returns a Status or a Result
-// leaves it as one.
+// Exceptions become errors: what is thrown inside a public function that returns a Status or a Result is returned as an
+// error Status.
 #pragma once
 
 #include <new>

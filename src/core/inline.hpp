@@ -1,5 +1,5 @@
 // How a header's functions stay inside the translation unit that includes them. Files compiled for one instruction set
-// must not emit weak symbols: the linker could hand such a copy to code that runs on lesser machines.
+// must not emit weak symbols: the linker could use such a copy in code for processors without that set.
 #pragma once
 
 // OCTAVO_INLINE: functions, and static members. OCTAVO_MEMBER: other members. Both run on the host and on a device.

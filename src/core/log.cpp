@@ -1,4 +1,4 @@
-// The way of a log line to stderr or to a sink.
+// Writes log lines to stderr or passes them to a sink.
 #include "core/log.hpp"
 
 #include <unistd.h>
@@ -45,7 +45,7 @@ void log_line(LogLevel level, std::string_view line) noexcept {
       return;
     }
     const std::string whole = text("octavo: ", line, "\n");
-    // One write, so that the lines of several processes stay whole too; a closed stderr is nobody's concern here.
+    // One write, so that the lines of several processes stay whole too; a closed stderr is ignored.
     if (::write(STDERR_FILENO, whole.data(), whole.size()) < 0) return;
   } catch (...) {
     return;  // a log line is never worth a failed call

@@ -1,4 +1,4 @@
-// Where log lines go: nowhere unless OCTAVO_LOG asks for them (then stderr) or somebody installs a sink.
+// Log lines: to stderr if OCTAVO_LOG asks for them, or to a sink that was installed; otherwise they are dropped.
 #pragma once
 
 #include <string_view>

@@ -107,7 +107,7 @@ int available_cpus() noexcept {
       if (*quota < cpus) cpus = std::max(1, static_cast<int>(*quota));
     }
   } catch (...) {
-    // Without memory for a path there are worse worries than one thread too many.
+    // Without memory for a path: the affinity mask alone decides.
   }
   return cpus;
 }

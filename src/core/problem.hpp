@@ -39,7 +39,7 @@ struct Problem {
   Broadcast mask, alibi_slopes, sinks;
   Alibi alibi = Alibi::causal;
   Broadcast key_mask;  // bool, strides b, 0, 0, n: false = the key does not exist
-  // Packed on a device: the mask's own extents, for the host cannot know the longest sequences; 0: a broadcast axis.
+  // Varlen on a device: the mask's own extents, for the host cannot know the longest sequences; 0: a broadcast axis.
   std::int64_t mask_rows = 0, mask_keys = 0;
   IntegerArray kv_lens, cu_seqlens_q, cu_seqlens_k;
 
@@ -84,7 +84,7 @@ struct DequantizeProblem {
   Recipe recipe;
 };
 
-// One quantize() call after every check; of packed sequences, one of them.
+// One quantize() call after every check; of varlen sequences, one of them.
 struct QuantizeProblem {
   Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;

@@ -1,4 +1,4 @@
-// A caller's own text within a sentence.
+// A caller's text inside an error message.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace octavo {
 
-// In quotes, with control characters as \x00: a NUL would end the message of whoever takes it as a C string, and a line
-// feed would make two of one.
+// In quotes, with control characters as \x00: a NUL would end the message for C programs, and a line feed would split
+// it into two lines.
 inline std::string quoted(std::string_view words) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string result = "\"";

@@ -1,4 +1,4 @@
-// What a TensorView looks like in words, and how many bits its elements have.
+// Names of dtypes and layouts, shapes as text, and the bits of an element.
 #include "octavo/tensor_view.hpp"
 
 #include <algorithm>

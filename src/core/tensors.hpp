@@ -20,7 +20,7 @@ struct Strides {
   OCTAVO_MEMBER constexpr const std::int64_t* end() const noexcept { return of + kAxes; }
 };
 
-// Q, K, V or O in the order (batch, head, row, channel); element strides, any sign. Packed sequences have no batch
+// Q, K, V or O in the order (batch, head, row, channel); element strides, any sign. Varlen sequences have no batch
 // stride: sequence b starts at row Sequence::{q,k}_begin.
 struct Operand {
   void* data = nullptr;
@@ -30,7 +30,7 @@ struct Operand {
   // Codes instead of floats: dense f32 scales and means as QuantizedView lays them out.
   bool quantized = false;
   bool rotated = false;
-  // Floats from one head to the next, and from one sequence to the next; packed, what is in row order has no stride of
+  // Floats from one head to the next, and from one sequence to the next; varlen, what is in row order has no stride of
   // sequences: spec/scale_layout.hpp.
   const float* scales = nullptr;  // null where the recipe has none
   std::int64_t scales_per_head = 0, scales_per_sequence = 0;

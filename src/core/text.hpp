@@ -1,4 +1,4 @@
-// How sentences for Status messages and log lines are put together (g++ 12 has no std::format).
+// Text of Status messages and log lines from parts (g++ 12 has no std::format).
 #pragma once
 
 #include <concepts>
@@ -12,7 +12,7 @@ namespace octavo {
 
 inline void append_text(std::string& to, std::string_view part) { to += part; }
 inline void append_text(std::string& to, const char* part) { to += part; }
-inline void append_text(std::string& to, bool) = delete;  // says nothing in a sentence
+inline void append_text(std::string& to, bool) = delete;  // "1" is no readable value
 template <std::integral Integer>
 void append_text(std::string& to, Integer value) {
   to += std::to_string(value);
@@ -48,7 +48,7 @@ Status resource_exhausted(const Parts&... parts) {
   return Status(StatusCode::kResourceExhausted, text(parts...));
 }
 
-// A Status without the allocation that a sentence needs: short enough for std::string's own storage.
+// A Status whose message needs no allocation: short enough for std::string's own storage.
 inline Status out_of_memory() noexcept { return Status(StatusCode::kResourceExhausted, "out of memory"); }
 
 }  // namespace octavo

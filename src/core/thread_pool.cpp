@@ -1,6 +1,6 @@
 // How tasks spread over threads. A call opens a job; workers that are awake join it by a ticket, draw task numbers from
 // one counter and leave; the caller does the same, closes the job and waits for those who joined. A worker that wakes
-// too late finds the job closed and costs nobody anything.
+// too late finds the job closed; nothing waits for it.
 #include "core/thread_pool.hpp"
 
 #include <pthread.h>
@@ -156,7 +156,7 @@ void forget_after_fork() noexcept {
   machine_threads.store(0, std::memory_order_relaxed);
 }
 
-// By whoever first keeps something that a child must forget.
+// Called by the first owner of state that a child must forget.
 void watch_forks() noexcept {
   static const int kRegistered = pthread_atfork(nullptr, nullptr, forget_after_fork);
   (void)kRegistered;

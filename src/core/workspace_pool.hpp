@@ -13,7 +13,7 @@ class Workspace {
  public:
   static constexpr std::size_t kKeptBytes = std::size_t{256} << 20;
 
-  // At least `bytes`, uninitialised; data() is null when memory could not be had (or bytes is 0).
+  // At least `bytes`, uninitialised; data() is null without memory, or if bytes is 0.
   explicit Workspace(std::size_t bytes) noexcept;
   ~Workspace();
   Workspace(const Workspace&) = delete;

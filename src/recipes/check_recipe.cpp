@@ -1,4 +1,4 @@
-// Which compositions have a meaning, with the reason where one has none.
+// Which combinations of fields are valid; the message of an invalid one gives the reason.
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>

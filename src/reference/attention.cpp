@@ -66,7 +66,7 @@ PartResult attend(const ScoreRow& row, const PreparedV& v, const Problem& proble
   return result;
 }
 
-// Whether a token whose scale is NaN takes part: its weight cannot be told, so the row cannot.
+// Whether a token whose scale is NaN takes part: its weight is undefined, and with it the row.
 bool sees_a_broken_value(const ScoreRow& row, const PreparedV& v) {
   if (v.relative_scales.empty()) return false;
   for (std::int64_t key = row.range.begin; key < row.range.end; ++key) {
@@ -102,7 +102,7 @@ struct Place {
 // What the query heads of one KV head share.
 struct KvHead {
   const Place& place;
-  std::int64_t b, tensor_b, head;  // packed sequences have no batch axis of their own
+  std::int64_t b, tensor_b, head;  // varlen sequences have no batch axis of their own
   Recipe recipe;                   // of this call: recipe_of_codes() where an operand comes as codes
   RowFlags seen;                   // keys that some row may see
   std::vector<float> gains;        // of Q and K; empty: all 1

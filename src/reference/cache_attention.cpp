@@ -190,7 +190,7 @@ void attend_row(const CacheAttentionProblem& p, std::int64_t i, std::int64_t q_h
   double lse = sink;
   std::vector<double>& o = state.o;
   if (state.sees) {
-    // Less the mask's common term, which would swallow the scores' digits.
+    // Without the mask's common term, which would cost the scores their digits.
     const double constant = p.softcap > 0 ? 0.0 : attention.constant(), rest = sink - constant - attention.common();
     const double m = std::max(state.m, rest);
     const double l = state.l * std::exp(state.m - m) + std::exp(rest - m);

@@ -218,7 +218,7 @@ void subtract_means(Matrix& x, std::int64_t first, std::int64_t rows, const floa
 
 QuantizedRows round_rows(const Matrix& x, Format format, spec::Groups groups, float range) {
   if (range == 0) range = spec::range_of(format);
-  // A token of V without a value adds nothing, and the fold wants to know how large it is: scale 0.
+  // A token of V that is all zeros has the scale 0: it adds nothing to O.
   const bool tokens_of_v = groups.role == Role::v && (groups.granularity == Granularity::token ||
                                                       groups.granularity == Granularity::token_folded);
   const bool scaled = groups.granularity != Granularity::none;
@@ -290,7 +290,7 @@ QuantizedRows quantize_k(Matrix k, const Recipe& recipe, const RowFlags& seen, c
   Matrix means, of_blocks;
   if (recipe.smooth_k) means = Matrix(1, k.cols);
   if (!gains.empty()) {
-    // Means are taken beside the gains' own statistics, from K as it was given; then they go where K goes.
+    // Means are those of K as given, as the gains' statistics are; then they are multiplied and rotated like K.
     if (recipe.smooth_k) {
       const RowFlags counted = counted_rows(k, 0, k.rows, seen, recipe.robust);
       const std::vector<float> mean = column_means(k, 0, k.rows, counted);

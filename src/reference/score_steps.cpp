@@ -164,7 +164,7 @@ ScoreRow scores_of_row(const Problem& problem, const RowPlace& place, const Quan
   result.scores = products_of_row(q, k, place.row, result.range, problem.softmax_scale, delta);
   const AdditiveTerms terms = additive_terms(problem, place, result.range, seen);
   double constant = row_constant(q, k, place.row, problem.softmax_scale);
-  if (problem.softcap > 0) {  // tanh needs the whole score; nothing is owed afterwards
+  if (problem.softcap > 0) {  // tanh needs the whole score; nothing is added afterwards
     for (double& s : result.scores) s = problem.softcap * std::tanh((s + constant) / problem.softcap);
     constant = 0;
   }

@@ -1,4 +1,4 @@
-// Row by row and key by key, as the definition says it.
+// The definition, row by row and key by key.
 #include "reference/seen_keys.hpp"
 
 #include <algorithm>

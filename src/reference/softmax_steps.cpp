@@ -1,4 +1,4 @@
-// Section by section what the recipes' table says of P, V, their product and the row sum.
+// The definitions of P, V, their product and the row sum for each recipe field.
 #include "reference/softmax_steps.hpp"
 
 #include <algorithm>

@@ -22,7 +22,7 @@ struct ModelledProduct {
 // Whether the accumulator is a tensor core's.
 bool is_tensor_core(Accumulator accumulator);
 
-// Nothing: the sum is exact or f32's business. `inputs`: the dtype that Format::input stands for.
+// No value: the sum is exact or in f32. `inputs`: the dtype that Format::input stands for.
 std::optional<ModelledProduct> modelled_scores(const Recipe& recipe, DType inputs);
 std::optional<ModelledProduct> modelled_values(const Recipe& recipe, DType inputs);
 

@@ -1,5 +1,5 @@
-// What the oracle went through, row by row and key block by key block, for those who want to look inside: the same
-// numbers that its result is made of, kept instead of forgotten.
+// Intermediate values of a call on the oracle, by row and key block: the numbers that its result is computed from are
+// recorded as they arise.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct RowTrace {
   void record_nan();
 };
 
-// M and N are the tensors', for packed sequences those of the longest. A row that is not there, and a key that is not
-// there or that the row may not attend to, have the score -infinity and the code 0.
+// M and N are the tensors', for varlen sequences those of the longest. Rows and keys that do not exist, and keys that
+// the row may not attend to, have the score -infinity and the code 0.
 struct Trace {
   std::int64_t batch = 0, heads = 0, rows = 0, keys = 0, blocks = 0, key_block = 1;
 

@@ -1,4 +1,4 @@
-// Scores are natural outside and base 2 inside, where 2^x is what processors do well.
+// Scores in natural units, as callers give and get them, and in base 2, in which the kernels compute 2^x.
 #pragma once
 
 #include <numbers>
@@ -11,10 +11,10 @@ namespace octavo::spec {
 constexpr float kLog2E = std::numbers::log2e_v<float>, kLn2 = std::numbers::ln2_v<float>;
 constexpr float kMostF32 = 3.40282347e38f;
 
-// What overflowed is the largest number there is; NaN stays NaN.
+// An overflow becomes the largest finite number; NaN stays NaN.
 OCTAVO_INLINE constexpr float bounded(float x) { return x > kMostF32 ? kMostF32 : x < -kMostF32 ? -kMostF32 : x; }
 
-// Natural units to base 2: what is finite stays finite, however huge; infinities and NaN keep their meaning.
+// Natural units to base 2: finite numbers stay finite; infinities and NaN keep their meaning.
 OCTAVO_INLINE constexpr float in_base_2(float x) { return is_finite(x) ? bounded(x * kLog2E) : x; }
 
 // Softcap's tanh t = 1 - 2 / (e^2t + 1) has no digits left near zero, where a large cap puts all scores. Below

@@ -60,7 +60,7 @@ OCTAVO_INLINE constexpr std::int64_t cache_bits(DType format) {
 OCTAVO_INLINE constexpr float cache_product_unit(DType format) { return format == DType::e4m3 ? 256.0f : 1.0f; }
 
 // Keys are taken in blocks of 128 from key 0 on; the blocks of a split share one running state, splits are merged in
-// ascending order (spec/merge.hpp). Both are laws: results do not depend on threads, batch or pages.
+// ascending order (spec/merge.hpp). Both are rules: results do not depend on threads, batch or pages.
 constexpr std::int64_t kCacheKeyBlock = 128;
 constexpr std::int64_t kCacheSplit = 1024;
 

@@ -9,8 +9,8 @@ namespace octavo::spec {
 
 constexpr double kFoldFloor = 0x1p-60;
 
-// A token's scale as the fold takes it. A logarithm has no room for a sign or an infinity: with either, whoever sees
-// the token becomes NaN.
+// A token's scale as the fold takes it. A negative or infinite scale has no finite logarithm: it becomes NaN, and so do
+// the rows that see the token.
 template <class T>
 OCTAVO_INLINE constexpr T scale_to_fold(T scale) {
   return scale >= T(0) && scale - scale == T(0) ? scale : static_cast<T>(f32_of_bits(0x7fc00000u));

@@ -1,6 +1,6 @@
 // When Q is taken in 16 bits. Decode is bound by memory, so a second integer product is free there, and a mean over a
 // handful of rows would be the rows themselves: recipes that smooth Q under per-token scales do neither smoothing nor
-// 8 bits below 16 query rows. Codes that a caller hands in stay what they are, and quantize() always makes 8-bit codes
+// 8 bits below 16 query rows. A caller's codes are used unchanged, and quantize() always makes 8-bit codes
 // with the block means.
 #pragma once
 

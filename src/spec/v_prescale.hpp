@@ -1,6 +1,6 @@
-// V near f32's end: the power of two it is multiplied by before anything is summed over it. A rotation's butterflies, a
-// mean and O's unnormalised sum (N * 2^8 * amax, with a stale maximum) must stay finite; what the unit takes, the
-// finished row of O gets back, saturating.
+// V near the largest f32: the power of two by which it is multiplied before anything is summed. A rotation's
+// butterflies, a mean and O's unnormalised sum (N * 2^8 * amax, with a stale maximum) must stay finite; the finished
+// row of O is divided by it again, saturating.
 //   unit = 1 below 2^80, else the power of two that brings amax into [2^79, 2^80)
 #pragma once
 

@@ -1,4 +1,4 @@
-// Which keys a query may see by position: causal diagonal, window, lengths. Masks are not its business.
+// Which keys a query may see by position: causal diagonal, window, lengths. Masks are applied elsewhere.
 // With M queries and N keys the diagonal of query i is key i + N - M (bottom right) or i (top left); a window counts
 // from it: d - left <= j <= d + right, -1 = unlimited. Without causal the bottom-right diagonal counts.
 #pragma once

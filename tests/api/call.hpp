@@ -57,7 +57,7 @@ struct Call {
   }
 };
 
-// The call is refused with this code, in words that contain all of `words`, and writes nothing.
+// The call fails with this code and a message that contains all of `words`, and writes nothing.
 inline void expect_refused(Call& call, StatusCode code, std::initializer_list<const char*> words) {
   const Status status = call.run();
   EXPECT_EQ(to_string(status.code()), to_string(code)) << status.message();

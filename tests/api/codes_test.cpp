@@ -1,4 +1,4 @@
-// Codes in place of floats in attention(), padded and packed: what they give, and which are refused.
+// Codes in place of floats in attention(), padded and varlen: their results, and which are refused.
 #include "codes.hpp"
 
 #include "api/quantized_operand.hpp"

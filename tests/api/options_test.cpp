@@ -1,4 +1,4 @@
-// Refusals of masks, slopes, sinks, lengths and packed sequences.
+// Errors of masks, slopes, sinks, lengths and varlen sequences.
 #include <limits>
 #include <numeric>
 

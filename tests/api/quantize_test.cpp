@@ -206,7 +206,7 @@ bool same_bytes(const TensorView& a, const TensorView& b) {
   return a.strides == b.strides && std::memcmp(a.data, b.data, bytes) == 0;
 }
 
-// The quantizer's law is in f32 and bit-equal everywhere: which implementation made the codes cannot be told.
+// The quantizer's rules are in f32 and bit-equal everywhere: codes do not depend on the implementation.
 TEST(QuantizeTest, EveryImplementationMakesTheSameBits) {
   for (std::int64_t dim : {15, 64}) {
     const std::vector<float> x = normal_values(kB * kRows * kH * dim, 11);

@@ -147,7 +147,7 @@ static void test_results(void) {
   }
 }
 
-/* The batch as two packed sequences gives the bits it gives as a batch. */
+/* The batch as two varlen sequences gives the bits it gives as a batch. */
 static void test_packed(void) {
   static const int64_t borders_q[kB + 1] = {0, kM, 2 * kM};
   static const int32_t borders_k[kB + 1] = {0, kN, 2 * kN};

@@ -17,9 +17,9 @@ static inline int check(int holds, const char* what, int line) {
   return holds;
 }
 #define CHECK(condition) check((condition) != 0, #condition, __LINE__)
-/* A success leaves no sentence behind. */
+/* A success leaves no error message. */
 #define CHECK_OK(call) (CHECK((call) == OCTAVO_OK), CHECK(octavo_last_error()[0] == '\0'))
-/* The call fails with this code, in a sentence that contains `words`. */
+/* The call fails with this code, with a message that contains `words`. */
 #define CHECK_ERROR(call, code, words) check_error((call), (code), (words), #call, __LINE__)
 
 static inline void check_error(octavo_status_t status, octavo_status_t code, const char* words, const char* call,

@@ -147,7 +147,7 @@ static void test_devices(void) {
   for (i = 0; i < sizeof tensors / sizeof tensors[0]; ++i) {
     make_call(&c);
     tensors[i]->device_type = OCTAVO_CUDA;
-    CHECK(run(&c) != OCTAVO_OK && untouched(&c)); /* which error depends on whether there is a card */
+    CHECK(run(&c) != OCTAVO_OK && untouched(&c)); /* which error depends on whether there is a GPU */
     CHECK(strstr(octavo_last_error(), "CUDA") != NULL);
     make_call(&c);
     tensors[i]->device_type = 7;

@@ -1,4 +1,4 @@
-// Names, widths and shapes in words.
+// Names, widths and shapes as text.
 #include "octavo/tensor_view.hpp"
 
 #include <gtest/gtest.h>

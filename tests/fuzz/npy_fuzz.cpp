@@ -1,4 +1,4 @@
-// Any bytes as a .npy: an error in words, or a tensor that agrees with itself and survives being written and read
+// Any bytes as a .npy: an error message, or a tensor that agrees with itself and survives being written and read
 // again.
 #include "fuzz.hpp"
 #include "io/npy.hpp"

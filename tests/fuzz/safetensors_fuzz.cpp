@@ -1,4 +1,4 @@
-// Any bytes as a .safetensors: an error in words, or tensors within the file that survive being written and read again.
+// Any bytes as a .safetensors: an error message, or tensors within the file that survive being written and read again.
 #include <vector>
 
 #include "fuzz.hpp"

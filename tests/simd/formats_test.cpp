@@ -1,4 +1,4 @@
-// Words that change formats: every pattern of f16 and bf16, what lies beside the middle of two, every byte.
+// Primitives that convert formats: every pattern of f16 and bf16, what lies beside the middle of two, every byte.
 #include <cfloat>
 
 #include "expect.hpp"

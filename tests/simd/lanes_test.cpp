@@ -1,4 +1,4 @@
-// Words that cross lanes: exchanges, transposition, reductions.
+// Primitives that cross lanes: exchanges, transposition, reductions.
 #include "policies.hpp"
 
 namespace octavo::cpu {

@@ -16,7 +16,7 @@ std::vector<std::int32_t> edge_ints() {
   return values;
 }
 
-TEST(Words, FloatArithmetic) {
+TEST(Primitives, FloatArithmetic) {
   std::vector<float> values = edge_floats();
   for (float x : random_floats(23, 1)) values.push_back(x);
   for_each_policy([&](const SimdPrimitives& w) {
@@ -35,7 +35,7 @@ TEST(Words, FloatArithmetic) {
   });
 }
 
-TEST(Words, FmaRoundsOnce) {
+TEST(Primitives, FmaRoundsOnce) {
   std::vector<float> values = edge_floats();
   for (float x : random_floats(40, 2)) values.push_back(x);
   for_each_policy([&](const SimdPrimitives& w) {
@@ -60,7 +60,7 @@ TEST(Words, FmaRoundsOnce) {
   });
 }
 
-TEST(Words, FractionAndPowerOfTheNearestInteger) {
+TEST(Primitives, FractionAndPowerOfTheNearestInteger) {
   std::vector<float> values{-126.0f, -125.5f, -2.5f, -1.5f, -0.5f, -0.0f, 0.0f, 0.5f, 1.5f, 2.5f, 126.5f, NAN};
   std::mt19937 random(5);
   for (int i = 0; i < 500; ++i) values.push_back(std::uniform_real_distribution<float>(-126, 127)(random));
@@ -89,7 +89,7 @@ TEST(Words, FractionAndPowerOfTheNearestInteger) {
   });
 }
 
-TEST(Words, IntegerArithmetic) {
+TEST(Primitives, IntegerArithmetic) {
   const std::vector<std::int32_t> values = edge_ints();
   const auto u32 = [](std::int32_t x) { return static_cast<std::uint32_t>(x); };
   const auto s32 = [](std::uint32_t x) { return static_cast<std::int32_t>(x); };
@@ -124,7 +124,7 @@ TEST(Words, IntegerArithmetic) {
   });
 }
 
-TEST(Words, OneValueInAllLanes) {
+TEST(Primitives, OneValueInAllLanes) {
   for_each_policy([&](const SimdPrimitives& w) {
     float out[kMostLanes];
     std::int32_t ints[kMostLanes];
@@ -141,7 +141,7 @@ TEST(Words, OneValueInAllLanes) {
   });
 }
 
-TEST(Words, RoundingToIntegersIsToNearestEven) {
+TEST(Primitives, RoundingToIntegersIsToNearestEven) {
   std::vector<float> values = {0.0f, -0.0f, FLT_TRUE_MIN, -FLT_MIN, 4194304.0f, -4194304.0f, 4194303.5f, -4194303.5f};
   for (int i = -300; i <= 300; ++i) {
     const float tie = static_cast<float>(i) + 0.5f;
@@ -159,7 +159,7 @@ TEST(Words, RoundingToIntegersIsToNearestEven) {
   });
 }
 
-TEST(Words, BitsAreKept) {
+TEST(Primitives, BitsAreKept) {
   std::vector<std::uint32_t> patterns;
   for (float x : edge_floats()) patterns.push_back(bits_of_f32(x));
   patterns.push_back(0x7f800001u);  // a signalling NaN with a payload
@@ -172,7 +172,7 @@ TEST(Words, BitsAreKept) {
   });
 }
 
-TEST(Words, MasksChooseLaneByLane) {
+TEST(Primitives, MasksChooseLaneByLane) {
   const std::vector<float> values = edge_floats();
   for_each_policy([&](const SimdPrimitives& w) {
     float a[kMostLanes], b[kMostLanes], c[kMostLanes], out[kMostLanes];
@@ -207,7 +207,7 @@ TEST(Words, MasksChooseLaneByLane) {
 
 // What the portable policy says is what every other one says, on numbers nobody chose: the primitives whose bits are
 // fixed.
-TEST(Words, EveryPolicySpeaksAsThePortableOne) {
+TEST(Primitives, EveryPolicyEqualsThePortableOne) {
   const SimdPrimitives* scalar = nullptr;
   for (const Policy& policy : policies())
     if (std::string(policy.primitives->name) == "scalar") scalar = policy.primitives;

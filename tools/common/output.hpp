@@ -1,4 +1,4 @@
-// Where results go: a table for people, one JSON object for programs. Data on stdout, talk on stderr.
+// Where results go: a table for people, one JSON object for programs. Data on stdout, diagnostics on stderr.
 #pragma once
 
 #include <cstdio>

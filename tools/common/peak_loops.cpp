@@ -129,7 +129,7 @@ void tdpbf16ps(std::uint64_t n) { OCTAVO_TILE_LOOP(OCTAVO_TIMES_6(OCTAVO_TDPBF16
 
 #endif
 
-// Loads whose values nobody waits for: 512 bytes a step.
+// Independent loads: 512 bytes a step.
 #define OCTAVO_READ(REGISTER, n, bytes) "vmovups " #n "*" #bytes "(%[p]), %%" REGISTER #n "\n"
 #define OCTAVO_READ_ZMM(n) OCTAVO_READ("zmm", n, 64)
 #define OCTAVO_READ_YMM(n) OCTAVO_READ("ymm", n, 32)

@@ -1,4 +1,4 @@
-// Loops that do nothing but one arithmetic instruction, or nothing but loads: this machine's ceilings.
+// Loops of one arithmetic instruction, or of loads: the peaks of this machine.
 #pragma once
 
 #include <cstddef>

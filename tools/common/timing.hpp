@@ -26,7 +26,7 @@ inline double process_seconds() {
 
 struct Times {
   std::vector<double> microseconds;
-  double cpu_share = 0;  // processor time of all threads over threads * time: near 1 when nobody disturbed the calls
+  double cpu_share = 0;  // processor time of all threads over threads * time: near 1 if no other process ran
 };
 
 template <class Call>

@@ -1,4 +1,4 @@
-// octavo bench peak: the ceilings that every other figure is read against.
+// octavo bench peak: instruction peaks and memory bandwidth, to compare other figures with.
 #include <algorithm>
 #include <memory>
 

@@ -84,7 +84,7 @@ std::vector<Comparison> compare_recipes(const Options& options) {
   return {compare_tensors("o", a.out.view(), b.out.view()), compare_tensors("lse", a.lse.view(), b.lse.view())};
 }
 
-// What says how outputs are computed means nothing where they are given: an ignored --causal would be taken for obeyed.
+// Flags that say how outputs are computed are errors if files of outputs are given: they would have no effect.
 void check_no_call_flags(const CLI::App& command) {
   std::string flags;
   for (const CLI::Option* option : command.get_options([](const CLI::Option* o) { return o->count() > 0; })) {

@@ -201,7 +201,7 @@ Json to_json(const std::string& path, const std::vector<Row>& rows, const Bf16Er
   return json;
 }
 
-// Every output is finite, and `exact` is what it says.
+// Every output is finite, and `exact` is exact.
 void check(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     for (const HeadErrors& errors : {row.real, row.normal}) {

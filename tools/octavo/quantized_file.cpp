@@ -45,7 +45,7 @@ std::int64_t codes_per_row(const io::TensorFile& file, std::int64_t bytes) {
   while (!last.empty() && last.front() == ' ') last.remove_prefix(1);
   std::int64_t count = 0;
   const auto [end, error] = std::from_chars(last.data(), last.data() + last.size(), count);
-  // Not (count + 1) / 2: the number is the file's, as large as it likes.
+  // Not (count + 1) / 2, which overflows: the file may hold any number.
   if (error != std::errc{} || count < 0 || count / 2 + count % 2 != bytes) {
     bad_word(file, "codes_shape", "a shape whose last axis fills the bytes of the codes, \"[1, 20, 3, 64]\"");
   }
@@ -65,7 +65,7 @@ TensorView as_nibbles(const TensorView& bytes, std::int64_t count) {
 
 std::optional<QuantizedFile> load_quantized(const std::string& argument) {
   Result<io::TensorFile> opened = io::TensorFile::open(argument);
-  // FILE:NAME, or a file that does not open: somebody else's to explain.
+  // FILE:NAME, or a file that does not open: the caller reports it.
   if (!opened.ok() || !opened->contains("codes") || opened->metadata("role").empty()) return std::nullopt;
   const io::TensorFile& file = *opened;
   QuantizedFile result;

@@ -1,4 +1,5 @@
-// A file that `octavo quantize` wrote, or anybody else by docs/command_line.md, as an operand of a call.
+// A file of codes as an operand of a call: written by `octavo quantize`, or by others in the format of
+// docs/command_line.md.
 #pragma once
 
 #include <optional>

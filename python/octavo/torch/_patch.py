@@ -19,9 +19,8 @@ class Unsupported:
     """What happens to calls that octavo does not support: an error, or the replaced function and a count."""
 
     def __init__(self, on_unsupported: str, message: str) -> None:
-        if on_unsupported not in ("error", "fallback"):
-            raise ValueError(f"on_unsupported: {on_unsupported!r}; 'error' and 'fallback' are allowed")
-        self.raises, self.message = on_unsupported == "error", message
+        self.raises = _arguments.choice({"error": True, "fallback": False}, on_unsupported, "on_unsupported")
+        self.message = message
         self.fallbacks: Counter[str] = Counter()
 
     def __call__(self, reason: str) -> None:

@@ -19,7 +19,7 @@ def shapes(
 ) -> tuple[tuple[Any, ...], torch.dtype, tuple[Any, ...], tuple[Any, ...]]:
     """Codes' shape and dtype, scales' shape and mean's shape ([0] = none) of `x` with this shape."""
     made_for = _recipe(recipe)
-    _quantized.check_role(role)
+    _quantized.role_of(role)
     _arguments.layout(layout)
     if len(shape) != 4:
         raise ValueError(f"x: rank {len(shape)}; [batch, seqlen, heads, head_dim] or its HND form is allowed")
