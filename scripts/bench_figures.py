@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import pathlib
-import re
 import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-sys.path[:0] = [str(ROOT / "bench" / "baselines"), str(ROOT / "bench" / "gpu_baselines")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("scripts", "bench/baselines", "bench/gpu_baselines")]
 
 import gpu_report  # noqa: E402
 import processor  # noqa: E402
 import report  # noqa: E402
+from page_parts import part, replaced  # noqa: E402
 from problem import key, shape, title  # noqa: E402
 
 
@@ -156,17 +156,12 @@ BLOCKS = {
 }
 
 
-def between(mark: str) -> re.Pattern:
-    return re.compile(rf"(<!-- bench_figures.py {mark} -->\n).*?(<!-- end of {mark} -->)", re.DOTALL)
-
-
 def rewritten(page: str, text: str) -> str:
     for mark, (name, block) in BLOCKS[page].items():
-        if len(between(mark).findall(text)) != 1:
-            raise SystemExit(f"{page}: the marks of {mark} must appear exactly once")
-        if data := load(name):
-            made = block(data)
-            text = between(mark).sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)
+        begin, end = f"<!-- bench_figures.py {mark} -->\n", f"\n<!-- end of {mark} -->"
+        shown = part(text, begin, end)
+        data = load(name)
+        text = replaced(text, begin, end, block(data) if data else shown)
     return text
 
 

@@ -3,23 +3,22 @@
 
     field_cases.py [--recipe TEXT ...] [--gate TEXT] [--write] [--only LETTER ...]
 
-Prints one Markdown row for each case, with a column for each recipe (default: int8 without and with kept keys, gains
-and robust means, and "bf16 attention", scripts/bf16_attention.py): relative L2 against attention in double on what the
-row depends on, in per cent; in kind E the largest error of one element, relative to that element; in kind G the error
-relative to the output without V's mean. In kind A the error of the same call without the hidden or stray rows is in
-brackets, and the bar is 1.5 times that. --gate exits with 1 if a recipe misses a bar. --write updates the table of
-docs/recipes.md. Needs the Python package; runs on the fastest kernels, and other kernels may differ in the last digit.
-Ten seconds on one core.
+Prints one Markdown row for each case, with a column for each recipe (default: int8_fast, int8 and "bf16 attention",
+scripts/bf16_attention.py): relative L2 against attention in double on what the row depends on, in per cent; in kind E
+the largest error of one element, relative to that element; in kind G the error relative to the output without V's mean.
+In kind A the error of the same call without the hidden or stray rows is in brackets, and the bar is 1.5 times that.
+--gate exits with 1 if a recipe misses a bar. --write updates the table of docs/recipes.md. Needs the Python package;
+runs on the fastest kernels, and other kernels may differ in the last digit. Ten seconds on one core.
 """
 
 import argparse
 import pathlib
-import re
 import sys
 
 import numpy as np
 from bf16_attention import NAME as BF16
 from bf16_attention import bf16_attention
+from page_parts import replaced
 from recipe_figures import digits
 
 import octavo
@@ -227,12 +226,7 @@ def main():
         lines.append(line)
         failures += [missed] if missed else []
     if arguments.write:
-        begin, end = MARKS
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        page, count = pattern.subn(lambda _: begin + "\n".join(lines) + end, PAGE.read_text())
-        if count != 1:
-            parser.error(f"{PAGE.name} has {count} places for the table; there must be one")
-        PAGE.write_text(page)
+        PAGE.write_text(replaced(PAGE.read_text(), *MARKS, "\n".join(lines)))
     if failures:
         sys.exit("\n".join(failures))
 

@@ -10,6 +10,8 @@ import json
 import pathlib
 import sys
 
+from page_parts import replaced
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "models.json"
 PAGE, README = ROOT / "docs" / "models.md", ROOT / "README.md"
@@ -84,15 +86,11 @@ def chart(results):
     return "\n".join([head, *out, "</svg>"]) + "\n"
 
 
-def between(path, text):
-    """The file's text with `text` between the markers."""
-    before, rest = path.read_text().split(BEGIN)
-    return before + BEGIN + text + END + rest.split(END)[1]
-
-
 def main():
     results = json.loads(RESULTS.read_text())
-    made = {PAGE: between(PAGE, table(results)), README: between(README, front(results)), CHART: chart(results)}
+    parts = {PAGE: table(results), README: front(results)}
+    made = {path: replaced(path.read_text(), BEGIN, END, text) for path, text in parts.items()}
+    made[CHART] = chart(results)
     if "--check" in sys.argv[1:]:
         old = [path for path in made if not path.exists() or path.read_text() != made[path]]
         print("".join(f"{path.relative_to(ROOT)} does not follow from {RESULTS.name}\n" for path in old), end="")

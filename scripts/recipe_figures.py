@@ -14,6 +14,7 @@ import pathlib
 import re
 
 import numpy as np
+from page_parts import replaced
 
 import octavo
 
@@ -206,12 +207,6 @@ def marks(table):
     return f"<!-- scripts/recipe_figures.py {table} -->\n", f"\n<!-- end of {table} -->"
 
 
-def written(page, table):
-    """The table in the page's text."""
-    begin, end = marks(table)
-    return page.split(begin)[1].split(end)[0]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: all")
@@ -224,12 +219,7 @@ def main():
         text = TABLES[table]()
         print(text, flush=True)
         if arguments.write:
-            begin, end = marks(table)
-            pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-            page, count = pattern.subn(lambda _: begin + text + end, PAGE.read_text())
-            if count != 1:
-                parser.error(f"{PAGE.name} has {count} places for the table {table}; there must be one")
-            PAGE.write_text(page)
+            PAGE.write_text(replaced(PAGE.read_text(), *marks(table), text))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 OURS = "octavo "
 # And the largest relative L2 that each may show of N(0, 1) in bf16, rounding of a bf16 result included: one and a half
 # times what docs/recipes.md has for the CPU's kernels (int_flash at 16384 rows, where it is largest; exact of bf16 as
-# in bench/results/cpu.md).
+# in bench/results/PROCESSOR/cpu.md).
 BOUNDS = {"int8": 0.020, "int8_fast": 0.020, "int8_block": 0.0225, "int_flash": 0.075, "int_flash_half": 0.0135,
           "exact": 0.006}
 RECIPES = tuple(BOUNDS)

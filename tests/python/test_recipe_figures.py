@@ -1,6 +1,6 @@
 """docs/recipes.md names every preset, and its figures are those of scripts/recipe_figures.py; some are recomputed."""
 
-import importlib.util
+import importlib
 import json
 import pathlib
 import re
@@ -16,10 +16,13 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text()
 
 @pytest.fixture(scope="module")
 def figures():
-    spec = importlib.util.spec_from_file_location("recipe_figures", ROOT / "scripts" / "recipe_figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        yield importlib.import_module("recipe_figures")
+
+
+def part_of(figures, table):
+    return importlib.import_module("page_parts").part(PAGE, *figures.marks(table))
 
 
 def cells(table):
@@ -33,30 +36,30 @@ PAGE_RECIPES = cells(PAGE.split("recipe_figures.py recipes -->")[1].split("<!-- 
 
 def test_every_preset_has_its_lines(figures):
     presets = list(octavo.recipes())
-    assert list(cells(figures.written(PAGE, "recipes"))) == presets
+    assert list(cells(part_of(figures, "recipes"))) == presets
     described = PAGE.split("## The presets, one by one")[1]
     assert sorted(re.findall(r"^\*\*`(\w+)`\*\*", described, re.MULTILINE)) == sorted(presets)
     assert sorted(re.findall(r"^\| `(\w+)` \|", PAGE.split("## Figures")[0], re.MULTILINE)) == sorted(presets)
 
 
 def test_tables_are_of_the_scripts_recipes(figures):
-    assert list(cells(figures.written(PAGE, "options"))) == list(figures.OPTIONS)
-    assert list(cells(figures.written(PAGE, "length"))) == list(figures.LENGTH_RECIPES)
-    assert list(cells(figures.written(PAGE, "accumulators"))) == list(figures.ACCUMULATORS)
-    recipes, options = cells(figures.written(PAGE, "recipes")), cells(figures.written(PAGE, "options"))
+    assert list(cells(part_of(figures, "options"))) == list(figures.OPTIONS)
+    assert list(cells(part_of(figures, "length"))) == list(figures.LENGTH_RECIPES)
+    assert list(cells(part_of(figures, "accumulators"))) == list(figures.ACCUMULATORS)
+    recipes, options = cells(part_of(figures, "recipes")), cells(part_of(figures, "options"))
     for recipe in set(recipes) & set(options):
         assert recipes[recipe] == options[recipe]
 
 
 @pytest.mark.parametrize("recipe", ["int8", "int_flash", "int8_block", "sage2_8b"])
 def test_figures(figures, recipe):
-    table = cells(figures.written(PAGE, "recipes"))
+    table = cells(part_of(figures, "recipes"))
     for column, problems in enumerate((figures.gaussian, figures.sink)):
         assert figures.digits(np.mean(figures.errors(problems, recipe)[0])) == table[recipe][column]
 
 
 def test_accumulators(figures):
-    written = figures.written(PAGE, "accumulators").splitlines()
+    written = part_of(figures, "accumulators").splitlines()
     for row, again in zip(written, figures.accumulators_table().splitlines()):
         assert row == again
 
@@ -64,7 +67,7 @@ def test_accumulators(figures):
 def test_a_captured_head_is_within_the_table(figures):
     q, k, v, causal = figures.captured()[1]
     of_head, worst_row, lse = figures.errors(lambda: [(q[:, :, 1:2], k, v, causal)], "int8")
-    _, _, _, worst_head, row, worst_lse = (float(cell) for cell in cells(figures.written(PAGE, "recipes"))["int8"])
+    _, _, _, worst_head, row, worst_lse = (float(cell) for cell in cells(part_of(figures, "recipes"))["int8"])
     assert 0 < of_head[0] <= worst_head + 0.005 and worst_row <= row + 0.005 and lse <= worst_lse + 0.005
 
 
