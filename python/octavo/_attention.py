@@ -349,6 +349,7 @@ def merge_state(o_a: Any, lse_a: Any, o_b: Any, lse_b: Any, *, layout: str = "NH
     stream = a.backend.stream(device)
     out = a.backend.empty(a.shape, DType.f32, o_a)
     lse = a.backend.empty(log_a.shape, DType.f32, o_a)
-    _core.merge_state(a.view, log_a.view, b.view, log_b.view, out.view, lse.view, order, stream)
+    forced = _runtime.forced.get()
+    _core.merge_state(a.view, log_a.view, b.view, log_b.view, out.view, lse.view, order, forced, stream)
     a.backend.sync(device, stream)
     return a.backend.finish(out, o_a), a.backend.finish(lse, o_a)

@@ -363,11 +363,12 @@ void bind_calls(nb::module_& m) {
   m.def(
       "merge_state",
       [](const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
-         const TensorView& out, const TensorView& lse, Layout layout, std::uintptr_t stream) {
-        check(merge_state(o_a, lse_a, o_b, lse_b, out, lse, layout, execution_on({}, stream)));
+         const TensorView& out, const TensorView& lse, Layout layout, std::string_view implementation,
+         std::uintptr_t stream) {
+        check(merge_state(o_a, lse_a, o_b, lse_b, out, lse, layout, execution_on(implementation, stream)));
       },
       nb::call_guard<nb::gil_scoped_release>(), "o_a"_a, "lse_a"_a, "o_b"_a, "lse_b"_a, "out"_a, "lse"_a, "layout"_a,
-      "stream"_a = 0);
+      "implementation"_a, "stream"_a = 0);
 }
 
 void bind_devices(nb::module_& m) {

@@ -62,7 +62,9 @@ Status run(const QuantizedView& x, const TensorView& out, const Execution& execu
   problem.sequences = sequences.batch;
   const Result<const Implementation*> selected = select_implementation(problem, execution.implementation);
   if (!selected.ok()) return selected.status();
-  return (*selected)->backend().dequantize(**selected, problem, execution);
+  if (Status status = (*selected)->backend().dequantize(**selected, problem, execution); !status.ok()) return status;
+  note_served_by(**selected);
+  return {};
 }
 
 }  // namespace

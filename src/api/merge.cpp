@@ -40,6 +40,7 @@ Status check_overlap(const Given& out, const Given& input, bool may_be_same) {
 
 Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b, const TensorView& lse_b,
            const TensorView& out, const TensorView& lse, Layout layout, const Execution& execution) {
+  if (Status status = check_execution(execution); !status.ok()) return status;
   if (layout != Layout::nhd && layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
   }
@@ -99,7 +100,9 @@ Status run(const TensorView& o_a, const TensorView& lse_a, const TensorView& o_b
   merge.out = part_of(out, lse, layout);
   const Result<const Implementation*> selected = select_implementation(merge, execution.implementation);
   if (!selected.ok()) return selected.status();
-  return (*selected)->backend().merge(**selected, merge, execution);
+  if (Status status = (*selected)->backend().merge(**selected, merge, execution); !status.ok()) return status;
+  note_served_by(**selected);
+  return {};
 }
 
 }  // namespace

@@ -119,6 +119,20 @@ def test_implementation_context(qkv):
         raise KeyError
 
 
+def test_implementation_of_every_function(qkv):
+    """Merging and dequantizing run on the implementation that is asked for, and info() names it."""
+    o, lse = octavo.attention(*qkv, recipe="exact", return_lse=True)
+    codes = octavo.quantize(qkv[1], role="k")
+    for call in (lambda: octavo.merge_state(o, lse, o, lse), codes.dequantize):
+        octavo.attention(*qkv, recipe="exact")
+        assert octavo.info()["last_implementation"] != "reference"
+        with octavo.implementation("reference"):
+            call()
+        assert octavo.info()["last_implementation"] == "reference"
+        call()
+        assert octavo.info()["last_implementation"] != "reference"
+
+
 def test_every_implementation_of_this_machine(rng):
     q, k, v = problem(rng, 20, 140)
     expected = octavo.reference.attention(q, k, v)
