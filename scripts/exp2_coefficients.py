@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Coefficients of src/spec/exp2_poly.hpp: polynomials for 2^f on [-1/2, 1/2] with the least largest relative error.
+"""Coefficients of src/spec/exp2_poly.hpp: polynomials for 2^f with the least largest relative
+error, on [-1/2, 1/2] (Exp2Nearest) and on [0, 1] (Exp2Floor).
 
 Remez exchange on the weighted problem |p(f) 2^-f - 1|, in double; the coefficients are then rounded to f32, and the
 error of the rounded polynomial is bounded over the whole interval: on a grid of step h the error is sampled exactly
@@ -13,11 +14,11 @@ import numpy as np
 LN2 = math.log(2.0)
 
 
-def remez(degree: int) -> np.ndarray:
-    """c[0..degree] that minimise max |p(f) 2^-f - 1| over [-1/2, 1/2]."""
+def remez(degree: int, first: float) -> np.ndarray:
+    """c[0..degree] that minimise max |p(f) 2^-f - 1| over [first, first + 1]."""
     count = degree + 2
-    points = -0.5 * np.cos(np.pi * np.arange(count) / (count - 1))
-    grid = np.linspace(-0.5, 0.5, 200_001)
+    points = first + 0.5 - 0.5 * np.cos(np.pi * np.arange(count) / (count - 1))
+    grid = np.linspace(first, first + 1, 200_001)
     for _ in range(50):
         weight = 2.0**-points
         system = np.zeros((count, count))
@@ -43,19 +44,19 @@ def relative_error(coefficients: np.ndarray, f: np.ndarray) -> np.ndarray:
     return np.polynomial.polynomial.polyval(f, coefficients) * 2.0**-f - 1.0
 
 
-def bound(coefficients: np.ndarray) -> float:
+def bound(coefficients: np.ndarray, first: float) -> float:
     """Proved upper bound of the relative error over the interval (exact evaluation of the polynomial)."""
     samples = 2_000_001
-    f = np.linspace(-0.5, 0.5, samples)
+    f = np.linspace(first, first + 1, samples)
     largest = float(np.max(np.abs(relative_error(coefficients, f))))
-    # |d/df (p 2^-f)| <= 2^(1/2) (|p'| + ln2 |p|), bounded by the sums of the coefficients' magnitudes; the second order
-    # keeps the bound tight: e' is sampled too and moves by at most h/2 times a bound of e''.
+    # |d/df (p 2^-f)| <= 2^-first (|p'| + ln2 |p|), bounded by the sums of the coefficients' magnitudes; the second
+    # order keeps the bound tight: e' is sampled too and moves by at most h/2 times a bound of e''.
     powers = np.arange(coefficients.size)
-    magnitudes = np.abs(coefficients)
-    p0 = float(np.sum(magnitudes * 0.5**powers))
-    p1 = float(np.sum((magnitudes * powers)[1:] * 0.5 ** (powers[1:] - 1)))
-    p2 = float(np.sum((magnitudes * powers * (powers - 1))[2:] * 0.5 ** (powers[2:] - 2)))
-    second = math.sqrt(2.0) * (p2 + 2 * LN2 * p1 + LN2 * LN2 * p0)
+    magnitudes, largest_f = np.abs(coefficients), max(-first, first + 1)
+    p0 = float(np.sum(magnitudes * largest_f**powers))
+    p1 = float(np.sum((magnitudes * powers)[1:] * largest_f ** (powers[1:] - 1)))
+    p2 = float(np.sum((magnitudes * powers * (powers - 1))[2:] * largest_f ** (powers[2:] - 2)))
+    second = 2.0**-first * (p2 + 2 * LN2 * p1 + LN2 * LN2 * p0)
     derivative = np.polynomial.polynomial.polyder(coefficients)
     polyval = np.polynomial.polynomial.polyval
     slope = (polyval(f, derivative) - LN2 * polyval(f, coefficients)) * 2.0**-f
@@ -65,16 +66,17 @@ def bound(coefficients: np.ndarray) -> float:
 
 
 def main() -> None:
-    for name, degree in (("kExp2Quartic", 4), ("kExp2Quintic", 5)):
-        exact = remez(degree)
-        rounded = exact.astype(np.float32).astype(np.float64)
-        if degree == 5:
-            rounded[0] = 1.0  # its neighbour in f32 is as good, and 2^0 is exact: the largest weight is exactly 1
-        text = ", ".join(f"{np.float32(c).item().hex()}f" for c in rounded)
-        print(f"{name}: minimax {np.max(np.abs(relative_error(exact, np.linspace(-0.5, 0.5, 100001)))):.4e}, "
-              f"f32 coefficients <= {bound(rounded):.4e}")
-        print(f"  {{{text}}}")
-        print("  " + ", ".join(f"{np.float32(c).item():.9g}" for c in rounded))
+    for name, first in (("Exp2Nearest", -0.5), ("Exp2Floor", 0.0)):
+        for degree in (4, 5):
+            exact = remez(degree, first)
+            rounded = exact.astype(np.float32).astype(np.float64)
+            if degree == 5:
+                rounded[0] = 1.0  # its neighbour in f32 is as good, and 2^0 is exact: the largest weight is exactly 1
+            text = ", ".join(f"{np.float32(c).item().hex()}f" for c in rounded)
+            minimax = np.max(np.abs(relative_error(exact, np.linspace(first, first + 1, 100001))))
+            print(f"{name}, degree {degree}: minimax {minimax:.4e}, f32 coefficients <= {bound(rounded, first):.4e}")
+            print(f"  {{{text}}}")
+            print("  " + ", ".join(f"{np.float32(c).item():.9g}" for c in rounded))
 
 
 if __name__ == "__main__":

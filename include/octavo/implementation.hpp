@@ -45,4 +45,9 @@ OCTAVO_API std::string processor_features();
 /// implementations that need them are not preferred here. "" where there are none. Throws std::bad_alloc.
 OCTAVO_API std::string slow_processor_features();
 
+/// Whether CPU kernels that can (AVX-512 with VNNI) interleave the softmax of one group of rows with the products of
+/// the next: not on Intel processors, where both use the same ports. OCTAVO_INTERLEAVE_SOFTMAX=on or off overrides it;
+/// the results are the same bits.
+OCTAVO_API bool interleaves_softmax() noexcept;
+
 }  // namespace octavo

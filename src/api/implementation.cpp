@@ -155,5 +155,6 @@ std::string_view last_implementation() noexcept { return last_served; }
 
 std::string processor_features() { return cpu::processor_features(); }
 std::string slow_processor_features() { return cpu::slow_processor_features(); }
+bool interleaves_softmax() noexcept { return cpu::interleaves_softmax(); }
 
 }  // namespace octavo

@@ -16,7 +16,8 @@ constexpr std::array<std::string_view, 6> kLogNames{"off", "error", "warn", "inf
 
 }  // namespace
 
-Environment parse_environment(const char* force_implementation, const char* num_threads, const char* log) {
+Environment parse_environment(const char* force_implementation, const char* num_threads, const char* log,
+                              const char* interleave_softmax) {
   Environment result;
   if (force_implementation != nullptr) result.force_implementation = force_implementation;
 
@@ -44,13 +45,24 @@ Environment parse_environment(const char* force_implementation, const char* num_
           invalid_argument("OCTAVO_LOG is \"", log, "\"; allowed are off, error, warn, info, dispatch and trace");
     }
   }
+
+  if (interleave_softmax != nullptr && *interleave_softmax != '\0') {
+    const std::string_view value = interleave_softmax;
+    if (value == "on" || value == "off") {
+      result.interleave_softmax = value == "on";
+    } else {
+      result.interleave_softmax_status =
+          invalid_argument("OCTAVO_INTERLEAVE_SOFTMAX is \"", value, "\"; allowed are on and off");
+    }
+  }
   return result;
 }
 
 const Environment& environment() {
   // Never destroyed: calls from other threads may still be running while the process ends.
-  static const Environment* const kRead = new Environment(parse_environment(
-      std::getenv("OCTAVO_FORCE_IMPLEMENTATION"), std::getenv("OCTAVO_NUM_THREADS"), std::getenv("OCTAVO_LOG")));
+  static const Environment* const kRead =
+      new Environment(parse_environment(std::getenv("OCTAVO_FORCE_IMPLEMENTATION"), std::getenv("OCTAVO_NUM_THREADS"),
+                                        std::getenv("OCTAVO_LOG"), std::getenv("OCTAVO_INTERLEAVE_SOFTMAX")));
   return *kRead;
 }
 

@@ -29,6 +29,7 @@ std::string missing(const Implementation&);
 std::string os_permission_error(const Implementation&);
 std::string processor_features();
 std::string slow_processor_features();
+bool interleaves_softmax() noexcept;
 
 // Ok, or unimplemented with what this implementation supports.
 Status supports(const Implementation&, const Problem&);

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/env.hpp"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #if defined(__linux__)
@@ -97,6 +99,13 @@ std::uint32_t slow_features(std::uint32_t found, std::string_view vendor) noexce
 std::uint32_t slow_features() noexcept {
   static const std::uint32_t kSlow = slow_features(features(), vendor());
   return kSlow;
+}
+
+bool interleaves_softmax(std::string_view vendor) noexcept { return vendor != "GenuineIntel"; }
+
+bool interleaves_softmax() noexcept {
+  static const bool kInterleaves = environment().interleave_softmax.value_or(interleaves_softmax(vendor()));
+  return kInterleaves;
 }
 
 std::string feature_names(std::uint32_t set) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "cpu/features.hpp"
 #include "cpu/operands/scratch.hpp"
 #include "spec/kept_keys.hpp"
 #include "spec/mean.hpp"
@@ -93,6 +94,7 @@ Plan make_plan(const Problem& problem, const PolicyTraits& policy, int threads) 
   plan.p_range = static_cast<float>(problem.recipe.p_range);
   plan.log2_p_range = std::log2(plan.p_range);
   choose_forms(plan);
+  plan.interleaves_softmax = interleaves_softmax();
   plan.softmax_scale = static_cast<float>(problem.softmax_scale);
   plan.logit_scale = static_cast<float>(problem.softmax_scale * std::numbers::log2e);
   plan.key_block = problem.recipe.key_block;

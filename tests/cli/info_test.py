@@ -18,7 +18,8 @@ class Info(CommandTest):
         self.assertEqual(recipes[0], "int8")
         self.assertIn("exact", recipes)
         self.assertEqual(info["environment"],
-                         {"OCTAVO_FORCE_IMPLEMENTATION": None, "OCTAVO_NUM_THREADS": None, "OCTAVO_LOG": "error"})
+                         {"OCTAVO_FORCE_IMPLEMENTATION": None, "OCTAVO_NUM_THREADS": None, "OCTAVO_LOG": "error",
+                          "OCTAVO_INTERLEAVE_SOFTMAX": None})
         self.assertGreaterEqual(info["threads"], 1)
 
     def test_text_goes_to_stdout_and_leaves_it_to_json(self):
@@ -33,6 +34,9 @@ class Info(CommandTest):
         self.assertEqual(info["active_implementation"], "reference")
         self.assertEqual(info["threads"], 1)
         self.assertTrue(all(entry["supported"] for entry in info["recipes"]))
+        for value in (True, False):
+            info = self.json("info", env={"OCTAVO_INTERLEAVE_SOFTMAX": "on" if value else "off"})
+            self.assertEqual(info["interleaves_softmax"], value)
 
     def test_says_what_an_unknown_forced_implementation_is(self):
         info = self.json("info", env={"OCTAVO_FORCE_IMPLEMENTATION": "mmx"})

@@ -1,7 +1,11 @@
 // The same bits for any number of threads, whoever runs them, and for a sequence whatever else is in the batch.
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "draw.hpp"
 #include "runners.hpp"
@@ -174,6 +178,53 @@ TEST(Determinism, APackedSequenceAmongNeighbours) {
       k_begin = k_end;
     }
   }
+}
+
+// Outputs of every recipe on every implementation, appended to a file.
+bool write_outputs(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  bool good = file != nullptr;
+  for (const std::string& recipe : all_recipes()) {
+    for (const std::int64_t n : {63, 300}) {
+      Scenario s;
+      s.recipe = recipe;
+      s.m = 150;
+      s.n = n;
+      s.d = s.dv = 64;
+      const Call call(s);
+      for (const std::string& implementation : supported_implementations()) {
+        const Outcome outcome = call.run(implementation);
+        good = good && outcome.status.ok() &&
+               std::fwrite(outcome.out.data(), sizeof(float), outcome.out.size(), file) == outcome.out.size() &&
+               std::fwrite(outcome.lse.data(), sizeof(float), outcome.lse.size(), file) == outcome.lse.size();
+      }
+    }
+  }
+  return file != nullptr && std::fclose(file) == 0 && good;
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// In processes of their own: the environment is read once.
+TEST(DeterminismDeathTest, SoftmaxBetweenTheProductsOrAfterThem) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  std::string outputs[2];
+  for (const char* value : {"on", "off"}) {
+    const std::string path = testing::TempDir() + "octavo_interleave_softmax_" + value;
+    EXPECT_EXIT(
+        {
+          setenv("OCTAVO_INTERLEAVE_SOFTMAX", value, 1);
+          std::_Exit(write_outputs(path) ? 0 : 1);
+        },
+        ::testing::ExitedWithCode(0), "");
+    outputs[value == std::string("on")] = contents(path);
+    std::remove(path.c_str());
+  }
+  EXPECT_GT(outputs[0].size(), 100000u);
+  EXPECT_TRUE(outputs[0] == outputs[1]);
 }
 
 }  // namespace

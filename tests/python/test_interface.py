@@ -130,7 +130,12 @@ def test_info_is_plain():
     for entry in info["implementations"]:
         assert entry["device"] == ("cuda" if entry["name"].startswith("sm") else "cpu")
         assert entry["description"] and bool(entry["reason"]) != entry["supported"]
-    assert set(info["environment"]) == {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"}
+    assert set(info["environment"]) == {
+        "OCTAVO_FORCE_IMPLEMENTATION",
+        "OCTAVO_NUM_THREADS",
+        "OCTAVO_LOG",
+        "OCTAVO_INTERLEAVE_SOFTMAX",
+    }
     assert info["recipes"] == octavo.recipes()
 
 

@@ -56,6 +56,7 @@ OCTAVO_WORD(Max, (f32 a, f32 b), S::max(a, b))
 OCTAVO_WORD(Min, (f32 a, f32 b), S::min(a, b))
 OCTAVO_WORD(Fraction, (f32 a), S::fraction(a))
 OCTAVO_WORD(TimesExp2, (f32 a, f32 b), S::times_exp2(a, b))
+OCTAVO_WORD(TimesExp2Where, (f32 a, f32 b, f32 c), S::times_exp2(S::not_less(b, c), a, b))
 OCTAVO_WORD(Fma, (f32 a, f32 b, f32 c), S::fma(a, b, c))
 OCTAVO_WORD(AddS32, (s32 a, s32 b), S::add_s32(a, b))
 OCTAVO_WORD(MaxS32, (s32 a, s32 b), S::max_s32(a, b))
@@ -92,13 +93,25 @@ OCTAVO_WORD(RoundE4m3InRange, (f32 a), round_e4m3_in_range<S>(a))
 OCTAVO_WORD(RoundE5m2InRange, (f32 a), round_e5m2_in_range<S>(a))
 #undef OCTAVO_WORD
 
+// 2^x, exactly 0 below 2^-126.
+template <class S>
+struct Exp2From {
+  using f32 = typename S::f32;
+  OCTAVO_INLINE f32 of(f32 a) {
+    f32 several[2] = {S::set1(0.0f), a}, c[6];
+    for (int i = 0; i < 6; ++i) c[i] = S::set1(S::Exp2::kQuintic[i]);
+    exp2_from<S>(several, S::set1(-126.0f), c);
+    return several[1];
+  }
+};
+
 // The kernels take weights' exponentials several vectors at a time.
 template <class S>
 struct Exp2Quartic {
   using f32 = typename S::f32;
   OCTAVO_INLINE f32 of(f32 a) {
     f32 several[2] = {S::set1(0.0f), a};
-    exp2_with<S>(several, spec::kExp2Quartic);
+    exp2_with<S>(several, S::Exp2::kQuartic);
     return several[1];
   }
 };
@@ -227,6 +240,8 @@ constexpr SimdPrimitives make_primitives(const char* name, bool fma_rounds_once 
   w.copy_s32 = s32_to_s32<S, CopyS32<S>>;
   w.repeat_s32 = [](const void* a, void* out) { S::store(static_cast<std::int32_t*>(out), S::set1(*ints(a))); };
   w.fraction = f32_to_f32<S, Fraction<S>>, w.times_exp2 = two_f32<S, TimesExp2<S>>;
+  w.times_exp2_where = three_f32<S, TimesExp2Where<S>>;
+  w.exp2_floors = S::Exp2::kFirst == 0, w.exp2_from = f32_to_f32<S, Exp2From<S>>;
   w.max_s32 = two_s32<S, MaxS32<S>>;
   w.add_s32 = two_s32<S, AddS32<S>>, w.and_s32 = two_s32<S, AndS32<S>>;
   w.or_s32 = two_s32<S, OrS32<S>>, w.xor_s32 = two_s32<S, XorS32<S>>;

@@ -25,6 +25,11 @@ TEST(PreferenceTest, OnlyIntelsBf16IsSlow) {
   EXPECT_EQ(slow_features() & ~features(), 0u);
 }
 
+TEST(PreferenceTest, IntelDoesNotInterleaveSoftmax) {
+  EXPECT_FALSE(interleaves_softmax("GenuineIntel"));
+  EXPECT_TRUE(interleaves_softmax("AuthenticAMD"));
+}
+
 TEST(PreferenceTest, SlowOnesStandBehindThoseWithTheSameIntegerProducts) {
   const Implementation bf16{{"bf16", "", nullptr}, kAvx512 | kAvx512Vnni | kAvx512Bf16, nullptr};
   const Implementation amx{{"amx", "", nullptr}, kAvx512 | kAvx512Vnni | kAvx512Bf16 | kAmxInt8, nullptr};

@@ -21,6 +21,9 @@ struct SimdPrimitives {
   // f32 -> f32
   Unary fraction;
   Binary times_exp2;
+  Ternary times_exp2_where;         // p, x, least: p times its power of two unless x < least
+  bool exp2_floors;                 // fraction and times_exp2 take the floor of x, not the nearest integer
+  Unary exp2_from;                  // of the quintic, from -126 on
   Unary copy_f32, repeat_f32, abs;  // repeat: the first element in all lanes
   Binary add, sub, mul, div, max, min;
   Ternary fma;

@@ -60,14 +60,15 @@ TEST(Primitives, FmaRoundsOnce) {
   });
 }
 
-TEST(Primitives, FractionAndPowerOfTheNearestInteger) {
+TEST(Primitives, FractionAndPowerOfAnInteger) {
   std::vector<float> values{-126.0f, -125.5f, -2.5f, -1.5f, -0.5f, -0.0f, 0.0f, 0.5f, 1.5f, 2.5f, 126.5f, NAN};
   std::mt19937 random(5);
   for (int i = 0; i < 500; ++i) values.push_back(std::uniform_real_distribution<float>(-126, 127)(random));
   for (float x : std::vector<float>(values)) values.push_back(std::nextafter(x, 0.0f));
   for_each_policy([&](const SimdPrimitives& w) {
+    const auto integer = [&](float x) { return w.exp2_floors ? std::floor(x) : std::nearbyint(x); };
     expect_of_each<float, float>(
-        w, "fraction", w.fraction, values, [](float x) { return x - std::nearbyint(x); },
+        w, "fraction", w.fraction, values, [&](float x) { return x - integer(x); },
         [](float a, float b) { return a == b || (a != a && b != b); });
     for (float p : {1.0f, 1.41f, 1.25f}) {
       float repeated[kMostLanes], x[kMostLanes], out[kMostLanes];
@@ -77,14 +78,24 @@ TEST(Primitives, FractionAndPowerOfTheNearestInteger) {
         w.times_exp2(repeated, x, out);
         for (int j = 0; j < w.lanes; ++j) {
           if (x[j] != x[j]) continue;  // NaN comes with p
-          const float expected = p * std::exp2(std::nearbyint(x[j]));
-          ASSERT_EQ(out[j], expected) << p << " times two to the nearest of " << x[j];
+          const float expected = p * std::exp2(integer(x[j]));
+          ASSERT_EQ(out[j], expected) << p << " times a power of two by " << x[j];
+        }
+        float least[kMostLanes];
+        std::fill_n(least, w.lanes, -20.5f);
+        w.times_exp2_where(repeated, x, least, out);
+        for (int j = 0; j < w.lanes; ++j) {
+          if (x[j] != x[j]) continue;
+          ASSERT_EQ(out[j], x[j] < -20.5f ? 0.0f : p * std::exp2(integer(x[j]))) << x[j];
         }
       }
     }
     float nan[kMostLanes], out[kMostLanes];
     for (float& x : nan) x = NAN;
     w.times_exp2(nan, nan, out);
+    for (int j = 0; j < w.lanes; ++j) ASSERT_TRUE(std::isnan(out[j]));
+    const float least[kMostLanes] = {};
+    w.times_exp2_where(nan, nan, least, out);
     for (int j = 0; j < w.lanes; ++j) ASSERT_TRUE(std::isnan(out[j]));
   });
 }

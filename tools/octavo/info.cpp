@@ -17,7 +17,8 @@
 namespace octavo::tool {
 namespace {
 
-constexpr const char* kVariables[] = {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG"};
+constexpr const char* kVariables[] = {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG",
+                                      "OCTAVO_INTERLEAVE_SOFTMAX"};
 
 // Whether a plain call with this recipe would be served: asked without data, through the size of its workspace.
 Status serves(const Recipe& recipe) {
@@ -32,6 +33,7 @@ Status serves(const Recipe& recipe) {
 Json collect() {
   Json json = {{"schema_version", kSchemaVersion}, {"kind", "info"}, {"version", version()}, {"machine", machine()}};
   json["slow_features"] = slow_processor_features();
+  json["interleaves_softmax"] = interleaves_softmax();
   json["implementations"] = Json::array();
   for (const ImplementationInfo& info : implementations()) {
     json["implementations"].push_back({{"name", info.name},
@@ -77,6 +79,8 @@ void print(const Json& json, std::FILE* stream) {
                word(json["machine"]["features"]).c_str(), json["threads"].get<int>());
   if (const std::string slow = word(json["slow_features"]); !slow.empty())
     std::fprintf(stream, "slow here   %s: implementations that need it are not preferred\n", slow.c_str());
+  std::fprintf(stream, "softmax     %s the products, in kernels that can interleave them\n",
+               json["interleaves_softmax"].get<bool>() ? "between" : "apart from");
   std::fprintf(
       stream, "active      %s\n",
       word(json[json["active_implementation"].is_null() ? "active_implementation_reason" : "active_implementation"])

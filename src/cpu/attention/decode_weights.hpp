@@ -146,7 +146,7 @@ BlockFactors plain_block_weights(float factor, const DecodeBlock& block, float* 
     typename S::f32 w[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) w[v] = S::sub(S::load(t + j + v * S::kLanes), below);
-    exp2_with<S>(w, spec::kExp2Quintic);
+    exp2_with<S>(w, S::Exp2::kQuintic);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const std::int64_t at = j + v * S::kLanes;

@@ -26,8 +26,7 @@ struct TaskState {
   bool block_means;        // of K
   bool has_smooth_q_bias;  // smooth_q's smooth_q_bias stands in for the keys' own addend
   spec::PositionMask mask;
-  spec::KeptKeys kept;            // computed apart (kept_keys.hpp)
-  const struct HeavyKeys* heavy;  // of the task's query blocks
+  spec::KeptKeys kept;  // computed apart (kept_keys.hpp)
 };
 
 // The keys that the query blocks of a task keep because of their weight.
@@ -35,17 +34,6 @@ struct HeavyKeys {
   std::int64_t count[kMaxQueryBlocks];
   std::int64_t keys[kMaxQueryBlocks][spec::kMostKeptHeavy];
 };
-
-// Whether a key block holds keys that the bias hides.
-OCTAVO_INLINE bool holds_kept_keys(const TaskState& state, std::int64_t query_block, std::int64_t first_key,
-                                   std::int64_t keys) {
-  if (first_key < state.kept.first) return true;
-  for (std::int64_t i = 0; i < state.heavy->count[query_block]; ++i) {
-    const std::int64_t at = state.heavy->keys[query_block][i] - first_key;
-    if (at >= 0 && at < keys) return true;
-  }
-  return false;
-}
 
 // Finds them, and hides them and the first keys from the quantized product: both are hidden from all rows of the block.
 template <class S>
@@ -126,7 +114,7 @@ OCTAVO_INLINE QkStage qk_of_group(const TaskState& state, std::byte* block, std:
 template <class S>
 OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte* block, std::int64_t first_key,
                                               std::int64_t g, RowGroup& group, const float* key_addend, float* scores,
-                                              float* row_max, float* shift, bool& hides) {
+                                              float* row_max, float* shift) {
   const Plan& plan = *state.call->plan;
   const Sequence sequence = sequence_at(*state.call, state.task->batch)->rows;
   const std::int64_t first_row = state.task->first + g * kGroupRows, keys = in_key_steps(group.keys);
@@ -137,23 +125,17 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   if (plan.score_mod)
     apply_score_mods<S>(state, sequence, group, first_row, first_key, keys,
                         queries.smooth_k_logit_offset + g % kQueryBlockGroups * kGroupRows, block_offsets, scores);
-  hides = plan.score_mod || group.seen_by_all.begin > first_key ||
-          (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows);
-  if (hides)
+  if (plan.score_mod || group.seen_by_all.begin > first_key ||
+      (group.seen_by_all.end < first_key + keys && group.seen_by_all.end < sequence.k_rows))
     mask_by_position<S>(*plan.problem, sequence, first_row, group.rows, first_key, keys, plan.key_block, scores,
                         row_max);
-  // A kept key's weight of 2^-126 is no code, and nothing beside the row sum: only floats must be exactly 0.
-  const bool floats = plan.pv_form != PvForm::s8;
-  hides = hides || (floats && holds_kept_keys(state, g / kQueryBlockGroups, first_key, keys));
   if (plan.hides_keys)
     mask_nan_rows<S>(queries.factor + g % kQueryBlockGroups * kGroupRows, key_addend, group.rows, keys, plan.key_block,
                      scores, row_max);
   const std::int64_t first_kept = state.has_smooth_q_bias ? 0 : state.kept.first;
-  if (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key)) {
+  if (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key))
     mask_kept_keys<S>(state.kept, state.mask, first_kept, first_row, group.rows, first_key, keys, plan.key_block,
                       scores, row_max);
-    hides = hides || floats;
-  }
   alignas(64) float score_offset[kGroupRows] = {};
   if (plan.score_mod && plan.fold) {
     for (int i = 0; i < group.rows; ++i) {
@@ -164,6 +146,7 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   for (int i = 0; block_offsets != nullptr && plan.problem->softcap == 0 && i < group.rows; ++i)
     score_offset[i] += block_offsets[i];
   online_softmax_update<S>(plan, row_max, score_offset, group, shift);
+  if (plan.pv_form == PvForm::s8) bring_near_zero<S>(shift, group.rows, keys, plan.key_block, scores);
 }
 
 // Scores and weights of the task's row groups against a key block. Where the two stages overlap, the softmax of a group
@@ -181,7 +164,6 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
   RowGroup* waiting = nullptr;  // its scores are masked, its weights not yet computed
   SoftmaxStage pending{};
   int side = 0;
-  bool hides = false;
   for (std::int64_t g = 0; g < used; ++g) {
     RowGroup& group = groups[g];
     if (group.keys <= 0) continue;
@@ -194,8 +176,7 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
     } else {
       stages.qk(stage);
     }
-    apply_masks_and_update_max<S>(state, block, first_key, g, group, stage.key_addend, scores, row_max, shift[side],
-                                  hides);
+    apply_masks_and_update_max<S>(state, block, first_key, g, group, stage.key_addend, scores, row_max, shift[side]);
     pending = {.scores = scores,
                .shift = shift[side],
                .range = plan.p_range,
@@ -204,7 +185,6 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
                .weights_low = weights_low + g * kGroupRows * weights_ld,
                .format = plan.problem->recipe.p,
                .sum_codes = plan.sum_codes,
-               .hides = hides,
                .ld = plan.key_block,
                .row_sum = row_sum,
                .rows = group.rows,
@@ -244,8 +224,7 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
                         head_at(call, task.batch, problem.kv_head(task.head))->block_means,
                         spec::has_smooth_q_bias(problem, sequence.q_rows),
                         mask,
-                        plan.keeps ? spec::kept_keys_of(problem.recipe, mask) : spec::KeptKeys{},
-                        &heavy};
+                        plan.keeps ? spec::kept_keys_of(problem.recipe, mask) : spec::KeptKeys{}};
   const auto* weights = part<std::int32_t>(thread, plan.thread.weights);
   const auto* weights_low = part<std::int32_t>(thread, plan.thread.weights_low);
   float* out = part<float>(thread, plan.thread.out);

@@ -58,6 +58,22 @@ OCTAVO_INLINE void online_softmax_update(const Plan& plan, const float* row_max,
   group.rescale = rescale;
 }
 
+// Moves the scores of rows whose shift is far from 0 by their shift, so that 2^-shift stays a normal number.
+inline constexpr float kFarthestShift = 100.0f;
+template <class S>
+OCTAVO_INLINE void bring_near_zero(float* shift, int rows, std::int64_t keys, std::int64_t ld, float* scores) {
+  const auto farthest = S::set1(kFarthestShift);
+  bool near = true;
+  for (int i = 0; i < kGroupRows; i += S::kLanes) near = near && S::all(S::less(S::abs(S::load(shift + i)), farthest));
+  for (int i = 0; !near && i < rows; ++i) {
+    if (__builtin_fabsf(shift[i]) < kFarthestShift) continue;
+    const auto by = S::set1(shift[i]);  // NaN and infinity make NaN of the row's largest score, as they must
+    float* row = scores + i * ld;
+    for (std::int64_t j = 0; j < keys; j += S::kLanes) S::store(row + j, S::sub(S::load(row + j), by));
+    shift[i] = 0;
+  }
+}
+
 template <class S>
 OCTAVO_INLINE void add_row_sums(RowGroup& group, const float* row_sum) {
   for (int i = 0; i < kGroupRows; i += S::kLanes)

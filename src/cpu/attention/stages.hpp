@@ -36,14 +36,14 @@ struct QkStage {
 
 struct SoftmaxStage {
   const float* scores;   // [kGroupRows][ld]
-  const float* shift;    // [kGroupRows]: weight = R 2^(T - shift); no T exceeds it
+  const float* shift;    // [kGroupRows]: weight = R 2^(T - shift), exactly 0 below R 2^-126; no T exceeds it.
+                         // Integer codes: within kFarthestShift of 0 (row_group.hpp)
   float range;           // R
   const float* inverse;  // [keys]: what a weight counts in the row sum (the fold's 1 / s~; null: 1)
   void* weights;         // [kGroupRows][ld] u8, or f32, bf16 words
   void* weights_low;     // 16-bit codes: their low bytes, `weights` the high ones
   WeightFormat format;   // of float words
   bool sum_codes;        // whether the row sum is that of the rounded weights
-  bool hides;            // some score may be -infinity: its weight is exactly 0
   std::ptrdiff_t ld;     // key block
   float* row_sum;        // [kGroupRows] out
   int rows;

@@ -76,6 +76,8 @@ struct Plan : spec::CallSteps {
   std::int64_t total_blocks = 0, total_partials = 0, total_query_ranges = 0;
   std::int64_t k_width = 0, v_width = 0;  // channels, padded
 
+  bool interleaves_softmax = true;  // where an implementation can (cpu/features.hpp)
+
   std::size_t head_bytes = 0, partial_bytes = 0;
   // Scratch of the whole call: byte offsets.
   std::size_t sequences_at = 0, heads_at = 0, partials_at = 0, query_ranges_at = 0, query_spreads_at = 0, seen_at = 0,

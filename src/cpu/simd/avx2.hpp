@@ -51,12 +51,15 @@ struct Avx2 {
     return _mm256_srli_epi32(a, kBits);
   }
   // Adding 1.5 * 2^23 leaves the nearest integer in the low bits; the shift drops all others.
+  using Exp2 = spec::Exp2Nearest;
   OCTAVO_INLINE f32 fraction(f32 x) { return sub(x, sub(add(x, set1(12582912.0f)), set1(12582912.0f))); }
   OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) {
     return from_bits(add_s32(bits(p), shift_left<23>(bits(add(x, set1(12582912.0f))))));
   }
+  OCTAVO_INLINE f32 times_exp2(mask keep, f32 p, f32 x) { return _mm256_and_ps(keep, times_exp2(p, x)); }
   OCTAVO_INLINE f32 abs(f32 x) { return _mm256_andnot_ps(set1(-0.0f), x); }
   OCTAVO_INLINE mask less(f32 a, f32 b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  OCTAVO_INLINE mask not_less(f32 a, f32 b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
   OCTAVO_INLINE mask equal(f32 a, f32 b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
   OCTAVO_INLINE mask is_finite(f32 x) { return less(abs(x), set1(__builtin_inff())); }
   OCTAVO_INLINE bool all(mask m) { return _mm256_movemask_ps(m) == 0xff; }

@@ -35,9 +35,11 @@ struct Avx512 {
   OCTAVO_INLINE f32 fma(f32 a, f32 b, f32 c) { return _mm512_fmadd_ps(a, b, c); }
   OCTAVO_INLINE s32 round_to_s32(f32 x) { return _mm512_cvtps_epi32(x); }
   OCTAVO_INLINE f32 to_f32(s32 x) { return _mm512_cvtepi32_ps(x); }
-  // Both run beside the products, where additions do not.
-  OCTAVO_INLINE f32 fraction(f32 x) { return _mm512_reduce_ps(x, 0); }
-  OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) { return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, 0)); }
+  // Both run beside the products, where additions do not. VSCALEFPS takes the floor of x.
+  using Exp2 = spec::Exp2Floor;
+  OCTAVO_INLINE f32 fraction(f32 x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF); }
+  OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) { return _mm512_scalef_ps(p, x); }
+  OCTAVO_INLINE f32 times_exp2(mask keep, f32 p, f32 x) { return _mm512_maskz_scalef_ps(keep, p, x); }
   OCTAVO_INLINE s32 bits(f32 x) { return _mm512_castps_si512(x); }
   OCTAVO_INLINE f32 from_bits(s32 x) { return _mm512_castsi512_ps(x); }
   OCTAVO_INLINE s32 add_s32(s32 a, s32 b) { return _mm512_add_epi32(a, b); }
@@ -55,6 +57,7 @@ struct Avx512 {
   }
   OCTAVO_INLINE f32 abs(f32 x) { return _mm512_abs_ps(x); }
   OCTAVO_INLINE mask less(f32 a, f32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  OCTAVO_INLINE mask not_less(f32 a, f32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
   OCTAVO_INLINE mask equal(f32 a, f32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   OCTAVO_INLINE mask is_finite(f32 x) { return less(abs(x), set1(__builtin_inff())); }
   OCTAVO_INLINE bool all(mask m) { return m == 0xffff; }

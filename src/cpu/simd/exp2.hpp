@@ -1,39 +1,57 @@
-// 2^x on a vector: x is split into an integer, which goes into the exponent field, and a fraction in [-1/2, 1/2], which
-// a polynomial takes. Valid for x <= 127; below -126 the result is 2^-126, which rounds to nothing beside a weight of
-// 1; NaN stays NaN. Coefficients that have been multiplied by R give R 2^x, within the same bounds of R 2^x.
+// 2^x on a vector: x is split into an integer, which goes into the exponent field, and a fraction, which a polynomial
+// takes (S::Exp2). NaN stays NaN. Coefficients that have been multiplied by R give R 2^x, within the same bounds of
+// R 2^x.
 #pragma once
 
 #include "cpu/simd/policy.hpp"
-#include "spec/exp2_poly.hpp"
 
 namespace octavo::cpu {
 namespace {
 
-// kCount vectors in lockstep: step by step, so that their latencies overlap.
+// The polynomial of kCount vectors' fractions, in lockstep: step by step, so that their latencies overlap.
 template <class S, int kTerms, int kCount>
-OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kTerms]) {
+OCTAVO_INLINE void exp2_of_fraction(const typename S::f32 (&x)[kCount], const typename S::f32 (&c)[kTerms],
+                                    typename S::f32 (&p)[kCount]) {
   constexpr int kDegree = kTerms - 1;
-  typename S::f32 f[kCount], p[kCount];
-#pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u) x[u] = S::max(S::set1(-126.0f), x[u]);
+  typename S::f32 f[kCount];
 #pragma GCC unroll 8
   for (int u = 0; u < kCount; ++u) f[u] = S::fraction(x[u]);
 #pragma GCC unroll 8
-  for (int u = 0; u < kCount; ++u) p[u] = S::fma(S::set1(c[kDegree]), f[u], S::set1(c[kDegree - 1]));
+  for (int u = 0; u < kCount; ++u) p[u] = S::fma(c[kDegree], f[u], c[kDegree - 1]);
 #pragma GCC unroll 8
   for (int i = kDegree - 2; i >= 0; --i) {
 #pragma GCC unroll 8
-    for (int u = 0; u < kCount; ++u) p[u] = S::fma(p[u], f[u], S::set1(c[i]));
+    for (int u = 0; u < kCount; ++u) p[u] = S::fma(p[u], f[u], c[i]);
   }
+}
+
+// For x <= 127; below -126 the result is that of -126, which is nothing beside 1.
+template <class S, int kTerms, int kCount>
+OCTAVO_INLINE void exp2_with(typename S::f32 (&x)[kCount], const float (&c)[kTerms]) {
+  typename S::f32 terms[kTerms], p[kCount];
+#pragma GCC unroll 8
+  for (int i = 0; i < kTerms; ++i) terms[i] = S::set1(c[i]);
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) x[u] = S::max(S::set1(-126.0f), x[u]);
+  exp2_of_fraction<S>(x, terms, p);
 #pragma GCC unroll 8
   for (int u = 0; u < kCount; ++u) x[u] = S::times_exp2(p[u], x[u]);
+}
+
+// Exactly 0 where x is below `least`; all other results must be normal.
+template <class S, int kTerms, int kCount>
+OCTAVO_INLINE void exp2_from(typename S::f32 (&x)[kCount], typename S::f32 least, const typename S::f32 (&c)[kTerms]) {
+  typename S::f32 p[kCount];
+  exp2_of_fraction<S>(x, c, p);
+#pragma GCC unroll 8
+  for (int u = 0; u < kCount; ++u) x[u] = S::times_exp2(S::not_less(x[u], least), p[u], x[u]);
 }
 
 // Of the running state.
 template <class S>
 OCTAVO_INLINE typename S::f32 exp2_quintic(typename S::f32 x) {
   typename S::f32 one[1] = {x};
-  exp2_with<S>(one, spec::kExp2Quintic);
+  exp2_with<S>(one, S::Exp2::kQuintic);
   return one[0];
 }
 

@@ -5,10 +5,13 @@
 //   load store set1 zero          memory need not be aligned; set1 repeats one value
 //   add sub mul div max min fma   fma(a, b, c) = a * b + c, rounded once. max(a, b): b where either is NaN
 //   round_to_s32, to_f32          to nearest even, for |x| <= 2^22; exact for |x| < 2^24
-//   fraction(x), times_exp2(p, x)   x less the nearest integer n, and p 2^n; for |x| <= 127 and normal results
+//   fraction(x), times_exp2(p, x)   x less an integer n, which Exp2 (spec/exp2_poly.hpp) names, and p 2^n; for
+//                                 |x| < 256 and normal results
+//   times_exp2(mask, p, x)        where the mask holds, else 0
 //   bits, from_bits               the same 32 bits seen as the other type
 //   s32: add_s32 max_s32 and_s32 or_s32 xor_s32 shift_left<n> shift_right<n> (logical)
-//   select(mask, a, b)            a where the mask holds; masks come from less, equal and is_finite
+//   select(mask, a, b)            a where the mask holds; masks come from less, not_less, equal and is_finite;
+//                                 not_less holds where either is NaN
 //   load_f16 load_bf16 store_f16 store_bf16      L 16-bit floats <-> f32, nearest even
 //   store_u8x4, store_s8x4        four s32 vectors with values in range -> 4 L bytes in order
 //   load_s8                       L bytes -> s32
@@ -41,10 +44,12 @@
 // kFullRangeS8: dot_key and dot_value are exact for keys and values of -128 too, which only callers make.
 // kHasTiles: integer products of whole row groups go through tiles (attention/tile_products.hpp); dot_key and dot_value
 // are not used then.
-// kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile.
+// kOverlapsWeights: registers suffice to take exponentials between the steps of a score tile, where the processor gains
+// by it (cpu/features.hpp).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "core/inline.hpp"
+#include "spec/exp2_poly.hpp"

@@ -107,13 +107,18 @@ struct Scalar {
     return map<s32>([](std::int32_t x) { return static_cast<std::int32_t>(u32(x) >> kBits); }, a);
   }
   // As on 256 bits: 1.5 * 2^23 leaves the nearest integer in the low bits.
+  using Exp2 = spec::Exp2Nearest;
   OCTAVO_INLINE f32 fraction(f32 x) { return sub(x, sub(add(x, set1(12582912.0f)), set1(12582912.0f))); }
   OCTAVO_INLINE f32 times_exp2(f32 p, f32 x) {
     return from_bits(add_s32(bits(p), shift_left<23>(bits(add(x, set1(12582912.0f))))));
   }
+  OCTAVO_INLINE f32 times_exp2(mask keep, f32 p, f32 x) { return select(keep, times_exp2(p, x), set1(0.0f)); }
   OCTAVO_INLINE f32 abs(f32 x) { return from_bits(and_s32(bits(x), set1(0x7fffffff))); }
   OCTAVO_INLINE mask less(f32 a, f32 b) {
     return map<mask>([](float x, float y) { return x < y; }, a, b);
+  }
+  OCTAVO_INLINE mask not_less(f32 a, f32 b) {
+    return map<mask>([](float x, float y) { return !(x < y); }, a, b);
   }
   OCTAVO_INLINE mask equal(f32 a, f32 b) {
     return map<mask>([](float x, float y) { return x == y; }, a, b);

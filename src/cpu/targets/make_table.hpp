@@ -53,15 +53,13 @@ Stages choose_stages(const Plan& plan, bool q16) {
       if constexpr (S::kHasBf16) stages.qk = qk_stage<S, OnePlane<S, Bf16Pairs<S>>>;
       break;
   }
-  const bool overlap = plan.qk_form == QkForm::s8 && !q16;
+  const bool overlap = plan.interleaves_softmax && plan.qk_form == QkForm::s8 && !q16;
   switch (plan.pv_form) {
     case PvForm::s8:
       if (plan.weight_planes == 2)
-        use_values<S, IntegerWeights16<S>, CodePv16<S>>(stages, overlap);
-      else if (plan.sum_codes)
-        use_values<S, IntegerWeights<S, SumOf::codes>, CodePv<S>>(stages, overlap);
+        use_values<S, IntegerWeights<S, 2>, CodePv16<S>>(stages, overlap);
       else
-        use_values<S, IntegerWeights<S, SumOf::weights>, CodePv<S>>(stages, overlap);
+        use_values<S, IntegerWeights<S, 1>, CodePv<S>>(stages, overlap);
       break;
     case PvForm::f32:
       use_values<S, FloatWeights<S>, OneSum<S, Floats<S>>, OneSum<S, Floats<S>, S::kFloatTileRows>>(stages, false);
