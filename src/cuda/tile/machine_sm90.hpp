@@ -15,6 +15,8 @@
 //                                                there before. `to` is a multiple of 128, and of a swizzle's atom.
 //                                                Machine::TensorMap is made of a TensorBox (tile/tensor_box.hpp)
 //
+//   copy_bytes(from, to, mbarrier, bytes)        `bytes` of global memory, likewise; all three are multiples of 16
+//
 //   fence_async()                                this warp's stores to shared memory become visible to the copy
 //                                                engine and the tensor cores of warps that pass a barrier after it
 //

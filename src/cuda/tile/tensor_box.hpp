@@ -3,6 +3,7 @@
 // outside the tensor arrives as zeros, and counts among its bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/tile/swizzle.hpp"
@@ -10,6 +11,9 @@
 namespace octavo::cuda {
 
 constexpr int kMostBoxAxes = 3;
+
+// Of a tensor map in a kernel's parameters (CUtensorMap).
+constexpr std::size_t kTensorMapBytes = 128, kTensorMapAlignment = 64;
 
 struct TensorBox {
   const void* base = nullptr;
