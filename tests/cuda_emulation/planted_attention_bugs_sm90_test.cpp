@@ -116,11 +116,17 @@ TEST(PlantedAttentionBugsSm90, StagesHandedBackEarlyOrNever) {
 }
 
 // No rule is broken by a wrong place; the numbers show it.
-template <std::uint32_t kFrom, std::uint32_t kBytes>
+template <std::uint32_t kOperand>
 struct AMatrixElsewhere : EmulatedSm90 {
   using EmulatedSm90::EmulatedSm90;
   std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
-    return EmulatedSm90::matrix(offset >= kFrom && offset % 128 == 32 ? offset + kBytes : offset, swizzle);
+    return EmulatedSm90::matrix(offset == kOperand ? offset + 32 : offset, swizzle);
+  }
+};
+struct AnotherSwizzle : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
+    return EmulatedSm90::matrix(offset, offset == Shape::kValuesAt ? Swizzle::bytes64 : swizzle, 1024);
   }
 };
 template <class Machine>
@@ -132,8 +138,9 @@ double error() {
 }
 TEST(PlantedAttentionBugsSm90, AWrongDescriptorOffsetShows) {
   EXPECT_EQ(error<EmulatedSm90>(), 0);
-  EXPECT_GT((error<AMatrixElsewhere<Shape::kKeysAt, 0u - 32u>>()), 1e-2);
-  EXPECT_GT((error<AMatrixElsewhere<Shape::kValuesAt, 32>>()), 1e-2);
+  EXPECT_GT(error<AMatrixElsewhere<Shape::kKeysAt>>(), 1e-2);
+  EXPECT_GT(error<AMatrixElsewhere<Shape::kQueryAt>>(), 1e-2);
+  EXPECT_GT(error<AnotherSwizzle>(), 1e-2);
 }
 
 }  // namespace

@@ -10,15 +10,14 @@
 
 namespace octavo::cuda {
 
-// `TensorMap`: the Machine's, or on the host side bytes that a Runtime fills.
+// `TensorMap`: the Machine's; on the host side TensorMapBytes.
 template <class TensorMap>
 struct AttentionParamsSm90 {
   AttentionKernelParams attention;
   std::uint32_t heads_at_once = 1;  // see task_of_index()
-  TensorMap q, k, v;
-};
-struct alignas(kTensorMapAlignment) TensorMapBytes {
-  std::byte bytes[kTensorMapBytes];
+  alignas(kTensorMapAlignment) TensorMap q;
+  alignas(kTensorMapAlignment) TensorMap k;
+  alignas(kTensorMapAlignment) TensorMap v;
 };
 
 // The boxes that a block copies: 128 rows of Q, 128 slots of K, all channels of 128 keys of V. `rows` are those of the

@@ -99,16 +99,21 @@ struct ConsumerStages {
 template <class Machine, class Shape, AttentionVariant variant>
 struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   using Rows = WarpRows<Machine, Shape, variant>;
-  using Rows::folded, Rows::out, Rows::p, Rows::query_factor, Rows::step, Rows::weights;
+  using Rows::folded, Rows::out, Rows::p, Rows::query_factor, Rows::step, Rows::task, Rows::weights;
   using typename Rows::Scores;
 
   ConsumerStages<Shape>& at;
+  std::int32_t own_row;  // of the warpgroup, in the sequence
+  Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
   PvSums<Machine, Shape> pv;
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
                              ConsumerStages<Shape>& stages)
-      : Rows(machine, params, its), at(stages) {}
+      : Rows(machine, params, its),
+        at(stages),
+        own_row(its.first_row + kWarpgroupRows * (machine.warp() / 4)),
+        all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {}
 
   OCTAVO_DEVICE void wait_for_keys(Machine& machine) {
     machine.wait_mbarrier("K has come", at.keys.barrier(Shape::kKeysFull), at.keys.parity);
@@ -140,16 +145,36 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     release_values(machine);
   }
 
+  OCTAVO_DEVICE void start_qk(Machine& machine) {
+    multiply_qk<Shape>(machine, at.keys.stage, s);
+    machine.wgmma_commit();
+  }
+  OCTAVO_DEVICE void start_pv(Machine& machine) {
+    multiply_pv<Shape>(machine, weights, at.values.stage, pv);
+    machine.wgmma_commit();
+  }
+  OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
+    scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
+  }
+
+  // Whether some row of the warpgroup does not see all keys of the tile as they are.
+  OCTAVO_DEVICE bool modifies(std::int32_t key) const {
+    if constexpr (Rows::score_mod) return true;
+    if (key < all.begin || (all.end < key + Shape::kKeys && all.end < task.k_rows)) return true;
+    return Rows::kept &&
+           may_keep_keys<Shape>(p, task.q_rows, task.k_rows, hides_first_keys(p, false), own_row, kWarpgroupRows, key);
+  }
+
   OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
     Scores scores;
     TileStep<Machine> next;
-    // The first tile's scores.
+    // The first tile's scores and weights.
     wait_for_keys(machine);
     machine.wgmma_fence(s);
-    multiply_qk<Shape>(machine, at.keys.stage, s);
-    machine.wgmma_commit();
+    start_qk(machine);
     machine.template wgmma_wait<0>(s);
-    scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
+    take_scores(machine, scores);
+    this->modify_scores(machine, tiles.begin, scores);
     this->update_maxima(machine, tiles.begin, at.keys.stage, scores, step);
     this->find_weights(machine, at.keys.stage, scores);
     release_keys(machine);
@@ -158,25 +183,31 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
       // This tile's Q K^T, and P V of the one before.
       wait_for_keys(machine);
       machine.wgmma_fence(s, weights, pv);
-      multiply_qk<Shape>(machine, at.keys.stage, s);
-      machine.wgmma_commit();
+      start_qk(machine);
       wait_for_values(machine);
-      multiply_pv<Shape>(machine, weights, at.values.stage, pv);
-      machine.wgmma_commit();
-      // Scores and maxima of this tile; then O of the one before, which needs its own step.
-      machine.template wgmma_wait<1>(s);
-      scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
-      this->update_maxima(machine, key, at.keys.stage, scores, next);
-      machine.template wgmma_wait<0>(pv, weights);
-      add_pv(machine);
+      start_pv(machine);
+      // O of the tile before, by its own step; scores and maxima of this one. Where scores are modified, which takes
+      // registers, O comes first.
+      if (modifies(key)) {
+        machine.template wgmma_wait<0>(s, pv, weights);
+        add_pv(machine);
+        take_scores(machine, scores);
+        this->modify_scores(machine, key, scores);
+        this->update_maxima(machine, key, at.keys.stage, scores, next);
+      } else {
+        machine.template wgmma_wait<1>(s);
+        take_scores(machine, scores);
+        this->update_maxima(machine, key, at.keys.stage, scores, next);
+        machine.template wgmma_wait<0>(pv, weights);
+        add_pv(machine);
+      }
       step = next;
       this->find_weights(machine, at.keys.stage, scores);
       release_keys(machine);
     }
     wait_for_values(machine);
     machine.wgmma_fence(weights, pv);
-    multiply_pv<Shape>(machine, weights, at.values.stage, pv);
-    machine.wgmma_commit();
+    start_pv(machine);
     machine.template wgmma_wait<0>(pv, weights);
     add_pv(machine);
   }
@@ -195,8 +226,7 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
     const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
     ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at);
     if (tiles.begin < tiles.end) {
-      const std::int32_t own_row = task.first_row + kWarpgroupRows * (machine.warp() / 4);
-      const Keys32 own = keys_of_tiles<Shape>(p, task, own_row, kWarpgroupRows);
+      const Keys32 own = keys_of_tiles<Shape>(p, task, warp.own_row, kWarpgroupRows);
       machine.wait_mbarrier("Q has come", Shape::kQueryFull, at.query.parity);
       if (own.begin < own.end) {
         warp.pass_tiles(machine, tiles.begin, own.begin);

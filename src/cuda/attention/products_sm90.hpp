@@ -20,23 +20,24 @@ using PvSums = Registers<Machine, std::int32_t, Shape::kDim / 2>;
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
   const auto group = static_cast<std::uint32_t>(machine.warp() / 4);
-  const std::uint32_t queries = Shape::kQueryAt + group * kWarpgroupRows * Shape::kRowBytes;
-  const std::uint32_t keys = Shape::kKeysAt + stage * Shape::kKeyBytes;
+  const std::uint64_t queries =
+      advance(machine.matrix(Shape::kQueryAt, Shape::kQuerySwizzle), group * kWarpgroupRows * Shape::kRowBytes);
+  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, Shape::kQuerySwizzle), stage * Shape::kKeyBytes);
   OCTAVO_UNROLL
   for (std::uint32_t byte = 0; byte < Shape::kRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::s8s8, Shape::kKeys>(s, machine.matrix(queries + byte, Shape::kQuerySwizzle),
-                                                    machine.matrix(keys + byte, Shape::kQuerySwizzle), byte > 0);
+    machine.template wgmma<Mma::s8s8, Shape::kKeys>(s, advance(queries, byte), advance(keys, byte), byte > 0);
   }
 }
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                std::uint32_t stage, PvSums<Machine, Shape>& pv) {
-  const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
+  const std::uint64_t values =
+      advance(machine.matrix(Shape::kValuesAt, Shape::kValueSwizzle), stage * Shape::kValueBytes);
   OCTAVO_UNROLL
   for (std::uint32_t byte = 0; byte < Shape::kValueRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::u8s8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8),
-                                                   machine.matrix(values + byte, Shape::kValueSwizzle), byte > 0);
+    machine.template wgmma<Mma::u8s8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
+                                                   byte > 0);
   }
 }
 

@@ -30,7 +30,7 @@ struct AttentionShapeSm90 {
   static_assert(kRows == kPackedRows && kKeys == kPackedRows);
 
   // Registers of a thread: at the start 384 threads share 65536; then the producers hand theirs on.
-  static constexpr int kRegisters = 168, kProducerRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kRegisters = 168, kProducerRegisters = 24, kConsumerRegisters = 240;
   static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <= (kConsumers + 1) * kRegisters);
 
   // Tiles: Q [kRows, kDim], K [kKeys, kDim], V [kDim, kKeys], each as wide as its swizzle.

@@ -97,20 +97,17 @@ struct WarpRows {
 
   // From the tile's scores to weights; updates the running state.
   OCTAVO_DEVICE void softmax(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
+    modify_scores(machine, key, scores);
     update_maxima(machine, key, stage, scores, step);
     find_weights(machine, stage, scores);
   }
 
-  // Modifies and masks the tile's scores; its maxima move the running ones by `next`.
-  OCTAVO_DEVICE void update_maxima(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores,
-                                   TileStep<Machine>& next) {
-    Registers<Machine, float, 2> maxima, offset;
-    clear<Machine, float, 2>(machine, offset);
-    const bool block_means = warp_task(machine).block_means != 0;
+  // Applies score_mod, masks by position, and hides kept keys.
+  OCTAVO_DEVICE void modify_scores(Machine& machine, std::int32_t key, Scores& scores) {
     if constexpr (score_mod) {
       Registers<Machine, float, 2> of_cap;
       clear<Machine, float, 2>(machine, of_cap);
-      if (block_means && p.softcap > 0) {
+      if (warp_task(machine).block_means != 0 && p.softcap > 0) {
         add_block_offsets(machine, p, warp_task(machine).chunk_row, key, spec::kLn2, of_cap);
       }
       apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
@@ -122,6 +119,14 @@ struct WarpRows {
       mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
                             scores);
     }
+  }
+
+  // The maxima of the tile's scores move the running ones by `next`.
+  OCTAVO_DEVICE void update_maxima(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores,
+                                   TileStep<Machine>& next) {
+    Registers<Machine, float, 2> maxima, offset;
+    clear<Machine, float, 2>(machine, offset);
+    const bool block_means = warp_task(machine).block_means != 0;
     row_maxima<nan_maxima>(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues && score_mod) {
       if (p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);

@@ -24,6 +24,7 @@
 //
 //   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp; all four
 //                                                where nothing is swizzled
+//                                                advance(matrix, bytes) is the same one further on
 //   wgmma_fence(registers...)                    before products touch registers that something else has touched
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp

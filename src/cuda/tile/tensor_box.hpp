@@ -12,8 +12,11 @@ namespace octavo::cuda {
 
 constexpr int kMostBoxAxes = 3;
 
-// Of a tensor map in a kernel's parameters (CUtensorMap).
-constexpr std::size_t kTensorMapBytes = 128, kTensorMapAlignment = 64;
+// A tensor map in a kernel's parameters (CUtensorMap), as the host side passes it on.
+constexpr std::size_t kTensorMapBytes = 128, kTensorMapAlignment = 128;
+struct alignas(kTensorMapAlignment) TensorMapBytes {
+  std::byte bytes[kTensorMapBytes];
+};
 
 struct TensorBox {
   const void* base = nullptr;
