@@ -41,7 +41,7 @@ class Block:
     """Instructions without a branch into or out of their midst."""
 
     def __init__(self):
-        self.opcodes, self.next = [], []
+        self.opcodes, self.lines, self.next = [], [], []
 
     def products(self):
         return sum(code.startswith(PRODUCTS) for code in self.opcodes)
@@ -77,6 +77,7 @@ def blocks_of(lines):
         elif match := INSTRUCTION.match(line):
             opcode = match.group(2)
             blocks[-1].opcodes.append(opcode)
+            blocks[-1].lines.append(line)
             if opcode.split(".")[0] in ENDS:
                 at = len(blocks) - 1
                 if target := TARGET.search(match.group(3)):
@@ -99,8 +100,8 @@ def longest_loop(blocks):
     return max(loops, key=lambda loop: (products(loop), loop[0] - loop[1]), default=None)
 
 
-def interior_turn(blocks, first, last):
-    """Opcodes of the way from the loop's first block to its last one that the module's docstring describes."""
+def interior_way(blocks, first, last):
+    """The way from the loop's first block to its last one that the module's docstring describes."""
     best = {first: ((blocks[first].products(), blocks[first].copies(), -len(blocks[first].opcodes)), [first])}
     for at in range(first, last + 1):
         if at not in best:
@@ -113,7 +114,7 @@ def interior_turn(blocks, first, last):
             value = (products + block.products(), copies + block.copies(), length - len(block.opcodes))
             if to not in best or value > best[to][0]:
                 best[to] = value, [*way, to]
-    return [code for at in best[last][1] for code in blocks[at].opcodes] if last in best else []
+    return best[last][1] if last in best else []
 
 
 def plain_name(mangled):
@@ -134,7 +135,7 @@ def turns_of(cubin, nvdisasm):
         blocks = blocks_of(lines)
         loop = longest_loop(blocks)
         if loop:
-            yield plain_name(name), interior_turn(blocks, *loop)
+            yield plain_name(name), [code for at in interior_way(blocks, *loop) for code in blocks[at].opcodes]
 
 
 def source_of(kernels):
@@ -151,11 +152,11 @@ def source_of(kernels):
     return "\n".join([*lines, "}"])
 
 
-def compile_kernels(folder, architecture):
+def compile_source(text, folder, front, architecture):
     source, cubin = folder / "kernels.cu", folder / f"kernels_{architecture}.cubin"
-    source.write_text(source_of(BOUNDS))
+    source.write_text(text)
     command = ["nvcc", "-std=c++20", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-cubin", "-diag-suppress"]
-    command += ["177,20012", f"-gencode=arch=compute_80,code=sm_{architecture}", source, "-o", cubin]
+    command += ["177,20012,20013,20015", f"-gencode=arch={front},code=sm_{architecture}", source, "-o", cubin]
     subprocess.run(command, check=True)
     return cubin
 
@@ -184,7 +185,10 @@ def main():
     fits = True
     with tempfile.TemporaryDirectory() as folder:
         bounds = {name: bound for (name, _), bound in BOUNDS.items()}
-        cubins = arguments.cubins or [compile_kernels(pathlib.Path(folder), which) for which in ARCHITECTURES]
+        cubins = arguments.cubins or [
+                compile_source(source_of(BOUNDS), pathlib.Path(folder), "compute_80", which)
+                for which in ARCHITECTURES
+            ]
         for cubin in cubins:
             print(cubin.name)
             turns = dict(turns_of(cubin, nvdisasm))

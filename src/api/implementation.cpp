@@ -81,7 +81,8 @@ Result<const Implementation*> select(const AnyProblem& problem, std::string_view
     for (const Implementation* candidate : backend->candidates()) {
       Status status = backend->supports(*candidate, problem);
       if (status.ok()) return candidate;
-      if (refused.ok()) refused = std::move(status);  // the message of the best implementation
+      // The message of the best implementation; on a GPU that of the last one, which serves most.
+      if (refused.ok() || backend->device() == DeviceType::cuda) refused = std::move(status);
     }
   }
   // The automatic choice never falls back to the reference, which is thousands of times slower; the message names it.

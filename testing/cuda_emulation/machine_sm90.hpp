@@ -68,6 +68,10 @@ class EmulatedSm90 : public Emulated {
     block_.copy_bulk(warp_, mbarrier, read_box(warp_, map, to, {x, y, z}));
   }
 
+  void copy_bytes(const void* from, std::uint32_t to, std::uint32_t mbarrier, std::uint32_t bytes) {
+    block_.copy_bulk(warp_, mbarrier, read_bytes(warp_, from, to, bytes));
+  }
+
   void fence_async() { block_.fence_proxy(warp_); }
 
   std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride, std::uint32_t leading) const {

@@ -51,4 +51,16 @@ BulkCopy read_box(int warp, const TensorMap& map, std::uint32_t to, const std::a
   return copy;
 }
 
+BulkCopy read_bytes(int warp, const void* from, std::uint32_t to, std::uint32_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(from) % kChunk != 0 || to % kChunk != 0 || bytes % kChunk != 0) {
+    throw Fault(text("warp ", warp, " copies ", bytes, " bytes to byte ", to,
+                     " of shared memory; both, and the address in global memory, must be multiples of 16"));
+  }
+  BulkCopy copy;
+  copy.bytes.resize(bytes);
+  std::memcpy(copy.bytes.data(), from, bytes);
+  for (std::uint32_t byte = 0; byte < bytes; byte += kChunk) copy.to.push_back(to + byte);
+  return copy;
+}
+
 }  // namespace octavo::cuda::emulation

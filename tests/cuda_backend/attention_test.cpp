@@ -84,27 +84,26 @@ constexpr Entry kEntries[] = {
 
 class CudaAttentionTest : public ::testing::TestWithParam<Entry> {};
 
-TEST_P(CudaAttentionTest, IsTheOracles) {
-  const Card runtime;
+void expect_the_oracles(const Entry& entry, const Card& runtime, const char* implementation) {
   Dealer dealer(17);
-  std::string text = GetParam().recipe;
+  std::string text = entry.recipe;
   int served = 0;
-  for (int turn = 0; served < GetParam().scenarios && turn < 40 * GetParam().scenarios; ++turn) {
+  for (int turn = 0; served < entry.scenarios && turn < 40 * entry.scenarios; ++turn) {
     Scenario scenario = dealer.draw(text);
-    if (GetParam().dtype != DType::f32) scenario.dtype = GetParam().dtype;
+    if (entry.dtype != DType::f32) scenario.dtype = entry.dtype;
     scenario.key_mask = !scenario.packed() && turn % 4 == 3;
-    if (GetParam().only != Flavour::gaussian) scenario.flavour = GetParam().only;
+    if (entry.only != Flavour::gaussian) scenario.flavour = entry.only;
     // The emulation takes a thousand times a card's time.
     if (scenario.multiplications() > 8e6) continue;
     SCOPED_TRACE(describe(scenario));
     const Call call(scenario);
     RunOptions on_device;
     on_device.attention = &attention_on_device;
-    const Outcome got = call.run("", on_device);
+    const Outcome got = call.run(implementation, on_device);
     if (got.status.code() == StatusCode::kUnimplemented) continue;
     ++served;
     ASSERT_TRUE(got.status.ok()) << got.status.message();
-    EXPECT_EQ(last_implementation(), "sm80");
+    EXPECT_EQ(last_implementation(), implementation);
     RunOptions dense;
     dense.dense = true;
     const Outcome expected = call.run("reference", dense);
@@ -126,15 +125,40 @@ TEST_P(CudaAttentionTest, IsTheOracles) {
     EXPECT_EQ(runtime.held(), 0);
     if (::testing::Test::HasFailure()) return;
   }
-  EXPECT_EQ(served, GetParam().scenarios) << "too few scenarios were served";
+  EXPECT_EQ(served, entry.scenarios) << "too few scenarios were served";
 }
 
-INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionTest, ::testing::ValuesIn(kEntries), [](const auto& test) {
+std::string name_of(const ::testing::TestParamInfo<Entry>& test) {
   std::string name = std::to_string(test.index) + "_" + test.param.recipe;
   for (char& c : name)
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   return name;
-});
+}
+
+TEST_P(CudaAttentionTest, IsTheOracles) { expect_the_oracles(GetParam(), Card(), "sm80"); }
+INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionTest, ::testing::ValuesIn(kEntries), name_of);
+
+// What Hopper's kernels serve: sequences of 16-bit Q in a varlen batch take those of mma.sync.
+constexpr Entry kEntriesSm90[] = {
+    {"int8_fast", 24},
+    {"int8", 30},
+    {"int8_block", 10},
+    {"int4", 6},
+    {"int_flash", 10},
+    {"sage1_int8", 6},
+    {"int8_fast,smooth_q=off", 6},
+    {"int8_fast,p_reference=running", 4},
+    {"int8_fast,keep_first=16,keep_near=4,keep_heavy=32", 10},
+    {"int8_block,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 6},
+    {"int8", 12, DType::f32, Flavour::turning_key_bias},
+};
+class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
+TEST_P(CudaAttentionSm90Test, IsTheOracles) {
+  Card card;
+  if (!has_wgmma(card)) GTEST_SKIP() << "no GPU of compute capability 9.0";
+  expect_the_oracles(GetParam(), card, "sm90");
+}
+INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionSm90Test, ::testing::ValuesIn(kEntriesSm90), name_of);
 
 TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
   const Card runtime;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -124,6 +125,27 @@ TEST_F(CudaDeviceTest, CardsThatAreTooOld) {
   runtime_.gpus[0].major = 7;
   runtime_.gpus[0].minor = 5;
   expect_refused(StatusCode::kUnavailable, {"Some T4 has compute capability 7.5; sm80 needs 8.0"});
+}
+
+// wgmma is in GPUs of compute capability 9.0 and in no others.
+TEST_F(CudaDeviceTest, Hopper) {
+  params_.recipe = *parse_recipe("int8_fast");
+  runtime_.gpus[0].wgmma_kernels = true;
+  ASSERT_TRUE(run().ok());
+  EXPECT_EQ(last_implementation(), "sm90");
+  EXPECT_NE(std::find(runtime_.launched.begin(), runtime_.launched.end(), "attend_sm90_64_folded"),
+            runtime_.launched.end());
+  params_.recipe = *parse_recipe("int_flash_half");
+  ASSERT_TRUE(run().ok());
+  EXPECT_EQ(last_implementation(), "sm80");
+  runtime_.launches = 0;
+  execution_.implementation = "sm90";
+  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support", "products that are not integer"});
+  runtime_.gpus[0].wgmma_kernels = false;
+  expect_refused(StatusCode::kUnavailable, {"no kernels by wgmma"});
+  runtime_.gpus[0].name = "Some B200";
+  runtime_.gpus[0].major = 10;
+  expect_refused(StatusCode::kUnavailable, {"Some B200 has compute capability 10.0", "no wgmma", "sm90 needs 9.0"});
 }
 
 TEST_F(CudaDeviceTest, Names) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/text.hpp"
+#include "cuda_emulation/tensor_map.hpp"
 #include "emulated_kernels.hpp"
 
 namespace octavo::test {
@@ -81,6 +82,15 @@ Status EmulatedRuntime::copy(int, void* to, const void* from, std::size_t bytes,
 }
 
 Status EmulatedRuntime::synchronize(int, void*) { return {}; }
+
+Result<cuda::TensorMapBytes> EmulatedRuntime::tensor_map(int, const cuda::TensorBox& box) {
+  if (const char* fault = cuda::fault_of_box(box); fault != nullptr) return Status(StatusCode::kInternal, fault);
+  const cuda::emulation::TensorMap map{box};
+  cuda::TensorMapBytes bytes;
+  static_assert(sizeof bytes == sizeof map);
+  std::memcpy(&bytes, &map, sizeof map);
+  return bytes;
+}
 
 Status EmulatedRuntime::launch(int device, void*, const cuda::Launch& launch) {
   const EmulatedKernel& kernel = emulated_kernel(launch.kernel);

@@ -17,7 +17,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   EmulatedRuntime();
   ~EmulatedRuntime() override;
 
-  std::vector<cuda::DeviceProperties> gpus;  // one H100-like GPU at first
+  std::vector<cuda::DeviceProperties> gpus;  // one H100-like GPU at first, wgmma_kernels not set
   Status no_devices;                         // what device_count() says instead of a count
   void* captured_stream = nullptr;           // being recorded into a graph, unless null
   void* broken_stream = nullptr;             // may not be used, unless null
@@ -41,6 +41,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   Status clear_on(int device, void* stream, void* memory, std::size_t bytes) override;
   Status copy(int device, void* to, const void* from, std::size_t bytes, cuda::CopyKind kind) override;
   Status synchronize(int device, void* stream) override;
+  Result<cuda::TensorMapBytes> tensor_map(int device, const cuda::TensorBox& box) override;
   Status launch(int device, void* stream, const cuda::Launch& launch) override;
 
  private:

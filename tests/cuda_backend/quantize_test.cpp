@@ -59,7 +59,7 @@ void expect_the_oracles_codes(const std::string& recipe_text, Role role, const S
     return;
   }
   ASSERT_TRUE(got.ok()) << got.status().message();
-  EXPECT_EQ(last_implementation(), "sm80");
+  EXPECT_EQ(last_implementation().substr(0, 2), "sm");  // on a GPU; all have the same quantizers
   EXPECT_EQ(got->view().codes.device, (Device{DeviceType::cuda, 0}));
   expect_same_codes(got->view(), expected->view(), copy_to_host);
 }

@@ -82,8 +82,8 @@ template <class Shape, class Machine>
 OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                               const Operand& to, std::int64_t head, std::int32_t warp_row,
                               Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  static_assert(Shape::kWarps * kStagedBytes<Shape> <= Shape::kBytes);
-  const std::uint32_t staged = static_cast<std::uint32_t>(machine.warp()) * kStagedBytes<Shape>;
+  static_assert(Shape::kStagedAt + Shape::kWarps * kStagedBytes<Shape> <= Shape::kBytes);
+  const std::uint32_t staged = Shape::kStagedAt + static_cast<std::uint32_t>(machine.warp()) * kStagedBytes<Shape>;
   const std::int64_t element_bytes = to.dtype == DType::f32 ? 4 : 2;
   const auto value_dim = static_cast<std::int32_t>(p.value_dim);
   const float rescale =

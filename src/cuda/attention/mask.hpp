@@ -68,6 +68,20 @@ OCTAVO_INLINE bool hides_first_keys(const AttentionKernelParams& p, bool q16) {
   return p.smooth_q_bias.addend == nullptr || q16;
 }
 
+// Whether some of `rows` rows from `first_row` on may keep keys of the tile at `first_key` that must be hidden from
+// them: near ones and, with `first`, the first ones.
+template <class Shape>
+OCTAVO_DEVICE bool may_keep_keys(const AttentionKernelParams& p, std::int64_t queries, std::int64_t keys, bool first,
+                                 std::int32_t first_row, std::int32_t rows, std::int32_t first_key) {
+  const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
+  // No row has near keys outside these, unless all are.
+  const std::int64_t low = spec::diagonal(p.causal, queries, keys, first_row) - spec::kMostKeptNear * spec::kNearStrip;
+  const std::int64_t high =
+      spec::diagonal(p.causal, queries, keys, first_row + rows - 1) + spec::kMostKeptNear * spec::kNearStrip;
+  const bool all = p.kept.near > 0 && spec::is_short(queries, keys);
+  return all || first_key < after_first || (high >= first_key && low < first_key + Shape::kKeys);
+}
+
 // Hides from each row the keys that it keeps: near ones and, with `first`, the first ones. Tiles without any are left
 // alone.
 template <class Shape, class Machine>
@@ -76,12 +90,7 @@ OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams&
                                   Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const spec::PositionMask mask = position_mask(p, queries, keys);
   const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
-  // No row of the warp has near keys outside these, unless all are.
-  const std::int64_t low = spec::diagonal(p.causal, queries, keys, warp_row) - spec::kMostKeptNear * spec::kNearStrip;
-  const std::int64_t high =
-      spec::diagonal(p.causal, queries, keys, warp_row + 15) + spec::kMostKeptNear * spec::kNearStrip;
-  const bool all = p.kept.near > 0 && spec::is_short(queries, keys);
-  if (!all && first_key >= after_first && (high < first_key || low >= first_key + Shape::kKeys)) return;
+  if (!may_keep_keys<Shape>(p, queries, keys, first, warp_row, 16, first_key)) return;
   const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {

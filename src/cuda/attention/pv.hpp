@@ -27,6 +27,28 @@ OCTAVO_DEVICE void rescale_output(Machine& machine, TileStep<Machine>& step,
       out, step.alpha);
 }
 
+// Adds beta (P V) * column_scale to a lane's O, for its four elements of the eight channels from `channel` on.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_values(const Machine& machine, int lane, int channel, bool column_scales, std::uint32_t stage,
+                              const float (&sums)[4], const float (&beta)[2], float (&o)[kOutputRegisters<Shape>]) {
+  if (!column_scales) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      float& to = o[channel / 2 + i];
+      to = __builtin_fmaf(sums[i], beta[i / 2], to);
+    }
+    return;
+  }
+  const auto scale = machine.template shared<FloatPair>(
+      Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    // beta first: it divides by R, so that a sum of codes times the scale of values near f32's end stays finite.
+    float& to = o[channel / 2 + i];
+    to = __builtin_fmaf(sums[i] * beta[i / 2], i % 2 == 0 ? scale.x : scale.y, to);
+  }
+}
+
 template <class Shape, class Machine>
 OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                               TileStep<Machine>& step, bool column_scales, std::uint32_t stage,
@@ -52,24 +74,9 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
     }
     machine.lanes(
         [&](int lane, std::int32_t(&sum)[4], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
-          if (!column_scales) {
-            OCTAVO_UNROLL
-            for (int i = 0; i < 4; ++i) {
-              float& to = o[channel / 2 + i];
-              to = __builtin_fmaf(float_of_sum(sum[i]), beta[i / 2], to);
-            }
-            return;
-          }
-          const auto scale = machine.template shared<FloatPair>(
-              Shape::kColumnScaleAt + 4 * (stage * Shape::kDim + static_cast<std::uint32_t>(channel + lane % 4 * 2)));
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            // beta first: it divides by R, so that a sum of codes times the scale of values near f32's end stays
-            // finite.
-            const float x = float_of_sum(sum[i]) * beta[i / 2];
-            float& to = o[channel / 2 + i];
-            to = __builtin_fmaf(x, i % 2 == 0 ? scale.x : scale.y, to);
-          }
+          const float sums[4] = {float_of_sum(sum[0]), float_of_sum(sum[1]), float_of_sum(sum[2]),
+                                 float_of_sum(sum[3])};
+          add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
         },
         acc, step.beta, out);
   }

@@ -103,6 +103,38 @@ constexpr float kRounding = 12582912.0f;
 // Which score of tile `tile` element `i` of row half `half` is: C's registers.
 OCTAVO_INLINE constexpr int score_index(int tile, int half, int i) { return 4 * tile + 2 * half + i; }
 
+// Where a row's shift is small, weights are 2^T times 2^-shift: scores need not be shifted, which saves a subtraction
+// for each. 2^T and its sum times the fold's inverses (up to 2^60) then stay inside f32's range, and what becomes 0 is
+// less than 2^-78 of the tile's largest weight. The scores of other rows are shifted here.
+constexpr float kMostUnshifted = 48;
+template <int n, class Machine>
+OCTAVO_DEVICE void shift_far_scores(Machine& machine, Registers<Machine, float, n>& scores, TileStep<Machine>& step) {
+  Registers<Machine, std::uint32_t, 1> far;
+  machine.lanes(
+      [](int, float(&shift)[2], std::uint32_t(&is_far)[1]) {
+        is_far[0] = !(__builtin_fabsf(shift[0]) <= kMostUnshifted) || !(__builtin_fabsf(shift[1]) <= kMostUnshifted);
+      },
+      step.shift, far);
+  if (!machine.any(far)) return;
+  machine.lanes(
+      [](int, float(&s)[n], float(&shift)[2]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < n; ++i) s[i] -= shift[i / 2 % 2];
+        shift[0] = shift[1] = 0;
+      },
+      scores, step.shift);
+}
+
+// R p of a score is 2^shifted_score times the weight_scale of its row.
+template <class Shape>
+OCTAVO_DEVICE float shifted_score(float score, float shift) {
+  return Shape::kShiftsScores ? score - shift : score;
+}
+template <class Shape, class Machine>
+OCTAVO_DEVICE float weight_scale(float range, float shift) {
+  return Shape::kShiftsScores ? range : range * Machine::exp2(-shift);
+}
+
 // u8 codes of R p. The row sum adds the weights or the codes, each times `inverse` (of its slot) with the fold. p is
 // multiplied by R when it is rounded: log2 R inside the exponent would lose digits beside a large score, and codes
 // could exceed R.
@@ -115,6 +147,8 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
           float(&sum)[2]) {
+        const float scale[2] = {weight_scale<Shape, Machine>(range, shift[0]),
+                                weight_scale<Shape, Machine>(range, shift[1])};
         sum[0] = sum[1] = 0;
         OCTAVO_UNROLL
         for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
@@ -132,8 +166,9 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
             std::uint32_t code[4];
             OCTAVO_UNROLL
             for (int j = 0; j < 4; ++j) {
-              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
-              const float rounded = __builtin_fmaf(p, range, kRounding);
+              const float p =
+                  Machine::exp2(shifted_score<Shape>(s[score_index(tile + j / 2, half, j % 2)], shift[half]));
+              const float rounded = __builtin_fmaf(p, scale[half], kRounding);
               code[j] = bits_of_f32(rounded);
               // An integer cannot be NaN; the row sum is, through p or the rounded p.
               const float counted = sum_codes ? rounded - kRounding : p;
@@ -142,7 +177,7 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
             packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
           }
         }
-        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+        if (!sum_codes) sum[0] *= scale[0], sum[1] *= scale[1];
       },
       scores, step.shift, weights, sums);
 }
@@ -157,6 +192,8 @@ OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine
   machine.lanes(
       [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
           float(&sum)[2]) {
+        const float scale[2] = {weight_scale<Shape, Machine>(range, shift[0]),
+                                weight_scale<Shape, Machine>(range, shift[1])};
         std::uint32_t total[2] = {0, 0};
         OCTAVO_UNROLL
         for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
@@ -165,8 +202,9 @@ OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine
             std::uint32_t code[4];
             OCTAVO_UNROLL
             for (int j = 0; j < 4; ++j) {
-              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
-              code[j] = bits_of_f32(__builtin_fmaf(p, range, kRounding));
+              const float p =
+                  Machine::exp2(shifted_score<Shape>(s[score_index(tile + j / 2, half, j % 2)], shift[half]));
+              code[j] = bits_of_f32(__builtin_fmaf(p, scale[half], kRounding));
             }
             packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
             total[half] = Machine::add_bytes(packed[tile + half], total[half]);

@@ -31,15 +31,14 @@ struct Keys32 {
   std::int32_t begin = 0, end = 0;
 };
 
-// Blocks of the grid: x tiles of `rows` query rows, the last first, since with a causal mask those see most keys; y
-// heads, z batch.
-template <class Machine>
-OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKernelParams& p, int rows) {
+// Tile `tile` of `rows` query rows, head and batch entry, all counted from the chunk's first.
+OCTAVO_DEVICE AttentionTask task_of_tile(const AttentionKernelParams& p, int rows, std::int64_t tile, std::int64_t head,
+                                         std::int64_t batch) {
   AttentionTask task;
-  const std::int64_t tile = machine.blocks(0) - 1 - machine.block(0), tiles = kPackedRows / rows;
+  const std::int64_t tiles = kPackedRows / rows;
   const std::int64_t block = p.chunk.first_block + tile / tiles;
-  task.head = static_cast<std::int32_t>(p.chunk.first_head + machine.block(1));
-  task.batch = p.chunk.first_batch + machine.block(2);
+  task.head = static_cast<std::int32_t>(p.chunk.first_head + head);
+  task.batch = p.chunk.first_batch + batch;
   // In 32 bits: grids hold no more heads, and a 64-bit division is a hundred instructions.
   task.kv_head = task.head / (static_cast<std::int32_t>(p.queries.heads) / static_cast<std::int32_t>(p.keys.heads));
   SequenceRows q{0, p.queries.rows}, k{0, p.keys.rows};
@@ -65,13 +64,19 @@ OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKer
       (task.batch * k_grid.batch_stride + task.kv_head * k_grid.head_stride + first_k_block) * kPackedRows);
   task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
-  const std::int64_t row =
-      (machine.block(2) * p.chunk.heads + machine.block(1)) * p.chunk.blocks + (block - p.chunk.first_block);
+  const std::int64_t row = (batch * p.chunk.heads + head) * p.chunk.blocks + (block - p.chunk.first_block);
   task.chunk_row = row * kPackedRows + tile % tiles * rows;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {
     task.addend_at = static_cast<std::uint32_t>(row * p.smooth_q_bias.keys);
   }
   return task;
+}
+
+// Blocks of the grid: x tiles of `rows` query rows, the last first, since with a causal mask those see most keys; y
+// heads, z batch.
+template <class Machine>
+OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKernelParams& p, int rows) {
+  return task_of_tile(p, rows, machine.blocks(0) - 1 - machine.block(0), machine.block(1), machine.block(2));
 }
 
 // The keys' own addends, or those with smooth_q's bias, which the size of a chunk keeps below 2^32 elements.

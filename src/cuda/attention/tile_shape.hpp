@@ -18,6 +18,7 @@ struct AttentionShape {
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
   static constexpr bool kFloat8Values = kValues == PackedFormat::e4m3;
+  static constexpr bool kShiftsScores = true;  // before the exponential (shift_far_scores())
 
   // Codes relative to a block's own maximum need the recipe's whole key block; 16-bit weights round relatively, and
   // half of it leaves room for operands of two bytes. With FP8 values it is the recipe's, too.
@@ -53,6 +54,7 @@ struct AttentionShape {
   static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
   static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
+  static constexpr std::uint32_t kStagedAt = 0;  // rows of O on their way out, over tiles that are done with
 };
 
 // Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where

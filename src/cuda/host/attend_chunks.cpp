@@ -7,6 +7,7 @@
 #include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
 #include "cuda/attention/tile_shape.hpp"
+#include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/q16.hpp"
 
@@ -29,9 +30,11 @@ class ChunkDriver {
         scratch_(scratch),
         operands_(operands),
         smooths_k_(smooths_k),
-        logit_scale_(static_cast<float>(problem_.softmax_scale * std::numbers::log2e)) {}
+        logit_scale_(static_cast<float>(problem_.softmax_scale * std::numbers::log2e)),
+        wgmma_(launches.device(), plan, scratch) {}
 
-  void attend() {
+  Status attend() {
+    if (!wgmma_.status().ok()) return wgmma_.status();
     AttentionKernelParams params = attention_params();
     const Chunk& step = plan_.chunk;
     for (std::int64_t b = 0; b < plan_.batches(); b += step.batches) {
@@ -48,6 +51,7 @@ class ChunkDriver {
         }
       }
     }
+    return launches_.status();
   }
 
  private:
@@ -171,6 +175,7 @@ class ChunkDriver {
   }
 
   void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
+    if (wgmma_.attend(launches_, params, wanted)) return;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
       launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);
     };
@@ -197,13 +202,14 @@ class ChunkDriver {
   const OperandSteps operands_;
   const bool smooths_k_;
   const float logit_scale_;
+  WgmmaAttention wgmma_;
 };
 
 }  // namespace
 
-void attend_chunks(Launches& launches, const AttentionPlan& plan, const AttentionScratch& scratch,
-                   const OperandSteps& operands, bool smooths_k) {
-  ChunkDriver(launches, plan, scratch, operands, smooths_k).attend();
+Status attend_chunks(Launches& launches, const AttentionPlan& plan, const AttentionScratch& scratch,
+                     const OperandSteps& operands, bool smooths_k) {
+  return ChunkDriver(launches, plan, scratch, operands, smooths_k).attend();
 }
 
 }  // namespace octavo::cuda

@@ -12,8 +12,8 @@ struct OperandSteps {
   const RowSteps &queries, &keys, &values;
 };
 
-// `smooths_k`: a mean was subtracted from K, or the caller's codes of K have one.
-void attend_chunks(Launches& launches, const AttentionPlan& plan, const AttentionScratch& scratch,
-                   const OperandSteps& operands, bool smooths_k);
+// `smooths_k`: a mean was subtracted from K, or the caller's codes of K have one. Returns the launches' status.
+Status attend_chunks(Launches& launches, const AttentionPlan& plan, const AttentionScratch& scratch,
+                     const OperandSteps& operands, bool smooths_k);
 
 }  // namespace octavo::cuda

@@ -7,13 +7,13 @@
 namespace octavo::cuda {
 namespace {
 
-#define OCTAVO_CUDA_IMPLEMENTATION(name, capability, description) \
-  constexpr Implementation k_##name{{#name, description, &backend}, capability};
+#define OCTAVO_CUDA_IMPLEMENTATION(name, capability, wgmma, description) \
+  constexpr Implementation k_##name{{#name, description, &backend}, capability, wgmma};
 #include "cuda/host/implementations.inc"
 #undef OCTAVO_CUDA_IMPLEMENTATION
 
 constexpr const octavo::Implementation* kAll[] = {
-#define OCTAVO_CUDA_IMPLEMENTATION(name, capability, description) &k_##name,
+#define OCTAVO_CUDA_IMPLEMENTATION(name, capability, wgmma, description) &k_##name,
 #include "cuda/host/implementations.inc"
 #undef OCTAVO_CUDA_IMPLEMENTATION
 };
@@ -45,16 +45,16 @@ class CudaBackend final : public Backend {
     return supports_any(which, problem);
   }
 
-  Result<std::size_t> workspace_size(const octavo::Implementation&, const Problem& problem,
+  Result<std::size_t> workspace_size(const octavo::Implementation& which, const Problem& problem,
                                      const Execution&) const override {
     const Result<DeviceProperties> device = runtime()->properties(problem.device.index);
     if (!device.ok()) return device.status();
-    return cuda::workspace_size(problem, *device);
+    return cuda::workspace_size(own(which), problem, *device);
   }
-  Status attention(const octavo::Implementation&, const Problem& problem, const Execution& execution,
+  Status attention(const octavo::Implementation& which, const Problem& problem, const Execution& execution,
                    CallReport& report) const override {
     const Result<DeviceProperties> device = runtime()->properties(problem.device.index);
-    return device.ok() ? cuda::attention(problem, *device, execution, report) : device.status();
+    return device.ok() ? cuda::attention(own(which), problem, *device, execution, report) : device.status();
   }
   Status quantize(const octavo::Implementation&, const QuantizeProblem& problem,
                   const Execution& execution) const override {

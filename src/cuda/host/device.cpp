@@ -14,6 +14,11 @@ std::string missing(const Implementation& implementation, const DeviceProperties
     return text(device.name, " has compute capability ", capability_text(device.capability()), "; ",
                 implementation.name, " needs ", capability_text(implementation.capability));
   }
+  if (implementation.wgmma && device.capability() != implementation.capability) {
+    return text(device.name, " has compute capability ", capability_text(device.capability()), ", which has no wgmma; ",
+                implementation.name, " needs ", capability_text(implementation.capability));
+  }
+  if (implementation.wgmma && !device.wgmma_kernels) return "this build has no kernels by wgmma";
   return {};
 }
 

@@ -48,8 +48,7 @@ class AttentionDriver {
     pack_values();
     pack_queries();
     unrotate_means();
-    attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_}, key_mean() != nullptr);
-    return launches_.status();
+    return attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_}, key_mean() != nullptr);
   }
 
  private:
@@ -334,14 +333,15 @@ class AttentionDriver {
 
 }  // namespace
 
-std::size_t workspace_size(const Problem& problem, const DeviceProperties& device) {
-  return problem.batch == 0 || problem.q_rows == 0 ? 0 : AttentionPlan(problem, device).bytes;
+std::size_t workspace_size(const Implementation& implementation, const Problem& problem,
+                           const DeviceProperties& device) {
+  return problem.batch == 0 || problem.q_rows == 0 ? 0 : AttentionPlan(implementation, problem, device).bytes;
 }
 
-Status attention(const Problem& problem, const DeviceProperties& device, const Execution& execution,
-                 CallReport& report) {
+Status attention(const Implementation& implementation, const Problem& problem, const DeviceProperties& device,
+                 const Execution& execution, CallReport& report) {
   if (problem.batch == 0 || problem.q_rows == 0) return DeviceWorkspace(execution, problem.device.index, 0).status();
-  const AttentionPlan plan(problem, device);
+  const AttentionPlan plan(implementation, problem, device);
   const DeviceWorkspace scratch(execution, problem.device.index, plan.bytes);
   if (!scratch.status().ok()) return scratch.status();
   report.workspace_bytes = plan.bytes;

@@ -11,6 +11,7 @@ namespace octavo::cuda {
 
 struct Implementation : octavo::Implementation {
   int capability;  // least compute capability, 80 for 8.0
+  bool wgmma;      // integer attention by wgmma, where there is a kernel
 };
 
 // Empty when the GPU can run it, else why not ("NVIDIA T4 has compute capability 7.5; sm80 needs 8.0").
@@ -24,8 +25,8 @@ Status supports(const Implementation&, const QuantizeProblem&);
 Status supports(const Implementation&, const DequantizeProblem&);
 Status supports(const Implementation&, const MergeProblem&);
 
-std::size_t workspace_size(const Problem&, const DeviceProperties&);
-Status attention(const Problem&, const DeviceProperties&, const Execution&, CallReport&);
+std::size_t workspace_size(const Implementation&, const Problem&, const DeviceProperties&);
+Status attention(const Implementation&, const Problem&, const DeviceProperties&, const Execution&, CallReport&);
 Status quantize(const QuantizeProblem&, const Execution&);
 Status dequantize(const DequantizeProblem&, const Execution&);
 Status merge(const MergeProblem&, const Execution&);

@@ -23,11 +23,17 @@ enum class KernelId : int {
 #include "cuda/host/kept_kernels.inc"
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
+  before_sm90,  // how many the three tables have
+  last_before_sm90 = before_sm90 - 1,
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, variant) name,
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
   all,
 };
 
 constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
 constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
+constexpr int kKernelsBeforeSm90 = static_cast<int>(KernelId::before_sm90);
 constexpr int kKernels = static_cast<int>(KernelId::all);
 
 // The entry of a row kernel for rows of `dim` channels; `base` is that for 64.

@@ -14,12 +14,17 @@ struct DeviceKernel {
 const DeviceKernel& quantize_kernel(int index);
 const DeviceKernel& attention_kernel(int index);
 const DeviceKernel& kept_kernel(int index);
+const DeviceKernel& sm90_kernel(int index);
+
+// Whether this build has the last table's kernels.
+bool has_sm90_kernels() noexcept;
 
 inline const DeviceKernel& device_kernel(KernelId id) {
   const int index = static_cast<int>(id);
   return index < kQuantizeKernels     ? quantize_kernel(index)
          : index < kKernelsBeforeKept ? attention_kernel(index - kQuantizeKernels)
-                                      : kept_kernel(index - kKernelsBeforeKept);
+         : index < kKernelsBeforeSm90 ? kept_kernel(index - kKernelsBeforeKept)
+                                      : sm90_kernel(index - kKernelsBeforeSm90);
 }
 
 }  // namespace octavo::cuda

@@ -50,6 +50,7 @@ class Launches {
     if (status_.ok() && bytes > 0) status_ = runtime()->clear_on(call_.device, call_.stream, memory, bytes);
   }
   const Status& status() const noexcept { return status_; }
+  int device() const noexcept { return call_.device; }
 
  private:
   const DeviceCall& call_;

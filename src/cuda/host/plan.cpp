@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
 #include "spec/q16.hpp"
@@ -35,12 +36,14 @@ DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_
 
 }  // namespace
 
-AttentionPlan::AttentionPlan(const Problem& its, const DeviceProperties& device) : problem(its), recipe(its.recipe) {
+AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem& its, const DeviceProperties& device)
+    : problem(its), recipe(its.recipe), multiprocessors(device.multiprocessors) {
   dim = packed_dim(problem.head_dim, problem.value_dim);
   qk_format = packed_format(recipe.scores, problem.q.dtype);
   v_format = packed_format(recipe.values, problem.v.dtype);
   queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
   keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
+  wgmma = implementation.wgmma && key_blocks() > 0 && has_wgmma_attention(qk_format, v_format, dim);
   choose_steps();
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   bytes = lay_out(*this, nullptr).bytes;
@@ -86,8 +89,8 @@ void AttentionPlan::choose_chunk(std::size_t most_bytes) {
 AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   const Problem& problem = plan.problem;
   const std::int64_t q_heads = problem.batch * problem.q_heads, kv_heads = problem.batch * problem.kv_heads;
-  const std::int64_t q_blocks = plan.batches() * problem.q_heads * plan.query_blocks();
-  const std::int64_t k_blocks = plan.batches() * problem.kv_heads * plan.key_blocks();
+  const std::int64_t q_rows = packed_q_rows(plan), k_rows = packed_k_rows(plan);
+  const std::int64_t q_blocks = q_rows / kPackedRows, k_blocks = k_rows / kPackedRows;
   const std::int64_t head_dim = problem.head_dim, value_dim = problem.value_dim, dim = plan.dim;
   const std::int64_t v_count = plan.v_granularity == Granularity::channel ? kv_heads * value_dim : kv_heads;
   Parts parts(memory);
@@ -134,7 +137,6 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
 
-  const std::int64_t q_rows = q_blocks * kPackedRows, k_rows = k_blocks * kPackedRows;
   to.q.codes = bytes(true, q_rows * dim * packed_bytes(plan.qk_format));
   to.q.codes_low = bytes(plan.q16, q_rows * dim);
   to.k.codes = bytes(true, k_rows * dim * packed_bytes(plan.qk_format));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/attention/params.hpp"
+#include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
 #include "spec/call_steps.hpp"
 
@@ -10,7 +11,7 @@ namespace octavo::cuda {
 
 // Made once a call; scratch memory is found by its `bytes`, then laid out.
 struct AttentionPlan {
-  AttentionPlan(const Problem& its, const DeviceProperties& device);
+  AttentionPlan(const Implementation& implementation, const Problem& its, const DeviceProperties& device);
 
   const Problem& problem;
   const Recipe& recipe;
@@ -23,6 +24,8 @@ struct AttentionPlan {
   bool keeps_heavy = false;                 // some query blocks may keep keys for their weight
   bool divides_v = false;                   // by a number that brings V into f16's range
   Granularity v_granularity = Granularity::none;  // none: the values as they are
+  bool wgmma = false;                             // attention by Hopper's kernels, where there is one
+  int multiprocessors = 1;
   DeviceSequences queries, keys;
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
   std::size_t bytes = 0;  // of scratch memory
@@ -62,6 +65,15 @@ struct AttentionScratch {
   KeptKeysOfCall kept;
   std::size_t bytes = 0;
 };
+
+// Packed rows of Q, and of K and V.
+inline std::int64_t packed_q_rows(const AttentionPlan& plan) {
+  return plan.batches() * plan.problem.q_heads * plan.query_blocks() * kPackedRows;
+}
+inline std::int64_t packed_k_rows(const AttentionPlan& plan) {
+  return plan.batches() * plan.problem.kv_heads * plan.key_blocks() * kPackedRows;
+}
+
 // Without memory only the sizes count.
 AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory);
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cuda/tile/tensor_box.hpp"
 #include "octavo/status.hpp"
 
 namespace octavo::cuda {
@@ -21,6 +22,7 @@ struct DeviceProperties {
   std::size_t shared_bytes = 0;  // most shared memory that one block may ask for
   bool memory_pools = true;      // stream-ordered allocation
   bool pageable_memory = false;  // kernels may read memory that no CUDA call has made
+  bool wgmma_kernels = false;    // this build has Hopper's kernels, and the device is one
   int capability() const noexcept { return 10 * major + minor; }
 };
 
@@ -67,6 +69,9 @@ class Runtime {
   // Waits for earlier work of the legacy default stream, copies, and returns when done.
   virtual Status copy(int device, void* to, const void* from, std::size_t bytes, CopyKind kind) = 0;
   virtual Status synchronize(int device, void* stream) = 0;
+
+  // A tensor map for a kernel's parameters.
+  virtual Result<TensorMapBytes> tensor_map(int device, const TensorBox& box) = 0;
 
   virtual Status launch(int device, void* stream, const Launch& launch) = 0;
 };

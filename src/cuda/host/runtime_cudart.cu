@@ -1,9 +1,11 @@
 // host/runtime.hpp over the CUDA runtime, with messages for its errors. It is linked statically and looks for the
 // driver at the first call; a machine without one gets a message.
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <mutex>
 
 #include "core/text.hpp"
@@ -123,6 +125,7 @@ class CudaRuntime final : public Runtime {
     to.shared_bytes = from.sharedMemPerBlockOptin;
     to.memory_pools = from.memoryPoolsSupported != 0;
     to.pageable_memory = from.pageableMemoryAccess != 0;
+    to.wgmma_kernels = has_sm90_kernels() && to.capability() == 90;
     known.asked = true;
     return to;
   }
@@ -210,6 +213,46 @@ class CudaRuntime final : public Runtime {
     cudaError_t error = on.error();
     if (error == cudaSuccess) error = cudaStreamSynchronize(static_cast<cudaStream_t>(stream));
     return error == cudaSuccess ? Status{} : failed(error, text("work on CUDA device ", device));
+  }
+
+  Result<TensorMapBytes> tensor_map(int device, const TensorBox& box) override {
+    if (const char* fault = fault_of_box(box); fault != nullptr) {
+      return Status(StatusCode::kInternal, text("a tensor map that cannot be: ", fault));
+    }
+    const OnDevice on(device);
+    // From the driver that the runtime has found, so that nothing links to libcuda.
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    cudaError_t error = on.error();
+    if (error == cudaSuccess) {
+      error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found);
+    }
+    if (error != cudaSuccess) return failed(error, "the driver's cuTensorMapEncodeTiled");
+    if (entry == nullptr) return unavailable("the NVIDIA driver has no cuTensorMapEncodeTiled; install a newer driver");
+    const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+    constexpr CUtensorMapSwizzle kSwizzles[] = {CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_SWIZZLE_32B,
+                                                CU_TENSOR_MAP_SWIZZLE_64B, CU_TENSOR_MAP_SWIZZLE_128B};
+    const CUtensorMapDataType type = box.element_bytes == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                     : box.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16
+                                                              : CU_TENSOR_MAP_DATA_TYPE_UINT32;
+    cuuint64_t sizes[kMostBoxAxes], strides[kMostBoxAxes];
+    cuuint32_t extents[kMostBoxAxes], steps[kMostBoxAxes];
+    for (int axis = 0; axis < box.rank; ++axis) {
+      sizes[axis] = box.sizes[axis], extents[axis] = box.box[axis], steps[axis] = 1;
+      if (axis > 0) strides[axis - 1] = box.strides[axis];
+    }
+    CUtensorMap map;
+    const CUresult result =
+        encode(&map, type, static_cast<cuuint32_t>(box.rank), const_cast<void*>(box.base), sizes, strides, extents,
+               steps, CU_TENSOR_MAP_INTERLEAVE_NONE, kSwizzles[static_cast<int>(box.swizzle)],
+               CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (result != CUDA_SUCCESS) {
+      return Status(StatusCode::kInternal, text("cuTensorMapEncodeTiled: error ", static_cast<int>(result)));
+    }
+    TensorMapBytes bytes;
+    static_assert(sizeof bytes == sizeof map);
+    std::memcpy(&bytes, &map, sizeof map);
+    return bytes;
   }
 
   Status launch(int device, void* stream, const Launch& launch) override {

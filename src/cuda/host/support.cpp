@@ -7,7 +7,9 @@
 #include "cuda/host/launch.hpp"
 #include "cuda/operands/packed_block.hpp"
 #include "cuda/operands/tile_config.hpp"
+#include "spec/call_steps.hpp"
 #include "spec/format.hpp"
+#include "spec/q16.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -74,6 +76,14 @@ Status supports(const Implementation& implementation, const Problem& problem) {
         "batch with kv_lens");
   }
   if (const std::string missing = missing_in_recipe(problem); !missing.empty()) return refuse(missing);
+  if (implementation.wgmma) {
+    const Recipe& r = problem.recipe;
+    if (!spec::is_integer(r.scores) || !spec::is_integer(r.values)) return refuse("products that are not integer");
+    if (packed_dim(problem.head_dim, problem.value_dim) > 128) return refuse("more than 128 channels");
+    if (!problem.varlen() && spec::takes_q16(problem, problem.q_rows)) {
+      return refuse(text(problem.q_rows, " query rows with this recipe; it supports ", spec::kQ16Rows, " or more"));
+    }
+  }
   return check_grid(implementation.name, problem.batch, std::max(problem.q_heads, problem.kv_heads));
 }
 

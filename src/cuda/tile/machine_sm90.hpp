@@ -15,6 +15,8 @@
 //                                                there before. `to` is a multiple of 128, and of a swizzle's atom.
 //                                                Machine::TensorMap is made of a TensorBox (tile/tensor_box.hpp)
 //
+//   copy_bytes(from, to, mbarrier, bytes)        `bytes` of global memory, likewise; all three are multiples of 16
+//
 //   fence_async()                                this warp's stores to shared memory become visible to the copy
 //                                                engine and the tensor cores of warps that pass a barrier after it
 //
@@ -22,6 +24,7 @@
 //
 //   matrix(offset, swizzle[, stride, leading])   the descriptor of an operand, tile/matrix_descriptor.hpp; all four
 //                                                where nothing is swizzled
+//                                                advance(matrix, bytes) is the same one further on
 //   wgmma_fence(registers...)                    before products touch registers that something else has touched
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp

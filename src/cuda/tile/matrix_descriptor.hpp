@@ -35,6 +35,11 @@ OCTAVO_INLINE constexpr MatrixDescriptor decode(std::uint64_t bits) {
   return {field(0), field(16), field(32), static_cast<Swizzle>((4u - static_cast<std::uint32_t>(bits >> 62)) % 4)};
 }
 
+// The same matrix `bytes` further on. No address leaves its field, so that the lower half is all that changes.
+OCTAVO_INLINE constexpr std::uint64_t advance(std::uint64_t matrix, std::uint32_t bytes) {
+  return matrix >> 32 << 32 | (static_cast<std::uint32_t>(matrix) + bytes / 16);
+}
+
 // Where byte `byte` of row `row` lies.
 OCTAVO_INLINE constexpr std::uint32_t place_in_matrix(const MatrixDescriptor& matrix, std::uint32_t row,
                                                       std::uint32_t byte) {

@@ -69,6 +69,16 @@ class PtxSm90 : public Ptx {
     }
   }
 
+  OCTAVO_DEVICE void copy_bytes(const void* from, std::uint32_t to, std::uint32_t mbarrier, std::uint32_t bytes) {
+    __syncwarp();
+    if (lane() == 0) {
+      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                   :
+                   : "r"(address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(address(mbarrier))
+                   : "memory");
+    }
+  }
+
   OCTAVO_DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
   OCTAVO_DEVICE std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t stride,

@@ -3,6 +3,7 @@
 // outside the tensor arrives as zeros, and counts among its bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/tile/swizzle.hpp"
@@ -10,6 +11,12 @@
 namespace octavo::cuda {
 
 constexpr int kMostBoxAxes = 3;
+
+// A tensor map in a kernel's parameters (CUtensorMap), as the host side passes it on.
+constexpr std::size_t kTensorMapBytes = 128, kTensorMapAlignment = 128;
+struct alignas(kTensorMapAlignment) TensorMapBytes {
+  std::byte bytes[kTensorMapBytes];
+};
 
 struct TensorBox {
   const void* base = nullptr;

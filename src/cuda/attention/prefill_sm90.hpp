@@ -1,0 +1,283 @@
+// Attention on Hopper (compute capability 9.0a), in integers throughout: FlashAttention's online softmax over packed
+// operands, as in prefill_sm80.hpp, by wgmma and the copy engine.
+//   for each tile of keys:   T = Q K^T scaled,   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
+// A block takes 128 query rows of a head at a time, and tasks until none is left. Its last warpgroup is the producer:
+// one warp of it asks for the tiles of K and V ahead of their use. Each of the two consumer warpgroups owns 64 rows. A
+// tile's Q K^T runs with the P V of the tile before it; P stays in registers, where the scores were (packed_block.hpp).
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/attention/params_sm90.hpp"
+#include "cuda/attention/products_sm90.hpp"
+#include "cuda/attention/tile_shape_sm90.hpp"
+#include "cuda/attention/warp_rows.hpp"
+#include "cuda/tile/machine_sm90.hpp"
+
+namespace octavo::cuda {
+
+// The keys that the tiles of a task cover: producer and consumers go through the same ones.
+template <class Shape>
+OCTAVO_DEVICE Keys32 keys_of_tiles(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first_row,
+                                   std::int32_t rows) {
+  const Keys32 seen = keys_of_rows(p, task, first_row, rows);
+  return seen.begin < seen.end ? Keys32{seen.begin / Shape::kKeys * Shape::kKeys, seen.end} : Keys32{};
+}
+
+// The warp that fills the stages.
+template <class Machine, class Shape, AttentionVariant variant>
+struct ProducerWarp {
+  using Params = AttentionParamsSm90<typename Machine::TensorMap>;
+  static constexpr bool folded = is_folded(variant), score_mod = modifies_scores(variant);
+
+  const Params& params;
+  const AttentionKernelParams& p;
+  StageRing<1> query;
+  StageRing<Shape::kStages> keys, values;
+
+  OCTAVO_DEVICE explicit ProducerWarp(const Params& its) : params(its), p(its.attention) {}
+
+  OCTAVO_DEVICE void load_query(Machine& machine, const AttentionTask& task) {
+    machine.wait_mbarrier("Q is done with", Shape::kQueryEmpty, query.parity ^ 1);
+    machine.arrive_mbarrier(Shape::kQueryFull, Shape::kQueryBytes);
+    machine.copy_box(params.q, Shape::kQueryAt, Shape::kQueryFull, 0, static_cast<std::int32_t>(task.packed_row));
+    query.next();
+  }
+
+  OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionTask& task, std::int32_t key) {
+    const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(key);
+    const std::uint32_t full = keys.barrier(Shape::kKeysFull), vector = keys.stage * Shape::kVectorBytes;
+    const bool inverses = folded || p.k.inverse != nullptr, folds = score_mod && p.k.fold != nullptr;
+    machine.wait_mbarrier("K is done with", keys.barrier(Shape::kKeysEmpty), keys.parity ^ 1);
+    const std::uint32_t vectors = 2 + (inverses ? 1 : 0) + (folds ? 1 : 0);
+    machine.arrive_mbarrier(full, Shape::kKeyBytes + vectors * Shape::kVectorBytes);
+    machine.copy_box(params.k, Shape::kKeysAt + keys.stage * Shape::kKeyBytes, full, 0,
+                     static_cast<std::int32_t>(slot));
+    machine.copy_bytes(p.k.factor + slot, Shape::kFactorAt + vector, full, Shape::kVectorBytes);
+    machine.copy_bytes(addends_of(p, false) + task.addend_at + key, Shape::kAddendAt + vector, full,
+                       Shape::kVectorBytes);
+    if (inverses) machine.copy_bytes(p.k.inverse + slot, Shape::kInverseAt + vector, full, Shape::kVectorBytes);
+    if (folds) machine.copy_bytes(p.k.fold + slot, Shape::kFoldAt + vector, full, Shape::kVectorBytes);
+    keys.next();
+  }
+
+  OCTAVO_DEVICE void load_values(Machine& machine, const AttentionTask& task, std::int32_t key) {
+    const std::uint32_t block = (task.first_slot + static_cast<std::uint32_t>(key)) / Shape::kKeys;
+    const std::uint32_t full = values.barrier(Shape::kValuesFull);
+    const bool column_scales = !folded && p.v.column_scale != nullptr;
+    constexpr std::uint32_t kScaleBytes = 4 * Shape::kDim;
+    machine.wait_mbarrier("V is done with", values.barrier(Shape::kValuesEmpty), values.parity ^ 1);
+    machine.arrive_mbarrier(full, Shape::kValueBytes + (column_scales ? kScaleBytes : 0));
+    machine.copy_box(params.v, Shape::kValuesAt + values.stage * Shape::kValueBytes, full, 0,
+                     static_cast<std::int32_t>(block * Shape::kDim));
+    if (column_scales) {
+      machine.copy_bytes(p.v.column_scale + std::int64_t{block} * Shape::kDim,
+                         Shape::kColumnScaleAt + values.stage * kScaleBytes, full, kScaleBytes);
+    }
+    values.next();
+  }
+
+  OCTAVO_DEVICE void load_task(Machine& machine, const AttentionTask& task) {
+    const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
+    if (tiles.begin < tiles.end) load_query(machine, task);
+    OCTAVO_ROLLED
+    for (std::int32_t key = tiles.begin; key < tiles.end; key += Shape::kKeys) {
+      load_keys(machine, task, key);
+      load_values(machine, task, key);
+    }
+  }
+};
+
+// What a consumer warp knows of the stages from one task to the next.
+template <class Shape>
+struct ConsumerStages {
+  StageRing<1> query;
+  StageRing<Shape::kStages> keys, values;
+};
+
+// A consumer warp with its rows of one task; the four warps of a warpgroup go through it in step.
+template <class Machine, class Shape, AttentionVariant variant>
+struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
+  using Rows = WarpRows<Machine, Shape, variant>;
+  using Rows::folded, Rows::out, Rows::p, Rows::query_factor, Rows::step, Rows::task, Rows::weights;
+  using typename Rows::Scores;
+
+  ConsumerStages<Shape>& at;
+  std::int32_t own_row;  // of the warpgroup, in the sequence
+  Keys32 all;            // keys that all its rows see
+  QkSums<Machine, Shape> s;
+  PvSums<Machine, Shape> pv;
+
+  OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
+                             ConsumerStages<Shape>& stages)
+      : Rows(machine, params, its),
+        at(stages),
+        own_row(its.first_row + kWarpgroupRows * (machine.warp() / 4)),
+        all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {}
+
+  OCTAVO_DEVICE void wait_for_keys(Machine& machine) {
+    machine.wait_mbarrier("K has come", at.keys.barrier(Shape::kKeysFull), at.keys.parity);
+  }
+  OCTAVO_DEVICE void wait_for_values(Machine& machine) {
+    machine.wait_mbarrier("V has come", at.values.barrier(Shape::kValuesFull), at.values.parity);
+  }
+  OCTAVO_DEVICE void release_keys(Machine& machine) {
+    machine.arrive_mbarrier(at.keys.barrier(Shape::kKeysEmpty));
+    at.keys.next();
+  }
+  OCTAVO_DEVICE void release_values(Machine& machine) {
+    machine.arrive_mbarrier(at.values.barrier(Shape::kValuesEmpty));
+    at.values.next();
+  }
+
+  // Tiles that another warpgroup's rows see and these do not: a stage is handed on only when it has come.
+  OCTAVO_DEVICE void pass_tiles(Machine& machine, std::int32_t key, std::int32_t end) {
+    OCTAVO_ROLLED
+    for (; key < end; key += Shape::kKeys) {
+      wait_for_keys(machine), release_keys(machine);
+      wait_for_values(machine), release_values(machine);
+    }
+  }
+
+  // O += beta P V of the tile that step and weights are of.
+  OCTAVO_DEVICE void add_pv(Machine& machine) {
+    add_values_tile<Shape>(machine, pv, !folded && p.v.column_scale != nullptr, at.values.stage, step, out);
+    release_values(machine);
+  }
+
+  OCTAVO_DEVICE void start_qk(Machine& machine) {
+    multiply_qk<Shape>(machine, at.keys.stage, s);
+    machine.wgmma_commit();
+  }
+  OCTAVO_DEVICE void start_pv(Machine& machine) {
+    multiply_pv<Shape>(machine, weights, at.values.stage, pv);
+    machine.wgmma_commit();
+  }
+  OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
+    scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
+  }
+
+  // Whether some row of the warpgroup does not see all keys of the tile as they are.
+  OCTAVO_DEVICE bool modifies(std::int32_t key) const {
+    if constexpr (Rows::score_mod) return true;
+    if (key < all.begin || (all.end < key + Shape::kKeys && all.end < task.k_rows)) return true;
+    return Rows::kept &&
+           may_keep_keys<Shape>(p, task.q_rows, task.k_rows, hides_first_keys(p, false), own_row, kWarpgroupRows, key);
+  }
+
+  OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
+    Scores scores;
+    TileStep<Machine> next;
+    // The first tile's scores and weights.
+    wait_for_keys(machine);
+    machine.wgmma_fence(s);
+    start_qk(machine);
+    machine.template wgmma_wait<0>(s);
+    take_scores(machine, scores);
+    this->modify_scores(machine, tiles.begin, scores);
+    this->update_maxima(machine, tiles.begin, at.keys.stage, scores, step);
+    this->find_weights(machine, at.keys.stage, scores);
+    release_keys(machine);
+    OCTAVO_ROLLED
+    for (std::int32_t key = tiles.begin + Shape::kKeys; key < tiles.end; key += Shape::kKeys) {
+      // This tile's Q K^T, and P V of the one before.
+      wait_for_keys(machine);
+      machine.wgmma_fence(s, weights, pv);
+      start_qk(machine);
+      wait_for_values(machine);
+      start_pv(machine);
+      // O of the tile before, by its own step; scores and maxima of this one. Where scores are modified, which takes
+      // registers, O comes first.
+      if (modifies(key)) {
+        machine.template wgmma_wait<0>(s, pv, weights);
+        add_pv(machine);
+        take_scores(machine, scores);
+        this->modify_scores(machine, key, scores);
+        this->update_maxima(machine, key, at.keys.stage, scores, next);
+      } else {
+        machine.template wgmma_wait<1>(s);
+        take_scores(machine, scores);
+        this->update_maxima(machine, key, at.keys.stage, scores, next);
+        machine.template wgmma_wait<0>(pv, weights);
+        add_pv(machine);
+      }
+      step = next;
+      this->find_weights(machine, at.keys.stage, scores);
+      release_keys(machine);
+    }
+    wait_for_values(machine);
+    machine.wgmma_fence(weights, pv);
+    start_pv(machine);
+    machine.template wgmma_wait<0>(pv, weights);
+    add_pv(machine);
+  }
+};
+
+template <class Machine, class Shape, AttentionVariant variant>
+OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
+  const AttentionKernelParams& p = params.attention;
+  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
+  ConsumerStages<Shape> at;
+  OCTAVO_ROLLED
+  for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;
+       index += static_cast<std::uint32_t>(machine.blocks(0))) {
+    const AttentionTask task = task_of_index(p, params.heads_at_once, index);
+    if (!task.present || task.q16) continue;
+    const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
+    ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at);
+    if (tiles.begin < tiles.end) {
+      const Keys32 own = keys_of_tiles<Shape>(p, task, warp.own_row, kWarpgroupRows);
+      machine.wait_mbarrier("Q has come", Shape::kQueryFull, at.query.parity);
+      if (own.begin < own.end) {
+        warp.pass_tiles(machine, tiles.begin, own.begin);
+        warp.walk(machine, own);
+        warp.pass_tiles(machine, (own.end + Shape::kKeys - 1) / Shape::kKeys * Shape::kKeys, tiles.end);
+      } else {
+        warp.pass_tiles(machine, tiles.begin, tiles.end);
+      }
+      machine.arrive_mbarrier(Shape::kQueryEmpty);
+      at.query.next();
+    }
+    machine.renew_warp();
+    warp.epilogue(machine, task_of_index(p, params.heads_at_once, index));
+  }
+}
+
+template <class Machine, class Shape, AttentionVariant variant>
+OCTAVO_DEVICE void produce(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
+  const AttentionKernelParams& p = params.attention;
+  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
+  ProducerWarp<Machine, Shape, variant> warp(params);
+  OCTAVO_ROLLED
+  for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;
+       index += static_cast<std::uint32_t>(machine.blocks(0))) {
+    const AttentionTask task = task_of_index(p, params.heads_at_once, index);
+    if (task.present && !task.q16) warp.load_task(machine, task);
+  }
+}
+
+template <class Machine, class Shape, AttentionVariant variant>
+OCTAVO_DEVICE void attend_sm90(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
+  if (machine.warp() == 0) {
+    machine.init_mbarrier(Shape::kQueryFull, 1);
+    machine.init_mbarrier(Shape::kQueryEmpty, Shape::kWarps);
+    OCTAVO_UNROLL
+    for (std::uint32_t stage = 0; stage < Shape::kStages; ++stage) {
+      machine.init_mbarrier(Shape::kKeysFull + stage * kMbarrierBytes, 1);
+      machine.init_mbarrier(Shape::kKeysEmpty + stage * kMbarrierBytes, Shape::kWarps);
+      machine.init_mbarrier(Shape::kValuesFull + stage * kMbarrierBytes, 1);
+      machine.init_mbarrier(Shape::kValuesEmpty + stage * kMbarrierBytes, Shape::kWarps);
+    }
+    machine.fence_async();
+  }
+  machine.sync("mbarriers are made");
+  if (machine.warp() >= Shape::kWarps) {
+    machine.template fewer_registers<Shape::kProducerRegisters>();
+    if (machine.warp() == Shape::kWarps) produce<Machine, Shape, variant>(machine, params);
+  } else {
+    machine.template more_registers<Shape::kConsumerRegisters>();
+    consume<Machine, Shape, variant>(machine, params);
+  }
+}
+
+}  // namespace octavo::cuda

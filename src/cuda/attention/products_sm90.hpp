@@ -1,0 +1,80 @@
+// The two products of a warpgroup by wgmma, asynchronous, with sums in s32; and what becomes of the sums.
+//   S [64, kKeys] = Q K^T     Q and K in shared memory
+//   [64, kDim] = P V          P, u8 codes, in registers; V transposed in shared memory
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/attention/pv.hpp"
+#include "cuda/attention/qk.hpp"
+#include "cuda/attention/softmax.hpp"
+#include "cuda/tile/machine_sm90.hpp"
+
+namespace octavo::cuda {
+
+template <class Machine, class Shape>
+using QkSums = Registers<Machine, std::int32_t, Shape::kKeys / 2>;
+template <class Machine, class Shape>
+using PvSums = Registers<Machine, std::int32_t, Shape::kDim / 2>;
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
+  const auto group = static_cast<std::uint32_t>(machine.warp() / 4);
+  const std::uint64_t queries =
+      advance(machine.matrix(Shape::kQueryAt, Shape::kQuerySwizzle), group * kWarpgroupRows * Shape::kRowBytes);
+  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, Shape::kQuerySwizzle), stage * Shape::kKeyBytes);
+  OCTAVO_UNROLL
+  for (std::uint32_t byte = 0; byte < Shape::kRowBytes; byte += kWgmmaDepthBytes) {
+    machine.template wgmma<Mma::s8s8, Shape::kKeys>(s, advance(queries, byte), advance(keys, byte), byte > 0);
+  }
+}
+
+template <class Shape, class Machine>
+OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                               std::uint32_t stage, PvSums<Machine, Shape>& pv) {
+  const std::uint64_t values =
+      advance(machine.matrix(Shape::kValuesAt, Shape::kValueSwizzle), stage * Shape::kValueBytes);
+  OCTAVO_UNROLL
+  for (std::uint32_t byte = 0; byte < Shape::kValueRowBytes; byte += kWgmmaDepthBytes) {
+    machine.template wgmma<Mma::u8s8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
+                                                   byte > 0);
+  }
+}
+
+// T of a tile, as scale_16_keys() has it.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std::uint32_t stage,
+                                Registers<Machine, float, 2>& query_factor,
+                                Registers<Machine, float, Shape::kKeys / 2>& scores) {
+  OCTAVO_UNROLL
+  for (int slot = 0; slot < Shape::kKeys; slot += 16) {
+    Registers<Machine, float, 8> sums;
+    machine.lanes(
+        [&](int, std::int32_t(&from)[Shape::kKeys / 2], float(&to)[8]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(from[slot / 2 + i]);
+        },
+        s, sums);
+    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+  }
+}
+
+// O += beta (P V) * column_scale.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
+                                   std::uint32_t stage, TileStep<Machine>& step,
+                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  machine.lanes(
+      [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+        OCTAVO_UNROLL
+        for (int channel = 0; channel < Shape::kDim; channel += 8) {
+          const std::int32_t* const sum = from + channel / 2;
+          const float sums[4] = {static_cast<float>(sum[0]), static_cast<float>(sum[1]), static_cast<float>(sum[2]),
+                                 static_cast<float>(sum[3])};
+          add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
+        }
+      },
+      pv, step.beta, out);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,34 @@
+// The device's entries of host/sm90_kernels.inc, for compute capability 9.0a alone.
+#include "cuda/attention/prefill_sm90.hpp"
+#include "cuda/host/kernel_table.hpp"
+#include "cuda/tile/ptx_sm90.hpp"
+
+namespace octavo::cuda {
+namespace {
+
+// One block per multiprocessor, whose registers the kernel shares out.
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, variant)                                      \
+  using shape_of_##name = AttentionShapeSm90<dim>;                                       \
+  __global__ void __launch_bounds__(attention_launch_sm90<shape_of_##name>().threads, 1) \
+      name(const __grid_constant__ AttentionParamsSm90<PtxSm90::TensorMap> p) {          \
+    PtxSm90 machine;                                                                     \
+    attend_sm90<PtxSm90, shape_of_##name, AttentionVariant::variant>(machine, p);        \
+  }
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
+static_assert(sizeof(AttentionParamsSm90<PtxSm90::TensorMap>) == sizeof(AttentionParamsSm90<TensorMapBytes>));
+
+}  // namespace
+
+const DeviceKernel& sm90_kernel(int index) {
+  static const DeviceKernel kTable[] = {
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, variant) {#name, reinterpret_cast<const void*>(&name)},
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
+  };
+  return kTable[index];
+}
+
+bool has_sm90_kernels() noexcept { return true; }
+
+}  // namespace octavo::cuda

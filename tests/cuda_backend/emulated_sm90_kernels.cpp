@@ -1,0 +1,37 @@
+#include <cstring>
+
+#include "cuda/attention/prefill_sm90.hpp"
+#include "cuda_emulation/machine_sm90.hpp"
+#include "emulated_kernels.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::emulation::EmulatedSm90;
+using Params = cuda::AttentionParamsSm90<EmulatedSm90::TensorMap>;
+static_assert(sizeof(Params) == sizeof(cuda::AttentionParamsSm90<cuda::TensorMapBytes>));
+
+template <class Shape, cuda::AttentionVariant variant>
+void run(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* bytes) {
+  Params params;
+  std::memcpy(static_cast<void*>(&params), bytes, sizeof params);  // as a launch copies them
+  cuda::emulation::Grid with_registers = grid;
+  with_registers.registers = Shape::kRegisters;
+  cuda::emulation::launch<EmulatedSm90>(with_registers, options, [&](EmulatedSm90& machine) {
+    cuda::attend_sm90<EmulatedSm90, Shape, variant>(machine, params);
+  });
+}
+
+}  // namespace
+
+const EmulatedKernel& emulated_sm90_kernel(int index) {
+  static const EmulatedKernel kTable[] = {
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, variant) \
+  {#name, sizeof(Params), &run<cuda::AttentionShapeSm90<dim>, cuda::AttentionVariant::variant>},
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
+  };
+  return kTable[index];
+}
+
+}  // namespace octavo::test

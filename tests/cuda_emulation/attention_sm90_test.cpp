@@ -1,0 +1,128 @@
+// Hopper's emulated attention against the oracle running the same recipe: shapes around the tiles, every option, tasks
+// shared by few blocks; the mma.sync kernels' numbers where the arithmetic is the same.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "compare.hpp"
+#include "dealt_samples.hpp"
+#include "emulated_attention_sm90.hpp"
+#include "reference/reference.hpp"
+#include "sample.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::emulation::Completion;
+using cuda::emulation::Options;
+
+Results run(const Sample& sample, DrawnProblem& drawn, const Options& options = {}, std::int64_t blocks = 3) {
+  Results results;
+  const Problem expected = drawn.problem(results.expected_out, results.expected_lse);
+  reference::attention(expected);
+  const Problem problem = drawn.problem(results.out, results.lse);
+  EXPECT_TRUE(PackedProblem::serves(problem)) << describe(sample);
+  const PackedProblem packed(problem);
+  EXPECT_TRUE(run_emulated_sm90(packed, options, blocks)) << describe(sample);
+  return results;
+}
+void check(const Sample& sample, const Options& options = {}, std::int64_t blocks = 3) {
+  DrawnProblem drawn(sample);
+  compare(sample, run(sample, drawn, options, blocks));
+}
+
+class RecipesSm90 : public testing::TestWithParam<Entry> {};
+
+TEST_P(RecipesSm90, AgreeWithTheOracle) {
+  Dealer dealer(20261130);
+  for (int i = 0; i < 16; ++i) {
+    check(dealer.draw(GetParam().recipe, GetParam().dtype, i),
+          {i % 2 == 0 ? Completion::at_wait : Completion::at_issue, static_cast<std::uint32_t>(i)}, 1 + i % 4);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AttentionSm90, RecipesSm90,
+                         testing::Values(Entry{"int8_fast", DType::f32}, Entry{"int8_fast", DType::f16},
+                                         Entry{"int4", DType::f32}, Entry{"int8_block", DType::f32},
+                                         Entry{"int_flash", DType::f32}, Entry{"int_flash", DType::bf16},
+                                         Entry{"int_flash_int4", DType::f32}, Entry{"int_flash_block_v", DType::f32},
+                                         Entry{"sage1_int8", DType::f32}, Entry{"int8_fast,smooth_q=off", DType::f32},
+                                         Entry{"int8_fast,p_reference=running", DType::f32},
+                                         Entry{"int8_fast,v_scale=channel,smooth_v=on", DType::f32},
+                                         Entry{"int8_fast,v_scale=block,row_sum=codes", DType::f32},
+                                         Entry{"int8_fast,p=s8,p_range=127,hadamard_v=off", DType::f32}));
+
+TEST(AttentionSm90, ShapesAroundTheTiles) {
+  for (const std::int64_t d : {64, 128}) {
+    for (const std::int64_t m : {1, 63, 64, 65, 128, 129, 300}) {
+      for (const std::int64_t n : {1, 127, 128, 129, 385, 520}) {
+        Sample s{.recipe = m % 2 == 0 ? "int8_fast,smooth_q=off" : "int8_block", .m = m, .n = n, .d = d, .dv = d};
+        s.causal = (m + n) % 3 == 0 ? Causal::none : (m + n) % 3 == 1 ? Causal::bottom_right : Causal::top_left;
+        if (n > 300) s.window_left = 100 + m;
+        check(s, {Completion::at_wait, static_cast<std::uint32_t>(n)});
+      }
+    }
+  }
+}
+
+TEST(AttentionSm90, NothingToSee) {
+  for (const char* recipe : {"int8_fast", "int_flash"}) {
+    Sample s{.recipe = recipe, .m = 140, .n = 0};
+    check(s);
+    s.sinks = true;
+    check(s);
+    s.n = 30, s.causal = Causal::bottom_right;  // the first rows, and the first warpgroup, see no key
+    check(s);
+    s.n = 200, s.window_left = 0, s.m = 300;
+    check(s);
+  }
+}
+
+TEST(AttentionSm90, ANanStaysWhereItBelongs) {
+  for (const char* recipe : {"int8_fast", "int_flash", "int_flash_block_v"}) {
+    const Sample s{.recipe = recipe, .m = 70, .n = 90, .causal = Causal::bottom_right};
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      for (Operand Problem::* operand : {&Problem::q, &Problem::k}) {
+        DrawnProblem drawn(s);
+        drawn.plant(operand, 50, bad);
+        const Results results = run(s, drawn);
+        compare(s, results);
+        for (std::int64_t row = 0; row < s.m; ++row) {
+          const bool reached = operand == &Problem::q ? row == 50 : 50 <= row + s.n - s.m;
+          EXPECT_EQ(std::isnan(results.lse[static_cast<std::size_t>(row)]), reached) << describe(s) << " row " << row;
+        }
+      }
+    }
+  }
+}
+
+// Scores far from zero, above and below, take the way that shifts them (shift_far_scores()).
+TEST(AttentionSm90, ScoresFarFromZero) {
+  for (const double scale : {1e-6, 4.0, 60.0, -60.0}) {
+    Sample s{.m = 40, .n = 200, .d = 128, .dv = 128};
+    s.softmax_scale = scale;
+    check(s);
+    s.recipe = "int8_block";
+    check(s);
+    s.recipe = "int_flash";
+    check(s);
+  }
+  check({.m = 33, .n = 150, .mask = SampleMask::f32_minus_huge});
+}
+
+TEST(AttentionSm90, NeitherWarpsNorBlocksChangeABit) {
+  const Sample s{.kv_heads = 2, .ratio = 2, .m = 200, .n = 300, .causal = Causal::bottom_right};
+  DrawnProblem drawn(s);
+  std::vector<float> first, other, lse;
+  run_emulated_sm90(PackedProblem(drawn.problem(first, lse)));
+  for (std::uint32_t shuffle : {1u, 2u}) {
+    for (Completion completion : {Completion::at_issue, Completion::at_wait}) {
+      run_emulated_sm90(PackedProblem(drawn.problem(other, lse)), {completion, shuffle}, 1 + 4 * shuffle);
+      EXPECT_EQ(first, other);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::test

@@ -1,0 +1,47 @@
+#include "emulated_attention_sm90.hpp"
+
+#include "emulated_attention.hpp"
+
+namespace octavo::test {
+namespace {
+
+template <class Shape>
+void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
+  using cuda::emulation::EmulatedSm90;
+  const ParamsSm90 params = params_sm90<Shape>(packed);
+  const cuda::AttentionKernelParams& p = params.attention;
+  const auto launch = [&]<cuda::AttentionVariant variant>() {
+    cuda::emulation::launch<EmulatedSm90>(grid_sm90<Shape>(blocks), options, [&](EmulatedSm90& machine) {
+      cuda::attend_sm90<EmulatedSm90, Shape, variant>(machine, params);
+    });
+  };
+  if (packed.modifies()) {
+    launch.template operator()<cuda::AttentionVariant::score_mod>();
+  } else if (p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr) {
+    launch.template operator()<cuda::AttentionVariant::folded>();
+  } else {
+    launch.template operator()<cuda::AttentionVariant::plain>();
+  }
+  // Sequences of 16-bit Q, which the kernels above skip, as the host side has it.
+  if (p.q.codes_low == nullptr) return;
+  using Sm80 = cuda::AttentionShape<Shape::kDim, Shape::kScores, Shape::kValues>;
+  cuda::emulation::launch(attention_grid<Sm80>(p), options, [&](cuda::emulation::Emulated& machine) {
+    cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::q16>(machine, p);
+  });
+}
+
+}  // namespace
+
+bool run_emulated_sm90(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
+  if (packed.scores() != cuda::PackedFormat::s8 || packed.values() != cuda::PackedFormat::s8) return false;
+  if (packed.dim() == 64) {
+    run<cuda::AttentionShapeSm90<64>>(packed, options, blocks);
+  } else if (packed.dim() == 128) {
+    run<cuda::AttentionShapeSm90<128>>(packed, options, blocks);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace octavo::test

@@ -1,0 +1,147 @@
+// Mistakes planted into Hopper's attention kernel: each must be found and named, or show in the numbers.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "compare.hpp"
+#include "emulated_attention_sm90.hpp"
+#include "faults.hpp"
+#include "sample.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::Swizzle;
+using cuda::emulation::EmulatedSm90;
+using cuda::emulation::Options;
+using Shape = cuda::AttentionShapeSm90<64>;
+
+Sample sample() {
+  Sample s;
+  s.m = 150, s.n = 900, s.d = s.dv = 64, s.causal = Causal::bottom_right, s.window_left = 800;
+  return s;
+}
+template <class Machine>
+std::string fault(const Options& options, std::vector<float>* out = nullptr) {
+  DrawnProblem drawn(sample());
+  std::vector<float> own, lse;
+  const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse));
+  const ParamsSm90 params = params_sm90<Shape>(packed);
+  return fault_of<Machine>(grid_sm90<Shape>(1), options, [&](Machine& machine) {
+    cuda::attend_sm90<Machine, Shape, cuda::AttentionVariant::folded>(machine, params);
+  });
+}
+template <class Machine>
+void expect_each(std::initializer_list<const char*> one_of) {
+  for (const Options& options : kAllOptions) {
+    const std::string sentence = fault<Machine>(options);
+    bool said = false;
+    for (const char* part : one_of) said = said || sentence.find(part) != std::string::npos;
+    EXPECT_TRUE(said) << '"' << sentence << '"';
+  }
+}
+
+TEST(PlantedAttentionBugsSm90, AsItIsHasNone) {
+  for (const Options& options : kAllOptions) EXPECT_EQ(fault<EmulatedSm90>(options), "");
+}
+
+struct AParityThatNeverChanges : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void wait_mbarrier(const char* name, std::uint32_t offset, std::uint32_t parity) {
+    EmulatedSm90::wait_mbarrier(name, offset, std::strcmp(name, "K has come") == 0 ? 0 : parity);
+  }
+};
+TEST(PlantedAttentionBugsSm90, Phase) { expect_each<AParityThatNeverChanges>({"wrong phase", "\"K has come\""}); }
+
+struct WithoutTheFenceOfProducts : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  template <class... R>
+  void wgmma_fence(R&...) {}
+};
+struct WithoutTheFenceOfMbarriers : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void fence_async() {}
+};
+TEST(PlantedAttentionBugsSm90, MissingFences) {
+  expect_each<WithoutTheFenceOfProducts>({"missing wgmma.fence"});
+  expect_each<WithoutTheFenceOfMbarriers>({"not fenced since"});
+}
+
+struct WaitsForOneGroupLess : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  template <int left, class... R>
+  void wgmma_wait(R&... registers) {
+    EmulatedSm90::wgmma_wait<left + 1>(registers...);
+  }
+};
+template <char kOperand>
+struct TakesATileUnseen : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void wait_mbarrier(const char* name, std::uint32_t offset, std::uint32_t parity) {
+    const bool of_it = name[0] == kOperand && std::strcmp(name + 1, " has come") == 0;
+    if (!of_it) EmulatedSm90::wait_mbarrier(name, offset, parity);
+  }
+};
+TEST(PlantedAttentionBugsSm90, MissingWaits) {
+  expect_each<WaitsForOneGroupLess>({"missing wgmma wait"});
+  expect_each<TakesATileUnseen<'K'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
+  expect_each<TakesATileUnseen<'V'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
+  expect_each<TakesATileUnseen<'Q'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
+}
+
+// V is handed back when it has come, not when it has been read.
+struct ReleasesVEarly : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void wait_mbarrier(const char* name, std::uint32_t offset, std::uint32_t parity) {
+    EmulatedSm90::wait_mbarrier(name, offset, parity);
+    if (std::strcmp(name, "V has come") == 0) {
+      EmulatedSm90::arrive_mbarrier(offset - Shape::kValuesFull + Shape::kValuesEmpty);
+    }
+  }
+  void arrive_mbarrier(std::uint32_t offset, std::uint32_t bytes = 0) {
+    if (offset < Shape::kValuesEmpty) EmulatedSm90::arrive_mbarrier(offset, bytes);
+  }
+};
+// One warp of a warpgroup never hands K back.
+struct KeepsK : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void arrive_mbarrier(std::uint32_t offset, std::uint32_t bytes = 0) {
+    const bool of_k = offset >= Shape::kKeysEmpty && offset < Shape::kValuesFull;
+    if (!of_k || warp() != 2) EmulatedSm90::arrive_mbarrier(offset, bytes);
+  }
+};
+TEST(PlantedAttentionBugsSm90, StagesHandedBackEarlyOrNever) {
+  expect_each<ReleasesVEarly>({"race", "without a barrier in between", "a bulk copy"});
+  expect_each<KeepsK>({"deadlock"});
+}
+
+// No rule is broken by a wrong place; the numbers show it.
+template <std::uint32_t kOperand>
+struct AMatrixElsewhere : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
+    return EmulatedSm90::matrix(offset == kOperand ? offset + 32 : offset, swizzle);
+  }
+};
+struct AnotherSwizzle : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle) const {
+    return EmulatedSm90::matrix(offset, offset == Shape::kValuesAt ? Swizzle::bytes64 : swizzle, 1024);
+  }
+};
+template <class Machine>
+double error() {
+  std::vector<float> right, other;
+  EXPECT_EQ(fault<EmulatedSm90>({}, &right), "");
+  EXPECT_EQ(fault<Machine>({}, &other), "");
+  return relative_l2(other, right);
+}
+TEST(PlantedAttentionBugsSm90, AWrongDescriptorOffsetShows) {
+  EXPECT_EQ(error<EmulatedSm90>(), 0);
+  EXPECT_GT(error<AMatrixElsewhere<Shape::kKeysAt>>(), 1e-2);
+  EXPECT_GT(error<AMatrixElsewhere<Shape::kQueryAt>>(), 1e-2);
+  EXPECT_GT(error<AnotherSwizzle>(), 1e-2);
+}
+
+}  // namespace
+}  // namespace octavo::test
