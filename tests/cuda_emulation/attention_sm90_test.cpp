@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
+#include <tuple>
 
 #include "compare.hpp"
 #include "dealt_samples.hpp"
@@ -109,6 +111,27 @@ TEST(AttentionSm90, ScoresFarFromZero) {
     check(s);
   }
   check({.m = 33, .n = 150, .mask = SampleMask::f32_minus_huge});
+}
+
+// Every block of rows of every head is one task; within a group of heads the last rows come first.
+TEST(AttentionSm90, TasksAreEachOnce) {
+  for (const std::uint32_t heads_at_once : {1u, 2u, 4u, 5u, 6u, 100u}) {
+    cuda::AttentionKernelParams p;
+    p.queries.heads = 6, p.keys.heads = 3, p.queries.rows = 128 * 7 - 5, p.keys.rows = 300;
+    p.queries.grid = cuda::grid_of_batch(6, p.queries.rows), p.keys.grid = cuda::grid_of_batch(3, p.keys.rows);
+    p.chunk = {1, 5, 2, 3, 1, 2};  // of blocks, heads and batch entries: the first, how many
+    std::set<std::tuple<std::int64_t, std::int32_t, std::int32_t>> seen;
+    std::int32_t last_row = 0;
+    for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p.chunk); ++index) {
+      const cuda::AttentionTask task = cuda::task_of_index(p, heads_at_once, index);
+      EXPECT_TRUE(task.present && task.batch >= 1 && task.batch < 3 && task.head >= 2 && task.head < 5);
+      EXPECT_TRUE(task.first_row >= 128 && task.first_row < 128 * 6 && task.first_row % 128 == 0);
+      EXPECT_TRUE(heads_at_once < 100 || index == 0 || task.first_row <= last_row);
+      last_row = task.first_row;
+      seen.insert({task.batch, task.head, task.first_row});
+    }
+    EXPECT_EQ(seen.size(), 30u);
+  }
 }
 
 TEST(AttentionSm90, NeitherWarpsNorBlocksChangeABit) {

@@ -19,7 +19,7 @@ std::uint32_t heads_at_once(const AttentionPlan& plan) {
   const std::int64_t head_bytes = 2 * plan.key_blocks() * kPackedRows * plan.dim;
   const std::int64_t kv_heads = std::max<std::int64_t>(kCachedBytes / head_bytes, 1);
   const std::int64_t heads = kv_heads * (plan.problem.q_heads / plan.problem.kv_heads);
-  return static_cast<std::uint32_t>(std::min<std::int64_t>(heads, 1 << 20));
+  return static_cast<std::uint32_t>(std::min(heads, plan.batches() * plan.problem.q_heads));
 }
 
 }  // namespace
