@@ -91,7 +91,7 @@ class Emulated {
   void mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
            const Registers<std::uint32_t, nb>& b, int b0) {
     constexpr int kElements = elements_of_register(kind), kDepth = 8 * kElements, kBits = 32 / kElements;
-    MmaSum<kind> rows[16][kDepth], columns[8][kDepth];
+    Number<kind> rows[16][kDepth], columns[8][kDepth];
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         for (int i = 0; i < kElements; ++i) {
@@ -114,7 +114,9 @@ class Emulated {
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         const Place at = place_in_c(lane, reg);
-        c.r[lane][c0 + reg] = dot<kind>(a_rows[at.row], b_columns[at.column], c.r[lane][c0 + reg], kFirstCard<kind>);
+        MmaSum<kind>* const sums = c.r[lane] + c0;
+        set_sum<kind>(sums, reg,
+                      dot<kind>(a_rows[at.row], b_columns[at.column], get_sum<kind>(sums, reg), kFirstCard<kind>));
       }
     }
   }
@@ -123,7 +125,7 @@ class Emulated {
   void first_mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
                  const Registers<std::uint32_t, nb>& b, int b0, MmaSum<kind> start) {
     for (auto& lane : c.r) {
-      for (int reg = 0; reg < 4; ++reg) lane[c0 + reg] = start;
+      for (int reg = 0; reg < kSumRegisters<kind>; ++reg) lane[c0 + reg] = start;
     }
     mma<kind>(c, c0, a, a0, b, b0);
   }

@@ -48,12 +48,14 @@ bool PackedProblem::serves(const Problem& p) {
   const bool integer_scores = r.scores == Format::s8 || r.scores == Format::s4;
   const bool integer_values = r.values == Format::s8 || r.values == Format::s4;
   const bool half_inputs = p.q.dtype != DType::f32;
-  if (r.accumulator != Accumulator::f32) return false;
+  const bool f16_sums = r.accumulator == Accumulator::f16;
+  if ((r.accumulator != Accumulator::f32 && !f16_sums) || (f16_sums && (!r.two_level || r.key_block != 64)))
+    return false;
   if (integer_scores && r.values == Format::e4m3) {
     return r.p == WeightFormat::e4m3 && r.key_block == 64 && r.p_reference == MaximumReference::running &&
            (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none);
   }
-  if (r.key_block != kPackedRows) return false;
+  if (r.key_block != kPackedRows && !f16_sums) return false;
   if (integer_scores && integer_values) {
     return (r.p == WeightFormat::u8 || r.p == WeightFormat::s8) && r.v_scale != Granularity::token;
   }
@@ -89,6 +91,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.log2_p_range = std::log2(to.p_range);
   to.running_maximum = r.p_reference == MaximumReference::running;
   to.sum_codes = r.row_sum == RowSum::codes;
+  to.f16_sums = r.accumulator == Accumulator::f16;
   to.rotate_output = r.hadamard_v;
   to.out = p.out;
   to.lse = p.lse;

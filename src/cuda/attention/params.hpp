@@ -72,6 +72,7 @@ struct AttentionKernelParams {
   float log2_p_range = 0;        // its base-2 logarithm
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
   bool sum_codes = false;        // the row sum adds the codes
+  bool f16_sums = false;         // PV of a key block of floats is summed in f16
   bool rotate_output = false;    // V was rotated
 
   Operand out;

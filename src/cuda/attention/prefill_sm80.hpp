@@ -171,8 +171,12 @@ struct AttentionWarp {
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
     if constexpr (Shape::kIntegerValues) {
       pv_integer<Shape>(machine, weights, step, !folded && p.v.column_scale != nullptr, stage, out);
+    } else if (Shape::kValues != PackedFormat::bf16 && p.f16_sums) {
+      if constexpr (Shape::kValues != PackedFormat::bf16) {
+        pv_two_level<Shape, Mma::f16_to_f16>(machine, weights, step, stage, out);
+      }
     } else if constexpr (Shape::kFloat8Values) {
-      pv_float8<Shape>(machine, weights, step, stage, out);
+      pv_two_level<Shape, Mma::f16>(machine, weights, step, stage, out);
     } else {
       pv_half<Shape>(machine, weights, stage, out);
     }

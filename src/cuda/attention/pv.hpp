@@ -1,7 +1,8 @@
 // Second product of one warp: weights [16, kKeys] against a tile of V.
 //   O [16, kDim] = alpha O + beta (P V) * column_scale
 // Integer products of a tile are exact and are converted once; 16-bit ones accumulate in O itself. FP8 ones have a sum
-// of their own for each tile (SageAttention2's two levels), numbers of E4M3 multiplied in f16.
+// of their own for each tile (SageAttention2's two levels), numbers of E4M3 multiplied in f16; so do those with sums in
+// f16, which a tensor core rounds after every few products.
 #pragma once
 
 #include <cstdint>
@@ -75,14 +76,26 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
   }
 }
 
-template <class Shape, class Machine>
-OCTAVO_DEVICE void pv_float8(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                             TileStep<Machine>& step, std::uint32_t stage,
-                             Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+// Number i of a lane's sums.
+template <Mma kind, class Machine, int n>
+OCTAVO_DEVICE float sum_element(const MmaSum<kind> (&sums)[n], int i) {
+  if constexpr (sums_in_f16(kind)) {
+    return Machine::from_f16(static_cast<std::uint16_t>(sums[i / 2] >> (16 * (i % 2))));
+  } else {
+    return sums[i];
+  }
+}
+
+// Operands of 16 bits, with a sum of kind `product` for each tile.
+template <class Shape, Mma product, class Machine>
+OCTAVO_DEVICE void pv_two_level(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                TileStep<Machine>& step, std::uint32_t stage,
+                                Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr int kSums = kSumRegisters<product>;
   const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
   OCTAVO_UNROLL
   for (int channel = 0; channel < Shape::kDim; channel += 16) {
-    Registers<Machine, float, 8> acc;
+    Registers<Machine, MmaSum<product>, 2 * kSums> acc;
     OCTAVO_UNROLL
     for (int key = 0; key < Shape::kKeys; key += 16) {
       Registers<Machine, std::uint32_t, 4> b;
@@ -94,18 +107,18 @@ OCTAVO_DEVICE void pv_float8(Machine& machine, Registers<Machine, std::uint32_t,
       OCTAVO_UNROLL
       for (int tile = 0; tile < 2; ++tile) {
         if (key == 0) {
-          machine.template first_mma<Mma::f16>(acc, 4 * tile, weights, 0, b, 2 * tile, 0.0f);
+          machine.template first_mma<product>(acc, kSums * tile, weights, 0, b, 2 * tile, kSumStart<MmaSum<product>>);
         } else {
-          machine.template mma<Mma::f16>(acc, 4 * tile, weights, key / 4, b, 2 * tile);
+          machine.template mma<product>(acc, kSums * tile, weights, key / 4, b, 2 * tile);
         }
       }
     }
     machine.lanes(
-        [&](int, float(&sum)[8], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+        [&](int, MmaSum<product>(&sums)[2 * kSums], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
           OCTAVO_UNROLL
           for (int i = 0; i < 8; ++i) {
             float& to = o[channel / 2 + i];
-            to = __builtin_fmaf(sum[i], beta[i / 2 % 2], to);
+            to = __builtin_fmaf(sum_element<product, Machine>(sums, i), beta[i / 2 % 2], to);
           }
         },
         acc, step.beta, out);

@@ -144,6 +144,7 @@ class ChunkDriver {
     to.log2_p_range = std::log2(to.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
+    to.f16_sums = plan_.recipe.accumulator == Accumulator::f16;
     to.rotate_output = plan_.steps.rotate_v;
     to.out = p.out;
     to.lse = p.lse;

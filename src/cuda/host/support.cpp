@@ -16,11 +16,17 @@ namespace {
 std::string missing_in_recipe(const Problem& problem) {
   const Recipe& r = problem.recipe;
   const bool integer_scores = spec::is_integer(r.scores), integer_values = spec::is_integer(r.values);
-  if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
+  const bool f16_sums = r.accumulator == Accumulator::f16;
+  if (r.accumulator != Accumulator::f32 && !f16_sums)
+    return "models of other tensor cores; it supports accumulator=f32 and f16";
+  if (f16_sums && !r.two_level) return "accumulator=f16 with two_level=off";
   const bool float8_values = r.values == Format::e4m3;
-  const std::int64_t key_block = float8_values ? 64 : kPackedRows;
+  const std::int64_t key_block = float8_values || f16_sums ? 64 : kPackedRows;
   if (r.key_block != key_block) {
-    return text("key_block=", r.key_block, "; it supports ", key_block, float8_values ? " with values of E4M3" : "");
+    return text("key_block=", r.key_block, "; it supports ", key_block,
+                f16_sums        ? " with accumulator=f16"
+                : float8_values ? " with values of E4M3"
+                                : "");
   }
   if (r.channel_gains) return "channel_gains";
   const bool codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;

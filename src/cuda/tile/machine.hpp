@@ -25,7 +25,8 @@
 //   sync(name, id, warps)        named barriers, id 1 to 15; reports name the barrier a warp waits at
 //   arrive(name, id, warps)
 //
-//   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp
+//   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp; sums
+//                                                 in f16 are rounded inside, after every few products
 //   first_mma<kind>(c, c0, a, a0, b, b0, start)   the same from c = start
 //
 //   shuffle_xor(to, from, mask)  to of a lane = from of lane ^ mask
