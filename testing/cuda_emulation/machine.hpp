@@ -152,8 +152,14 @@ class Emulated {
   static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return (a & 0xffu) | (b & 0xffu) << 8 | (c & 0xffu) << 16 | (d & 0xffu) << 24;
   }
+  static std::uint32_t second_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    return low_bytes(a >> 8, b >> 8, c >> 8, d >> 8);
+  }
   static std::uint32_t pack_f16(float a, float b) {
     return f32_to_f16(a) | static_cast<std::uint32_t>(f32_to_f16(b)) << 16;
+  }
+  static std::uint32_t pack_e4m3(float a, float b, float c, float d) {
+    return low_bytes(f32_to_e4m3(a), f32_to_e4m3(b), f32_to_e4m3(c), f32_to_e4m3(d));
   }
   static std::uint32_t pack_bf16(float a, float b) {
     return f32_to_bf16(a) | static_cast<std::uint32_t>(f32_to_bf16(b)) << 16;

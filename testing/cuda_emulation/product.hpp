@@ -11,7 +11,7 @@
 
 namespace octavo::cuda::emulation {
 
-constexpr bool is_float8(Mma kind) { return kind == Mma::e4m3 || kind == Mma::e5m2; }
+constexpr bool is_float8(Mma kind) { return kind == Mma::e4m3 || kind == Mma::e5m2 || kind == Mma::e4m3_to_f16; }
 // The generation that mma.sync's sums are taken from, the first that has the product.
 template <Mma kind>
 constexpr Accumulator kFirstCard = is_float8(kind) ? Accumulator::sm89 : Accumulator::sm80;
@@ -28,7 +28,7 @@ Number<kind> element(std::uint32_t bits) {
   if constexpr (kind == Mma::s4s4) return static_cast<std::int32_t>(bits << 28) >> 28;
   if constexpr (kind == Mma::f16 || kind == Mma::f16_to_f16) return f16_to_f32(static_cast<std::uint16_t>(bits));
   if constexpr (kind == Mma::bf16) return bf16_to_f32(static_cast<std::uint16_t>(bits));
-  if constexpr (kind == Mma::e4m3) return e4m3_to_f32(static_cast<std::uint8_t>(bits));
+  if constexpr (kind == Mma::e4m3 || kind == Mma::e4m3_to_f16) return e4m3_to_f32(static_cast<std::uint8_t>(bits));
   if constexpr (kind == Mma::e5m2) return e5m2_to_f32(static_cast<std::uint8_t>(bits));
 }
 
@@ -40,10 +40,10 @@ Factor<kind> factor(Number<kind> x) {
   if constexpr (sums_integers(kind)) {
     return x;
   } else {
-    return spec::factor_of(x, kind == Mma::bf16   ? spec::kSmallestExponentBf16
-                              : kind == Mma::e4m3 ? spec::kSmallestExponentE4m3
-                              : kind == Mma::e5m2 ? spec::kSmallestExponentE5m2
-                                                  : spec::kSmallestExponentF16);
+    return spec::factor_of(x, kind == Mma::bf16                               ? spec::kSmallestExponentBf16
+                              : kind == Mma::e4m3 || kind == Mma::e4m3_to_f16 ? spec::kSmallestExponentE4m3
+                              : kind == Mma::e5m2                             ? spec::kSmallestExponentE5m2
+                                                                              : spec::kSmallestExponentF16);
   }
 }
 

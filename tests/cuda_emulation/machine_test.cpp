@@ -43,6 +43,7 @@ Coded draw(Mma kind, bool left, std::mt19937& random) {
     case Mma::bf16:
       return {0x3f80u | (bits & 0x807f), (bits & 0x8000 ? -1 : 1) * (1 + (bits & 0x7f) / 128.0)};
     case Mma::e4m3:
+    case Mma::e4m3_to_f16:
       return {0x38u | (bits & 0x87), (bits & 0x80 ? -1 : 1) * (1 + (bits & 7) / 8.0)};
     case Mma::e5m2:
       return {0x3cu | (bits & 0x83), (bits & 0x80 ? -1 : 1) * (1 + (bits & 3) / 4.0)};

@@ -40,7 +40,8 @@ struct AttentionWarp {
   // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
   static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
-  using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
+  static constexpr int planes = Shape::kPlanes > 1 ? Shape::kPlanes : weight_planes(variant);
+  using Weights = Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>;
 
   const AttentionKernelParams& p;
   const AttentionTask& task;
@@ -152,14 +153,23 @@ struct AttentionWarp {
       online_softmax_update<nan_maxima>(machine, state, maxima, offset, !folded && p.running_maximum, p.log2_p_range,
                                         step);
       if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {
-        integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
+        if constexpr (nan_maxima) {
+          integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
+        }
       } else {
-        integer_weights<Shape>(machine, scores, step, p.p_range, !folded && p.sum_codes,
-                               folded || p.k.inverse != nullptr, stage, weights, sums);
+        integer_weights<Shape, planes>(machine, scores, step, p.p_range, !folded && p.sum_codes,
+                                       folded || p.k.inverse != nullptr, stage, weights, sums);
       }
     } else if constexpr (Shape::kFloat8Values) {
       online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, p.log2_p_range, step);
-      float8_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, weights, sums);
+      if constexpr (Shape::kByteValues) {
+        e4m3_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
+      } else {
+        float8_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
+      }
+    } else if constexpr (Shape::kPlanes > 1) {
+      online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, 0.0f, step);
+      f32_weights<Shape>(machine, scores, step, weights, sums);
     } else {
       online_softmax_update<nan_maxima>(machine, state, maxima, offset, true, 0.0f, step);
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
@@ -169,16 +179,15 @@ struct AttentionWarp {
   }
 
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
-    if constexpr (Shape::kIntegerValues) {
-      pv_integer<Shape>(machine, weights, step, !folded && p.v.column_scale != nullptr, stage, out);
-    } else if (Shape::kValues != PackedFormat::bf16 && p.f16_sums) {
-      if constexpr (Shape::kValues != PackedFormat::bf16) {
-        pv_two_level<Shape, Mma::f16_to_f16>(machine, weights, step, stage, out);
-      }
-    } else if constexpr (Shape::kFloat8Values) {
-      pv_two_level<Shape, Mma::f16>(machine, weights, step, stage, out);
+    const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
+    if constexpr (kF16Sums<Shape>) {
+      if (p.f16_sums)
+        return pv_two_level<Shape, kF16SumProduct<Shape>, planes>(machine, weights, step, false, stage, out);
+    }
+    if constexpr (kTwoLevels<Shape>) {
+      pv_two_level<Shape, kPvProduct<Shape>, planes>(machine, weights, step, column_scales, stage, out);
     } else {
-      pv_half<Shape>(machine, weights, stage, out);
+      pv_one_level<Shape>(machine, weights, stage, out);
     }
   }
 

@@ -23,11 +23,17 @@ enum class KernelId : int {
 #include "cuda/host/kept_kernels.inc"
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
+  before_e4m3,
+  last_before_e4m3 = before_e4m3 - 1,
+#define OCTAVO_CUDA_E4M3_KERNEL(name, dim, scores, values, variant) name,
+#include "cuda/host/e4m3_kernels.inc"
+#undef OCTAVO_CUDA_E4M3_KERNEL
   all,
 };
 
 constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
 constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
+constexpr int kKernelsBeforeE4m3 = static_cast<int>(KernelId::before_e4m3);
 constexpr int kKernels = static_cast<int>(KernelId::all);
 
 // The entry of a row kernel for rows of `dim` channels; `base` is that for 64.

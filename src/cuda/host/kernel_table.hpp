@@ -14,12 +14,14 @@ struct DeviceKernel {
 const DeviceKernel& quantize_kernel(int index);
 const DeviceKernel& attention_kernel(int index);
 const DeviceKernel& kept_kernel(int index);
+const DeviceKernel& e4m3_kernel(int index);
 
 inline const DeviceKernel& device_kernel(KernelId id) {
   const int index = static_cast<int>(id);
   return index < kQuantizeKernels     ? quantize_kernel(index)
          : index < kKernelsBeforeKept ? attention_kernel(index - kQuantizeKernels)
-                                      : kept_kernel(index - kKernelsBeforeKept);
+         : index < kKernelsBeforeE4m3 ? kept_kernel(index - kKernelsBeforeKept)
+                                      : e4m3_kernel(index - kKernelsBeforeE4m3);
 }
 
 }  // namespace octavo::cuda

@@ -3,20 +3,23 @@ set(OCTAVO_CUDA_ARCHITECTURES "80;89;90a;100;120" CACHE STRING "Compute capabili
 
 include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_gencode)
+octavo_e4m3_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_e4m3_gencode)
 
-function(octavo_cuda_target source)
+# octavo_cuda_target(SOURCE GENCODE OPTIONS...)
+function(octavo_cuda_target source gencode)
   target_sources(octavo_objects PRIVATE ${source})
   # Two translations at a time: the compiler's own parallelism, for there are few files. Machine code compresses to a
   # fifth; the driver unpacks what it loads. 20012 is a note on defaulted functions of C++20 in device code.
-  set(flags ${octavo_gencode} --threads=2 -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
+  set(flags ${${gencode}} --threads=2 -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
             -diag-suppress=20012 ${ARGN})
   set_source_files_properties(${source} TARGET_DIRECTORY octavo_objects PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
-octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu octavo_gencode)
 # Without contraction: the quantizers' f32 arithmetic is part of the contract, as in the CPU's objects.
-octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu -fmad=false)
-octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu)
-octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu octavo_gencode -fmad=false)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu octavo_gencode)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu octavo_gencode)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm89.cu octavo_e4m3_gencode)
 # For those who link them: an include path of CUDA's in every command would keep the host objects out of the cache.
 target_link_libraries(octavo_objects INTERFACE CUDA::cudart_static)

@@ -143,10 +143,20 @@ class Ptx {
   OCTAVO_DEVICE static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
   }
+  OCTAVO_DEVICE static std::uint32_t second_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    return __byte_perm(__byte_perm(a, b, 0x0051), __byte_perm(c, d, 0x0051), 0x5410);
+  }
   OCTAVO_DEVICE static std::uint32_t pack_f16(float a, float b) {
     std::uint32_t y;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
     return y;
+  }
+  // From compute capability 8.9 on.
+  OCTAVO_DEVICE static std::uint32_t pack_e4m3(float a, float b, float c, float d) {
+    std::uint16_t low, high;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+    return low | static_cast<std::uint32_t>(high) << 16;
   }
   OCTAVO_DEVICE static std::uint32_t pack_bf16(float a, float b) {
     std::uint32_t y;
@@ -189,6 +199,7 @@ class Ptx {
       : "=r"(d[0]), "=r"(d[1])                                                               \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c0), "r"(c1))
     if constexpr (kind == Mma::f16_to_f16) OCTAVO_MMA("m16n8k16.row.col.f16.f16.f16.f16");
+    if constexpr (kind == Mma::e4m3_to_f16) OCTAVO_MMA("m16n8k32.row.col.f16.e4m3.e4m3.f16");
 #undef OCTAVO_MMA
   }
 
