@@ -21,6 +21,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # GPU generations with machine code in the library, and their PTX, as in src/cuda/targets/gencode.cmake.
 GENERATIONS = ["80", "90", "100", "120"]
+# Of files whose instructions other GPUs lack.
+GENERATIONS_OF = {"attention_sm89": ["89", "120"]}
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Three planes of 256 channels
 # (join_kept_keys_f32_256, the worst) keep more sums than there are registers: up to 1988 bytes with nvcc 13.0.
 MOST_SPILLED = 2048
@@ -71,9 +73,9 @@ def judge(log):
 
 
 def generations_of(source, asked):
-    """Hopper's instructions are in its own PTX alone, 9.0a."""
+    """Hopper's instructions are in its own PTX alone, 9.0a; products of E4M3 are in that of 8.9 and 12.0."""
     if not source.stem.endswith("_sm90"):
-        return asked
+        return GENERATIONS_OF.get(source.stem, asked)
     return ["90a"] if any(generation.startswith("90") for generation in asked) else []
 
 
@@ -81,7 +83,8 @@ def compile_for(source, generation, folder):
     target = folder / f"{source.stem}_{generation}.cubin"
     command = ["nvcc", "-std=c++20", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-cubin", "-Xptxas", "-v"]
     # "90a" has instructions of its own, which no other PTX may be asked for.
-    front = generation if not generation.isdigit() else "100" if int(generation) >= 100 else "80"
+    own = not generation.isdigit() or source.stem in GENERATIONS_OF
+    front = generation if own else "100" if int(generation) >= 100 else "80"
     command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{front},code=sm_{generation}"]
     start = time.monotonic()
     done = subprocess.run([*command, source, "-o", target], capture_output=True, text=True, check=False)

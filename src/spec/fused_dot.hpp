@@ -3,9 +3,9 @@
 // or to 13 bits of its mantissa. A long dot product goes through steps of a few elements, each one's result the next
 // one's accumulator:
 //   c <- cut(sum_i trunc(a_i b_i, 2^(e - f)) + trunc(c, 2^(e - f))),  e = max(e_c, max_i (e_ai + e_bi))
-// An exponent is that of the encoding: a subnormal has its format's smallest, a product of 1.x by 1.x is not
-// normalized. Facts: MMA-Sim (arXiv 2511.10909), which checked them against the hardware. Sums of integer products are
-// exact there and need no model.
+// Sums in f16 are rounded, half to even, after every step. An exponent is that of the encoding: a subnormal has its
+// format's smallest, a product of 1.x by 1.x is not normalized. Facts: MMA-Sim (arXiv 2511.10909), which checked them
+// against the hardware. Sums of integer products are exact there and need no model.
 #pragma once
 
 #include <cstdint>
@@ -56,26 +56,28 @@ struct DotModel {
   std::int32_t fraction_bits;  // f
   std::int32_t mantissa_bits;  // of the result, 23 or 13
   std::int32_t step;           // elements of one sum
+  bool f16_sum = false;        // the result is rounded to f16 instead of cut
 };
 
 // Products of FP8 (`float8`) or 16-bit operands. An instruction of 32 FP8 or 16 16-bit elements goes in two halves on
 // sm_80 and sm_89. sm_80 has no FP8.
-OCTAVO_INLINE constexpr DotModel dot_law(Accumulator machine, bool float8) {
+OCTAVO_INLINE constexpr DotModel dot_law(Accumulator machine, bool float8, bool f16_sum = false) {
   switch (machine) {
     case Accumulator::sm80:
-      return {24, 23, 8};
+      return {24, 23, 8, f16_sum};
     case Accumulator::sm89:
-      return float8 ? DotModel{13, 13, 16} : DotModel{24, 23, 8};
+      return float8 ? DotModel{13, 13, 16, f16_sum} : DotModel{24, 23, 8, f16_sum};
     case Accumulator::sm90:
-      return float8 ? DotModel{13, 13, 32} : DotModel{25, 23, 16};
+      return float8 ? DotModel{13, 13, 32, f16_sum} : DotModel{25, 23, 16, f16_sum};
     default:
-      return {25, 23, float8 ? 32 : 16};
+      return {25, 23, float8 ? 32 : 16, f16_sum};
   }
 }
 
-// magnitude * 2^unit as f32, cut towards zero to `mantissa_bits`; infinity where f32 ends.
+// magnitude * 2^unit as f32, cut towards zero to `mantissa_bits`; infinity where f32 ends. `sticky`: what is cut off
+// leaves a mark in the last bit, so that a later rounding to fewer bits is that of the whole number.
 OCTAVO_INLINE constexpr float cut_to_f32(bool negative, std::uint64_t magnitude, std::int32_t unit,
-                                         std::int32_t mantissa_bits) {
+                                         std::int32_t mantissa_bits, bool sticky = false) {
   if (magnitude == 0) return 0.0f;
   std::int32_t top = 0;  // of the highest bit
   for (std::int32_t half = 32; half > 0; half /= 2) {
@@ -86,7 +88,10 @@ OCTAVO_INLINE constexpr float cut_to_f32(bool negative, std::uint64_t magnitude,
   if (exponent > 127) return f32_of_bits(sign | 0x7f800000u);
   const std::int32_t drop = exponent - mantissa_bits - unit;
   if (drop > 63) return 0.0f;
-  if (drop > 0) magnitude = magnitude >> drop << drop;
+  if (drop > 0) {
+    const std::uint64_t cut = magnitude >> drop << drop;
+    magnitude = sticky && cut != magnitude ? cut | std::uint64_t{1} << drop : cut;
+  }
   const std::int32_t shift = unit - (exponent - 23);
   const auto significand = static_cast<std::uint32_t>(shift >= 0 ? magnitude << shift : magnitude >> -shift);
   if (significand < 0x00800000u) return significand == 0 ? 0.0f : f32_of_bits(sign | significand);  // subnormal
@@ -146,8 +151,10 @@ OCTAVO_INLINE constexpr float fused_dot_step(const Factor* a, const Factor* b, s
                                 a[i].exponent + b[i].exponent - largest + model.fraction_bits - 2 * kFactorBits);
   }
   const bool negative = sum < 0;
-  return cut_to_f32(negative, static_cast<std::uint64_t>(negative ? -sum : sum), largest - model.fraction_bits,
-                    model.mantissa_bits);
+  const auto magnitude = static_cast<std::uint64_t>(negative ? -sum : sum);
+  const std::int32_t unit = largest - model.fraction_bits;
+  if (model.f16_sum) return f16_to_f32(f32_to_f16(cut_to_f32(negative, magnitude, unit, 23, true)));
+  return cut_to_f32(negative, magnitude, unit, model.mantissa_bits);
 }
 
 // c + sum_i a_i b_i, i < count, step by step.

@@ -91,7 +91,7 @@ class Emulated {
   void mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
            const Registers<std::uint32_t, nb>& b, int b0) {
     constexpr int kElements = elements_of_register(kind), kDepth = 8 * kElements, kBits = 32 / kElements;
-    MmaSum<kind> rows[16][kDepth], columns[8][kDepth];
+    Number<kind> rows[16][kDepth], columns[8][kDepth];
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         for (int i = 0; i < kElements; ++i) {
@@ -114,7 +114,9 @@ class Emulated {
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int reg = 0; reg < 4; ++reg) {
         const Place at = place_in_c(lane, reg);
-        c.r[lane][c0 + reg] = dot<kind>(a_rows[at.row], b_columns[at.column], c.r[lane][c0 + reg], kFirstCard<kind>);
+        MmaSum<kind>* const sums = c.r[lane] + c0;
+        set_sum<kind>(sums, reg,
+                      dot<kind>(a_rows[at.row], b_columns[at.column], get_sum<kind>(sums, reg), kFirstCard<kind>));
       }
     }
   }
@@ -123,7 +125,7 @@ class Emulated {
   void first_mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
                  const Registers<std::uint32_t, nb>& b, int b0, MmaSum<kind> start) {
     for (auto& lane : c.r) {
-      for (int reg = 0; reg < 4; ++reg) lane[c0 + reg] = start;
+      for (int reg = 0; reg < kSumRegisters<kind>; ++reg) lane[c0 + reg] = start;
     }
     mma<kind>(c, c0, a, a0, b, b0);
   }
@@ -150,8 +152,14 @@ class Emulated {
   static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return (a & 0xffu) | (b & 0xffu) << 8 | (c & 0xffu) << 16 | (d & 0xffu) << 24;
   }
+  static std::uint32_t second_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    return low_bytes(a >> 8, b >> 8, c >> 8, d >> 8);
+  }
   static std::uint32_t pack_f16(float a, float b) {
     return f32_to_f16(a) | static_cast<std::uint32_t>(f32_to_f16(b)) << 16;
+  }
+  static std::uint32_t pack_e4m3(float a, float b, float c, float d) {
+    return low_bytes(f32_to_e4m3(a), f32_to_e4m3(b), f32_to_e4m3(c), f32_to_e4m3(d));
   }
   static std::uint32_t pack_bf16(float a, float b) {
     return f32_to_bf16(a) | static_cast<std::uint32_t>(f32_to_bf16(b)) << 16;

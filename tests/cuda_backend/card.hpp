@@ -6,6 +6,7 @@
 namespace octavo::test {
 // Some tests only hold it.
 struct [[maybe_unused]] Card {
+  void pretend(int) {}            // its own compute capability stays
   int held() const { return 0; }  // what a call keeps on a card is the sanitizer's business
 };
 inline bool has_wgmma(const Card&) {

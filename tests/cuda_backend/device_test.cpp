@@ -231,24 +231,38 @@ TEST_F(CudaDeviceTest, LaunchesThatFail) {
 }
 
 TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
-  params_.recipe = recipe_of("sage2pp");
-  expect_refused(StatusCode::kUnimplemented, {"\"sm80\" does not support", "accumulators other than f32", "sage2pp"});
-  params_.recipe = recipe_of("fp8_e5m2");
-  expect_refused(StatusCode::kUnimplemented, {"values of E5M2"});
+  params_.recipe = recipe_of("sage2_8b,accumulator=sm89");
+  expect_refused(StatusCode::kUnimplemented,
+                 {"\"sm80\" does not support", "models of tensor cores", "f32 and f16", "accumulator=sm89"});
+  params_.recipe = recipe_of("sage2pp,key_block=32");
+  expect_refused(StatusCode::kUnimplemented, {"key_block=32", "supports 64 with accumulator=f16"});
+  params_.recipe = recipe_of("sage2pp,two_level=off");
+  expect_refused(StatusCode::kUnimplemented, {"two_level=off"});
+  params_.recipe = recipe_of("fa3_fp8,key_block=64");
+  expect_refused(StatusCode::kUnimplemented, {"key_block=64", "supports 128"});
   params_.recipe = recipe_of("sage2_8b,key_block=128");
   expect_refused(StatusCode::kUnimplemented, {"key_block=128", "supports 64"});
   params_.recipe = recipe_of("sage2_8b,v_scale=block_channel");
   expect_refused(StatusCode::kUnimplemented, {"v_scale=block_channel", "v_scale=channel, tensor and none"});
-  params_.recipe = recipe_of("exact");
-  expect_refused(StatusCode::kUnimplemented, {"f32 operands", "f16 and bf16"});
+  params_.recipe = recipe_of("exact,hadamard=on");
+  expect_refused(StatusCode::kUnimplemented, {"rotation and smoothing of operands that are not quantized"});
   params_.recipe = recipe_of("int_flash_half,keep_near=1");
   expect_refused(StatusCode::kUnimplemented, {"kept keys beside products that are not integer", "keep_near=0"});
-  params_.recipe = {};
+  params_.recipe = recipe_of("int8_p16,keep_near=1");
+  expect_refused(StatusCode::kUnimplemented, {"kept keys beside two-byte weights", "keep_near=0"});
+}
+
+TEST_F(CudaDeviceTest, HeadsThatAreTooWide) {
   std::vector<float> wide(257);
   DeviceTwins twins(kCard);
-  inputs_.q = inputs_.k = inputs_.v = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, 257}));
-  inputs_.out = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, 257}));
-  expect_refused(StatusCode::kUnimplemented, {"head_dim 257", "1 to 256"});
+  const auto expect_too_wide = [&](std::int64_t dim, const std::vector<std::string>& words) {
+    inputs_.q = inputs_.k = inputs_.v = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, dim}));
+    inputs_.out = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, dim}));
+    expect_refused(StatusCode::kUnimplemented, words);
+  };
+  expect_too_wide(257, {"head_dim 257", "1 to 256"});
+  params_.recipe = recipe_of("fp8_e4m3");
+  expect_too_wide(129, {"head_dim 129 with scores of FP8", "1 to 128"});
 }
 
 TEST_F(CudaDeviceTest, LengthsTheHostCannotRead) {

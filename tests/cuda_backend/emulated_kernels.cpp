@@ -39,7 +39,8 @@ const EmulatedKernel& emulated_kernel(int id) {
   };
   return id < kQuantizeKernels     ? kTable[id]
          : id < kKernelsBeforeKept ? emulated_attention_kernel(id - kQuantizeKernels)
-         : id < kKernelsBeforeSm90 ? emulated_kept_kernel(id - kKernelsBeforeKept)
+         : id < kKernelsBeforeE4m3 ? emulated_kept_kernel(id - kKernelsBeforeKept)
+         : id < kKernelsBeforeSm90 ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
                                    : emulated_sm90_kernel(id - kKernelsBeforeSm90);
 }
 

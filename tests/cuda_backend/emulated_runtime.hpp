@@ -25,6 +25,9 @@ class EmulatedRuntime final : public cuda::Runtime {
   int failing_launch = -1;  // the launch (counted from now) that fails
   cuda::emulation::Options options;
 
+  // The GPU has that compute capability, 89 for 8.9.
+  void pretend(int capability) { gpus.at(0).major = capability / 10, gpus.at(0).minor = capability % 10; }
+
   int counted = 0;  // questions after the devices
   int launches = 0;
   std::vector<std::string> launched;                             // names of kernels

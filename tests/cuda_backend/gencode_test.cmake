@@ -18,3 +18,15 @@ expect("120" "-gencode=arch=compute_120,code=[sm_120,compute_120]")
 # In any order; code of 8.9 does not run on 8.6.
 expect("120;89;86" "-gencode=arch=compute_86,code=[sm_86];-gencode=arch=compute_120,code=[sm_120,compute_120]")
 expect("103;100;90" "-gencode=arch=compute_90,code=[sm_90];-gencode=arch=compute_100,code=[sm_100,compute_100]")
+
+# Products of E4M3.
+function(expect_e4m3 gpus expected)
+  octavo_e4m3_gencode("${gpus}" got)
+  if(NOT got STREQUAL expected)
+    message(SEND_ERROR "products of E4M3, GPUs ${gpus}: ${got}\nexpected: ${expected}")
+  endif()
+endfunction()
+expect_e4m3("80;89;90a;100;120"
+            "-gencode=arch=compute_89,code=[sm_89];-gencode=arch=compute_120,code=[sm_120,compute_120]")
+expect_e4m3("89" "-gencode=arch=compute_89,code=[sm_89,compute_89]")
+expect_e4m3("90a" "-gencode=arch=compute_89,code=[compute_89]")

@@ -46,13 +46,18 @@ TEST_P(Recipes, AgreeWithTheOracle) {
 INSTANTIATE_TEST_SUITE_P(
     Attention, Recipes,
     testing::Values(Entry{"int8_fast", DType::f32}, Entry{"int8_fast", DType::f16}, Entry{"int4", DType::f32},
+                    Entry{"int8_p16", DType::f32}, Entry{"int8_block,p=u16,p_range=65535", DType::f16},
                     Entry{"int8_block", DType::f32}, Entry{"int_flash", DType::f32}, Entry{"int_flash", DType::bf16},
                     Entry{"int_flash_int4", DType::f32}, Entry{"int_flash_block_v", DType::f32},
                     Entry{"sage1_int8", DType::f32}, Entry{"int_flash_half", DType::f32}, Entry{"sage1", DType::f16},
-                    Entry{"sage2_8b", DType::f32}, Entry{"sage2_4b", DType::f16},
+                    Entry{"sage2_8b", DType::f32}, Entry{"sage2_4b", DType::f16}, Entry{"sage2pp", DType::f32},
+                    Entry{"sage1,accumulator=f16,key_block=64", DType::f16}, Entry{"fa3_fp8", DType::f32},
+                    Entry{"fa3_fp8,v_scale=block_channel,smooth_q=on", DType::f16}, Entry{"fp8_e4m3", DType::f16},
+                    Entry{"fp8_e5m2", DType::f32}, Entry{"sage2_8b,p=e5m2,values=e5m2,p_range=1", DType::f32},
                     Entry{"sage2_8b,v_scale=tensor,row_sum=codes,hadamard=on", DType::f32}, Entry{"exact", DType::f16},
-                    Entry{"exact", DType::bf16}, Entry{"int8_fast,smooth_q=off", DType::f32},
-                    Entry{"int8_fast,channel_gains=on", DType::f32}, Entry{"int8_fast,p_reference=running", DType::f32},
+                    Entry{"exact", DType::bf16}, Entry{"exact", DType::f32},
+                    Entry{"int8_fast,smooth_q=off", DType::f32}, Entry{"int8_fast,channel_gains=on", DType::f32},
+                    Entry{"int8_fast,p_reference=running", DType::f32},
                     Entry{"int8_fast,v_scale=channel,smooth_v=on", DType::f32},
                     Entry{"int8_fast,v_scale=block,row_sum=codes", DType::f32},
                     Entry{"int8_fast,p=s8,p_range=127,hadamard_v=off", DType::f32},
@@ -61,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Attention, HeadsOf256Channels) {
   for (const auto& [recipe, dtype] :
        {Entry{"int8_fast", DType::f32}, Entry{"int_flash_half", DType::f32}, Entry{"sage2_8b", DType::f32},
-        Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}}) {
+        Entry{"exact", DType::f16}, Entry{"exact", DType::bf16}, Entry{"exact", DType::f32}}) {
     for (std::int64_t d : {256, 200}) {
       Sample s{.recipe = recipe, .kv_heads = 1, .m = 140, .n = 270, .d = d, .dv = d, .dtype = dtype};
       s.causal = d == 256 ? Causal::bottom_right : Causal::none;

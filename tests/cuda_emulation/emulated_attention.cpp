@@ -10,6 +10,17 @@ bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& o
         cuda::attend<cuda::emulation::Emulated, Shape, variant>(machine, params);
       });
     };
+    if constexpr (Shape::kIntegerScores && Shape::kIntegerValues) {
+      if (packed.p16()) {
+        if (packed.modifies()) {
+          launch.template operator()<cuda::AttentionVariant::p16_score_mod>();
+        } else {
+          launch.template operator()<cuda::AttentionVariant::p16>();
+        }
+        if (params.q.codes_low != nullptr) launch.template operator()<cuda::AttentionVariant::p16_q16>();
+        return;
+      }
+    }
     if (packed.modifies()) {
       launch.template operator()<cuda::AttentionVariant::score_mod>();
     } else if (params.k.inverse != nullptr && !params.running_maximum && !params.sum_codes &&

@@ -38,10 +38,12 @@ Coded draw(Mma kind, bool left, std::mt19937& random) {
       return {bits & 0xf,
               static_cast<double>(bits & 8 ? static_cast<int>(bits & 0xf) - 16 : static_cast<int>(bits & 0xf))};
     case Mma::f16:
+    case Mma::f16_to_f16:
       return {0x3c00u | (bits & 0x83ff), (bits & 0x8000 ? -1 : 1) * (1 + (bits & 0x3ff) / 1024.0)};
     case Mma::bf16:
       return {0x3f80u | (bits & 0x807f), (bits & 0x8000 ? -1 : 1) * (1 + (bits & 0x7f) / 128.0)};
     case Mma::e4m3:
+    case Mma::e4m3_to_f16:
       return {0x38u | (bits & 0x87), (bits & 0x80 ? -1 : 1) * (1 + (bits & 7) / 8.0)};
     case Mma::e5m2:
       return {0x3cu | (bits & 0x83), (bits & 0x80 ? -1 : 1) * (1 + (bits & 3) / 4.0)};
@@ -129,6 +131,37 @@ TEST(Machine, IntegerSumsAreExact) {
     machine.lanes(
         [](int, std::int32_t(&x)[4]) {
           for (auto r : x) EXPECT_EQ(r, (1 << 30) - 32 * 255 * 128);
+        },
+        c);
+  });
+}
+
+// Every eight products of f16 are one sum, rounded to f16, half to even: 2048 + 1 is a tie, 2050 + 1 another.
+TEST(Machine, SumsInF16AreRoundedInside) {
+  in_one_warp(0, [](Emulated& machine) {
+    Registers<Emulated, std::uint32_t, 4> a;
+    Registers<Emulated, std::uint32_t, 2> b;
+    Registers<Emulated, std::uint32_t, 2> c;
+    constexpr std::uint32_t kOnes = 0x3c003c00u, k2048And2050 = 0x6801'6800u;
+    // Ones at the first k of each half.
+    machine.lanes(
+        [](int lane, std::uint32_t(&x)[4], std::uint32_t(&y)[2], std::uint32_t(&sum)[2]) {
+          x[0] = x[1] = x[2] = x[3] = lane % 4 == 0 ? 0x3c00u : 0u;
+          y[0] = y[1] = kOnes;
+          sum[0] = sum[1] = k2048And2050;
+        },
+        a, b, c);
+    machine.mma<Mma::f16_to_f16>(c, 0, a, 0, b, 0);
+    machine.lanes(
+        [](int, std::uint32_t(&sum)[2]) {
+          // 2048: twice back to 2048. 2050: up to 2052, then back to it. One sum of both would be 2050 and 2052.
+          for (std::uint32_t x : sum) EXPECT_EQ(x, 0x6802'6800u);
+        },
+        c);
+    machine.first_mma<Mma::f16_to_f16>(c, 0, a, 0, b, 0, 0x7bff7bffu);
+    machine.lanes(
+        [](int, std::uint32_t(&sum)[2]) {
+          for (std::uint32_t x : sum) EXPECT_EQ(x, 0x7bff7bffu);
         },
         c);
   });

@@ -6,10 +6,12 @@
 #include <numbers>
 
 #include "core/float_types.hpp"
+#include "cuda/operands/bf16_planes.hpp"
 #include "reference/operand.hpp"
 #include "reference/quantize_steps.hpp"
 #include "reference/score_steps.hpp"
 #include "reference/softmax_steps.hpp"
+#include "spec/format.hpp"
 #include "spec/granularity.hpp"
 #include "spec/q16.hpp"
 #include "spec/scale.hpp"
@@ -31,9 +33,10 @@ PackedFormat format_of(Format format, DType input) {
     case Format::f16:
       return PackedFormat::f16;
     case Format::e4m3:
-      return PackedFormat::e4m3;
+    case Format::e5m2:
+      return PackedFormat::float8;
     default:
-      return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
+      return input == DType::f32 ? PackedFormat::f32 : input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
   }
 }
 
@@ -47,19 +50,24 @@ bool PackedProblem::serves(const Problem& p) {
   const Recipe& r = p.recipe;
   const bool integer_scores = r.scores == Format::s8 || r.scores == Format::s4;
   const bool integer_values = r.values == Format::s8 || r.values == Format::s4;
-  const bool half_inputs = p.q.dtype != DType::f32;
-  if (r.accumulator != Accumulator::f32) return false;
-  if (integer_scores && r.values == Format::e4m3) {
-    return r.p == WeightFormat::e4m3 && r.key_block == 64 && r.p_reference == MaximumReference::running &&
-           (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none);
+  const bool f16_sums = r.accumulator == Accumulator::f16;
+  if ((r.accumulator != Accumulator::f32 && !f16_sums) || (f16_sums && (!r.two_level || r.key_block != 64)))
+    return false;
+  const bool float8_scores = spec::is_float8(r.scores);
+  if ((integer_scores || float8_scores) && spec::is_float8(r.values)) {
+    const bool blocks = float8_scores && scales_by_block(r.v_scale);
+    return spec::is_float8(r.p) && r.key_block == (float8_scores ? 128 : 64) &&
+           r.p_reference == MaximumReference::running &&
+           (blocks || r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor ||
+            r.v_scale == Granularity::none);
   }
-  if (r.key_block != kPackedRows) return false;
+  if (r.key_block != kPackedRows && !f16_sums) return false;
   if (integer_scores && integer_values) {
-    return (r.p == WeightFormat::u8 || r.p == WeightFormat::s8) && r.v_scale != Granularity::token;
+    return spec::is_integer(r.p) && r.v_scale != Granularity::token;
   }
   if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) return false;
   if (integer_scores) return r.values == Format::f16 && r.p == WeightFormat::f16;
-  return half_inputs && r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
+  return r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
 }
 
 PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
@@ -70,6 +78,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   values_ = format_of(r.values, p.v.dtype);
   fold_ = r.v_scale == Granularity::token_folded;
   modifies_ = p.modifies_scores();
+  p16_ = r.p == WeightFormat::u16;
   smooth_q_ = r.smooth_q;
 
   auto& to = params_;
@@ -89,6 +98,8 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.log2_p_range = std::log2(to.p_range);
   to.running_maximum = r.p_reference == MaximumReference::running;
   to.sum_codes = r.row_sum == RowSum::codes;
+  to.p_rounding = cuda::float8_rounding(r.p == WeightFormat::e5m2);
+  to.f16_sums = r.accumulator == Accumulator::f16;
   to.rotate_output = r.hadamard_v;
   to.out = p.out;
   to.lse = p.lse;
@@ -125,7 +136,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.q.factor = q_factor.data();
   to.q.smooth_k_logit_offset = r.smooth_k ? q_constant.data() : nullptr;
   to.k.codes = k_codes.data();
-  to.k.factor = integers ? k_factor.data() : nullptr;
+  to.k.factor = integers || scores_ == PackedFormat::float8 ? k_factor.data() : nullptr;
   to.k.addend = k_addend.data();
   to.k.inverse = fold_ ? k_inverse.data() : nullptr;
   to.k.fold = fold_ && modifies_ ? k_fold.data() : nullptr;
@@ -148,6 +159,17 @@ std::int64_t PackedProblem::first_k_block(std::int64_t b, std::int64_t head) con
 void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat format, std::int64_t at, float value) {
   if (format == PackedFormat::s8) {
     codes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
+    return;
+  }
+  if (format == PackedFormat::f32) {
+    std::uint32_t planes[cuda::kPlanesOfF32];
+    cuda::split_pair(value, 0, planes);
+    for (int plane = 0; plane < cuda::kPlanesOfF32; ++plane) {
+      const auto to =
+          static_cast<std::size_t>(2 * (cuda::row_of_plane<cuda::kPlanesOfF32>(at / dim_, plane) * dim_ + at % dim_));
+      codes[to] = static_cast<std::uint8_t>(planes[plane]);
+      codes[to + 1] = static_cast<std::uint8_t>(planes[plane] >> 8);
+    }
     return;
   }
   const std::uint16_t bits = format == PackedFormat::bf16 ? f32_to_bf16(value) : f32_to_f16(value);

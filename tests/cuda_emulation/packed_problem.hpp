@@ -20,6 +20,7 @@ class PackedProblem {
   cuda::PackedFormat scores() const { return scores_; }
   cuda::PackedFormat values() const { return values_; }
   bool modifies() const { return modifies_; }
+  bool p16() const { return p16_; }
 
   // Whether the mma.sync kernels know this recipe on these inputs.
   static bool serves(const Problem& problem);
@@ -39,7 +40,7 @@ class PackedProblem {
   const Problem& problem_;
   std::int64_t dim_ = 0;
   cuda::PackedFormat scores_{}, values_{};
-  bool fold_ = false, modifies_ = false, smooth_q_ = false;
+  bool p16_ = false, fold_ = false, modifies_ = false, smooth_q_ = false;
   cuda::AttentionKernelParams params_;
 };
 

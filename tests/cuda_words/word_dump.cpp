@@ -15,7 +15,7 @@ namespace {
 
 // A small whole number as an operand's bits.
 std::uint32_t coded(Mma kind, std::uint32_t x) {
-  if (kind == Mma::f16) return f32_to_f16(static_cast<float>(x));
+  if (kind == Mma::f16 || kind == Mma::f16_to_f16) return f32_to_f16(static_cast<float>(x));
   if (kind == Mma::bf16) return f32_to_bf16(static_cast<float>(x));
   return x;
 }
@@ -276,6 +276,7 @@ WordTable dump_layouts(WordRunner& runner) {
   keep(table, "mma_s4s4", [&] { return dump_mma<Mma::s4s4>(runner, Word::mma_s4s4); });
   keep(table, "mma_f16", [&] { return dump_mma<Mma::f16>(runner, Word::mma_f16); });
   keep(table, "mma_bf16", [&] { return dump_mma<Mma::bf16>(runner, Word::mma_bf16); });
+  keep(table, "mma_f16_to_f16", [&] { return dump_mma<Mma::f16_to_f16>(runner, Word::mma_f16_to_f16); });
   keep(table, "ldmatrix", [&] { return dump_ldmatrix(runner, Word::ldmatrix); });
   keep(table, "ldmatrix_trans", [&] { return dump_ldmatrix(runner, Word::ldmatrix_trans); });
   keep(table, "copy16", [&] { return dump_copy16(runner); });

@@ -69,6 +69,7 @@ TEST(WordDump, FindsTheFragmentsOfProducts) {
   expect_fragments<8>("mma_s4s4");
   expect_fragments<2>("mma_f16");
   expect_fragments<2>("mma_bf16");
+  expect_fragments<2>("mma_f16_to_f16");
 }
 
 TEST(WordDump, FindsWhereLdmatrixCopiesAndShufflesPutThings) {

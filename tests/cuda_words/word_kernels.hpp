@@ -57,28 +57,35 @@ OCTAVO_DEVICE void store_words(Machine& m, std::uint32_t to, const std::uint32_t
   });
 }
 
-// in: A [32 lanes, 4], B [32, 2], C [32, 4]. out: [32, 4]
+// in: A [32 lanes, 4], B [32, 2], C [32, 4] (in f16: [32, 2] of them). out: [32, 4] sums
 template <class Machine, Mma kind>
 OCTAVO_DEVICE void run_mma(Machine& m, const WordRuns& runs) {
   const WordRun<Machine> run(m, runs);
   Registers<Machine, std::uint32_t, 4> a;
   Registers<Machine, std::uint32_t, 2> b;
-  Registers<Machine, MmaSum<kind>, 4> c;
+  constexpr int kSums = kSumRegisters<kind>;
+  Registers<Machine, MmaSum<kind>, kSums> c;
   m.lanes(
-      [&](int lane, std::uint32_t(&x)[4], std::uint32_t(&y)[2], MmaSum<kind>(&z)[4]) {
+      [&](int lane, std::uint32_t(&x)[4], std::uint32_t(&y)[2], MmaSum<kind>(&z)[kSums]) {
         OCTAVO_UNROLL
         for (int i = 0; i < 4; ++i) x[i] = run.in[4 * lane + i];
         OCTAVO_UNROLL
         for (int i = 0; i < 2; ++i) y[i] = run.in[128 + 2 * lane + i];
         OCTAVO_UNROLL
-        for (int i = 0; i < 4; ++i) z[i] = sum_of<MmaSum<kind>>(run.in[192 + 4 * lane + i]);
+        for (int i = 0; i < kSums; ++i) z[i] = sum_of<MmaSum<kind>>(run.in[192 + 4 * lane + i]);
       },
       a, b, c);
   m.template mma<kind>(c, 0, a, 0, b, 0);
   m.lanes(
-      [&](int lane, MmaSum<kind>(&z)[4]) {
+      [&](int lane, MmaSum<kind>(&z)[kSums]) {
         OCTAVO_UNROLL
-        for (int i = 0; i < 4; ++i) run.out[4 * lane + i] = bits_of(z[i]);
+        for (int i = 0; i < 4; ++i) {
+          if constexpr (sums_in_f16(kind)) {
+            run.out[4 * lane + i] = bits_of(Machine::from_f16(static_cast<std::uint16_t>(z[i / 2] >> (16 * (i % 2)))));
+          } else {
+            run.out[4 * lane + i] = bits_of(z[i]);
+          }
+        }
       },
       c);
 }

@@ -61,14 +61,19 @@ constexpr std::uint32_t kLowQueryAt = Shape::kQueryAt + kQ16Rows * Shape::kRowBy
 template <class Shape, bool q16, class Machine>
 OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task) {
   const auto rows = static_cast<std::uint32_t>(task.q_rows - task.first_row);
-  const std::int64_t first = task.packed_row * Shape::kRowBytes;
+  const std::int64_t first = row_of_plane<Shape::kPlanes>(task.packed_row, 0) * Shape::kRowBytes;
   const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
   if constexpr (q16) {
     load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
     load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(
         machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
   } else {
-    load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
+    OCTAVO_UNROLL
+    for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
+      load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps, false>(
+          machine, Shape::kQueryAt + plane * Shape::kQueryPlaneBytes, codes + plane * kPackedRows * Shape::kRowBytes,
+          rows);
+    }
   }
 }
 
@@ -76,11 +81,16 @@ OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_key_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
                                  const float* addends, std::uint32_t stage) {
-  load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
-      machine, Shape::kKeysAt + stage * Shape::kKeyBytes,
-      static_cast<const std::uint8_t*>(p.k.codes) + slot * Shape::kRowBytes);
+  const auto* codes =
+      static_cast<const std::uint8_t*>(p.k.codes) + row_of_plane<Shape::kPlanes>(slot, 0) * Shape::kRowBytes;
+  OCTAVO_UNROLL
+  for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
+    load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
+        machine, Shape::kKeysAt + stage * Shape::kKeyBytes + plane * Shape::kKeyPlaneBytes,
+        codes + plane * kPackedRows * Shape::kRowBytes);
+  }
   const std::uint32_t vector = stage * Shape::kVectorBytes;
-  if constexpr (Shape::kIntegerScores) {
+  if constexpr (Shape::kScaledScores) {
     load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
   }
   load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kAddendAt + vector, addends, 1);
@@ -90,18 +100,24 @@ OCTAVO_DEVICE void load_key_tile(Machine& machine, const AttentionKernelParams& 
 template <class Shape, AttentionVariant variant, class Machine>
 OCTAVO_DEVICE void load_value_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
                                    std::uint32_t stage) {
-  load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
-      machine, Shape::kValuesAt + stage * Shape::kValueBytes,
-      static_cast<const std::uint8_t*>(p.v.codes) + slot * Shape::kDim * packed_bytes(Shape::kValues));
+  constexpr std::int64_t kKeyBytes = Shape::kDim * (Shape::kByteValues ? 1 : 2);  // of a plane
+  const auto* codes = static_cast<const std::uint8_t*>(p.v.codes) + row_of_plane<Shape::kPlanes>(slot, 0) * kKeyBytes;
+  OCTAVO_UNROLL
+  for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
+    load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
+        machine, Shape::kValuesAt + stage * Shape::kValueBytes + plane * Shape::kValuePlaneBytes,
+        codes + plane * kPackedRows * kKeyBytes);
+  }
   if constexpr (Shape::kIntegerValues) {
     const std::uint32_t vector = stage * Shape::kVectorBytes;
     if (is_folded(variant) || p.k.inverse != nullptr) {
       load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kInverseAt + vector, p.k.inverse + slot, 2);
     }
-    if constexpr (is_folded(variant)) return;
     if (modifies_scores(variant) && p.k.fold != nullptr) {
       load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kFoldAt + vector, p.k.fold + slot, 3);
     }
+  }
+  if constexpr (Shape::kBlockScales && !is_folded(variant)) {
     if (p.v.column_scale != nullptr) {
       load_vector<Shape::kDim, Shape::kWarps>(machine, Shape::kColumnScaleAt + stage * 4 * Shape::kDim,
                                               p.v.column_scale + slot / kPackedRows * Shape::kDim, 4);

@@ -14,7 +14,7 @@ namespace octavo::cuda {
 
 template <class Shape>
 OCTAVO_INLINE constexpr int key_of_column(int column) {
-  return Shape::kIntegerValues ? key_of_slot(column) : column;
+  return Shape::kByteValues ? key_of_slot(column) : column;
 }
 
 // Key of element i of a lane's scores, counted from the tile's first. Columns 2t and 2t + 1 of tiles 2u and 2u + 1.

@@ -48,6 +48,15 @@ struct BlockOffsets {
   std::int64_t key_blocks = 0;
 };
 
+// How weights are rounded to FP8 (round_float8()).
+struct Float8Rounding {
+  float smallest_normal = 0x1p-6f;                // of the format
+  std::uint32_t shift = (20u << 23) + 0x400000u;  // (23 - digits) 2^23 + 2^22
+};
+OCTAVO_INLINE constexpr Float8Rounding float8_rounding(bool e5m2) {
+  return e5m2 ? Float8Rounding{0x1p-14f, (21u << 23) + 0x400000u} : Float8Rounding{};
+}
+
 struct AttentionKernelParams {
   PackedQuery q;
   PackedKeys k;
@@ -72,6 +81,8 @@ struct AttentionKernelParams {
   float log2_p_range = 0;        // its base-2 logarithm
   bool running_maximum = false;  // codes are relative to the row's running maximum, else to the key block's own
   bool sum_codes = false;        // the row sum adds the codes
+  Float8Rounding p_rounding;     // of FP8 weights
+  bool f16_sums = false;         // PV of a key block of floats is summed in f16
   bool rotate_output = false;    // V was rotated
 
   Operand out;

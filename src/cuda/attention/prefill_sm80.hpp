@@ -22,7 +22,8 @@ namespace octavo::cuda {
 template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   using Rows = WarpRows<Machine, Shape, variant>;
-  using Rows::folded, Rows::q16, Rows::out, Rows::p, Rows::query_factor, Rows::step, Rows::warp_task, Rows::weights;
+  using Rows::folded, Rows::q16, Rows::out, Rows::p, Rows::planes, Rows::query_factor, Rows::step, Rows::warp_task;
+  using Rows::weights;
   using typename Rows::Scores;
 
   Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
@@ -53,12 +54,15 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   }
 
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
-    if constexpr (Shape::kIntegerValues) {
-      pv_integer<Shape>(machine, weights, step, !folded && p.v.column_scale != nullptr, stage, out);
-    } else if constexpr (Shape::kFloat8Values) {
-      pv_float8<Shape>(machine, weights, step, stage, out);
+    const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
+    if constexpr (kF16Sums<Shape>) {
+      if (p.f16_sums)
+        return pv_two_level<Shape, kF16SumProduct<Shape>, planes>(machine, weights, step, false, stage, out);
+    }
+    if constexpr (kTwoLevels<Shape>) {
+      pv_two_level<Shape, kPvProduct<Shape>, planes>(machine, weights, step, column_scales, stage, out);
     } else {
-      pv_half<Shape>(machine, weights, stage, out);
+      pv_one_level<Shape>(machine, weights, stage, out);
     }
   }
 

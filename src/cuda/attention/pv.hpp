@@ -1,7 +1,8 @@
 // Second product of one warp: weights [16, kKeys] against a tile of V.
 //   O [16, kDim] = alpha O + beta (P V) * column_scale
 // Integer products of a tile are exact and are converted once; 16-bit ones accumulate in O itself. FP8 ones have a sum
-// of their own for each tile (SageAttention2's two levels), numbers of E4M3 multiplied in f16.
+// of their own for each tile (SageAttention2's two levels), numbers of E4M3 multiplied in f16; so do those with sums in
+// f16, which a tensor core rounds after every few products.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,21 @@ namespace octavo::cuda {
 
 template <class Shape>
 constexpr int kOutputRegisters = Shape::kDim / 2;
+
+template <class Shape>
+constexpr Mma kPvProduct = Shape::kValues == PackedFormat::s8                           ? Mma::u8s8
+                           : Shape::kValues == PackedFormat::e4m3                       ? Mma::e4m3
+                           : Shape::kValues == PackedFormat::bf16 || Shape::kPlanes > 1 ? Mma::bf16
+                                                                                        : Mma::f16;
+// A sum for each tile, which then joins O. (Of f32: a tensor core cuts each sum off at its last digit, and O over
+// thousands of keys would lose too much.)
+template <class Shape>
+constexpr bool kTwoLevels = Shape::kIntegerValues || Shape::kFloat8Values || Shape::kPlanes > 1;
+// Recipes may ask for sums in f16 (AttentionKernelParams::f16_sums), which are never those of more than a key block.
+template <class Shape>
+constexpr bool kF16Sums = Shape::kIntegerScores && (Shape::kFloat8Values || Shape::kValues == PackedFormat::f16);
+template <class Shape>
+constexpr Mma kF16SumProduct = Shape::kByteValues ? Mma::e4m3_to_f16 : Mma::f16_to_f16;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void rescale_output(Machine& machine, TileStep<Machine>& step,
@@ -49,14 +65,34 @@ OCTAVO_DEVICE void add_values(const Machine& machine, int lane, int channel, boo
   }
 }
 
-template <class Shape, class Machine>
-OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                              TileStep<Machine>& step, bool column_scales, std::uint32_t stage,
-                              Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
-  OCTAVO_UNROLL
-  for (int channel = 0; channel < Shape::kDim; channel += 8) {
-    Registers<Machine, std::int32_t, 4> acc;
+// Number i of a lane's sums.
+template <Mma kind, class Machine, int n>
+OCTAVO_DEVICE float sum_element(const MmaSum<kind> (&sums)[n], int i) {
+  if constexpr (sums_in_f16(kind)) {
+    return Machine::from_f16(static_cast<std::uint16_t>(sums[i / 2] >> (16 * (i % 2))));
+  } else {
+    return float_of_sum(sums[i]);
+  }
+}
+
+// Sums of the tile for 8 channels by operands of bytes, for 16 by those of 16 bits, each for the planes of the weights.
+template <class Shape>
+constexpr int kChannelsAtOnce = Shape::kByteValues ? 8 : 16;
+template <class Shape, Mma product>
+constexpr int kTileSums = kChannelsAtOnce<Shape> / 8 * kSumRegisters<product>;
+// Planes of integer weights have sums of their own, those of f32 share one.
+template <class Shape>
+OCTAVO_INLINE constexpr int sum_planes(int planes) {
+  return Shape::kPlanes > 1 ? 1 : planes;
+}
+
+template <class Shape, Mma product, int planes, class Machine>
+OCTAVO_DEVICE void multiply_channels(
+    Machine& machine, Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
+    std::uint32_t values, int channel,
+    Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kTileSums<Shape, product>>& acc) {
+  constexpr auto kStart = kSumStart<MmaSum<product>>;
+  if constexpr (Shape::kByteValues) {
     OCTAVO_UNROLL
     for (int pair = 0; pair < Shape::kKeys / 64; ++pair) {
       Registers<Machine, std::uint32_t, 4> b;
@@ -65,64 +101,83 @@ OCTAVO_DEVICE void pv_integer(Machine& machine, Registers<Machine, std::uint32_t
         return values + SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(channel) + l % 8,
                                                               kPairChunks * static_cast<std::uint32_t>(pair) + l / 8);
       });
-      if (pair == 0) {
-        machine.template first_mma<Mma::u8s8>(acc, 0, weights, 0, b, 0, kSumStart<std::int32_t>);
-      } else {
-        machine.template mma<Mma::u8s8>(acc, 0, weights, 8 * pair, b, 0);
+      OCTAVO_UNROLL
+      for (int plane = 0; plane < planes; ++plane) {
+        const int sum = plane * kTileSums<Shape, product>, a = plane * kWeightRegisters<Shape> + 8 * pair;
+        if (pair == 0) {
+          machine.template first_mma<product>(acc, sum, weights, a, b, 0, kStart);
+        } else {
+          machine.template mma<product>(acc, sum, weights, a, b, 0);
+        }
+        machine.template mma<product>(acc, sum, weights, a + 4, b, 2);
       }
-      machine.template mma<Mma::u8s8>(acc, 0, weights, 8 * pair + 4, b, 2);
     }
-    machine.lanes(
-        [&](int lane, std::int32_t(&sum)[4], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
-          const float sums[4] = {float_of_sum(sum[0]), float_of_sum(sum[1]), float_of_sum(sum[2]),
-                                 float_of_sum(sum[3])};
-          add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
-        },
-        acc, step.beta, out);
-  }
-}
-
-template <class Shape, class Machine>
-OCTAVO_DEVICE void pv_float8(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                             TileStep<Machine>& step, std::uint32_t stage,
-                             Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
-  OCTAVO_UNROLL
-  for (int channel = 0; channel < Shape::kDim; channel += 16) {
-    Registers<Machine, float, 8> acc;
+  } else {
+    static_assert(planes == Shape::kPlanes);
     OCTAVO_UNROLL
     for (int key = 0; key < Shape::kKeys; key += 16) {
-      Registers<Machine, std::uint32_t, 4> b;
-      machine.template ldmatrix<true>(b, 0, [&](int lane) {
-        const auto l = static_cast<std::uint32_t>(lane);
-        return values + SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(key) + l % 16,
-                                                              static_cast<std::uint32_t>(channel) / 8 + l / 16);
-      });
       OCTAVO_UNROLL
-      for (int tile = 0; tile < 2; ++tile) {
-        if (key == 0) {
-          machine.template first_mma<Mma::f16>(acc, 4 * tile, weights, 0, b, 2 * tile, 0.0f);
-        } else {
-          machine.template mma<Mma::f16>(acc, 4 * tile, weights, key / 4, b, 2 * tile);
+      for (int of_value = planes - 1; of_value >= 0; --of_value) {
+        Registers<Machine, std::uint32_t, 4> b;
+        machine.template ldmatrix<true>(b, 0, [&](int lane) {
+          const auto l = static_cast<std::uint32_t>(lane);
+          return values + static_cast<std::uint32_t>(of_value) * Shape::kValuePlaneBytes +
+                 SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(key) + l % 16,
+                                                       static_cast<std::uint32_t>(channel) / 8 + l / 16);
+        });
+        // Products below 2^-24 are left out.
+        OCTAVO_UNROLL
+        for (int of_weight = planes - 1 - of_value; of_weight >= 0; --of_weight) {
+          const int a = of_weight * kWeightRegisters<Shape> + key / 4;
+          OCTAVO_UNROLL
+          for (int tile = 0; tile < 2; ++tile) {
+            if (key == 0 && of_value == planes - 1) {
+              machine.template first_mma<product>(acc, kSumRegisters<product> * tile, weights, a, b, 2 * tile, kStart);
+            } else {
+              machine.template mma<product>(acc, kSumRegisters<product> * tile, weights, a, b, 2 * tile);
+            }
+          }
         }
       }
     }
+  }
+}
+
+// With a sum of kind `product` for each tile. Sums of two planes are joined in f32: 256 high + low.
+template <class Shape, Mma product, int planes, class Machine>
+OCTAVO_DEVICE void pv_two_level(Machine& machine,
+                                Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
+                                TileStep<Machine>& step, bool column_scales, std::uint32_t stage,
+                                Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr int kChannels = kChannelsAtOnce<Shape>, kSums = kTileSums<Shape, product>;
+  const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
+  OCTAVO_UNROLL
+  for (int channel = 0; channel < Shape::kDim; channel += kChannels) {
+    Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kSums> acc;
+    multiply_channels<Shape, product, planes>(machine, weights, values, channel, acc);
     machine.lanes(
-        [&](int, float(&sum)[8], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+        [&](int lane, MmaSum<product>(&sums)[sum_planes<Shape>(planes) * kSums], float(&beta)[2],
+            float(&o)[kOutputRegisters<Shape>]) {
+          const auto sum = [&](int i) {
+            const float first = sum_element<product, Machine>(sums, i);
+            if constexpr (sum_planes<Shape>(planes) == 1) return first;
+            return __builtin_fmaf(first, 256.0f, sum_element<product, Machine>(sums, i + kSums));
+          };
           OCTAVO_UNROLL
-          for (int i = 0; i < 8; ++i) {
-            float& to = o[channel / 2 + i];
-            to = __builtin_fmaf(sum[i], beta[i / 2 % 2], to);
+          for (int i = 0; i < kChannels / 2; i += 4) {
+            const float of_channels[4] = {sum(i), sum(i + 1), sum(i + 2), sum(i + 3)};
+            add_values<Shape>(machine, lane, channel + 2 * i, column_scales, stage, of_channels, beta, o);
           }
         },
         acc, step.beta, out);
   }
 }
 
+// O is the sum.
 template <class Shape, class Machine>
-OCTAVO_DEVICE void pv_half(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                           std::uint32_t stage, Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  constexpr Mma kProduct = Shape::kValues == PackedFormat::f16 ? Mma::f16 : Mma::bf16;
+OCTAVO_DEVICE void pv_one_level(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                std::uint32_t stage, Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr Mma kProduct = kPvProduct<Shape>;
   const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
   OCTAVO_UNROLL
   for (int key = 0; key < Shape::kKeys; key += 16) {

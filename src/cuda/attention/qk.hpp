@@ -18,9 +18,9 @@ struct alignas(8) FloatPair {
 };
 
 template <class Shape>
-constexpr Mma kQkProduct = Shape::kScores == PackedFormat::s8    ? Mma::s8s8
-                           : Shape::kScores == PackedFormat::f16 ? Mma::f16
-                                                                 : Mma::bf16;
+constexpr Mma kQkProduct = Shape::kScores == PackedFormat::s8                           ? Mma::s8s8
+                           : Shape::kScores == PackedFormat::bf16 || Shape::kPlanes > 1 ? Mma::bf16
+                                                                                        : Mma::f16;
 
 // Two steps of a product are 64 bytes of a row: 8 registers of A, and one ldmatrix for 8 rows of B.
 constexpr std::uint32_t kPairBytes = 64, kPairChunks = 4;
@@ -76,7 +76,8 @@ OCTAVO_INLINE float float_of_sum(std::int32_t sum) {
 }
 
 // Q . K for 16 slots from `slot`; K's tile is at `keys`. `in_registers`: Q is in q; else its tile is at `queries`.
-template <class Shape, bool in_registers, class Machine, int n>
+// `adds`: to what acc holds.
+template <class Shape, bool in_registers, bool adds = false, class Machine, int n>
 OCTAVO_DEVICE void multiply_16_keys(Machine& machine, Registers<Machine, std::uint32_t, n>& q, std::uint32_t queries,
                                     std::uint32_t keys, int slot,
                                     Registers<Machine, MmaSum<kQkProduct<Shape>>, 8>& acc) {
@@ -94,12 +95,28 @@ OCTAVO_DEVICE void multiply_16_keys(Machine& machine, Registers<Machine, std::ui
         return keys +
                SharedTile<Shape::kRowBytes>::at(static_cast<std::uint32_t>(slot + 8 * tile) + l % 8, chunk + l / 8);
       });
-      if (pair == 0) {
+      if (pair == 0 && !adds) {
         machine.template first_mma<kProduct>(acc, 4 * tile, q, a, b, 0, kSumStart<MmaSum<kProduct>>);
       } else {
         machine.template mma<kProduct>(acc, 4 * tile, q, a, b, 0);
       }
       machine.template mma<kProduct>(acc, 4 * tile, q, a + 4, b, 2);
+    }
+  }
+}
+
+// The same of numbers in three planes, the smaller products first; those below 2^-24 are left out.
+template <class Shape, class Machine, int n>
+OCTAVO_DEVICE void multiply_planes(Machine& machine, Registers<Machine, std::uint32_t, n>& q, std::uint32_t keys,
+                                   int slot, Registers<Machine, float, 8>& acc) {
+  clear<Machine, float, 8>(machine, acc);
+  OCTAVO_UNROLL
+  for (int of_both = kPlanesOfF32 - 1; of_both >= 0; --of_both) {
+    OCTAVO_UNROLL
+    for (int of_key = of_both; of_key >= 0; --of_key) {
+      multiply_16_keys<Shape, false, true>(
+          machine, q, Shape::kQueryAt + static_cast<std::uint32_t>(of_both - of_key) * Shape::kQueryPlaneBytes,
+          keys + static_cast<std::uint32_t>(of_key) * Shape::kKeyPlaneBytes, slot, acc);
     }
   }
 }
@@ -126,7 +143,7 @@ OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>&
         for (int tile = 0; tile < 2; ++tile) {
           const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
           FloatPair factor{1, 1};
-          if constexpr (Shape::kIntegerScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
+          if constexpr (Shape::kScaledScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
           const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
           OCTAVO_UNROLL
           for (int i = 0; i < 4; ++i) {
@@ -148,7 +165,11 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, k
   for (int slot = 0; slot < Shape::kKeys; slot += 16) {
     Registers<Machine, Sum, 8> acc;
     Registers<Machine, float, 8> sums;
-    multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    if constexpr (Shape::kPlanes > 1) {
+      multiply_planes<Shape>(machine, q, keys, slot, acc);
+    } else {
+      multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
+    }
     to_floats(machine, acc, sums);
     scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
     // The compiler moves no loads across: all at once they would take the place of scores, which would spill.

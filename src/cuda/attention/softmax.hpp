@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/float_types.hpp"
+#include "cuda/attention/params.hpp"
 #include "cuda/attention/qk.hpp"
 #include "cuda/tile/machine.hpp"
 #include "cuda/tile/scalar_ops.hpp"
@@ -95,7 +96,7 @@ OCTAVO_DEVICE void add_row_sums(Machine& machine, RowState<Machine>& state, Regi
 // registers of A need (packed_block.hpp), so each register is packed from four (8 bits) or two (16 bits) of the lane's
 // own.
 template <class Shape>
-constexpr int kWeightRegisters = Shape::kKeys / (Shape::kIntegerValues ? 8 : 4);
+constexpr int kWeightRegisters = Shape::kKeys / (Shape::kByteValues ? 8 : 4);
 
 // 1.5 * 2^23: added to a number below 2^22 it leaves the number, rounded half to even, in the low bits.
 constexpr float kRounding = 12582912.0f;
@@ -135,18 +136,18 @@ OCTAVO_DEVICE float weight_scale(float range, float shift) {
   return Shape::kShiftsScores ? range : range * Machine::exp2(-shift);
 }
 
-// u8 codes of R p. The row sum adds the weights or the codes, each times `inverse` (of its slot) with the fold. p is
-// multiplied by R when it is rounded: log2 R inside the exponent would lose digits beside a large score, and codes
-// could exceed R.
-template <class Shape, class Machine>
+// u8 codes of R p, or the bytes of 16-bit ones in two planes, the higher first. The row sum adds the weights or the
+// codes, each times `inverse` (of its slot) with the fold. p is multiplied by R when it is rounded: log2 R inside the
+// exponent would lose digits beside a large score, and codes could exceed R.
+template <class Shape, int planes, class Machine>
 OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
                                    TileStep<Machine>& step, float range, bool sum_codes, bool inverses,
                                    std::uint32_t stage,
-                                   Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                   Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
                                    Registers<Machine, float, 2>& sums) {
   machine.lanes(
-      [&](int lane, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
-          float(&sum)[2]) {
+      [&](int lane, float(&s)[Shape::kKeys / 2], float(&shift)[2],
+          std::uint32_t(&packed)[planes * kWeightRegisters<Shape>], float(&sum)[2]) {
         const float scale[2] = {weight_scale<Shape, Machine>(range, shift[0]),
                                 weight_scale<Shape, Machine>(range, shift[1])};
         sum[0] = sum[1] = 0;
@@ -174,7 +175,9 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
               const float counted = sum_codes ? rounded - kRounding : p;
               sum[half] = __builtin_fmaf(counted, j % 2 == 0 ? count[j / 2].x : count[j / 2].y, sum[half]);
             }
-            packed[tile + half] = Machine::low_bytes(code[0], code[1], code[2], code[3]);
+            if (planes == 2) packed[tile + half] = Machine::second_bytes(code[0], code[1], code[2], code[3]);
+            packed[(planes - 1) * kWeightRegisters<Shape> + tile + half] =
+                Machine::low_bytes(code[0], code[1], code[2], code[3]);
           }
         }
         if (!sum_codes) sum[0] *= scale[0], sum[1] *= scale[1];
@@ -216,18 +219,18 @@ OCTAVO_DEVICE void integer_weights_sum_codes(Machine& machine, Registers<Machine
       scores, step.shift, weights, sums);
 }
 
-// x (0 <= x <= 448) rounded to a number of E4M3, half to even: three digits behind the leading one, not below 2^-9.
-OCTAVO_INLINE float round_e4m3(float x) {
-  constexpr std::uint32_t kSmallestNormal = 121u << 23;  // 2^-6
-  const std::uint32_t exponent = bits_of_f32(__builtin_fmaxf(x, f32_of_bits(kSmallestNormal))) & 0x7f800000u;
-  const float rounding = f32_of_bits(exponent + (20u << 23) + 0x400000u);  // 1.5 * 2^(exponent + 20)
+// x (0 <= x) rounded to a number of FP8, half to even: with three (E4M3) or two (E5M2) digits behind the leading one,
+// and those of the smallest normal number below it.
+OCTAVO_INLINE float round_float8(float x, Float8Rounding format) {
+  const std::uint32_t exponent = bits_of_f32(__builtin_fmaxf(x, format.smallest_normal)) & 0x7f800000u;
+  const float rounding = f32_of_bits(exponent + format.shift);  // 1.5 * 2^(exponent + 23 - digits)
   return (x + rounding) - rounding;
 }
 
-// Weights R p rounded to E4M3, in f16; the row sum adds R p before or after rounding.
+// Weights R p rounded to FP8, in f16; the row sum adds R p before or after rounding.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void float8_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
-                                  TileStep<Machine>& step, float range, bool sum_codes,
+                                  TileStep<Machine>& step, float range, Float8Rounding format, bool sum_codes,
                                   Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                   Registers<Machine, float, 2>& sums) {
   machine.lanes(
@@ -242,10 +245,39 @@ OCTAVO_DEVICE void float8_weights(Machine& machine, Registers<Machine, float, Sh
             OCTAVO_UNROLL
             for (int j = 0; j < 2; ++j) {
               const float p = Machine::exp2(s[score_index(tile, half, j)] - shift[half]);
-              code[j] = round_e4m3(p * range);
+              code[j] = round_float8(p * range, format);
               sum[half] += sum_codes ? code[j] : p;
             }
             packed[2 * tile + half] = Machine::pack_f16(code[0], code[1]);
+          }
+        }
+        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+      },
+      scores, step.shift, weights, sums);
+}
+
+// Weights R p rounded to E4M3, a byte each.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void e4m3_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                                TileStep<Machine>& step, float range, Float8Rounding format, bool sum_codes,
+                                Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
+          float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            float weight[4];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 4; ++j) {
+              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
+              weight[j] = p * range;
+              sum[half] += sum_codes ? round_float8(weight[j], format) : p;
+            }
+            packed[tile + half] = Machine::pack_e4m3(weight[0], weight[1], weight[2], weight[3]);
           }
         }
         if (!sum_codes) sum[0] *= range, sum[1] *= range;
@@ -282,6 +314,34 @@ OCTAVO_DEVICE void half_weights(Machine& machine, Registers<Machine, float, Shap
               if (sum_codes) p[0] = f32_of_bits(to << 16), p[1] = f32_of_bits(to & 0xffff0000u);
             }
             sum[half] += p[0] + p[1];
+          }
+        }
+      },
+      scores, step.shift, weights, sums);
+}
+
+// f32 weights, R = 1, in three planes of bf16.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void f32_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
+                               TileStep<Machine>& step,
+                               Registers<Machine, std::uint32_t, Shape::kPlanes * kWeightRegisters<Shape>>& weights,
+                               Registers<Machine, float, 2>& sums) {
+  machine.lanes(
+      [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2],
+          std::uint32_t(&packed)[Shape::kPlanes * kWeightRegisters<Shape>], float(&sum)[2]) {
+        sum[0] = sum[1] = 0;
+        OCTAVO_UNROLL
+        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            float p[2];
+            OCTAVO_UNROLL
+            for (int j = 0; j < 2; ++j) p[j] = Machine::exp2(s[score_index(tile, half, j)] - shift[half]);
+            sum[half] += p[0] + p[1];
+            OCTAVO_UNROLL
+            for (int plane = 0; plane < Shape::kPlanes; ++plane) {
+              packed[plane * kWeightRegisters<Shape> + 2 * tile + half] = take_upper_halves(p[0], p[1]);
+            }
           }
         }
       },

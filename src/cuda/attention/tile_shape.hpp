@@ -17,26 +17,33 @@ struct AttentionShape {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
-  static constexpr bool kFloat8Values = kValues == PackedFormat::e4m3;
   static constexpr bool kShiftsScores = true;  // before the exponential (shift_far_scores())
+  static constexpr bool kFloat8Scores = kScores == PackedFormat::float8;
+  static constexpr bool kFloat8Values = kValues == PackedFormat::float8 || kValues == PackedFormat::e4m3;
+  static constexpr bool kScaledScores = kIntegerScores || kFloat8Scores;  // keys have factors
+  static constexpr bool kByteValues = is_byte(kValues);                   // V is transposed, K's rows are permuted
 
   // Codes relative to a block's own maximum need the recipe's whole key block; 16-bit weights round relatively, and
-  // half of it leaves room for operands of two bytes. With FP8 values it is the recipe's, too.
-  static constexpr int kKeys = kIntegerValues ? 128 : 64;
-  static constexpr std::uint32_t kRowBytes = static_cast<std::uint32_t>(kDim * packed_bytes(kScores));
-  static constexpr std::uint32_t kValueRows = kIntegerValues ? kDim : kKeys;
-  static constexpr std::uint32_t kValueRowBytes = kIntegerValues ? kKeys : 2 * kDim;
+  // half of it leaves room for operands of two bytes. With FP8 values it is the recipe's: SageAttention2's beside
+  // integer scores, else 128. Three planes leave room for few.
+  static constexpr int kPlanes = packed_planes(kScores);
+  static constexpr int kKeys = kPlanes > 1 ? kDim == 256 ? 16 : 32 : kIntegerValues || kFloat8Scores ? 128 : 64;
+  static constexpr bool kBlockScales = kKeys == kPackedRows;  // V may have scales that change with the block
+  static constexpr std::uint32_t kRowBytes = kDim * (is_byte(kScores) ? 1 : 2);  // of a plane
+  static constexpr std::uint32_t kValueRows = kByteValues ? kDim : kKeys;
+  static constexpr std::uint32_t kValueRowBytes = kByteValues ? kKeys : 2 * kDim;
 
   // Two stages of K and V where they fit; else the next K is copied during PV, and the next V during QK.
-  static constexpr int kStages = kDim == 256 ? 1 : 2;
-  static constexpr int kWarps = kDim == 256 && !kIntegerScores ? 4 : 8;
+  static constexpr int kStages = kDim == 256 || ((kFloat8Scores || kPlanes > 1) && kDim == 128) ? 1 : 2;
+  static constexpr int kWarps = kPlanes > 1 ? 512 / kDim : kDim == 256 && !kIntegerScores ? 4 : 8;
   static constexpr int kRows = 16 * kWarps;
-  // Q stays in registers where O leaves room for it.
-  static constexpr bool kQueryInRegisters = kDim <= 128;
+  // Q stays in registers where O and the scores leave room for it.
+  static constexpr bool kQueryInRegisters = kDim <= 128 && kPlanes == 1 && !(kFloat8Scores && kDim == 128);
 
-  static constexpr std::uint32_t kQueryBytes = kRows * kRowBytes;
-  static constexpr std::uint32_t kKeyBytes = kKeys * kRowBytes;
-  static constexpr std::uint32_t kValueBytes = kValueRows * kValueRowBytes;
+  static constexpr std::uint32_t kQueryPlaneBytes = kRows * kRowBytes, kQueryBytes = kPlanes * kQueryPlaneBytes;
+  static constexpr std::uint32_t kKeyPlaneBytes = kKeys * kRowBytes, kKeyBytes = kPlanes * kKeyPlaneBytes;
+  static constexpr std::uint32_t kValuePlaneBytes = kValueRows * kValueRowBytes;
+  static constexpr std::uint32_t kValueBytes = kPlanes * kValuePlaneBytes;
   static constexpr std::uint32_t kVectorBytes = 4 * kKeys;
 
   // Byte offsets; stage s of a part is s times its size further.
@@ -44,11 +51,11 @@ struct AttentionShape {
   static constexpr std::uint32_t kKeysAt = kQueryAt + kQueryBytes;
   static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * kKeyBytes;
   static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * kValueBytes;
-  static constexpr std::uint32_t kAddendAt = kFactorAt + (kIntegerScores ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kAddendAt = kFactorAt + (kScaledScores ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
   static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
-  static constexpr std::uint32_t kTaskAt = kColumnScaleAt + (kIntegerValues ? kStages * 4u * kDim : 0);
+  static constexpr std::uint32_t kTaskAt = kColumnScaleAt + (kBlockScales ? kStages * 4u * kDim : 0);
   // What a warp needs of its task (WarpTask), where there is room and registers are scarce.
   static constexpr std::uint32_t kTaskBytes = 64;
   static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
@@ -62,18 +69,38 @@ struct AttentionShape {
 // into them (is_folded()): known when the kernel is compiled, these choices cost the loop nothing. score_mod: softcap,
 // a mask or ALiBi come between the products; any recipe. q16: for sequences of 16-bit Q (spec/q16.hpp), whatever the
 // options; each skips the sequences of the other kind, so a varlen batch that may hold both is launched with both.
-// kept*: where rows have kept keys, which are hidden here; the rows' state goes to join_kept_keys(). kept: folded.
-enum class AttentionVariant : std::uint8_t { plain, folded, score_mod, q16, kept, kept_score_mod, kept_q16 };
+// p16*: integer weights of two bytes, any fold and reference. kept*: where rows have kept keys, which are hidden here;
+// the rows' state goes to join_kept_keys(). kept: folded.
+enum class AttentionVariant : std::uint8_t {
+  plain,
+  folded,
+  score_mod,
+  q16,
+  p16,
+  p16_score_mod,
+  p16_q16,
+  kept,
+  kept_score_mod,
+  kept_q16
+};
 OCTAVO_INLINE constexpr bool keeps_keys(AttentionVariant variant) { return variant >= AttentionVariant::kept; }
 OCTAVO_INLINE constexpr bool is_folded(AttentionVariant variant) {
   return variant == AttentionVariant::folded || variant == AttentionVariant::kept;
 }
 OCTAVO_INLINE constexpr bool is_q16_variant(AttentionVariant variant) {
-  return variant == AttentionVariant::q16 || variant == AttentionVariant::kept_q16;
+  return variant == AttentionVariant::q16 || variant == AttentionVariant::p16_q16 ||
+         variant == AttentionVariant::kept_q16;
+}
+// Bytes of an integer weight.
+OCTAVO_INLINE constexpr int weight_planes(AttentionVariant variant) {
+  return variant >= AttentionVariant::p16 && variant <= AttentionVariant::p16_q16 ? 2 : 1;
 }
 OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
-  return variant != AttentionVariant::plain && !is_folded(variant);
+  return variant != AttentionVariant::plain && variant != AttentionVariant::p16 && !is_folded(variant);
 }
+
+// With FP8 scores, whose key block of 128 rows of two bytes is one tile.
+constexpr std::int64_t kMostFloat8Channels = 128;
 
 // The thread block of a launch, which works on `rows` query rows.
 struct AttentionLaunch {
@@ -85,14 +112,20 @@ constexpr AttentionLaunch attention_launch() {
   return {32 * Shape::kWarps, Shape::kRows, Shape::kBytes};
 }
 
-// The kernels there are: f.template operator()<Shape>() of the one for these operands; false: there is none.
+// The portable kernels there are: f.template operator()<Shape>() of the one for these operands; false: there is none.
 template <int dim, class F>
 bool with_attention_shape_of(PackedFormat scores, PackedFormat values, F&& f) {
   using enum PackedFormat;
   if (scores == s8 && values == s8) return f.template operator()<AttentionShape<dim, s8, s8>>(), true;
   if (scores == s8 && values == f16) return f.template operator()<AttentionShape<dim, s8, f16>>(), true;
-  if (scores == s8 && values == e4m3) return f.template operator()<AttentionShape<dim, s8, e4m3>>(), true;
+  if (scores == s8 && values == float8) return f.template operator()<AttentionShape<dim, s8, float8>>(), true;
+  if constexpr (dim <= kMostFloat8Channels) {
+    if (scores == float8 && values == float8) {
+      return f.template operator()<AttentionShape<dim, float8, float8>>(), true;
+    }
+  }
   if (scores == f16 && values == f16) return f.template operator()<AttentionShape<dim, f16, f16>>(), true;
+  if (scores == f32 && values == f32) return f.template operator()<AttentionShape<dim, f32, f32>>(), true;
   if (scores == bf16 && values == bf16) return f.template operator()<AttentionShape<dim, bf16, bf16>>(), true;
   return false;
 }

@@ -18,8 +18,10 @@ template <int dim>
 struct AttentionShapeSm90 {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = PackedFormat::s8, kValues = PackedFormat::s8;
-  static constexpr bool kIntegerScores = true, kIntegerValues = true, kFloat8Values = false;
+  static constexpr bool kIntegerScores = true, kFloat8Scores = false, kScaledScores = true;
+  static constexpr bool kIntegerValues = true, kFloat8Values = false, kByteValues = true, kBlockScales = true;
   static constexpr bool kShiftsScores = false;
+  static constexpr int kPlanes = 1;
 
   static constexpr int kConsumers = 2;
   static constexpr int kWarps = 4 * kConsumers;      // with rows

@@ -36,7 +36,8 @@ struct WarpRows {
   // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
   static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
-  using Weights = Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>;
+  static constexpr int planes = Shape::kPlanes > 1 ? Shape::kPlanes : weight_planes(variant);
+  using Weights = Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>;
 
   const AttentionKernelParams& p;
   const AttentionTask& task;
@@ -145,13 +146,21 @@ struct WarpRows {
     if constexpr (Shape::kIntegerValues) {
       if constexpr (!Shape::kShiftsScores) shift_far_scores(machine, scores, step);
       if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {
-        integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
+        if constexpr (nan_maxima) {
+          integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
+        }
       } else {
-        integer_weights<Shape>(machine, scores, step, p.p_range, !folded && p.sum_codes,
-                               folded || p.k.inverse != nullptr, stage, weights, sums);
+        integer_weights<Shape, planes>(machine, scores, step, p.p_range, !folded && p.sum_codes,
+                                       folded || p.k.inverse != nullptr, stage, weights, sums);
       }
     } else if constexpr (Shape::kFloat8Values) {
-      float8_weights<Shape>(machine, scores, step, p.p_range, p.sum_codes, weights, sums);
+      if constexpr (Shape::kByteValues) {
+        e4m3_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
+      } else {
+        float8_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
+      }
+    } else if constexpr (Shape::kPlanes > 1) {
+      f32_weights<Shape>(machine, scores, step, weights, sums);
     } else {
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
     }

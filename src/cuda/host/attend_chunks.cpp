@@ -148,6 +148,8 @@ class ChunkDriver {
     to.log2_p_range = std::log2(to.p_range);
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
+    to.p_rounding = float8_rounding(plan_.recipe.p == WeightFormat::e5m2);
+    to.f16_sums = plan_.recipe.accumulator == Accumulator::f16;
     to.rotate_output = plan_.steps.rotate_v;
     to.out = p.out;
     to.lse = p.lse;
@@ -158,14 +160,16 @@ class ChunkDriver {
   // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
   void attend(const AttentionKernelParams& params) {
     const bool short_queries = problem_.q_rows < spec::kQ16Rows;
-    const bool keeps = plan_.steps.keeps;
+    const bool keeps = plan_.steps.keeps, p16 = plan_.recipe.p == WeightFormat::u16;
     if (plan_.q16 && (problem_.varlen() || short_queries)) {
-      attend(params, keeps ? AttentionVariant::kept_q16 : AttentionVariant::q16);
+      attend(params, keeps ? AttentionVariant::kept_q16 : p16 ? AttentionVariant::p16_q16 : AttentionVariant::q16);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
     const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
                         plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
-    if (plan_.steps.score_mod || (keeps && !folded)) {
+    if (p16) {
+      attend(params, plan_.steps.score_mod ? AttentionVariant::p16_score_mod : AttentionVariant::p16);
+    } else if (plan_.steps.score_mod || (keeps && !folded)) {
       attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
     } else if (folded) {
       attend(params, keeps ? AttentionVariant::kept : AttentionVariant::folded);
@@ -188,8 +192,12 @@ class ChunkDriver {
 #define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant) \
   OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)
+#define OCTAVO_CUDA_E4M3_KERNEL(name, its_dim, its_scores, its_values, variant) \
+  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
 #include "cuda/host/attention_kernels.inc"
+#include "cuda/host/e4m3_kernels.inc"
 #include "cuda/host/kept_kernels.inc"
+#undef OCTAVO_CUDA_E4M3_KERNEL
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
 #undef OCTAVO_CUDA_ATTENTION_KERNEL

@@ -209,6 +209,7 @@ class AttentionDriver {
     params.ranges = ranges;
     params.rule = scale_rule(plan_.recipe, role);
     params.format = plan_.qk_format;
+    params.e5m2 = plan_.recipe.scores == Format::e5m2;
     params.dim = plan_.dim;
     return params;
   }
@@ -230,6 +231,7 @@ class AttentionDriver {
     params.ranges = scratch_.v_range;
     params.rule = scale_rule(plan_.recipe, Role::v);
     params.format = plan_.v_format;
+    params.e5m2 = plan_.recipe.values == Format::e5m2;
     params.divide = plan_.divides_v;
     if (problem_.v.quantized || plan_.plain_v_ranges) params.prescale_amax = scratch_.v_plain.amax;
     params.dim = plan_.dim;

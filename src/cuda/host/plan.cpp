@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
@@ -22,9 +23,12 @@ constexpr std::size_t kBiasShare = 64;
 PackedFormat packed_format(Format format, DType input) {
   if (spec::is_integer(format)) return PackedFormat::s8;
   if (format == Format::f16) return PackedFormat::f16;
-  if (format == Format::e4m3) return PackedFormat::e4m3;
-  return input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
+  if (spec::is_float8(format)) return PackedFormat::float8;
+  return input == DType::f32 ? PackedFormat::f32 : input == DType::bf16 ? PackedFormat::bf16 : PackedFormat::f16;
 }
+
+// Whether mma.sync multiplies numbers of E4M3 as they are; 9.0 and 10.0 convert them to f16.
+bool multiplies_e4m3(const DeviceProperties& device) { return device.capability() == 89 || device.major == 12; }
 
 // `cu_seqlens` and `lens` are null where not given.
 DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_t rows, const IntegerArray& lens,
@@ -41,6 +45,10 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   dim = packed_dim(problem.head_dim, problem.value_dim);
   qk_format = packed_format(recipe.scores, problem.q.dtype);
   v_format = packed_format(recipe.values, problem.v.dtype);
+  const bool e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
+  if (e4m3 && dim <= kMostFloat8Channels && qk_format == PackedFormat::s8 && multiplies_e4m3(device)) {
+    v_format = PackedFormat::e4m3;
+  }
   queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
   keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
   wgmma = implementation.wgmma && key_blocks() > 0 && has_wgmma_attention(qk_format, v_format, dim);
@@ -143,7 +151,7 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.v.codes = bytes(true, k_rows * dim * packed_bytes(plan.v_format));
   to.q.factor = floats(true, q_rows);
   to.q.smooth_k_logit_offset = floats(plan.steps.smooth_k_logit_offset, q_rows);
-  to.k.factor = floats(plan.qk_format == PackedFormat::s8, k_rows);
+  to.k.factor = floats(plan.qk_format == PackedFormat::s8 || plan.qk_format == PackedFormat::float8, k_rows);
   to.k.addend = floats(true, k_rows);
   to.k.inverse = floats(plan.steps.fold, k_rows);
   to.k.fold = floats(plan.steps.fold && plan.steps.score_mod, k_rows);

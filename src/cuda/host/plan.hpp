@@ -30,7 +30,7 @@ struct AttentionPlan {
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
   std::size_t bytes = 0;  // of scratch memory
 
-  bool permuted_keys() const { return v_format == PackedFormat::s8; }
+  bool permuted_keys() const { return is_byte(v_format); }
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
   std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }

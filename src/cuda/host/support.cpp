@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/text.hpp"
+#include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
 #include "cuda/operands/packed_block.hpp"
@@ -14,15 +15,35 @@
 namespace octavo::cuda {
 namespace {
 
+// Recipes of FP8 values: their key block is a tile of the kernel.
+std::string missing_beside_float8(const Recipe& r) {
+  if (!spec::is_float8(r.p)) return "values of FP8 beside other weights; it supports p=e4m3 and e5m2 there";
+  if (r.p_reference != MaximumReference::running) return "FP8 weights relative to the block's maximum";
+  const bool whole =
+      r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none;
+  const bool blocks = r.v_scale == Granularity::block || r.v_scale == Granularity::block_channel;
+  if (whole || (blocks && spec::is_float8(r.scores))) return {};
+  return "this granularity of FP8 values; it supports v_scale=channel, tensor and none, beside FP8 scores also block "
+         "and block_channel";
+}
+
 // What the recipe needs and the mma.sync kernels lack; empty: nothing.
 std::string missing_in_recipe(const Problem& problem) {
   const Recipe& r = problem.recipe;
   const bool integer_scores = spec::is_integer(r.scores), integer_values = spec::is_integer(r.values);
-  if (r.accumulator != Accumulator::f32) return "accumulators other than f32";
-  const bool float8_values = r.values == Format::e4m3;
-  const std::int64_t key_block = float8_values ? 64 : kPackedRows;
+  const bool float8_scores = spec::is_float8(r.scores), float8_values = spec::is_float8(r.values);
+  const bool f16_sums = r.accumulator == Accumulator::f16;
+  if (r.accumulator != Accumulator::f32 && !f16_sums) {
+    return "models of tensor cores; it supports accumulator=f32 and f16";
+  }
+  if (f16_sums && !r.two_level) return "accumulator=f16 with two_level=off";
+  if (f16_sums && !integer_scores) return "accumulator=f16 beside scores that are not s8 or s4";
+  const std::int64_t key_block = f16_sums || (float8_values && !float8_scores) ? kFloat8Keys : kPackedRows;
   if (r.key_block != key_block) {
-    return text("key_block=", r.key_block, "; it supports ", key_block, float8_values ? " with values of E4M3" : "");
+    return text("key_block=", r.key_block, "; it supports ", key_block,
+                f16_sums        ? " with accumulator=f16"
+                : float8_values ? " with these scores and values of FP8"
+                                : "");
   }
   if (r.channel_gains) return "channel_gains";
   const bool codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
@@ -31,29 +52,30 @@ std::string missing_in_recipe(const Problem& problem) {
     return "kept keys beside products that are not integer; there it supports keep_first=0, keep_near=0, keep_heavy=0";
   }
   if (integer_scores && integer_values) {
-    if (r.p != WeightFormat::u8 && r.p != WeightFormat::s8) return "two-byte weights; it supports p=u8 and s8";
+    if (!spec::is_integer(r.p)) return "integer values beside float weights; it supports p=u8, s8 and u16 there";
+    if (keeps && r.p == WeightFormat::u16) {
+      return "kept keys beside two-byte weights; there it supports keep_first=0, keep_near=0, keep_heavy=0";
+    }
     if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
     return {};
   }
-  if (integer_scores && float8_values && r.p == WeightFormat::e4m3 && r.p_reference == MaximumReference::running) {
-    if (r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none) {
-      return {};
-    }
-    return "this granularity of values of E4M3; it supports v_scale=channel, tensor and none";
+  if (float8_scores && std::max(problem.head_dim, problem.value_dim) > kMostFloat8Channels) {
+    return text("head_dim ", std::max(problem.head_dim, problem.value_dim), " with scores of FP8; there 1 to ",
+                kMostFloat8Channels, " are supported");
   }
+  if (float8_values && (integer_scores || float8_scores)) return missing_beside_float8(r);
   if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
-    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or E4M3 weights "
-           "and values, and unquantized 16-bit inputs";
+    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or FP8 weights "
+           "and values, FP8 throughout, and unquantized inputs";
   }
   if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
   if (r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input) {
-    if (problem.q.dtype == DType::f32) return "f32 operands without quantization; it supports f16 and bf16 there";
     if (r.hadamard || r.smooth_q || r.smooth_k || r.hadamard_v || r.smooth_v) {
       return "rotation and smoothing of operands that are not quantized";
     }
     return {};
   }
-  return "scores of FP8, or values of E5M2; it supports s8, s4, and unquantized f16 and bf16 inputs";
+  return "this combination of formats; it supports s8, s4, FP8 throughout, and unquantized inputs";
 }
 
 }  // namespace

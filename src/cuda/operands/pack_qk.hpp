@@ -43,7 +43,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
   const bool q16 = p.q16 && at.rows < spec::kQ16Rows;
-  const bool bits16 = p.format != PackedFormat::s8;
+  const bool bits16 = !is_byte(p.format), float8 = p.format == PackedFormat::float8;
   ScaleRule rule = p.rule;
   if (q16) rule.range = spec::kRangeQ16;
   // Codes of the caller's stay as they are; the row as given is code * scale + mean.
@@ -97,10 +97,24 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
               const int c = channel_of(lane, s);
               if (c >= p.dim) continue;
               const std::int64_t to = stored * p.dim + c;
-              const float a = zeros ? 0.0f : v[i * per_lane + s], b = zeros ? 0.0f : v[i * per_lane + s + 1];
+              float a = zeros ? 0.0f : v[i * per_lane + s], b = zeros ? 0.0f : v[i * per_lane + s + 1];
+              if (float8 && !source.quantized) {
+                a = float8_number(p.e5m2, a, inverse[i]);
+                b = float8_number(p.e5m2, b, inverse[i]);
+              }
+              if (p.format == PackedFormat::f32) {
+                std::uint32_t planes[kPlanesOfF32];
+                split_pair(a, b, planes);
+                OCTAVO_UNROLL
+                for (int plane = 0; plane < kPlanesOfF32; ++plane) {
+                  static_cast<std::uint32_t*>(p.codes)[(row_of_plane<kPlanesOfF32>(stored, plane) * p.dim + c) / 2] =
+                      planes[plane];
+                }
+                continue;
+              }
               if (bits16) {
                 static_cast<std::uint32_t*>(p.codes)[to / 2] =
-                    p.format == PackedFormat::f16 ? Machine::pack_f16(a, b) : Machine::pack_bf16(a, b);
+                    p.format == PackedFormat::bf16 ? Machine::pack_bf16(a, b) : Machine::pack_f16(a, b);
                 continue;
               }
               std::int32_t first, second;
@@ -126,7 +140,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
             if (p.factor != nullptr) {
               // A non-finite key is marked in its addend; a query can be marked here only.
               const bool poisoned = nonfinite[i] != 0 && p.addend == nullptr;
-              const float of_row = bits16 ? 1.0f : scale[i];
+              const float of_row = bits16 && !float8 ? 1.0f : scale[i];
               p.factor[stored] = !exists ? 0.0f : poisoned ? nan : spec::bounded(of_row * p.factor_scale);
             }
             if (p.addend != nullptr) {

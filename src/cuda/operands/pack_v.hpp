@@ -1,10 +1,11 @@
 // Packs V (packed_block.hpp): 128 keys of a head. Codes of 8 bits are transposed in shared
-// memory, V [128, Dv] -> [dim][128], with zeros behind the last key and the last channel; 16-bit values keep their
-// order; so do numbers of E4M3, which are stored in f16. Scales are per token (the fold), per block (of all its
-// channels, or of each), or were found before. Shared memory: codes [dim][132] | amax f32, nonfinite u32 [warps][dim] |
-// inverse f32 [dim].
+// memory, V [128, Dv] -> [dim][128] (of E4M3 in two halves of 64 keys), with zeros behind the last key and the last
+// channel; 16-bit values keep their order; so do numbers of FP8 that are stored in f16. Scales are per token (the
+// fold), per block (of all its channels, or of each), or were found before. Shared memory: codes [dim][132] | amax f32,
+// nonfinite u32 [warps][dim] | inverse f32 [dim].
 #pragma once
 
+#include "cuda/operands/quantize.hpp"
 #include "cuda/operands/row_scales.hpp"
 #include "spec/fold.hpp"
 #include "spec/stray_rows.hpp"
@@ -95,7 +96,8 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
                                    Registers<Machine, std::uint32_t, per_lane>& words) {
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
-  const bool bits16 = p.format != PackedFormat::s8, float8 = p.format == PackedFormat::e4m3;
+  const bool bits16 = !is_byte(p.format), bytes8 = p.format == PackedFormat::e4m3;
+  const bool float8 = p.format == PackedFormat::float8 || bytes8;
   const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
   const bool by_token = p.granularity == Granularity::token_folded;
   const float prescale = v_prescale(p.prescale_amax, head);
@@ -143,13 +145,23 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
             const float pair[2] = {exists ? v[i * per_lane + s] : 0.0f, exists ? v[i * per_lane + s + 1] : 0.0f};
             const std::int64_t to = ((at.block * kPackedRows + r + i) * p.dim + c) / 2;
             auto* const pairs = static_cast<std::uint32_t*>(p.codes);
+            if (p.format == PackedFormat::f32) {
+              std::uint32_t planes[kPlanesOfF32];
+              split_pair(pair[0], pair[1], planes);
+              OCTAVO_UNROLL
+              for (int plane = 0; plane < kPlanesOfF32; ++plane) {
+                pairs[(row_of_plane<kPlanesOfF32>(at.block * kPackedRows + r + i, plane) * p.dim + c) / 2] =
+                    planes[plane];
+              }
+              continue;
+            }
             if (bits16 && !float8) {
               const float first = pair[0] * token.inverse, second = pair[1] * token.inverse;
               pairs[to] =
                   p.format == PackedFormat::f16 ? Machine::pack_f16(first, second) : Machine::pack_bf16(first, second);
               continue;
             }
-            float number[2];
+            float number[2] = {pair[0], pair[1]};
             OCTAVO_UNROLL
             for (int e = 0; e < 2; ++e) {
               float inverse = token.inverse;
@@ -158,15 +170,15 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
               } else if (p.granularity == Granularity::channel && !source.quantized && c + e < dim) {
                 inverse = spec::scale_of(f32_of_bits(p.ranges.amax[head * dim + c + e]), p.rule.range).inverse;
               }
-              if (float8) {
-                number[e] = source.quantized ? pair[e] : e4m3_to_f32(spec::e4m3_code(pair[e], inverse));
-                continue;
-              }
-              const std::int32_t code = source.quantized ? static_cast<std::int32_t>(pair[e])
-                                                         : spec::integer_code(pair[e], inverse, p.rule.range);
+              if (float8 && !source.quantized) number[e] = float8_number(p.e5m2, pair[e], inverse);
+              if (bits16) continue;
+              // A number of E4M3 has its own code again.
+              const std::int32_t code = bytes8             ? f32_to_e4m3(number[e])
+                                        : source.quantized ? static_cast<std::int32_t>(pair[e])
+                                                           : spec::integer_code(pair[e], inverse, p.rule.range);
               w[s + e] |= (static_cast<std::uint32_t>(code) & 255u) << (8 * ((r + i) % 4));
             }
-            if (float8) pairs[to] = Machine::pack_f16(number[0], number[1]);
+            if (bits16) pairs[to] = Machine::pack_f16(number[0], number[1]);
           }
         }
       },
@@ -179,7 +191,7 @@ OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
   if (!at.live) return;
   const OperandRows& source = p.steps.x;
   const float* const mean = source.quantized ? nullptr : mean_of(p.steps, at);
-  const bool bits16 = p.format != PackedFormat::s8;
+  const bool bits16 = !is_byte(p.format);
   const bool of_block = p.granularity == Granularity::block || p.granularity == Granularity::block_channel;
   const auto packed_dim = static_cast<std::uint32_t>(p.dim);
   const std::uint32_t amax_at = packed_dim * kTransposedRow, nonfinite_at = amax_at + kCodeWarps * packed_dim * 4;
@@ -215,14 +227,16 @@ OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
   }
   if (bits16) return;
   machine.sync("codes of V");
-  // [dim][128], four keys in 32 bits.
+  // [dim][keys of a tile], four keys in 32 bits.
+  const int tile_words = static_cast<int>((p.format == PackedFormat::e4m3 ? kFloat8Keys : kPackedRows) / 4);
   auto* const words = static_cast<std::uint32_t*>(p.codes) + at.block * p.dim * (kPackedRows / 4);
   const int warp = machine.warp();
   Registers<Machine, float, 1> none;
   machine.lanes(
       [&](int lane, float(&)[1]) {
         for (int c = warp; c < p.dim; c += kCodeWarps) {
-          words[c * (kPackedRows / 4) + lane] = machine.template shared<std::uint32_t>(
+          const std::int64_t tile = lane / tile_words * p.dim * tile_words;
+          words[tile + c * tile_words + lane % tile_words] = machine.template shared<std::uint32_t>(
               static_cast<std::uint32_t>(c) * kTransposedRow + static_cast<std::uint32_t>(lane) * 4);
         }
       },

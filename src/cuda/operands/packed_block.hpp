@@ -3,7 +3,9 @@
 // need. A score is   T = (Q . K) * (query_factor * key_factor) + key_addend,   base 2.
 //   Q    [query_blocks][128][dim]        rows as they are, behind the last one zeros
 //   K    [key_blocks][128][dim]          rows in the order of slots
-//   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   others: [key_blocks][128][dim]
+//   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   e4m3: [key_blocks][2][dim][64] likewise;
+//        others: [key_blocks][128][dim]
+// Numbers of f32 are three planes of bf16 (bf16_planes.hpp): [blocks][3][128][dim] of Q, K and V.
 // Slots: the mma leaves a lane columns 2t, 2t+1 of every eight scores of a row; the second product needs four
 // consecutive keys in one register of 8-bit codes. With K's rows in the order below, the scores of a lane are those
 // four keys, and no data moves between the products. 16-bit weights need no permutation: there slot equals key.
@@ -12,6 +14,7 @@
 #include <cstdint>
 
 #include "core/inline.hpp"
+#include "cuda/operands/bf16_planes.hpp"
 #include "octavo/recipe.hpp"
 #include "octavo/tensor_view.hpp"
 
@@ -54,10 +57,26 @@ OCTAVO_INLINE constexpr BlockGrid grid_of_varlen(std::int64_t sequences, std::in
   return {0, total / kPackedRows + sequences};
 }
 
-// How operands are stored. s4 codes are stored as s8: the same integers. e4m3: numbers of E4M3, stored in f16, which
-// holds each of them exactly; their products are exact, too, so every GPU gives the recipe's results.
-enum class PackedFormat : std::uint8_t { s8, f16, bf16, e4m3 };
-OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) { return format == PackedFormat::s8 ? 1 : 2; }
+// How operands are stored. s4 codes are stored as s8: the same integers. float8: numbers of E4M3 or E5M2, stored in
+// f16, which holds each of them exactly; their products are exact, too, so every GPU gives the recipe's results. e4m3:
+// codes of V, a byte each, for GPUs that multiply them (kFloat8Keys of them are one tile). f32: as planes of bf16.
+enum class PackedFormat : std::uint8_t { s8, f16, bf16, float8, e4m3, f32 };
+OCTAVO_INLINE constexpr bool is_byte(PackedFormat format) {
+  return format == PackedFormat::s8 || format == PackedFormat::e4m3;
+}
+OCTAVO_INLINE constexpr int packed_planes(PackedFormat format) {
+  return format == PackedFormat::f32 ? kPlanesOfF32 : 1;
+}
+// Of a number, with all its planes.
+OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) {
+  return is_byte(format) ? 1 : 2 * packed_planes(format);
+}
+// Where row `row`, counted over blocks, of plane `plane` lies.
+template <int planes>
+OCTAVO_INLINE constexpr std::int64_t row_of_plane(std::int64_t row, int plane) {
+  return planes == 1 ? row : row + (row / kPackedRows * (planes - 1) + plane) * kPackedRows;
+}
+constexpr std::int64_t kFloat8Keys = 64;
 
 // A row that holds a NaN or infinity (or whose scale does) has codes of zero; its factor or addend is NaN instead,
 // which makes every result that depends on it NaN. Blocks entirely behind the sequence's end are never read and may
@@ -66,7 +85,7 @@ struct PackedQuery {
   void* codes = nullptr;      // the high plane of 16-bit Q
   void* codes_low = nullptr;  // sequences of fewer rows than spec::kQ16Rows have 16-bit codes, 256 high + low;
                               // null: no sequence has
-  // [query_blocks][128]: logit_scale times the scale of the row (16-bit formats: 1); behind the last row 0
+  // [query_blocks][128]: logit_scale times the scale of the row (f16, bf16: 1); behind the last row 0
   float* factor = nullptr;
   // [query_blocks][128]: softmax_scale * q . mean of K, natural units, which smooth_k took off the row; null: 0
   float* smooth_k_logit_offset = nullptr;
@@ -75,14 +94,14 @@ struct PackedQuery {
 // [key_blocks][128] each, in the order of slots.
 struct PackedKeys {
   void* codes = nullptr;
-  float* factor = nullptr;   // scale of the key; 16-bit formats: null, 1 throughout
+  float* factor = nullptr;   // scale of the key; f16, bf16: null, 1 throughout
   float* addend = nullptr;   // 0; b of the fold unless `fold` has it; -infinity: no such key; NaN: poisoned
   float* inverse = nullptr;  // 1 / s~ of the fold, the factor of a weight in the row sum; null: 1
   float* fold = nullptr;     // b of the fold where score_mod comes first (softcap, masks, ALiBi); else null
 };
 
 struct PackedValues {
-  void* codes = nullptr;            // s8: [dim][128] with key 0 first, not permuted; behind the last key zeros
+  void* codes = nullptr;            // behind the last key zeros
   float* column_scale = nullptr;    // [key_blocks][dim]: scales that hold for one block; null: 1
   float* output_factor = nullptr;   // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   float* output_addend = nullptr;   // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the gains;

@@ -184,6 +184,7 @@ struct PackParams {
   RangeArrays ranges;
   ScaleRule rule;
   PackedFormat format = PackedFormat::s8;
+  bool e5m2 = false;       // numbers of float8
   std::int32_t dim = 128;  // channels of a packed row
   void* codes = nullptr;
   float* factor = nullptr;  // scale * factor_scale; null: not wanted
@@ -218,6 +219,7 @@ struct PackValuesParams {
   RangeArrays ranges;  // tensor, channel; 16-bit values: of the tensor, for their divisor
   ScaleRule rule;
   PackedFormat format = PackedFormat::s8;
+  bool e5m2 = false;    // numbers of float8
   bool divide = false;  // 16-bit values that are not the caller's own
   // As in RowSteps, for scales of the caller's and for ranges of V without its prescale; null: 1.
   const std::uint32_t* prescale_amax = nullptr;

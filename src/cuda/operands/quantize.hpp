@@ -6,6 +6,11 @@
 
 namespace octavo::cuda {
 
+// A number of FP8.
+OCTAVO_DEVICE float float8_number(bool e5m2, float x, float inverse) {
+  return e5m2 ? e5m2_to_f32(spec::e5m2_code(x, inverse)) : e4m3_to_f32(spec::e4m3_code(x, inverse));
+}
+
 // A code of one byte.
 OCTAVO_DEVICE std::uint8_t code_byte(DType dtype, float x, float inverse, float range) {
   if (dtype == DType::e4m3) return spec::e4m3_code(x, inverse);

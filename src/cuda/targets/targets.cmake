@@ -3,6 +3,7 @@ set(OCTAVO_CUDA_ARCHITECTURES "80;89;90a;100;120" CACHE STRING "Compute capabili
 
 include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_gencode)
+octavo_e4m3_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_e4m3_gencode)
 
 # `gencode`: nvcc's -gencode options; further arguments are more of its options.
 function(octavo_cuda_target source gencode)
@@ -19,6 +20,7 @@ octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu "${octavo_
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu "${octavo_gencode}" -fmad=false)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu "${octavo_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu "${octavo_gencode}")
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm89.cu "${octavo_e4m3_gencode}")
 # wgmma is Hopper's alone, and only 9.0a has it: no other GPU gets this file, nor its PTX.
 if(OCTAVO_CUDA_ARCHITECTURES MATCHES "(^|;)90")
   octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm90.cu "-gencode=arch=compute_90a,code=sm_90a")

@@ -4,7 +4,7 @@
 // multiplies
 //   A [16, 8e]   four registers: row g or g + 8 (odd registers), columns e t .. e t + e - 1, from the third on 4e later
 //   B [8e, 8]    two registers: column g, rows as the columns of A
-//   C [16, 8]    four registers: row g or g + 8 (from the third on), columns 2t, 2t + 1
+//   C [16, 8]    four numbers: row g or g + 8 (from the third on), columns 2t, 2t + 1; sums in f16 are two a register
 #pragma once
 
 #include <cstdint>
@@ -37,24 +37,32 @@ OCTAVO_INLINE constexpr Place place_in_ldmatrix(int lane, int i) { return {lane 
 // The lane that supplies the address of row `row` of matrix `matrix`.
 OCTAVO_INLINE constexpr int lane_of_matrix_row(int matrix, int row) { return 8 * matrix + row; }
 
-// The products, by their operands.
-enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3, e5m2 };
+// The products, by their operands; *_to_f16: with sums in f16, others of floats in f32.
+enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3, e5m2, f16_to_f16, e4m3_to_f16 };
 
 OCTAVO_INLINE constexpr int elements_of_register(Mma kind) {
-  return kind == Mma::f16 || kind == Mma::bf16 ? 2 : kind == Mma::s4s4 ? 8 : 4;
+  return kind == Mma::f16 || kind == Mma::bf16 || kind == Mma::f16_to_f16 ? 2 : kind == Mma::s4s4 ? 8 : 4;
 }
+OCTAVO_INLINE constexpr bool sums_in_f16(Mma kind) { return kind == Mma::f16_to_f16 || kind == Mma::e4m3_to_f16; }
 OCTAVO_INLINE constexpr bool sums_integers(Mma kind) {
   return kind == Mma::s8s8 || kind == Mma::u8s8 || kind == Mma::s4s4;
 }
-template <bool integers>
+template <bool integers, bool f16>
 struct MmaSumOf {
   using type = float;
 };
 template <>
-struct MmaSumOf<true> {
+struct MmaSumOf<true, false> {
   using type = std::int32_t;
 };
+template <>
+struct MmaSumOf<false, true> {
+  using type = std::uint32_t;  // two numbers
+};
 template <Mma kind>
-using MmaSum = typename MmaSumOf<sums_integers(kind)>::type;
+using MmaSum = typename MmaSumOf<sums_integers(kind), sums_in_f16(kind)>::type;
+// Registers of C.
+template <Mma kind>
+constexpr int kSumRegisters = sums_in_f16(kind) ? 2 : 4;
 
 }  // namespace octavo::cuda

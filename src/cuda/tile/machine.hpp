@@ -25,7 +25,8 @@
 //   sync(name, id, warps)        named barriers, id 1 to 15; reports name the barrier a warp waits at
 //   arrive(name, id, warps)
 //
-//   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp
+//   mma<kind>(c, c0, a, a0, b, b0)                c[c0 ..] += a[a0 ..] b[b0 ..]; fragments: tile/fragments.hpp; sums
+//                                                 in f16 are rounded inside, after every few products
 //   first_mma<kind>(c, c0, a, a0, b, b0, start)   the same from c = start
 //
 //   shuffle_xor(to, from, mask)  to of a lane = from of lane ^ mask
@@ -36,8 +37,9 @@
 //   max_nan(a, b)                the larger; NaN if one of them is
 //   add_bytes(bytes, to)         to + the sum of the four bytes
 //   from_f16(bits)               exactly
-//   low_bytes(a, b, c, d)        the four low bytes as one register, a the lowest
+//   low_bytes(a, b, c, d)        the four low bytes as one register, a the lowest; second_bytes: those above them
 //   pack_f16(a, b)               two rounded numbers as one register, a the lower; pack_bf16 likewise
+//   pack_e4m3(a, b, c, d)        four rounded numbers as one register, saturating
 #pragma once
 
 #include <cstdint>

@@ -97,12 +97,20 @@ class Ptx {
   OCTAVO_DEVICE void mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
                          const Registers<std::uint32_t, nb>& b, int b0) {
     MmaSum<kind>* sum = c.r[0] + c0;
-    multiply<kind>(sum, a.r[0] + a0, b.r[0] + b0, sum[0], sum[1], sum[2], sum[3]);
+    if constexpr (sums_in_f16(kind)) {
+      multiply_to_f16<kind>(sum, a.r[0] + a0, b.r[0] + b0, sum[0], sum[1]);
+    } else {
+      multiply<kind>(sum, a.r[0] + a0, b.r[0] + b0, sum[0], sum[1], sum[2], sum[3]);
+    }
   }
   template <Mma kind, int nc, int na, int nb>
   OCTAVO_DEVICE void first_mma(Registers<MmaSum<kind>, nc>& c, int c0, const Registers<std::uint32_t, na>& a, int a0,
                                const Registers<std::uint32_t, nb>& b, int b0, MmaSum<kind> start) {
-    multiply<kind>(c.r[0] + c0, a.r[0] + a0, b.r[0] + b0, start, start, start, start);
+    if constexpr (sums_in_f16(kind)) {
+      multiply_to_f16<kind>(c.r[0] + c0, a.r[0] + a0, b.r[0] + b0, start, start);
+    } else {
+      multiply<kind>(c.r[0] + c0, a.r[0] + a0, b.r[0] + b0, start, start, start, start);
+    }
   }
 
   template <class T, int n>
@@ -135,10 +143,20 @@ class Ptx {
   OCTAVO_DEVICE static std::uint32_t low_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
   }
+  OCTAVO_DEVICE static std::uint32_t second_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    return __byte_perm(__byte_perm(a, b, 0x0051), __byte_perm(c, d, 0x0051), 0x5410);
+  }
   OCTAVO_DEVICE static std::uint32_t pack_f16(float a, float b) {
     std::uint32_t y;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(b), "f"(a));
     return y;
+  }
+  // From compute capability 8.9 on.
+  OCTAVO_DEVICE static std::uint32_t pack_e4m3(float a, float b, float c, float d) {
+    std::uint16_t low, high;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+    return low | static_cast<std::uint32_t>(high) << 16;
   }
   OCTAVO_DEVICE static std::uint32_t pack_bf16(float a, float b) {
     std::uint32_t y;
@@ -171,6 +189,17 @@ class Ptx {
     if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");
     if constexpr (kind == Mma::e4m3) OCTAVO_MMA("m16n8k32.row.col.f32.e4m3.e4m3.f32", "f");
     if constexpr (kind == Mma::e5m2) OCTAVO_MMA("m16n8k32.row.col.f32.e5m2.e5m2.f32", "f");
+#undef OCTAVO_MMA
+  }
+  template <Mma kind>
+  OCTAVO_DEVICE static void multiply_to_f16(std::uint32_t* d, const std::uint32_t* a, const std::uint32_t* b,
+                                            std::uint32_t c0, std::uint32_t c1) {
+#define OCTAVO_MMA(shape_and_types)                                                          \
+  asm("mma.sync.aligned." shape_and_types " {%0, %1}, {%2, %3, %4, %5}, {%6, %7}, {%8, %9};" \
+      : "=r"(d[0]), "=r"(d[1])                                                               \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c0), "r"(c1))
+    if constexpr (kind == Mma::f16_to_f16) OCTAVO_MMA("m16n8k16.row.col.f16.f16.f16.f16");
+    if constexpr (kind == Mma::e4m3_to_f16) OCTAVO_MMA("m16n8k32.row.col.f16.e4m3.e4m3.f16");
 #undef OCTAVO_MMA
   }
 

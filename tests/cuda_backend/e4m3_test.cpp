@@ -1,0 +1,71 @@
+// GPUs that multiply numbers of E4M3 by mma.sync (8.9, 12.x) have kernels of their own for SageAttention2; their sums
+// keep 13 bits, as the model of the accumulator says.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "compare.hpp"
+#include "device_twin.hpp"
+#include "emulated_runtime.hpp"
+#include "scenario.hpp"
+
+namespace octavo::test {
+namespace {
+
+Scenario scenario_of(std::int64_t m, std::int64_t n) {
+  Scenario scenario;
+  scenario.recipe = "sage2_8b";
+  scenario.m = m, scenario.n = n, scenario.d = scenario.dv = 64;
+  return scenario;
+}
+Outcome run_on_device(const Call& call, const std::string& recipe = {}) {
+  RunOptions options;
+  options.attention = &attention_on_device;
+  options.recipe = recipe;
+  return call.run("", options);
+}
+Outcome run_oracle(const Call& call, const std::string& recipe) {
+  RunOptions options;
+  options.dense = true;
+  options.recipe = recipe;
+  return call.run("reference", options);
+}
+
+bool launched(const EmulatedRuntime& runtime, const std::string& kernel) {
+  return std::count(runtime.launched.begin(), runtime.launched.end(), kernel) > 0;
+}
+
+TEST(CudaE4m3, IsChosenWhereMmaSyncHasIt) {
+  const Call call(scenario_of(20, 70));
+  for (const int capability : {80, 86, 89, 90, 100, 120, 121}) {
+    EmulatedRuntime runtime;
+    runtime.pretend(capability);
+    const Outcome got = run_on_device(call);
+    ASSERT_TRUE(got.status.ok()) << got.status.message();
+    const bool own = capability == 89 || capability / 10 == 12;
+    EXPECT_EQ(launched(runtime, "attend_s8_e4m3_64"), own) << capability;
+    EXPECT_EQ(launched(runtime, "attend_s8_float8_64"), !own) << capability;
+  }
+  EmulatedRuntime runtime;
+  runtime.pretend(89);
+  ASSERT_TRUE(run_on_device(call, "sage2_8b,values=e5m2,p=e5m2,p_range=1").status.ok());
+  EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));  // E5M2 is multiplied in f16
+}
+
+TEST(CudaE4m3, SumsAsTheModelOfTheAccumulator) {
+  const Call call(scenario_of(64, 1000));
+  const Outcome exact = run_oracle(call, "sage2_8b"), model = run_oracle(call, "sage2_8b,accumulator=sm89");
+  const Outcome one_level = run_oracle(call, "sage2_8b,accumulator=sm89,two_level=off");
+  EmulatedRuntime runtime;
+  const double in_f16 = relative_l2(run_on_device(call).out, exact.out);
+  runtime.pretend(89);
+  const Outcome got = run_on_device(call);
+  const double from_model = relative_l2(got.out, model.out), from_exact = relative_l2(got.out, exact.out);
+  EXPECT_LT(from_model, 0.5 * from_exact);
+  EXPECT_LT(in_f16, 0.5 * from_exact);
+  EXPECT_GT(relative_l2(one_level.out, exact.out), 1.5 * from_exact);
+}
+
+}  // namespace
+}  // namespace octavo::test
