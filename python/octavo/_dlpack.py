@@ -88,8 +88,13 @@ class Dlpack:
         return Array(view, shape, tensor.dtype, x, (x, tensor), self, device)
 
     def write(self, x: Any, name: str) -> Array:
+        # DLPack before 1.0 does not say whether memory may be written. CuPy's arrays do here; JAX's say it may not.
+        interface = getattr(x, "__cuda_array_interface__", None)
+        data = interface.get("data") if isinstance(interface, dict) else None
+        if isinstance(data, tuple) and len(data) == 2 and data[1] is False:
+            return self.read(x, name)
         raise ValueError(f"{name}: a {type(x).__module__}.{type(x).__qualname__} cannot be written in place; NumPy "
-                         "arrays and torch tensors can")
+                         "arrays, torch tensors and arrays with a writable __cuda_array_interface__ (CuPy) can")
 
     # Results are NumPy arrays, or device memory of octavo, converted by the producer's array-API namespace.
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:

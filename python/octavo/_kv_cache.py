@@ -43,6 +43,7 @@ def _options(
     kept_keys: bool,
     page_size: int | None,
     pages: int | None,
+    device: Any = None,
 ) -> _core.KVCacheOptions:
     if not isinstance(format, str) or format not in _FORMATS:
         raise ValueError(f"format: {format!r}; 's8', 's4', 'e4m3', 'f32', 'f16' and 'bf16' are allowed")
@@ -61,7 +62,19 @@ def _options(
         bool(kept_keys),
         page_size or 0,
         pages or 0,
+        _device(device),
     )
+
+
+def _device(device: Any) -> int:
+    """Number of a CUDA device, -1 for the CPU: of None, "cpu", "cuda", "cuda:1" or a torch.device."""
+    text = "cpu" if device is None else str(device)
+    kind, colon, index = text.partition(":")
+    if kind == "cuda" and (not colon or index.isdecimal()):
+        return int(index or 0)
+    if text != "cpu":
+        raise ValueError(f"device: {_arguments.shown(device)}; 'cpu', 'cuda' and 'cuda:INDEX' are allowed")
+    return -1
 
 
 class KVCache:
@@ -91,20 +104,26 @@ class KVCache:
     pool : array, optional
         The pool in the caller's memory: writable uint8 [n] at a multiple of 64 bytes, n >= `pool_size`. Needs page_size
         and pages; the caller names the pages of each sequence by `set_block_table`. docs/kv_cache.md defines the bytes.
+    device : str or torch.device, optional
+        Where the cache and all arrays of its calls are: "cpu" (default), "cuda" or "cuda:INDEX". CUDA: "s8", head_dim
+        up to 256.
 
     Raises
     ------
     ValueError
         Invalid shape, dtype or argument; an append beyond the capacity.
     NotImplementedError
-        A format or head_dim that this version does not support; arrays on a CUDA device.
+        A format, head_dim or call that this version does not support; on a CUDA device docs/kv_cache.md lists them.
+    RuntimeError
+        A device that this build or machine lacks.
     MemoryError
         No memory, or no free page.
 
     Notes
     -----
-    On the CPU. Not synchronized: a call that changes a cache must not run beside another call on it. A call that
-    raises leaves the cache as it was. docs/kv_cache.md defines the arithmetic and says what depends on what.
+    Not synchronized: a call that changes a cache must not run beside another call on it. A call that raises leaves the
+    cache as it was. On a CUDA device calls enqueue work on their stream, and the streams of one cache must be ordered.
+    docs/kv_cache.md defines the arithmetic and says what depends on what.
 
     Examples
     --------
@@ -127,9 +146,10 @@ class KVCache:
         page_size: int | None = None,
         pages: int | None = None,
         pool: Any = None,
+        device: Any = None,
     ) -> None:
         options = _options(
-            batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages
+            batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages, device
         )
         self._pool: Any = None
         if pool is not None:
@@ -169,6 +189,7 @@ class KVCache:
         self.kept_keys: bool = cache.kept_keys and self.format in ("s8", "s4")
         self.page_size: int | None = cache.page_size or None
         self.pages: int | None = cache.pages if cache.page_size else None
+        self.device: str = "cpu" if cache.device < 0 else f"cuda:{cache.device}"
 
     @property
     def lengths(self) -> list[int]:
@@ -193,6 +214,7 @@ class KVCache:
         *,
         counts: Iterable[int] | None = None,
         layout: str = "NHD",
+        stream: Any = None,
     ) -> None:
         """Appends T tokens to each of B sequences.
 
@@ -206,9 +228,13 @@ class KVCache:
             Of row b only the first ``counts[b]`` tokens are appended. Default: all T.
         layout : {"NHD", "HND"}
             Order of the axes.
+        stream : optional
+            CUDA stream of arrays on a device, as in `octavo.attention`.
         """
         order = _arguments.layout(layout)
         keys, values = _containers.read(k, "k"), _containers.read(v, "v")
+        device = _containers.check_places({"k": keys, "v": values})
+        on = _containers.stream_of(stream, keys.backend, device)
         self._cache.append(
             keys.view,
             values.view,
@@ -216,7 +242,9 @@ class KVCache:
             self._sequences(seq_ids),
             _integers(counts, "counts"),
             _runtime.forced.get() or "",
+            on,
         )
+        keys.backend.sync(device, on)
 
     def attend(
         self,
@@ -238,6 +266,8 @@ class KVCache:
         return_lse: bool = False,
         out: Any = None,
         out_dtype: Any = None,
+        stream: Any = None,
+        workspace: Any = None,
     ) -> Any:
         """Attention of q over the tokens of each sequence; the M query rows are its last M tokens.
 
@@ -262,8 +292,11 @@ class KVCache:
             Speculative decoding: [M, M] or [B, M, M], bool. Row i of a sequence's m rows sees key c of its last m keys
             only where entry [i, c] is True; keys before them are visible as without it. Combined with `causal`,
             `window` and masks, whose positions stay i and j.
-        scale, window, softcap, sinks, alibi_slopes, alibi, layout, return_lse, out, out_dtype
+        scale, window, softcap, sinks, alibi_slopes, alibi, layout, return_lse, out, out_dtype, stream
             As in `octavo.attention`.
+        workspace : array, optional
+            uint8 [n] on the cache's device: scratch memory. While a stream is captured into a CUDA graph it must be
+            given; the message for one that is too small names n. It must live as long as the graph.
 
         Returns
         -------
@@ -293,7 +326,9 @@ class KVCache:
             if output.dtype != dtype:
                 raise ValueError(f"out: dtype {output.dtype.name}; the output's is {dtype.name}")
         arrays["out"] = output
-        _containers.check_places(arrays)
+        device = _containers.check_places(arrays)
+        on = _containers.stream_of(stream, queries.backend, device)
+        scratch = None if workspace is None else _containers.scratch(workspace)
         log_sum = None
         if return_lse:
             rows, heads = (-3, -2) if layout == "NHD" else (-2, -3)
@@ -322,7 +357,10 @@ class KVCache:
             0.0 if softcap is None else _arguments.number(softcap, "softcap"),
             _arguments.alibi(alibi),
             _runtime.forced.get() or "",
+            on,
+            None if scratch is None else scratch[0],
         )
+        queries.backend.sync(device, on)
         result = out if out is not None else queries.backend.finish(output, q)
         return result if log_sum is None else (result, queries.backend.finish(log_sum, q))
 
@@ -336,6 +374,13 @@ class KVCache:
             if not -(2**31) <= page < 2**31:
                 raise ValueError(f"pages[{i}]: {page}; page numbers have 32 bits")
         self._cache.set_block_table(_integer(sequence, "sequence"), numbers)
+
+    def advance(self, tokens: int, seq_ids: Iterable[int] | None = None) -> None:
+        """On a device, after CUDA graphs that hold appends have run: they have added `tokens` to each sequence.
+
+        seq_ids: the sequences that the appends named; default: all.
+        """
+        self._cache.advance(_integer(tokens, "tokens"), self._sequences(seq_ids))
 
     def trim(self, sequence: int, length: int) -> None:
         """Keeps the first `length` tokens of a sequence."""

@@ -12,13 +12,54 @@
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
+#include "cuda/host/cuda.hpp"
 #include "kv_cache/cache.hpp"
+#include "octavo/device.hpp"
 
 namespace octavo {
 
 using kv_cache::Cache;
 
 namespace {
+
+constexpr std::int64_t kMostDeviceDim = 256;
+
+// What the kernels of a cache on a device support.
+Status check_device_options(const KVCacheOptions& o, std::int64_t value_dim) {
+  if (o.device.type == DeviceType::cpu) return {};
+  if (o.device.type != DeviceType::cuda) {
+    return invalid_argument("device has the unknown type ", static_cast<int>(o.device.type),
+                            "; allowed are cpu and cuda");
+  }
+  if (Status status = cuda::check_device("the key-value cache", o.device.index); !status.ok()) return status;
+  if (o.format != DType::s8) {
+    return unimplemented("format is ", to_string(o.format), "; a key-value cache on a CUDA device supports s8");
+  }
+  if (o.head_dim > kMostDeviceDim || value_dim > kMostDeviceDim) {
+    return unimplemented("head_dim is ", o.head_dim, " and value_head_dim ", value_dim,
+                         "; a key-value cache on a CUDA device supports 1 to ", kMostDeviceDim);
+  }
+  constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;
+  if (o.capacity > kMostTokens || o.page_size > kMostTokens) {
+    return unimplemented("capacity is ", o.capacity, " and page_size ", o.page_size,
+                         "; a key-value cache on a CUDA device supports up to ", kMostTokens);
+  }
+  return {};
+}
+
+// Memory of the device, with what it holds at first.
+kv_cache::DeviceAllocator allocator_of(Device device) {
+  return [device](std::size_t bytes, const void* initial) -> Result<std::shared_ptr<void>> {
+    const Result<DeviceMemory> memory = DeviceMemory::allocate(device, bytes);
+    if (!memory.ok()) return memory.status();
+    if (initial != nullptr) {
+      if (Status status = memory->copy_from(initial, bytes); !status.ok()) return status;
+    }
+    auto kept = std::make_shared<DeviceMemory>(*memory);
+    void* const data = kept->data();
+    return std::shared_ptr<void>(std::move(kept), data);
+  };
+}
 
 Status check_pool(const KVCacheOptions& o) {
   if (o.pool.empty()) return {};
@@ -34,6 +75,7 @@ Status check_pool(const KVCacheOptions& o) {
     return invalid_argument("the pool begins at ", reinterpret_cast<std::uintptr_t>(o.pool.data()),
                             "; its address must be a multiple of 64");
   }
+  if (o.device.type == DeviceType::cuda) return cuda::check_pointer("pool", {}, o.device.index, o.pool.data());
   return {};
 }
 
@@ -84,10 +126,27 @@ Status check_options(const KVCacheOptions& o) {
     return resource_exhausted("batch ", o.batch, ", kv_heads ", o.kv_heads, " and capacity ", o.capacity,
                               " need more memory than any machine has");
   }
+  if (Status status = check_device_options(o, value_dim); !status.ok()) return status;
   return check_pool(o);
 }
 
 namespace {
+
+// A graph runs again with lengths that the host does not know: it can neither take pages nor fix a mean.
+Status check_captured_append(const Cache& cache, std::span<const CacheAppend> entries) {
+  if (cache.paged() && !cache.external()) {
+    return unimplemented(
+        "an append to a paged key-value cache while the stream is being captured into a graph: the "
+        "host takes its pages; contiguous caches and those over a caller's pool support it");
+  }
+  for (const CacheAppend& entry : entries) {
+    if (!entry.fixes_mean) continue;
+    return Status(StatusCode::kFailedPrecondition,
+                  "the stream is being captured into a graph and a sequence is empty; its first append, which fixes "
+                  "K's mean, must come before the capture");
+  }
+  return {};
+}
 
 Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layout layout,
                    std::span<const std::int64_t> named, std::span<const std::int64_t> counts,
@@ -96,8 +155,8 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (Status status = check_execution(execution); !status.ok()) return status;
   if (Status status = check_cache_layout(layout); !status.ok()) return status;
   const NamedTensor tensors[] = {{{"k"}, &k}, {{"v"}, &v}};
-  if (Status status = check_cache_device(tensors); !status.ok()) return status;
-  if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
+  if (Status status = check_cache_device(cache, tensors); !status.ok()) return status;
+  if (Status status = check_stream(execution, options.device); !status.ok()) return status;
   Axes axes_k, axes_v;
   ByteRange range;
   ByteRanges ranges;
@@ -108,6 +167,7 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (Status status = check_cache_rows("v", v, layout, false, axes_v, range); !status.ok()) return status;
   ranges.reads({"v"}, range);
   if (Status status = ranges.check(); !status.ok()) return status;
+  if (Status status = check_pointers(tensors, options.device); !status.ok()) return status;
   if (k.dtype != v.dtype) {
     return invalid_argument("k is ", to_string(k.dtype), " and v is ", to_string(v.dtype), "; they must be equal");
   }
@@ -144,9 +204,16 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
     entries.push_back(cache.entry(sequences[i], rows));
     entries.back().fixes_mean = entries.back().fixes_mean && rows > 0;
   }
-  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation);
+  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation, options.device);
   if (!selected.ok()) return selected.status();
   const Implementation& implementation = **selected;
+  std::vector<std::int64_t> slots;
+  for (const CacheAppend& entry : entries) slots.push_back(entry.sequence);
+  const Result<bool> captured = check_capture(cache, execution, slots);
+  if (!captured.ok()) return captured.status();
+  if (*captured) {
+    if (Status status = check_captured_append(cache, entries); !status.ok()) return status;
+  }
   if (Status status = cache.reserve(entries); !status.ok()) return status;
   CacheAppendProblem problem;
   problem.cache = cache.view();
@@ -154,9 +221,18 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   problem.v = operand_of(v, layout);
   problem.entries = entries.data();
   problem.count = static_cast<std::int64_t>(entries.size());
-  // Cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
-  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) return status;
-  cache.commit(entries);
+  problem.captured = *captured;
+  std::vector<CacheUpdate> updates;
+  if (cache.on_device()) updates = cache.take_updates(slots);
+  problem.updates = updates.data();
+  problem.update_count = static_cast<std::int64_t>(updates.size());
+  // On the CPU it cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
+  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) {
+    if (cache.on_device()) cache.forget_device();
+    return status;
+  }
+  // A graph adds its tokens when it runs: advance().
+  if (!*captured) cache.commit(entries);
   note_served_by(implementation);
   return {};
 }
@@ -171,7 +247,7 @@ KVCache::~KVCache() = default;
 Result<KVCache> KVCache::create(const KVCacheOptions& options) noexcept {
   return guarded([&]() -> Result<KVCache> {
     if (Status status = check_options(options); !status.ok()) return status;
-    Result<std::unique_ptr<Cache>> cache = Cache::create(options);
+    Result<std::unique_ptr<Cache>> cache = Cache::create(options, allocator_of(options.device));
     if (!cache.ok()) return cache.status();
     return KVCache(*std::move(cache));
   });
@@ -238,9 +314,34 @@ Status KVCache::set_block_table(std::int64_t sequence, std::span<const std::int3
   });
 }
 
+Status KVCache::advance(std::int64_t tokens, std::span<const std::int64_t> sequences) noexcept {
+  return guarded([&]() -> Status {
+    if (!cache_->on_device()) {
+      return invalid_argument(
+          "the key-value cache is on the CPU; only graphs of a device append tokens that the cache "
+          "does not know of");
+    }
+    const auto check = [&](std::int64_t sequence) -> Status {
+      if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+      const std::int64_t present = cache_->length(sequence), most = options().capacity - present;
+      if (tokens >= 0 && tokens <= most) return {};
+      return invalid_argument("tokens is ", tokens, "; sequence ", sequence, " has ", present, " of ",
+                              options().capacity, ", and 0 to ", most, " are allowed");
+    };
+    std::vector<std::int64_t> named(sequences.begin(), sequences.end());
+    for (std::int64_t b = 0; sequences.empty() && b < options().batch; ++b) named.push_back(b);
+    for (const std::int64_t sequence : named) {
+      if (Status status = check(sequence); !status.ok()) return status;
+    }
+    for (const std::int64_t sequence : named) cache_->advance(sequence, tokens);
+    return {};
+  });
+}
+
 Status KVCache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+    if (Status status = check_on_cpu(*cache_, "evict()"); !status.ok()) return status;
     if (keep_first < 0 || keep_last < 0) {
       return invalid_argument("keep_first is ", keep_first, " and keep_last ", keep_last, "; both must be at least 0");
     }
@@ -263,6 +364,7 @@ Status KVCache::fork(std::int64_t from, std::int64_t to) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, from); !status.ok()) return status;
     if (Status status = check_sequence(*this, to); !status.ok()) return status;
+    if (Status status = check_on_cpu(*cache_, "fork()"); !status.ok()) return status;
     cache_->fork(from, to);
     return {};
   });
@@ -277,6 +379,7 @@ Status KVCache::reorder(std::span<const std::int64_t> sources) noexcept {
     for (const std::int64_t source : sources) {
       if (Status status = check_sequence(*this, source); !status.ok()) return status;
     }
+    if (Status status = check_on_cpu(*cache_, "reorder()"); !status.ok()) return status;
     cache_->reorder(sources);
     return {};
   });

@@ -4,6 +4,8 @@
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
+#include "cuda/decode/append.hpp"
+#include "cuda/decode/finish.hpp"
 #include "cuda/host/kernel_id.hpp"
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/pack_qk.hpp"
@@ -37,9 +39,10 @@ const EmulatedKernel& emulated_kernel(int id) {
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };
-  return id < kQuantizeKernels     ? kTable[id]
-         : id < kKernelsBeforeKept ? emulated_attention_kernel(id - kQuantizeKernels)
-                                   : emulated_kept_kernel(id - kKernelsBeforeKept);
+  return id < kQuantizeKernels       ? kTable[id]
+         : id < kKernelsBeforeKept   ? emulated_attention_kernel(id - kQuantizeKernels)
+         : id < kKernelsBeforeDecode ? emulated_kept_kernel(id - kKernelsBeforeKept)
+                                     : emulated_decode_kernel(id - kKernelsBeforeDecode);
 }
 
 }  // namespace octavo::test

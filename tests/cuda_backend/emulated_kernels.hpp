@@ -16,5 +16,6 @@ struct EmulatedKernel {
 const EmulatedKernel& emulated_kernel(int id);
 const EmulatedKernel& emulated_attention_kernel(int index);
 const EmulatedKernel& emulated_kept_kernel(int index);
+const EmulatedKernel& emulated_decode_kernel(int index);
 
 }  // namespace octavo::test

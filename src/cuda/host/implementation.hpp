@@ -29,5 +29,8 @@ Status attention(const Problem&, const DeviceProperties&, const Execution&, Call
 Status quantize(const QuantizeProblem&, const Execution&);
 Status dequantize(const DequantizeProblem&, const Execution&);
 Status merge(const MergeProblem&, const Execution&);
+std::size_t workspace_size(const CacheAttentionProblem&);
+Status append(const CacheAppendProblem&, const Execution&);
+Status attention(const CacheAttentionProblem&, const Execution&, CallReport&);
 
 }  // namespace octavo::cuda

@@ -23,11 +23,17 @@ enum class KernelId : int {
 #include "cuda/host/kept_kernels.inc"
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
+  before_decode,  // how many the tables before have
+  last_before_decode = before_decode - 1,
+#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) name,
+#include "cuda/host/decode_kernels.inc"
+#undef OCTAVO_CUDA_DECODE_KERNEL
   all,
 };
 
 constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
 constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
+constexpr int kKernelsBeforeDecode = static_cast<int>(KernelId::before_decode);
 constexpr int kKernels = static_cast<int>(KernelId::all);
 
 // The entry of a row kernel for rows of `dim` channels; `base` is that for 64.

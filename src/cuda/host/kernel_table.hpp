@@ -14,12 +14,14 @@ struct DeviceKernel {
 const DeviceKernel& quantize_kernel(int index);
 const DeviceKernel& attention_kernel(int index);
 const DeviceKernel& kept_kernel(int index);
+const DeviceKernel& decode_kernel(int index);
 
 inline const DeviceKernel& device_kernel(KernelId id) {
   const int index = static_cast<int>(id);
-  return index < kQuantizeKernels     ? quantize_kernel(index)
-         : index < kKernelsBeforeKept ? attention_kernel(index - kQuantizeKernels)
-                                      : kept_kernel(index - kKernelsBeforeKept);
+  return index < kQuantizeKernels       ? quantize_kernel(index)
+         : index < kKernelsBeforeKept   ? attention_kernel(index - kQuantizeKernels)
+         : index < kKernelsBeforeDecode ? kept_kernel(index - kKernelsBeforeKept)
+                                        : decode_kernel(index - kKernelsBeforeDecode);
 }
 
 }  // namespace octavo::cuda

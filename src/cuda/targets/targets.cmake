@@ -18,5 +18,6 @@ octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu -fmad=false)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/decode_sm80.cu)
 # For those who link them: an include path of CUDA's in every command would keep the host objects out of the cache.
 target_link_libraries(octavo_objects INTERFACE CUDA::cudart_static)
