@@ -62,6 +62,23 @@ def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
     )
 
 
+class _Exported:
+    """Memory of octavo on a CUDA device as the array-API standard's from_dlpack takes it: once, and no bare capsule."""
+
+    def __init__(self, capsule: Any, device: int) -> None:
+        self._capsule = capsule
+        self._device = device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _CUDA[0], self._device
+
+    def __dlpack__(self, **_: Any) -> Any:
+        capsule, self._capsule = self._capsule, None
+        if capsule is None:
+            raise RuntimeError("this result of octavo has been consumed already; take its DLPack tensor once")
+        return capsule
+
+
 class Dlpack:
     name = "DLPack tensor"
 
@@ -119,8 +136,9 @@ class Dlpack:
 
     def wrap(self, array: Any, dtype: DType, like: Any) -> Any:
         if not isinstance(array, np.ndarray):
+            exported = _Exported(array, operator.index(like.__dlpack_device__()[1]))
             namespace = getattr(like, "__array_namespace__", None)
-            return array if namespace is None else namespace().from_dlpack(array)
+            return exported if namespace is None else namespace().from_dlpack(exported)
         array = self.numpy.wrap(array, dtype, None)
         namespace = getattr(like, "__array_namespace__", None)
         return array if namespace is None else namespace().asarray(array)

@@ -7,6 +7,7 @@
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
 #include "api/kv_cache_checks.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/kv_cache_options.hpp"
 #include "api/selection.hpp"
 #include "api/tensor_checks.hpp"
@@ -14,52 +15,12 @@
 #include "core/text.hpp"
 #include "cuda/host/cuda.hpp"
 #include "kv_cache/cache.hpp"
-#include "octavo/device.hpp"
 
 namespace octavo {
 
 using kv_cache::Cache;
 
 namespace {
-
-constexpr std::int64_t kMostDeviceDim = 256;
-
-// What the kernels of a cache on a device support.
-Status check_device_options(const KVCacheOptions& o, std::int64_t value_dim) {
-  if (o.device.type == DeviceType::cpu) return {};
-  if (o.device.type != DeviceType::cuda) {
-    return invalid_argument("device has the unknown type ", static_cast<int>(o.device.type),
-                            "; allowed are cpu and cuda");
-  }
-  if (Status status = cuda::check_device("the key-value cache", o.device.index); !status.ok()) return status;
-  if (o.format != DType::s8) {
-    return unimplemented("format is ", to_string(o.format), "; a key-value cache on a CUDA device supports s8");
-  }
-  if (o.head_dim > kMostDeviceDim || value_dim > kMostDeviceDim) {
-    return unimplemented("head_dim is ", o.head_dim, " and value_head_dim ", value_dim,
-                         "; a key-value cache on a CUDA device supports 1 to ", kMostDeviceDim);
-  }
-  constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;
-  if (o.capacity > kMostTokens || o.page_size > kMostTokens) {
-    return unimplemented("capacity is ", o.capacity, " and page_size ", o.page_size,
-                         "; a key-value cache on a CUDA device supports up to ", kMostTokens);
-  }
-  return {};
-}
-
-// Memory of the device, with what it holds at first.
-kv_cache::DeviceAllocator allocator_of(Device device) {
-  return [device](std::size_t bytes, const void* initial) -> Result<std::shared_ptr<void>> {
-    const Result<DeviceMemory> memory = DeviceMemory::allocate(device, bytes);
-    if (!memory.ok()) return memory.status();
-    if (initial != nullptr) {
-      if (Status status = memory->copy_from(initial, bytes); !status.ok()) return status;
-    }
-    auto kept = std::make_shared<DeviceMemory>(*memory);
-    void* const data = kept->data();
-    return std::shared_ptr<void>(std::move(kept), data);
-  };
-}
 
 Status check_pool(const KVCacheOptions& o) {
   if (o.pool.empty()) return {};
@@ -131,22 +92,6 @@ Status check_options(const KVCacheOptions& o) {
 }
 
 namespace {
-
-// A graph runs again with lengths that the host does not know: it can neither take pages nor fix a mean.
-Status check_captured_append(const Cache& cache, std::span<const CacheAppend> entries) {
-  if (cache.paged() && !cache.external()) {
-    return unimplemented(
-        "an append to a paged key-value cache while the stream is being captured into a graph: the "
-        "host takes its pages; contiguous caches and those over a caller's pool support it");
-  }
-  for (const CacheAppend& entry : entries) {
-    if (!entry.fixes_mean) continue;
-    return Status(StatusCode::kFailedPrecondition,
-                  "the stream is being captured into a graph and a sequence is empty; its first append, which fixes "
-                  "K's mean, must come before the capture");
-  }
-  return {};
-}
 
 Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layout layout,
                    std::span<const std::int64_t> named, std::span<const std::int64_t> counts,

@@ -9,6 +9,7 @@
 #include "api/cu_seqlens.hpp"
 #include "api/execution.hpp"
 #include "api/kv_cache_checks.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/selection.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"

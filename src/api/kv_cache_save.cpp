@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "api/kv_cache_checks.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/kv_cache_options.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"

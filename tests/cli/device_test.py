@@ -45,6 +45,11 @@ class Device(AttentionTest):
         beforehand = self.json("bench", "attention", *SMALL, "--device", "cuda", "--recipe", "int8_fast",
                                "--with-quantization", "false")
         self.assertFalse(beforehand["with_quantization"])
+        shape = ("--heads", 4, "--kv-heads", 2, "--seqlen-k", 200, "--head-dim", 64, "--repeat", 1, "--threads", 1)
+        decode = self.json("bench", "decode", *shape, "--device", "cuda")
+        self.assertEqual((decode["implementation"], decode["parameters"]["device"]), ("sm80", "cuda"))
+        self.assertLess(0, decode["append_us"]["median"])
+        self.fails(3, "supports s8", "bench", "decode", *shape, "--cache", "f16", "--device", "cuda")
         self.assertEqual(self.json("bench", "quantize", *SMALL, "--device", "cuda")["implementation"], "sm80")
 
     def test_refusals(self):

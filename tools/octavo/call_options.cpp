@@ -101,8 +101,8 @@ Execution device_execution_of(const CallOptions& options) {
 Execution execution_of(const CallOptions& options) {
   if (device_of(options).type != DeviceType::cpu) {
     fail(kExitUnsupported, "--device " + options.device +
-                               ": this command supports CPU tensors only; octavo run, bench attention and bench "
-                               "quantize take CUDA devices");
+                               ": this command supports CPU tensors only; octavo run and bench attention, quantize "
+                               "and decode take CUDA devices");
   }
   return device_execution_of(options);
 }
