@@ -46,7 +46,7 @@ LAYERS = {
 # them, and the targets, stand above all of these.
 INNER_ORDER = {
     "src/cpu": ("simd", "operands", "attention"),
-    "src/cuda": ("tile", "operands", "attention", "host", "targets"),
+    "src/cuda": ("tile", "operands", "attention", "decode", "host", "targets"),
 }
 # The only exception: Python uses the reference's trace, which is not part of the public interface.
 EXCEPTIONS = {("python/octavo/_trace.cpp", "api/trace.hpp")}

@@ -44,6 +44,10 @@ struct KVCacheOptions {
   /// the cache. docs/kv_cache.md says what each byte is. Needs page_size and pages; the caller then names the pages of
   /// each sequence: KVCache::set_block_table(). Empty: the cache's own memory.
   std::span<std::byte> pool{};
+
+  /// Where the cache, and all tensors of its calls, are. CUDA: s8, head_dim and value_head_dim up to 256, the functions
+  /// that docs/kv_cache.md names, in the order of the calls' streams; a pool is memory of the device then.
+  Device device{};
 };
 
 /// Queries over a cache. M query rows of a sequence are its last M tokens: append their K and V first. Sequences may
@@ -83,7 +87,8 @@ struct CacheAttentionParams {
 };
 
 /// Not synchronized: a call that changes a cache must not run beside any other call on it. A call that fails leaves the
-/// cache as it was. On the CPU only. A call that names a sequence which does not exist returns invalid_argument.
+/// cache as it was. On a CUDA device calls enqueue work on their stream; the streams of one cache must be ordered. A
+/// call that names a sequence which does not exist returns invalid_argument.
 class OCTAVO_API KVCache {
  public:
   /// Errors: invalid_argument, unimplemented (format, head_dim), resource_exhausted.
@@ -123,6 +128,10 @@ class OCTAVO_API KVCache {
   /// writes to a page of two sequences. Errors: invalid_argument (a page number outside of the pool or named twice,
   /// fewer pages than the sequence's tokens need, more than its capacity).
   Status set_block_table(std::int64_t sequence, std::span<const std::int32_t> pages) noexcept;
+
+  /// Of a cache on a device, after graphs that hold its appends have run: they have added `tokens` to each of these
+  /// sequences (none given: all). Errors: invalid_argument (more than the capacity; a cache on the CPU).
+  Status advance(std::int64_t tokens, std::span<const std::int64_t> sequences = {}) noexcept;
 
   /// Keeps the first `length` tokens of a sequence. Errors: invalid_argument (it has fewer).
   Status trim(std::int64_t sequence, std::int64_t length) noexcept;

@@ -389,7 +389,8 @@ OCTAVO_API octavo_status_t octavo_merge_state(const octavo_tensor_t* o_a, const 
 /* ---- KV cache ---- */
 
 /** K and V of the tokens that a model has seen (kv_cache.hpp, docs/kv_cache.md). Not synchronized: a call that changes
- * a cache must not run beside any other call on it. A call that fails leaves the cache as it was. On the CPU only. */
+ * a cache must not run beside any other call on it. A call that fails leaves the cache as it was. On a CUDA device
+ * calls enqueue work on their stream; the streams of one cache must be ordered. */
 typedef struct octavo_kv_cache_t octavo_kv_cache_t;
 
 typedef struct octavo_kv_cache_options_t {
@@ -405,8 +406,11 @@ typedef struct octavo_kv_cache_options_t {
   int64_t pages;          /* 0 = enough for all sequences at full capacity */
   void* pool;             /* the caller's memory of the pages, at a multiple of 64; NULL = the cache's own */
   size_t pool_bytes;      /* octavo_kv_cache_pool_size() or more */
+  int32_t device_type;    /* where the cache and the tensors of its calls are; OCTAVO_CUDA: OCTAVO_S8 only */
+  int32_t device_index;
 } octavo_kv_cache_options_t;
-#define OCTAVO_KV_CACHE_OPTIONS_INIT {sizeof(octavo_kv_cache_options_t), 0, 0, 0, 0, 0, OCTAVO_S8, 1, 0, 0, NULL, 0}
+#define OCTAVO_KV_CACHE_OPTIONS_INIT \
+  {sizeof(octavo_kv_cache_options_t), 0, 0, 0, 0, 0, OCTAVO_S8, 1, 0, 0, NULL, 0, OCTAVO_CPU, 0}
 
 /** M query rows of a sequence are its last M tokens: append their K and V first. NULL = not given. Masks: M is the
  * largest number of rows, N the largest length of the call's sequences; see kv_cache.hpp. */
@@ -467,6 +471,11 @@ OCTAVO_API octavo_status_t octavo_kv_cache_pool_size(const octavo_kv_cache_optio
 /** Caches over a caller's pool: pages[i] holds tokens i * page_size and following of the sequence. */
 OCTAVO_API octavo_status_t octavo_kv_cache_set_block_table(octavo_kv_cache_t* cache, int64_t sequence,
                                                            const int32_t* pages, size_t num_pages);
+
+/** Of a cache on a device, after graphs that hold its appends have run: they have added `tokens` to each of these
+ *  sequences; sequences NULL: all. */
+OCTAVO_API octavo_status_t octavo_kv_cache_advance(octavo_kv_cache_t* cache, int64_t tokens, const int64_t* sequences,
+                                                   size_t num_sequences);
 
 /** Keeps the first `length` tokens of a sequence. */
 OCTAVO_API octavo_status_t octavo_kv_cache_trim(octavo_kv_cache_t* cache, int64_t sequence, int64_t length);

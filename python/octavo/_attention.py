@@ -8,14 +8,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import _arguments, _containers, _core, _keywords, _numpy, _outputs, _runtime
-from ._array_backend import Array, ArrayBackend
+from ._array_backend import Array
 from ._core import DType
 from ._kv_cache import KVCache
 from ._quantized import Quantized
 from ._recipe import Recipe
 
-_ALIGNMENT = 64  # of scratch memory on the CPU
-_DEVICE_ALIGNMENT = 256  # on a CUDA device
 
 
 def attention(
@@ -61,8 +59,8 @@ def attention(
     k, v : array or Quantized
         [B, N, Hkv, D] and [B, N, Hkv, Dv], or their HND and varlen forms. Or k is a `KVCache` and v is not given: the
         M queries are the last M tokens of each sequence, N is the sequence's own length, and the cache's format decides
-        the arithmetic. It takes every keyword but recipe, kv_lens, cu_seqlens_k, stream and workspace, and causal is
-        not "top_left"; `KVCache.attend` also takes some of its sequences, and tree masks.
+        the arithmetic. It takes every keyword but recipe, kv_lens and cu_seqlens_k, and causal is not "top_left";
+        `KVCache.attend` also takes some of its sequences, and tree masks.
     recipe : str or Recipe
         How Q, K, P and V are represented: a preset of `octavo.recipes`, a text of the recipe grammar, or a Recipe. With
         Quantized operands: the recipe they were made for.
@@ -180,7 +178,7 @@ def _over_cache(arguments: dict[str, Any]) -> Any:
 
 _OVER_CACHE = (
     *("causal", "scale", "window", "softcap", "mask", "key_mask", "sinks", "alibi_slopes", "alibi", "cu_seqlens_q"),
-    *("layout", "return_lse", "out", "out_dtype"),
+    *("layout", "return_lse", "out", "out_dtype", "stream", "workspace"),
 )
 _SIGNATURE = inspect.signature(attention)
 _SIGNATURE = _SIGNATURE.replace(parameters=[p for p in _SIGNATURE.parameters.values() if p.kind is not p.VAR_KEYWORD])
@@ -223,7 +221,7 @@ def workspace_size(arguments: dict[str, Any]) -> int:
     """
     call, output, *_alive = prepare(arguments)
     size = _core.workspace_size(call)
-    return size + _alignment(output.device) - 1 if size > 0 else 0
+    return size + _containers.alignment(output.device) - 1 if size > 0 else 0
 
 
 def prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None, Any, Any]:
@@ -249,7 +247,7 @@ def prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None,
         if (x := arguments[name]) is not None:
             arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
     device = _containers.check_places(arrays)
-    scratch = None if arguments["workspace"] is None else _scratch(arguments["workspace"])
+    scratch = None if arguments["workspace"] is None else _containers.scratch(arguments["workspace"])
 
     call = _core.Call(q_view, k_view, v_view, output.view, order)
     if log_sum is not None:
@@ -259,7 +257,7 @@ def prepare(arguments: dict[str, Any]) -> tuple[_core.Call, Array, Array | None,
             if name in arrays:
                 setattr(call, name, arrays[name].view)
     _set_options(call, arguments)
-    if stream := _stream(arguments["stream"], backend, device):
+    if stream := _containers.stream_of(arguments["stream"], backend, device):
         call.stream = stream
     if scratch is not None:
         call.set_workspace(scratch[0])
@@ -292,27 +290,6 @@ def _operand(x: Any, name: str, layout: str) -> tuple[Any, Array, tuple[int, ...
         return view, codes, shape, alive
     array = _containers.read(x, name)
     return array.view, array, array.shape, array
-
-
-def _alignment(device: int) -> int:
-    return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
-
-
-def _stream(given: Any, backend: ArrayBackend, device: int) -> int:
-    """The given stream, or the current stream of the array type."""
-    if given is None:
-        return backend.stream(device)
-    if device >= 0 and backend is _containers.DLPACK:
-        _core.synchronize(device)  # the producers synchronized with the legacy default stream
-    return _arguments.stream(given)
-
-
-def _scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
-    """The aligned part of the workspace; `workspace_size` includes the bytes that alignment may skip."""
-    array = _outputs.dense_bytes(workspace, "workspace")
-    skipped = -array.view.data % _alignment(array.device)
-    size = max(array.shape[0] - skipped, 0)
-    return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,), array.device), array
 
 
 def merge_state(o_a: Any, lse_a: Any, o_b: Any, lse_b: Any, *, layout: str = "NHD") -> tuple[Any, Any]:

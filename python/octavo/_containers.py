@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _arguments, _core
 from ._arguments import shown
 from ._core import DType
 from ._dlpack import Dlpack
@@ -26,6 +27,9 @@ FLOATS = {
     "f16": DType.f16,
     "bf16": DType.bf16,
 }
+
+_ALIGNMENT = 64  # of scratch memory on the CPU
+_DEVICE_ALIGNMENT = 256  # on a CUDA device
 
 NUMPY, TORCH = Numpy(), Torch()
 DLPACK = Dlpack(NUMPY)
@@ -113,3 +117,32 @@ def float_dtype(dtype: Any, name: str) -> DType:
     if found is None:
         raise ValueError(f"{name}: {dtype!r} is not supported; float32, float16 and bfloat16 are")
     return found
+
+
+def alignment(device: int) -> int:
+    return _ALIGNMENT if device < 0 else _DEVICE_ALIGNMENT
+
+
+def stream_of(given: Any, backend: ArrayBackend, device: int) -> int:
+    """The given stream, or the current stream of the array type."""
+    if given is None:
+        return backend.stream(device)
+    if device >= 0 and backend is DLPACK:
+        _core.synchronize(device)  # the producers synchronized with the legacy default stream
+    return _arguments.stream(given)
+
+
+def dense_bytes(x: Any, name: str) -> Array:
+    """View of the caller's memory for the core, uint8 [n]."""
+    array = write(x, name)
+    if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
+        raise ValueError(f"{name}: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
+    return array
+
+
+def scratch(workspace: Any) -> tuple[_core.TensorView, Any]:
+    """The aligned part of the workspace; `workspace_size` includes the bytes that alignment may skip."""
+    array = dense_bytes(workspace, "workspace")
+    skipped = -array.view.data % alignment(array.device)
+    size = max(array.shape[0] - skipped, 0)
+    return _core.TensorView(array.view.data + skipped, DType.u8, (size,), (1,), array.device), array

@@ -62,6 +62,23 @@ def _tensor(x: Any, name: str, stream: dict[str, int]) -> _core.DlpackTensor:
     )
 
 
+class _Exported:
+    """Memory of octavo on a CUDA device as the array-API standard's from_dlpack takes it: once, and no bare capsule."""
+
+    def __init__(self, capsule: Any, device: int) -> None:
+        self._capsule = capsule
+        self._device = device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _CUDA[0], self._device
+
+    def __dlpack__(self, **_: Any) -> Any:
+        capsule, self._capsule = self._capsule, None
+        if capsule is None:
+            raise RuntimeError("this result of octavo has been consumed already; take its DLPack tensor once")
+        return capsule
+
+
 class Dlpack:
     name = "DLPack tensor"
 
@@ -88,8 +105,13 @@ class Dlpack:
         return Array(view, shape, tensor.dtype, x, (x, tensor), self, device)
 
     def write(self, x: Any, name: str) -> Array:
+        # DLPack before 1.0 does not say whether memory may be written. CuPy's arrays do here; JAX's say it may not.
+        interface = getattr(x, "__cuda_array_interface__", None)
+        data = interface.get("data") if isinstance(interface, dict) else None
+        if isinstance(data, tuple) and len(data) == 2 and data[1] is False:
+            return self.read(x, name)
         raise ValueError(f"{name}: a {type(x).__module__}.{type(x).__qualname__} cannot be written in place; NumPy "
-                         "arrays and torch tensors can")
+                         "arrays, torch tensors and arrays with a writable __cuda_array_interface__ (CuPy) can")
 
     # Results are NumPy arrays, or device memory of octavo, converted by the producer's array-API namespace.
     def empty(self, shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
@@ -114,8 +136,9 @@ class Dlpack:
 
     def wrap(self, array: Any, dtype: DType, like: Any) -> Any:
         if not isinstance(array, np.ndarray):
+            exported = _Exported(array, operator.index(like.__dlpack_device__()[1]))
             namespace = getattr(like, "__array_namespace__", None)
-            return array if namespace is None else namespace().from_dlpack(array)
+            return exported if namespace is None else namespace().from_dlpack(exported)
         array = self.numpy.wrap(array, dtype, None)
         namespace = getattr(like, "__array_namespace__", None)
         return array if namespace is None else namespace().asarray(array)

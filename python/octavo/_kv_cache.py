@@ -66,6 +66,7 @@ def _options(
     kept_keys: bool,
     page_size: int | None,
     pages: int | None,
+    device: Any = None,
 ) -> _core.KVCacheOptions:
     dtype = _arguments.choice(_FORMATS, format, "format")
     if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
@@ -83,7 +84,19 @@ def _options(
         bool(kept_keys),
         page_size or 0,
         pages or 0,
+        _device(device),
     )
+
+
+def _device(device: Any) -> int:
+    """Number of a CUDA device, -1 for the CPU: of None, "cpu", "cuda", "cuda:1" or a torch.device."""
+    text = "cpu" if device is None else str(device)
+    kind, colon, index = text.partition(":")
+    if kind == "cuda" and (not colon or index.isdecimal()):
+        return int(index or 0)
+    if text != "cpu":
+        raise ValueError(f"device: {_arguments.shown(device)}; 'cpu', 'cuda' and 'cuda:INDEX' are allowed")
+    return -1
 
 
 class KVCache:
@@ -118,20 +131,26 @@ class KVCache:
         the bytes.
     block_table : sequence of sequences of int, optional
         With a pool: the first pages of each sequence, [batch][any number]; -1 at the end of a row is no page.
+    device : str or torch.device, optional
+        Where the cache and all arrays of its calls are: "cpu" (default), "cuda" or "cuda:INDEX". CUDA: "s8", head_dim
+        up to 256.
 
     Raises
     ------
     ValueError
         Invalid shape, dtype or argument; an append beyond the capacity.
     NotImplementedError
-        A format or head_dim that this version does not support; arrays on a CUDA device.
+        A format, head_dim or call that this version does not support; on a CUDA device docs/kv_cache.md lists them.
+    RuntimeError
+        A device that this build or machine lacks.
     MemoryError
         No memory, or no free page.
 
     Notes
     -----
-    On the CPU. Not synchronized: a call that changes a cache must not run beside another call on it. A call that
-    raises leaves the cache as it was. docs/kv_cache.md defines the arithmetic and says what depends on what.
+    Not synchronized: a call that changes a cache must not run beside another call on it. A call that raises leaves the
+    cache as it was. On a CUDA device calls enqueue work on their stream, and the streams of one cache must be ordered.
+    docs/kv_cache.md defines the arithmetic and says what depends on what.
 
     Examples
     --------
@@ -156,14 +175,15 @@ class KVCache:
         pages: int | None = None,
         pool: Any = None,
         block_table: Iterable[Iterable[int]] | None = None,
+        device: Any = None,
     ) -> None:
         format, kept_keys = _by_recipe(recipe, format, kept_keys)
         options = _options(
-            batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages
+            batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages, device
         )
         self._pool: Any = None
         if pool is not None:
-            self._pool = _outputs.dense_bytes(pool, "pool")  # kept alive
+            self._pool = _containers.dense_bytes(pool, "pool")  # kept alive
             if not self._pool.shape[0]:
                 raise ValueError("pool: it has no bytes")
             options.set_pool(self._pool.view)
@@ -209,6 +229,7 @@ class KVCache:
         self.kept_keys: bool = cache.kept_keys and self.format in ("s8", "s4")
         self.page_size: int | None = cache.page_size or None
         self.pages: int | None = cache.pages if cache.page_size else None
+        self.device: str = "cpu" if cache.device < 0 else f"cuda:{cache.device}"
 
     @property
     def lengths(self) -> list[int]:
@@ -233,6 +254,7 @@ class KVCache:
         *,
         counts: Iterable[int] | None = None,
         layout: str = "NHD",
+        stream: Any = None,
     ) -> None:
         """Appends T tokens to each of B sequences.
 
@@ -246,9 +268,13 @@ class KVCache:
             Of row b only the first ``counts[b]`` tokens are appended. Default: all T.
         layout : {"NHD", "HND"}
             Order of the axes.
+        stream : optional
+            CUDA stream of arrays on a device, as in `octavo.attention`.
         """
         order = _arguments.layout(layout)
         keys, values = _containers.read(k, "k"), _containers.read(v, "v")
+        device = _containers.check_places({"k": keys, "v": values})
+        on = _containers.stream_of(stream, keys.backend, device)
         self._cache.append(
             keys.view,
             values.view,
@@ -256,7 +282,9 @@ class KVCache:
             self._sequences(seq_ids),
             _integers(counts, "counts"),
             _runtime.forced.get() or "",
+            on,
         )
+        keys.backend.sync(device, on)
 
     def attend(
         self,
@@ -278,6 +306,8 @@ class KVCache:
         return_lse: bool = False,
         out: Any = None,
         out_dtype: Any = None,
+        stream: Any = None,
+        workspace: Any = None,
     ) -> Any:
         """Attention of q over the tokens of each sequence; the M query rows are its last M tokens.
 
@@ -302,8 +332,11 @@ class KVCache:
             Speculative decoding: [M, M] or [B, M, M], bool. Row i of a sequence's m rows sees key c of its last m keys
             only where entry [i, c] is True; keys before them are visible as without it. Combined with `causal`,
             `window` and masks, whose positions stay i and j.
-        scale, window, softcap, sinks, alibi_slopes, alibi, layout, return_lse, out, out_dtype
+        scale, window, softcap, sinks, alibi_slopes, alibi, layout, return_lse, out, out_dtype, stream
             As in `octavo.attention`.
+        workspace : array, optional
+            uint8 [n] on the cache's device: scratch memory. While a stream is captured into a CUDA graph it must be
+            given; the message for one that is too small names n. It must live as long as the graph.
 
         Returns
         -------
@@ -325,7 +358,9 @@ class KVCache:
         dtype = _outputs.output_dtype(out_dtype, queries.dtype)
         output = _outputs.output(out, (*queries.shape[:-1], self.value_head_dim), dtype, queries.backend, q)
         arrays["out"] = output
-        _containers.check_places(arrays)
+        device = _containers.check_places(arrays)
+        on = _containers.stream_of(stream, queries.backend, device)
+        scratch = None if workspace is None else _containers.scratch(workspace)
         log_sum = None
         if return_lse:
             log_sum = queries.backend.empty(_outputs.lse_shape(queries.shape, order), DType.f32, q)
@@ -351,7 +386,10 @@ class KVCache:
             0.0 if softcap is None else _arguments.number(softcap, "softcap"),
             _arguments.alibi(alibi),
             _runtime.forced.get() or "",
+            on,
+            None if scratch is None else scratch[0],
         )
+        queries.backend.sync(device, on)
         result = out if out is not None else queries.backend.finish(output, q)
         return result if log_sum is None else (result, queries.backend.finish(log_sum, q))
 
@@ -365,6 +403,13 @@ class KVCache:
             if not -(2**31) <= page < 2**31:
                 raise ValueError(f"pages[{i}]: {page}; page numbers have 32 bits")
         self._cache.set_block_table(_integer(sequence, "sequence"), numbers)
+
+    def advance(self, tokens: int, seq_ids: Iterable[int] | None = None) -> None:
+        """On a device, after CUDA graphs that hold appends have run: they have added `tokens` to each sequence.
+
+        seq_ids: the sequences that the appends named; default: all.
+        """
+        self._cache.advance(_integer(tokens, "tokens"), self._sequences(seq_ids))
 
     def trim(self, sequence: int, length: int) -> None:
         """Keeps the first `length` tokens of a sequence."""

@@ -1,4 +1,4 @@
-"""What a call writes: dtypes, shapes and memory of the output, the LSE and scratch memory."""
+"""What a call writes: dtypes, shapes and memory of the output and the LSE."""
 
 from __future__ import annotations
 
@@ -34,11 +34,3 @@ def lse_shape(q: tuple[int, ...], order: Layout) -> tuple[int, ...]:
     if len(q) < 3:
         return (1,)  # the core reports q's rank
     return (*q[:-3], q[heads], q[rows])
-
-
-def dense_bytes(x: Any, name: str) -> Array:
-    """View of the caller's memory for the core, uint8 [n]."""
-    array = _containers.write(x, name)
-    if array.dtype != DType.u8 or len(array.shape) != 1 or (array.shape[0] > 1 and array.view.strides != (1,)):
-        raise ValueError(f"{name}: {array.dtype.name} {list(array.shape)}; a dense uint8 [n] is allowed")
-    return array

@@ -107,14 +107,23 @@ Result<const Implementation*> select_implementation(const MergeProblem& problem,
   return select(problem, asked);
 }
 
-Result<const Implementation*> select_cache_implementation(std::string_view asked) {
+Result<const Implementation*> select_cache_implementation(std::string_view asked, Device device) {
   const Result<const Implementation*> named = named_implementation(asked);
   if (!named.ok()) return named;
-  if (*named == nullptr) return cpu::backend().candidates().front();
-  Status status = check_device_of(**named, Device{});
-  if (status.ok()) status = (*named)->backend().supports_cache(**named);
-  if (!status.ok()) return status;
-  return named;
+  if (*named != nullptr) {
+    Status status = check_device_of(**named, device);
+    if (status.ok()) status = (*named)->backend().supports_cache(**named, device);
+    if (!status.ok()) return status;
+    return named;
+  }
+  if (device.type == DeviceType::cpu) return cpu::backend().candidates().front();
+  Status refused;
+  for (const Implementation* candidate : cuda::backend().candidates()) {
+    Status status = candidate->backend().supports_cache(*candidate, device);
+    if (status.ok()) return candidate;
+    refused = std::move(status);
+  }
+  return refused;
 }
 
 void note_served_by(const Implementation& implementation) noexcept { last_served = implementation.name; }

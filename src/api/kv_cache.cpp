@@ -7,11 +7,13 @@
 #include "api/device_check.hpp"
 #include "api/execution.hpp"
 #include "api/kv_cache_checks.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/kv_cache_options.hpp"
 #include "api/selection.hpp"
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
+#include "cuda/host/cuda.hpp"
 #include "kv_cache/cache.hpp"
 
 namespace octavo {
@@ -34,6 +36,7 @@ Status check_pool(const KVCacheOptions& o) {
     return invalid_argument("the pool begins at ", reinterpret_cast<std::uintptr_t>(o.pool.data()),
                             "; its address must be a multiple of 64");
   }
+  if (o.device.type == DeviceType::cuda) return cuda::check_pointer("pool", {}, o.device.index, o.pool.data());
   return {};
 }
 
@@ -84,6 +87,7 @@ Status check_options(const KVCacheOptions& o) {
     return resource_exhausted("batch ", o.batch, ", kv_heads ", o.kv_heads, " and capacity ", o.capacity,
                               " need more memory than any machine has");
   }
+  if (Status status = check_device_options(o, value_dim); !status.ok()) return status;
   return check_pool(o);
 }
 
@@ -96,8 +100,8 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (Status status = check_execution(execution); !status.ok()) return status;
   if (Status status = check_cache_layout(layout); !status.ok()) return status;
   const NamedTensor tensors[] = {{{"k"}, &k}, {{"v"}, &v}};
-  if (Status status = check_cache_device(tensors); !status.ok()) return status;
-  if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
+  if (Status status = check_cache_device(cache, tensors); !status.ok()) return status;
+  if (Status status = check_stream(execution, options.device); !status.ok()) return status;
   Axes axes_k, axes_v;
   ByteRange range;
   ByteRanges ranges;
@@ -108,6 +112,7 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (Status status = check_cache_rows("v", v, layout, false, axes_v, range); !status.ok()) return status;
   ranges.reads({"v"}, range);
   if (Status status = ranges.check(); !status.ok()) return status;
+  if (Status status = check_pointers(tensors, options.device); !status.ok()) return status;
   if (k.dtype != v.dtype) {
     return invalid_argument("k is ", to_string(k.dtype), " and v is ", to_string(v.dtype), "; they must be equal");
   }
@@ -144,9 +149,16 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
     entries.push_back(cache.entry(sequences[i], rows));
     entries.back().fixes_mean = entries.back().fixes_mean && rows > 0;
   }
-  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation);
+  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation, options.device);
   if (!selected.ok()) return selected.status();
   const Implementation& implementation = **selected;
+  std::vector<std::int64_t> slots;
+  for (const CacheAppend& entry : entries) slots.push_back(entry.sequence);
+  const Result<bool> captured = check_capture(cache, execution, slots);
+  if (!captured.ok()) return captured.status();
+  if (*captured) {
+    if (Status status = check_captured_append(cache, entries); !status.ok()) return status;
+  }
   if (Status status = cache.reserve(entries); !status.ok()) return status;
   CacheAppendProblem problem;
   problem.cache = cache.view();
@@ -154,9 +166,18 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   problem.v = operand_of(v, layout);
   problem.entries = entries.data();
   problem.count = static_cast<std::int64_t>(entries.size());
-  // Cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
-  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) return status;
-  cache.commit(entries);
+  problem.captured = *captured;
+  std::vector<CacheUpdate> updates;
+  if (cache.on_device()) updates = cache.take_updates(slots);
+  problem.updates = updates.data();
+  problem.update_count = static_cast<std::int64_t>(updates.size());
+  // On the CPU it cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
+  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) {
+    if (cache.on_device()) cache.forget_device();
+    return status;
+  }
+  // A graph adds its tokens when it runs: advance().
+  if (!*captured) cache.commit(entries);
   note_served_by(implementation);
   return {};
 }
@@ -171,7 +192,7 @@ KVCache::~KVCache() = default;
 Result<KVCache> KVCache::create(const KVCacheOptions& options) noexcept {
   return guarded([&]() -> Result<KVCache> {
     if (Status status = check_options(options); !status.ok()) return status;
-    Result<std::unique_ptr<Cache>> cache = Cache::create(options);
+    Result<std::unique_ptr<Cache>> cache = Cache::create(options, allocator_of(options.device));
     if (!cache.ok()) return cache.status();
     return KVCache(*std::move(cache));
   });
@@ -238,9 +259,34 @@ Status KVCache::set_block_table(std::int64_t sequence, std::span<const std::int3
   });
 }
 
+Status KVCache::advance(std::int64_t tokens, std::span<const std::int64_t> sequences) noexcept {
+  return guarded([&]() -> Status {
+    if (!cache_->on_device()) {
+      return invalid_argument(
+          "the key-value cache is on the CPU; only graphs of a device append tokens that the cache "
+          "does not know of");
+    }
+    const auto check = [&](std::int64_t sequence) -> Status {
+      if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+      const std::int64_t present = cache_->length(sequence), most = options().capacity - present;
+      if (tokens >= 0 && tokens <= most) return {};
+      return invalid_argument("tokens is ", tokens, "; sequence ", sequence, " has ", present, " of ",
+                              options().capacity, ", and 0 to ", most, " are allowed");
+    };
+    std::vector<std::int64_t> named(sequences.begin(), sequences.end());
+    for (std::int64_t b = 0; sequences.empty() && b < options().batch; ++b) named.push_back(b);
+    for (const std::int64_t sequence : named) {
+      if (Status status = check(sequence); !status.ok()) return status;
+    }
+    for (const std::int64_t sequence : named) cache_->advance(sequence, tokens);
+    return {};
+  });
+}
+
 Status KVCache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
+    if (Status status = check_on_cpu(*cache_, "evict()"); !status.ok()) return status;
     if (keep_first < 0 || keep_last < 0) {
       return invalid_argument("keep_first is ", keep_first, " and keep_last ", keep_last, "; both must be at least 0");
     }
@@ -263,6 +309,7 @@ Status KVCache::fork(std::int64_t from, std::int64_t to) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, from); !status.ok()) return status;
     if (Status status = check_sequence(*this, to); !status.ok()) return status;
+    if (Status status = check_on_cpu(*cache_, "fork()"); !status.ok()) return status;
     cache_->fork(from, to);
     return {};
   });
@@ -277,6 +324,7 @@ Status KVCache::reorder(std::span<const std::int64_t> sources) noexcept {
     for (const std::int64_t source : sources) {
       if (Status status = check_sequence(*this, source); !status.ok()) return status;
     }
+    if (Status status = check_on_cpu(*cache_, "reorder()"); !status.ok()) return status;
     cache_->reorder(sources);
     return {};
   });

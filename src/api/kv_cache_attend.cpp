@@ -9,6 +9,7 @@
 #include "api/cu_seqlens.hpp"
 #include "api/execution.hpp"
 #include "api/kv_cache_checks.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/selection.hpp"
 #include "core/log.hpp"
 #include "core/text.hpp"
@@ -209,8 +210,13 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
                                  {{"alibi_slopes"}, &query.alibi_slopes},
                                  {{"sinks"}, &query.sinks},
                                  {{"cu_seqlens_q"}, &query.cu_seqlens_q}};
-  if (Status status = check_cache_device(tensors); !status.ok()) return status;
-  if (Status status = check_stream(execution, Device{}); !status.ok()) return status;
+  if (Status status = check_cache_device(cache, tensors); !status.ok()) return status;
+  if (Status status = check_stream(execution, options.device); !status.ok()) return status;
+  if (query.cu_seqlens_q.given() && cache.on_device()) {
+    return unimplemented(
+        "cu_seqlens_q over a key-value cache on a CUDA device; there all sequences of a call have the "
+        "same number of query rows");
+  }
   CacheAttentionProblem problem;
   ByteRanges ranges;
   ranges.writes({"workspace"}, workspace_range(execution));
@@ -225,7 +231,8 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   if (Status status = find_entries(cache, query, queries); !status.ok()) return status;
   if (Status status = check_masks(query, queries, problem, ranges); !status.ok()) return status;
   if (Status status = ranges.check(); !status.ok()) return status;
-  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation);
+  if (Status status = check_pointers(tensors, options.device); !status.ok()) return status;
+  const Result<const Implementation*> selected = select_cache_implementation(execution.implementation, options.device);
   if (!selected.ok()) return selected.status();
   const Implementation& implementation = **selected;
   problem.cache = cache.view();
@@ -234,8 +241,18 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   problem.q_heads = queries.axes.heads;
   problem.q = operand_of(query.q, query.layout);
   if (problem.batch == 0 || queries.longest_rows == 0) return {};
+  std::vector<std::int64_t> slots;
+  for (const CacheSequence& entry : queries.entries) slots.push_back(entry.sequence);
+  const Result<bool> captured = check_capture(cache, execution, slots);
+  if (!captured.ok()) return captured.status();
+  problem.captured = *captured;
+  std::vector<CacheUpdate> updates;
+  if (cache.on_device()) updates = cache.take_updates(slots);
+  problem.updates = updates.data();
+  problem.update_count = static_cast<std::int64_t>(updates.size());
   CallReport report;
   if (Status status = implementation.backend().attention(implementation, problem, execution, report); !status.ok()) {
+    if (cache.on_device()) cache.forget_device();
     return status;
   }
   note_served_by(implementation);

@@ -38,13 +38,6 @@ Status check_cache_layout(Layout layout) {
   return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
 }
 
-Status check_cache_device(std::span<const NamedTensor> tensors) {
-  Device device;
-  if (Status status = check_devices(tensors, device); !status.ok()) return status;
-  if (device.type == DeviceType::cpu) return {};
-  return unimplemented("the tensors are on CUDA device ", device.index, "; a key-value cache supports the CPU only");
-}
-
 Status check_cache_rows(std::string_view name, const TensorView& view, Layout layout, bool packed, Axes& axes,
                         ByteRange& range) {
   if (!view.given()) return invalid_argument(name, " is missing");

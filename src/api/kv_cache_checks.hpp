@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "api/device_check.hpp"
 #include "api/tensor_checks.hpp"
 #include "kv_cache/cache.hpp"
 
@@ -17,8 +16,6 @@ Status named_sequences(const kv_cache::Cache& cache, std::span<const std::int64_
                        std::string_view tensor, std::vector<std::int64_t>& sequences);
 
 Status check_cache_layout(Layout layout);
-// All tensors on the CPU.
-Status check_cache_device(std::span<const NamedTensor> tensors);
 // A float tensor with 4 axes; varlen sequences: with 3.
 Status check_cache_rows(std::string_view name, const TensorView& view, Layout layout, bool packed, Axes& axes,
                         ByteRange& range);

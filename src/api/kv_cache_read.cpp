@@ -1,10 +1,12 @@
 // KVCache::read_k and read_v: the rows of a sequence in natural order.
 #include <cstring>
+#include <vector>
 
 #include "api/device_check.hpp"
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
+#include "cuda/host/cuda.hpp"
 #include "kv_cache/cache.hpp"
 #include "spec/cache_layout.hpp"
 
@@ -26,13 +28,39 @@ Status check_dense(std::string_view name, const TensorView& view, DType dtype, s
   return {};
 }
 
+// A view of the host's: of a cache on a device, of a copy of its pages and means.
+struct HostView {
+  CacheView view;
+  std::vector<std::byte> pool, means;
+};
+Result<HostView> host_view(const kv_cache::Cache& cache) {
+  HostView host;
+  host.view = cache.view();
+  if (!cache.on_device()) return host;
+  const auto fetch = [&](std::vector<std::byte>& to, const std::byte* from, std::size_t bytes) {
+    to.resize(bytes);
+    return cuda::runtime()->copy(host.view.device.index, to.data(), from, bytes, cuda::CopyKind::to_host);
+  };
+  const std::span<std::byte> pool = cache.pool();
+  if (Status status = fetch(host.pool, pool.data(), pool.size()); !status.ok()) return status;
+  if (Status status = fetch(host.means, cache.k_means().data(), cache.k_means().size()); !status.ok()) return status;
+  const kv_cache::PoolLayout& layout = cache.layout();
+  host.view.k = host.pool.data() + layout.k;
+  host.view.v = host.pool.data() + layout.v;
+  host.view.k_scale = reinterpret_cast<float*>(host.pool.data() + layout.k_scale);
+  host.view.v_scale = reinterpret_cast<float*>(host.pool.data() + layout.v_scale);
+  host.view.k_mean = reinterpret_cast<float*>(host.means.data());
+  host.view.block_table = cache.block_table();
+  return host;
+}
+
 Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, const TensorView& codes,
             const TensorView& scales, const TensorView& mean) {
   const KVCacheOptions& options = cache.options();
   if (sequence < 0 || sequence >= options.batch) {
     return invalid_argument("sequence ", sequence, " is named; the cache has sequences 0 to ", options.batch - 1);
   }
-  const CacheView view = cache.view();
+  CacheView view = cache.view();
   const CacheSequence entry = cache.entry(sequence);
   const std::int64_t dim = is_k ? view.head_dim : view.value_dim, columns = is_k ? view.k_columns : view.v_columns;
   if (Status status = check_dense("codes", codes, view.format, {view.kv_heads, entry.keys, dim, 0}, 3); !status.ok()) {
@@ -52,6 +80,9 @@ Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, cons
       return status;
     }
   }
+  const Result<HostView> host = host_view(cache);
+  if (!host.ok()) return host.status();
+  view = host->view;
   auto* to = static_cast<std::byte*>(codes.data);
   const std::byte* from = is_k ? view.k : view.v;
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {

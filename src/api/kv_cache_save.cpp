@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "api/kv_cache_device.hpp"
 #include "api/kv_cache_options.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
@@ -121,7 +122,10 @@ std::size_t KVCache::saved_size() const noexcept {
 }
 
 Status KVCache::save(std::span<std::byte> bytes) const noexcept {
-  return guarded([&] { return save_to(*cache_, bytes); });
+  return guarded([&]() -> Status {
+    if (Status status = check_on_cpu(*cache_, "save()"); !status.ok()) return status;
+    return save_to(*cache_, bytes);
+  });
 }
 
 Result<KVCache> KVCache::load(std::span<const std::byte> bytes) noexcept {

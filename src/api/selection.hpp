@@ -13,8 +13,8 @@ Result<const Implementation*> select_implementation(const Problem& problem, std:
 Result<const Implementation*> select_implementation(const QuantizeProblem& problem, std::string_view asked);
 Result<const Implementation*> select_implementation(const DequantizeProblem& problem, std::string_view asked);
 Result<const Implementation*> select_implementation(const MergeProblem& problem, std::string_view asked);
-// For a call on a key-value cache.
-Result<const Implementation*> select_cache_implementation(std::string_view asked);
+// For a call on a key-value cache on `device`.
+Result<const Implementation*> select_cache_implementation(std::string_view asked, Device device);
 
 // What last_implementation() says on this thread from now on.
 void note_served_by(const Implementation& implementation) noexcept;

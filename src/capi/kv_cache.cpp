@@ -55,6 +55,9 @@ Status read_options(const octavo_kv_cache_options_t* from, KVCacheOptions& to) {
                                     " and options.pool_bytes is ", options.pool_bytes, "; give both or neither");
   }
   to.pool = {static_cast<std::byte*>(options.pool), options.pool_bytes};
+  to.device.index = options.device_index;
+  status = capi::read_enumerator("options.device_type", options.device_type, octavo::DeviceType::cuda, to.device.type);
+  if (!status.ok()) return status;
   return capi::read_enumerator("options.format", options.format, octavo::DType::boolean, to.format);
 }
 
@@ -201,6 +204,15 @@ octavo_status_t octavo_kv_cache_reset(octavo_kv_cache_t* cache, const int64_t* s
     Integers which;
     if (Status status = read_integers(sequences, num_sequences, "sequences", which); !status.ok()) return status;
     return of.reset(which);
+  });
+}
+
+octavo_status_t octavo_kv_cache_advance(octavo_kv_cache_t* cache, int64_t tokens, const int64_t* sequences,
+                                        size_t num_sequences) {
+  return with(cache, [&](KVCache& of) -> Status {
+    Integers which;
+    if (Status status = read_integers(sequences, num_sequences, "sequences", which); !status.ok()) return status;
+    return of.advance(tokens, which);
   });
 }
 

@@ -59,7 +59,7 @@ class Backend {
   virtual Status merge(const Implementation&, const MergeProblem&, const Execution&) const = 0;
 
   // A key-value cache: whether the implementation has its kernels, and the two calls.
-  virtual Status supports_cache(const Implementation&) const = 0;
+  virtual Status supports_cache(const Implementation&, Device) const = 0;
   virtual Result<std::size_t> workspace_size(const Implementation&, const CacheAttentionProblem&,
                                              const Execution&) const = 0;
   virtual Status append(const Implementation&, const CacheAppendProblem&, const Execution&) const = 0;

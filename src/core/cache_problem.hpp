@@ -18,6 +18,12 @@ inline constexpr std::int64_t kMostCacheDim = 512;
 inline constexpr std::int64_t kKeptRing = 64;
 inline constexpr std::int64_t kKeptSlots = 1 + kKeptRing;
 
+// One change of a cache's tables on a device (CacheView::words).
+struct CacheUpdate {
+  std::uint32_t word = 0;
+  std::int32_t value = 0;
+};
+
 struct CacheView {
   DType format = DType::s8;  // f32, f16, bf16, e4m3, s8, s4
   std::int64_t kv_heads = 0, head_dim = 0, value_dim = 0;
@@ -31,6 +37,12 @@ struct CacheView {
   float* v_scale = nullptr;
   const std::int32_t* block_table = nullptr;  // [sequences][pages_per_sequence]
   std::int64_t pages_per_sequence = 0;
+
+  // A cache on a device: every pointer here is to its memory. `words` holds the block table, then of each sequence its
+  // length and where its kept rows begin; appends on the device change these, calls bring the host's changes.
+  Device device{};
+  std::int32_t* words = nullptr;  // null: on the CPU
+  std::int64_t sequences = 0, capacity = 0;
 
   float* k_mean = nullptr;  // [sequences][kv_heads][mean_columns], of rotated rows; null: not s8, s4
   // Kept rows: f16 [sequences][kv_heads][kKeptSlots][columns] of transformed rows over a power of two; null: none.
@@ -47,6 +59,8 @@ struct CacheView {
     const std::int64_t page = block_table[sequence * pages_per_sequence + token / page_size];
     return (page * kv_heads + head) * page_size + token % page_size;
   }
+  OCTAVO_MEMBER std::int32_t* lengths() const noexcept { return words + sequences * pages_per_sequence; }
+  OCTAVO_MEMBER std::int32_t* kept_begins() const noexcept { return lengths() + sequences; }
   OCTAVO_MEMBER std::int64_t head(std::int64_t sequence, std::int64_t kv_head) const noexcept {
     return sequence * kv_heads + kv_head;
   }
@@ -65,6 +79,11 @@ struct CacheAppendProblem {
   Operand k, v;
   const CacheAppend* entries = nullptr;
   std::int64_t count = 0;
+  // On a device: what the host has changed since the last call. `captured`: the call is recorded into a graph, which
+  // runs later and with other lengths; there are no updates then.
+  const CacheUpdate* updates = nullptr;
+  std::int64_t update_count = 0;
+  bool captured = false;
 };
 
 // Entry i of the batch: the first `keys` tokens of a sequence, to which rows q_begin..q_begin+q_rows-1 of q attend.
@@ -89,6 +108,9 @@ struct CacheAttentionProblem {
   double softcap = 0;
   Causal causal = Causal::bottom_right;
   std::int64_t window_left = -1, window_right = -1;
+  const CacheUpdate* updates = nullptr;  // as in CacheAppendProblem
+  std::int64_t update_count = 0;
+  bool captured = false;
 
   OCTAVO_MEMBER std::int64_t group() const noexcept { return q_heads / cache.kv_heads; }
   // Whether keys are hidden, or scores changed, by more than position and softcap.

@@ -89,7 +89,7 @@ class CpuBackend final : public Backend {
     return {};
   }
 
-  Status supports_cache(const octavo::Implementation&) const override { return {}; }
+  Status supports_cache(const octavo::Implementation&, Device) const override { return {}; }
   Result<std::size_t> workspace_size(const octavo::Implementation& which, const CacheAttentionProblem& problem,
                                      const Execution& execution) const override {
     return cpu::workspace_size(own(which), problem, FixedRunner(runner_of(execution)).threads());

@@ -15,7 +15,7 @@ constexpr std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i)
 std::int64_t rounded_to_strips(std::int64_t tokens) { return (tokens + kCacheStrip - 1) / kCacheStrip * kCacheStrip; }
 
 struct Array {
-  AlignedBuffer* buffer;
+  Memory* memory;
   std::int64_t rows, row_bytes;
 };
 
@@ -70,7 +70,7 @@ PoolLayout pool_layout(const KVCacheOptions& options, std::int64_t page_size, st
   return layout;
 }
 
-Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
+Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given, const DeviceAllocator& allocate) {
   const KVCacheOptions options = resolved(given);
   const std::int64_t page_size = options.page_size != 0 ? options.page_size : rounded_to_strips(options.capacity);
   const std::int64_t pages = options.page_size != 0 ? options.pages : options.batch;
@@ -89,12 +89,25 @@ Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given) {
       {&cache->kept_v_unit_, kept_rows, 4}};
   for (const Array& array : arrays) {
     if (array.rows == 0) continue;
-    *array.buffer = AlignedBuffer(index(array.rows * array.row_bytes));
-    if (array.buffer->data() != nullptr) continue;
+    const std::size_t bytes = index(array.rows * array.row_bytes);
+    if (cache->on_device()) {
+      Result<std::shared_ptr<void>> memory = allocate(bytes, nullptr);
+      if (!memory.ok()) return memory.status();
+      *array.memory = Memory(*std::move(memory), bytes);
+      continue;
+    }
+    *array.memory = Memory(AlignedBuffer(bytes));
+    if (array.memory->data() != nullptr) continue;
     return resource_exhausted("a cache of ", pages * options.kv_heads * page_size, " rows of K and V needs ",
                               array.rows * array.row_bytes,
                               " bytes for one of its arrays, which this machine does not have");
   }
+  if (!cache->on_device()) return cache;
+  for (std::int64_t word = 0; word < cache->device_words(); ++word) cache->sent_.push_back(cache->device_word(word));
+  const std::size_t bytes = cache->sent_.size() * sizeof(std::int32_t);
+  Result<std::shared_ptr<void>> words = allocate(bytes, cache->sent_.data());
+  if (!words.ok()) return words.status();
+  cache->words_ = Memory(*std::move(words), bytes);
   return cache;
 }
 
@@ -102,13 +115,13 @@ std::size_t Cache::nbytes() const noexcept {
   std::size_t bytes = table_.size() * sizeof(table_[0]) + slots_.size() * sizeof(slots_[0]) +
                       states_.size() * sizeof(states_[0]) + index(page_count_) * 2 * sizeof(std::int32_t);
   bytes += layout_.bytes;  // what lies behind it in an allocation of whole huge pages is never touched
-  for (const AlignedBuffer* buffer : {&k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_})
-    bytes += buffer->size();
+  for (const Memory* memory : {&k_mean_, &kept_k_, &kept_v_, &kept_k_unit_, &kept_v_unit_, &words_})
+    bytes += memory->size();
   return bytes;
 }
 
 CacheView Cache::view() const noexcept {
-  const auto floats = [](const AlignedBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); };
+  const auto floats = [](const Memory& memory) { return reinterpret_cast<float*>(memory.data()); };
   CacheView view;
   view.format = options_.format;
   view.kv_heads = options_.kv_heads;
@@ -118,7 +131,7 @@ CacheView Cache::view() const noexcept {
   view.v_columns = spec::cache_v_columns(view.value_dim);
   view.mean_columns = spec::cache_mean_columns(view.head_dim);
   view.page_size = page_size_;
-  std::byte* const pool = external() ? options_.pool.data() : own_pool_.data();
+  std::byte* const pool = pool_data();
   view.k = pool + layout_.k;
   view.v = pool + layout_.v;
   if (spec::cache_has_scales(view.format)) {
@@ -127,6 +140,13 @@ CacheView Cache::view() const noexcept {
   }
   view.block_table = table_.data();
   view.pages_per_sequence = pages_per_sequence_;
+  view.sequences = options_.batch;
+  view.capacity = options_.capacity;
+  if (on_device()) {
+    view.device = options_.device;
+    view.words = reinterpret_cast<std::int32_t*>(words_.data());
+    view.block_table = view.words;
+  }
   view.k_mean = floats(k_mean_);
   view.kept_k = reinterpret_cast<std::uint16_t*>(kept_k_.data());
   view.kept_v = reinterpret_cast<std::uint16_t*>(kept_v_.data());
@@ -184,6 +204,7 @@ void Cache::commit(std::span<const CacheAppend> entries) noexcept {
     if (e.first == 0) state.kept_begin = 0;
     state.length = e.first + e.rows;
     state.kept_begin = std::max(state.kept_begin, state.length - kKeptRing);
+    if (on_device()) note_device(e.sequence);
   }
 }
 

@@ -6,11 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
-#include "core/aligned_buffer.hpp"
 #include "core/cache_problem.hpp"
+#include "kv_cache/memory.hpp"
 #include "kv_cache/pages.hpp"
 #include "octavo/kv_cache.hpp"
 
@@ -31,8 +32,8 @@ void copy_element(DType format, const std::byte* from, std::int64_t at, std::byt
 
 class Cache {
  public:
-  // `options` have passed the api's checks. Errors: resource_exhausted.
-  static Result<std::unique_ptr<Cache>> create(const KVCacheOptions& options);
+  // `options` have passed the api's checks. `allocate`: for a cache on a device. Errors: resource_exhausted.
+  static Result<std::unique_ptr<Cache>> create(const KVCacheOptions& options, const DeviceAllocator& allocate = {});
 
   const KVCacheOptions& options() const noexcept { return options_; }
   std::int64_t length(std::int64_t sequence) const noexcept { return state(sequence).length; }
@@ -41,6 +42,21 @@ class Cache {
   bool paged() const noexcept { return options_.page_size != 0; }
   // Over a caller's pool: the caller names the pages of each sequence.
   bool external() const noexcept { return !options_.pool.empty(); }
+
+  bool on_device() const noexcept { return options_.device.type != DeviceType::cpu; }
+  // All pages, and K's means.
+  std::span<std::byte> pool() const noexcept { return {pool_data(), layout_.bytes}; }
+  const PoolLayout& layout() const noexcept { return layout_; }
+  const Memory& k_means() const noexcept { return k_mean_; }
+  const std::int32_t* block_table() const noexcept { return table_.data(); }
+
+  // What the host has changed of the tables and lengths of these slots since a call on the device last brought it
+  // there; from now on it counts as brought. A call that fails makes all of it unknown.
+  std::vector<CacheUpdate> take_updates(std::span<const std::int64_t> slots) const;
+  bool has_updates(std::span<const std::int64_t> slots) const;
+  void forget_device() const;
+  // Tokens that graphs have appended on the device.
+  void advance(std::int64_t sequence, std::int64_t tokens) noexcept;
 
   // What kernels read and write. `sequence` in their entries is a slot.
   CacheView view() const noexcept;
@@ -55,6 +71,7 @@ class Cache {
   // Pages for the rows of an append, all or none; pages that others share are copied. resource_exhausted: too few.
   // Over a caller's pool the pages are the table's; invalid_argument: one of them belongs to another sequence, too.
   Status reserve(std::span<const CacheAppend> entries);
+  // On a device the kernels have done the same to its lengths.
   void commit(std::span<const CacheAppend> entries) noexcept;
 
   // What a saved cache holds behind its header. null: only counts. load(): into an empty cache of the same options;
@@ -89,6 +106,12 @@ class Cache {
   void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
   void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
                    std::int64_t removed) noexcept;
+  std::byte* pool_data() const noexcept { return external() ? options_.pool.data() : own_pool_.data(); }
+  std::int64_t device_words() const noexcept;
+  std::int32_t device_word(std::int64_t word) const noexcept;
+  template <class F>
+  void for_each_word(std::int64_t slot, const F& f) const;
+  void note_device(std::int64_t slot) const noexcept;
   Status check_own_pages(std::span<const CacheAppend> entries) const;
   void drop_table(std::int64_t slot) noexcept;
   std::int64_t sequence_of(std::int64_t slot) const noexcept;
@@ -104,8 +127,11 @@ class Cache {
   std::vector<std::int64_t> slots_;  // of sequences
   std::vector<State> states_;        // of slots
   PoolLayout layout_;
-  AlignedBuffer own_pool_;  // empty: the caller's
-  AlignedBuffer k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
+  Memory own_pool_;  // empty: the caller's
+  Memory k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
+  Memory words_;                            // of a cache on a device: CacheView::words
+  mutable std::vector<std::int32_t> sent_;  // what it holds there; attention of several threads may bring updates
+  mutable std::mutex sent_mutex_;
 };
 
 }  // namespace octavo::kv_cache

@@ -43,7 +43,7 @@ class ReferenceBackend final : public Backend {
     return {};
   }
 
-  Status supports_cache(const Implementation&) const override { return {}; }
+  Status supports_cache(const Implementation&, Device) const override { return {}; }
   Result<std::size_t> workspace_size(const Implementation&, const CacheAttentionProblem&,
                                      const Execution&) const override {
     return std::size_t{0};

@@ -21,7 +21,7 @@ static_assert(sizeof(octavo_quantized_view_t) == 64 && offsetof(octavo_quantized
 static_assert(sizeof(octavo_attention_inputs_t) == 136 && offsetof(octavo_attention_inputs_t, layout) == 120);
 static_assert(offsetof(octavo_attention_inputs_t, key_mask) == 128);
 static_assert(sizeof(octavo_attention_params_t) == 56 && offsetof(octavo_attention_params_t, causal) == 48);
-static_assert(sizeof(octavo_kv_cache_options_t) == 88 && offsetof(octavo_kv_cache_options_t, page_size) == 56);
+static_assert(sizeof(octavo_kv_cache_options_t) == 96 && offsetof(octavo_kv_cache_options_t, page_size) == 56);
 static_assert(offsetof(octavo_kv_cache_options_t, pool) == 72 && offsetof(octavo_kv_cache_options_t, pool_bytes) == 80);
 static_assert(sizeof(octavo_kv_cache_query_t) == 104 && offsetof(octavo_kv_cache_query_t, layout) == 56);
 static_assert(offsetof(octavo_kv_cache_query_t, cu_seqlens_q) == 64);

@@ -4,6 +4,8 @@
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
+#include "cuda/decode/append.hpp"
+#include "cuda/decode/finish.hpp"
 #include "cuda/host/kernel_id.hpp"
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/pack_qk.hpp"
@@ -37,11 +39,12 @@ const EmulatedKernel& emulated_kernel(int id) {
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };
-  return id < kQuantizeKernels     ? kTable[id]
-         : id < kKernelsBeforeKept ? emulated_attention_kernel(id - kQuantizeKernels)
-         : id < kKernelsBeforeE4m3 ? emulated_kept_kernel(id - kKernelsBeforeKept)
-         : id < kKernelsBeforeSm90 ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
-                                   : emulated_sm90_kernel(id - kKernelsBeforeSm90);
+  return id < kQuantizeKernels       ? kTable[id]
+         : id < kKernelsBeforeKept   ? emulated_attention_kernel(id - kQuantizeKernels)
+         : id < kKernelsBeforeDecode ? emulated_kept_kernel(id - kKernelsBeforeKept)
+         : id < kKernelsBeforeE4m3   ? emulated_decode_kernel(id - kKernelsBeforeDecode)
+         : id < kKernelsBeforeSm90   ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
+                                     : emulated_sm90_kernel(id - kKernelsBeforeSm90);
 }
 
 }  // namespace octavo::test

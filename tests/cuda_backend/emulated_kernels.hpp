@@ -16,6 +16,7 @@ struct EmulatedKernel {
 const EmulatedKernel& emulated_kernel(int id);
 const EmulatedKernel& emulated_attention_kernel(int index);
 const EmulatedKernel& emulated_kept_kernel(int index);
+const EmulatedKernel& emulated_decode_kernel(int index);
 const EmulatedKernel& emulated_e4m3_kernel(int index);
 const EmulatedKernel& emulated_sm90_kernel(int index);
 

@@ -92,7 +92,21 @@ Result<cuda::TensorMapBytes> EmulatedRuntime::tensor_map(int, const cuda::Tensor
   return bytes;
 }
 
-Status EmulatedRuntime::launch(int device, void*, const cuda::Launch& launch) {
+Status EmulatedRuntime::replay() {
+  for (const Recorded& recorded : graph_) {
+    cuda::Launch launch = recorded.launch;
+    launch.params = recorded.params.data();
+    if (Status status = this->launch(recorded.device, nullptr, launch); !status.ok()) return status;
+  }
+  return {};
+}
+
+Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& launch) {
+  if (records && captured_stream != nullptr && stream == captured_stream) {
+    const auto* const params = static_cast<const std::byte*>(launch.params);
+    graph_.push_back({device, launch, {params, params + launch.params_bytes}});
+    return {};
+  }
   const EmulatedKernel& kernel = emulated_kernel(launch.kernel);
   if (launches == failing_launch)
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, " was not launched"));

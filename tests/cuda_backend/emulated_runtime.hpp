@@ -20,6 +20,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   std::vector<cuda::DeviceProperties> gpus;  // one H100-like GPU at first, wgmma_kernels not set
   Status no_devices;                         // what device_count() says instead of a count
   void* captured_stream = nullptr;           // being recorded into a graph, unless null
+  bool records = false;                      // launches on it wait for replay()
   void* broken_stream = nullptr;             // may not be used, unless null
   std::size_t memory_left = std::size_t{4} << 30;
   int failing_launch = -1;  // the launch (counted from now) that fails
@@ -32,6 +33,9 @@ class EmulatedRuntime final : public cuda::Runtime {
   int launches = 0;
   std::vector<std::string> launched;                             // names of kernels
   int held() const { return static_cast<int>(blocks_.size()); }  // allocations not given back
+
+  // Runs what was recorded, once more.
+  Status replay();
 
   Result<int> device_count() override;
   Result<cuda::DeviceProperties> properties(int device) override;
@@ -52,7 +56,13 @@ class EmulatedRuntime final : public cuda::Runtime {
     std::size_t bytes;
     int device;
   };
+  struct Recorded {
+    int device;
+    cuda::Launch launch;
+    std::vector<std::byte> params;
+  };
   std::map<const char*, Memory> blocks_;
+  std::vector<Recorded> graph_;
 };
 
 }  // namespace octavo::test

@@ -184,6 +184,26 @@ def test_jax_like_results(qkv):
     assert type(quantized.codes) is Producer and type(quantized.scales) is Producer
 
 
+def test_out_of_arrays_that_say_they_may_be_written(qkv):
+    """As CuPy's do; JAX's say the opposite, and others say nothing."""
+
+    class Array(Dlpack):
+        read_only = False
+
+        @property
+        def __cuda_array_interface__(self):
+            return {"data": (self.x.ctypes.data, self.read_only), "version": 3}
+
+    expected = octavo.attention(*qkv)
+    out = Array(np.zeros_like(expected))
+    assert octavo.attention(*(Array(x) for x in qkv), out=out) is out
+    assert np.array_equal(out.x, expected)
+    out.read_only = True
+    for fixed in (out, Dlpack(np.zeros_like(expected))):
+        with pytest.raises(ValueError, match="out: .* cannot be written in place; .*CuPy"):
+            octavo.attention(*qkv, out=fixed)
+
+
 def test_masked_arrays_are_refused(qkv):
     q, k, v = qkv
     with pytest.raises(ValueError, match="masked array"):

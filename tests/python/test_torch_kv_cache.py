@@ -91,8 +91,9 @@ def test_refusals(torch, door):
         cache.append(*tokens(torch, 65)[1:])
     assert int(cache.handle[1]) == 0  # a failed append is none
     cache.append(k, v)
-    with pytest.raises(NotImplementedError, match="out: octavo.torch.KVCache returns a new tensor"):
-        cache.attend(q, out=q)
+    for name in ("out", "stream", "workspace"):
+        with pytest.raises(NotImplementedError, match=f"{name}: octavo.torch.KVCache has no {name}"):
+            cache.attend(q, **{name: q})
     with pytest.raises(RuntimeError, match="q requires grad and octavo has no backward pass"):
         cache.attend(q.clone().requires_grad_())
     with pytest.raises(ValueError, match="window: 5"):

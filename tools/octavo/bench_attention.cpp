@@ -9,6 +9,7 @@
 #include "common/machine.hpp"
 #include "common/peak.hpp"
 #include "common/timing.hpp"
+#include "device_tensors.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
 
@@ -36,9 +37,10 @@ void run(Options& options) {
   BenchShape& shape = options.shape;
   resolve(shape);
   const AttentionParams params = params_of(options.call);
-  const Execution execution = execution_of(options.call);
+  const Execution execution = device_execution_of(options.call);
+  DeviceTensors device(device_of(options.call));
   const BenchTensors tensors(shape);
-  AttentionInputs inputs = tensors.inputs();
+  AttentionInputs inputs = device.moved(tensors.inputs());
 
   std::optional<QuantizedTensor> codes[3];
   if (!options.with_quantization) {
@@ -53,7 +55,10 @@ void run(Options& options) {
     replace(2, inputs.v, Role::v, inputs.quantized_v);
   }
 
-  const auto call = [&] { require(attention(inputs, params, execution)); };
+  const auto call = [&] {
+    require(attention(inputs, params, execution));
+    device.wait();
+  };
   for (int i = 0; i < kWarmUp; ++i) call();
   const Times measured = repeat(shape.repeat, num_threads(), call);
   const std::vector<double>& times = measured.microseconds;

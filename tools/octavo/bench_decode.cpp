@@ -12,6 +12,7 @@
 #include "common/number_option.hpp"
 #include "common/random_tensor.hpp"
 #include "common/timing.hpp"
+#include "device_tensors.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/kv_cache.hpp"
 #include "octavo/parallel.hpp"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int kWarmUp = 2;
 constexpr std::int64_t kChunk = 1024;  // tokens of an append that fills the cache
+constexpr int kCallsOnDevice = 20;     // of one time there, or it would be that of waiting for the device
 
 struct Options {
   BenchShape shape{.heads = 32, .kv_heads = 8, .seqlen_q = 1, .seqlen_k = 4096, .repeat = 50};
@@ -40,7 +42,10 @@ DType cache_format_of(const std::string& name) {
 void run(Options& options) {
   BenchShape& shape = options.shape;
   resolve(shape);
-  const Execution execution = execution_of(options.call);
+  const Execution execution = device_execution_of(options.call);
+  const Device place = device_of(options.call);
+  const int calls = place.type == DeviceType::cpu ? 1 : kCallsOnDevice;
+  DeviceTensors device(place);
   const DType dtype = float_dtype_of(shape.dtype);
   KVCache cache = value_of(KVCache::create({.batch = shape.batch,
                                             .kv_heads = shape.kv_heads,
@@ -49,7 +54,8 @@ void run(Options& options) {
                                             .capacity = shape.seqlen_k,
                                             .format = cache_format_of(options.cache),
                                             .kept_keys = options.kept_keys,
-                                            .page_size = options.page_size}));
+                                            .page_size = options.page_size,
+                                            .device = place}));
   const std::int64_t chunk = std::min(kChunk, shape.seqlen_k);
   const io::Tensor q = random_tensor("q", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.head_dim}, 1);
   const io::Tensor out = touched_tensor("o", dtype, {shape.batch, shape.seqlen_q, shape.heads, shape.value_head_dim});
@@ -58,22 +64,32 @@ void run(Options& options) {
     const auto seed = static_cast<std::uint64_t>(2 + 2 * first);
     const io::Tensor k = random_tensor("k", dtype, {shape.batch, rows, shape.kv_heads, shape.head_dim}, seed);
     const io::Tensor v = random_tensor("v", dtype, {shape.batch, rows, shape.kv_heads, shape.value_head_dim}, seed + 1);
-    require(cache.append(k.view(), v.view(), Layout::nhd, {}, {}, execution));
+    DeviceTensors rows_there(place);
+    require(cache.append(rows_there.moved(k.view()), rows_there.moved(v.view()), Layout::nhd, {}, {}, execution));
+    rows_there.wait();
   }
   CacheQuery query;
-  query.q = q.view();
-  query.out = out.view();
-  const auto call = [&] { require(cache.attend(query, {}, execution)); };
+  query.q = device.moved(q.view());
+  query.out = device.moved(out.view());
+  const auto call = [&] {
+    for (int i = 0; i < calls; ++i) require(cache.attend(query, {}, execution));
+    device.wait();
+  };
   for (int i = 0; i < kWarmUp; ++i) call();
-  const Times measured = repeat(shape.repeat, num_threads(), call);
+  Times measured = repeat(shape.repeat, num_threads(), call);
+  for (double& time : measured.microseconds) time /= calls;
   const std::string implementation(last_implementation());
 
   const io::Tensor k = random_tensor("k", dtype, {shape.batch, 1, shape.kv_heads, shape.head_dim}, 5);
   const io::Tensor v = random_tensor("v", dtype, {shape.batch, 1, shape.kv_heads, shape.value_head_dim}, 6);
+  const TensorView k_there = device.moved(k.view()), v_there = device.moved(v.view());
   std::vector<double> appends;
   for (int i = 0; i < shape.repeat; ++i) {
     for (std::int64_t b = 0; b < shape.batch; ++b) require(cache.trim(b, shape.seqlen_k - 1));
-    appends.push_back(microseconds([&] { require(cache.append(k.view(), v.view(), Layout::nhd, {}, {}, execution)); }));
+    appends.push_back(microseconds([&] {
+      require(cache.append(k_there, v_there, Layout::nhd, {}, {}, execution));
+      device.wait();
+    }));
   }
 
   const std::vector<double>& times = measured.microseconds;

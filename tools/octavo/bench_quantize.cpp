@@ -7,6 +7,7 @@
 #include "common/machine.hpp"
 #include "common/random_tensor.hpp"
 #include "common/timing.hpp"
+#include "device_tensors.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
 #include "octavo/quantize.hpp"
@@ -27,14 +28,19 @@ void run(Options& options) {
   BenchShape& shape = options.shape;
   resolve(shape);
   const Recipe recipe = params_of(options.call).recipe;
-  const Execution execution = execution_of(options.call);
+  const Execution execution = device_execution_of(options.call);
+  DeviceTensors device(device_of(options.call));
   const Role role = role_of(options.role);
   const std::int64_t rows = role == Role::q ? shape.seqlen_q : shape.seqlen_k;
   const std::int64_t heads = role == Role::q ? shape.heads : shape.kv_heads;
   const std::int64_t dim = role == Role::v ? shape.value_head_dim : shape.head_dim;
   const io::Tensor x = random_tensor("x", float_dtype_of(shape.dtype), {shape.batch, rows, heads, dim}, 1);
 
-  const auto call = [&] { require(quantize(x.view(), role, recipe, Layout::nhd, execution).status()); };
+  const TensorView operand = device.moved(x.view());
+  const auto call = [&] {
+    require(quantize(operand, role, recipe, Layout::nhd, execution).status());
+    device.wait();
+  };
   for (int i = 0; i < kWarmUp; ++i) call();
   const Times measured = repeat(shape.repeat, num_threads(), call);
   const std::vector<double>& times = measured.microseconds;

@@ -39,7 +39,7 @@ void add_json_option(CLI::App& command, std::string& target) {
 void add_machine_options(CLI::App& command, CallOptions& options) {
   command.add_option("--threads", options.threads, "Threads; 0 = OCTAVO_NUM_THREADS or all")
       ->check(whole_number(0, kMaxThreads));
-  command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+  command.add_option("--device", options.device, "cpu, cuda or cuda:INDEX")->capture_default_str();
   command.add_option("--implementation", options.implementation, "Exact name; 'octavo info' lists them");
   add_json_option(command, options.json);
 }
@@ -71,19 +71,40 @@ AttentionParams params_of(const CallOptions& options) {
   return params;
 }
 
-Execution execution_of(const CallOptions& options) {
-  if (options.device != "cpu" && !options.device.starts_with("cuda")) {
-    fail(kExitUsage, "--device " + options.device + "; allowed are cpu and cuda");
+Device device_of(const CallOptions& options) {
+  if (options.device == "cpu") return {};
+  Device device{DeviceType::cuda, 0};
+  std::string_view rest = options.device;
+  const bool named = rest.starts_with("cuda");
+  if (named) rest.remove_prefix(4);
+  std::int64_t index = 0;
+  if (!named || (!rest.empty() && (rest[0] != ':' || !read_number(rest.substr(1), index) || index < 0))) {
+    fail(kExitUsage, "--device " + options.device + "; allowed are cpu, cuda and cuda:INDEX");
   }
-  if (options.device != "cpu") {
-    const Status status = devices().status();
-    fail(kExitUnsupported, "--device " + options.device + ": " +
-                               (status.ok() ? "this command supports CPU tensors only" : status.message()));
+  const Result<std::vector<DeviceInfo>> found = devices();
+  if (!found.ok()) fail(kExitUnsupported, "--device " + options.device + ": " + found.status().message());
+  if (index >= static_cast<std::int64_t>(found->size())) {
+    fail(kExitUsage, "--device " + options.device + "; this process sees " + std::to_string(found->size()) +
+                         " CUDA devices, counted from 0");
   }
+  device.index = static_cast<std::int32_t>(index);
+  return device;
+}
+
+Execution device_execution_of(const CallOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   Execution execution;
   execution.implementation = options.implementation;
   return execution;
+}
+
+Execution execution_of(const CallOptions& options) {
+  if (device_of(options).type != DeviceType::cpu) {
+    fail(kExitUnsupported, "--device " + options.device +
+                               ": this command supports CPU tensors only; octavo run and bench attention, quantize "
+                               "and decode take CUDA devices");
+  }
+  return device_execution_of(options);
 }
 
 std::string causal_word(Causal causal) {

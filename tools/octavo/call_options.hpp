@@ -8,6 +8,7 @@
 
 #include "common/output.hpp"
 #include "octavo/attention.hpp"
+#include "octavo/tensor_view.hpp"
 
 namespace octavo::tool {
 
@@ -35,8 +36,12 @@ void add_machine_options(CLI::App& command, CallOptions& options);
 void add_json_option(CLI::App& command, std::string& target);
 
 AttentionParams params_of(const CallOptions& options);
-// Sets the number of threads; an error for devices that this build does not support.
+// Sets the number of threads. Of a command on CPU tensors: another --device is an error.
 Execution execution_of(const CallOptions& options);
+// The same of a command that also takes tensors on a CUDA device.
+Execution device_execution_of(const CallOptions& options);
+// --device: cpu, cuda or cuda:INDEX; an error for a device that this build or this machine lacks.
+Device device_of(const CallOptions& options);
 // "none" | "bottom_right" | "top_left"
 std::string causal_word(Causal causal);
 // f32, f16 or bf16

@@ -8,6 +8,7 @@
 #include "common/failure.hpp"
 #include "common/machine.hpp"
 #include "common/timing.hpp"
+#include "device_tensors.hpp"
 #include "io/tensor_file.hpp"
 #include "octavo/implementation.hpp"
 #include "octavo/parallel.hpp"
@@ -32,7 +33,8 @@ void run(const Options& options) {
   check_outputs({{"--out", options.out}, {"--lse", options.lse}, {"--json", options.call.json}},
                 input_files(options.tensors));
   const AttentionParams params = params_of(options.call);
-  const Execution execution = execution_of(options.call);
+  const Execution execution = device_execution_of(options.call);
+  DeviceTensors device(device_of(options.call));
   CallTensors tensors(options.tensors);
   AttentionInputs& inputs = tensors.inputs;
   const io::Tensor out =
@@ -44,7 +46,13 @@ void run(const Options& options) {
     inputs.lse = lse.view();
   }
 
-  const double time = microseconds([&] { require(attention(inputs, params, execution)); });
+  const AttentionInputs call = device.moved(inputs);
+  const double time = microseconds([&] {
+    require(attention(call, params, execution));
+    device.wait();
+  });
+  device.fetch(out.view());
+  if (inputs.lse.given()) device.fetch(lse.view());
   const TensorView written = tensors.as_given(out);
   if (!options.out.empty()) require_file(io::write_tensor(options.out, "o", written));
   if (!options.lse.empty()) require_file(io::write_tensor(options.lse, "lse", tensors.lse_as_given(lse)));
@@ -69,6 +77,7 @@ void run(const Options& options) {
                 {"scale", std::isnan(params.softmax_scale) ? Json("1/sqrt(head_dim)") : Json(params.softmax_scale)},
                 {"softcap", params.softcap},
                 {"files", files_json(options.tensors)},
+                {"device", options.call.device},
                 {"threads", num_threads()}}},
               {"out", {{"file", options.out}, {"shape", shape_string(written)}, {"dtype", to_string(written.dtype)}}},
               {"lse", {{"file", options.lse}}},

@@ -38,8 +38,8 @@ _numbers = itertools.count(1)
 class KVCache(_kv_cache.KVCache):
     """`octavo.KVCache` for torch: `append` and `attend` can be traced and compiled.
 
-    Arguments, results and errors are those of `octavo.KVCache`. Differences: every array is a torch tensor on the CPU;
-    `attend` has no `out`; as many threads as torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS
+    Arguments, results and errors are those of `octavo.KVCache`. Differences: every array is a torch tensor; `attend` has
+    no `out` and no `workspace`, and the stream is torch's current one; as many threads as torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS
     says otherwise. A compiled program reads the lengths when it runs. Other methods, such as `trim`, are called outside
     of compiled functions.
 
@@ -68,8 +68,10 @@ class KVCache(_kv_cache.KVCache):
         *,
         counts: Iterable[int] | None = None,
         layout: str = "NHD",
+        stream: Any = None,
     ) -> None:
         """Appends T tokens to each of B sequences, as `octavo.KVCache.append`."""
+        _refuse(stream=stream)
         torch.ops.octavo.cache_append(self.handle, k, v, _listed(seq_ids), _listed(counts), layout)
 
     def attend(
@@ -92,16 +94,23 @@ class KVCache(_kv_cache.KVCache):
         return_lse: bool = False,
         out: Any = None,
         out_dtype: Any = None,
+        stream: Any = None,
+        workspace: Any = None,
     ) -> Any:
         """Attention of q over the tokens of each sequence, as `octavo.KVCache.attend`."""
-        if out is not None:
-            raise NotImplementedError("out: octavo.torch.KVCache returns a new tensor; octavo.KVCache takes out")
+        _refuse(out=out, stream=stream, workspace=workspace)
         operator = torch.ops.octavo.cache_attend_lse if return_lse else torch.ops.octavo.cache_attend
         return operator(
             self.handle, q, self.value_head_dim, _listed(seq_ids), layout, causal, scale, *sides(window),
             0.0 if softcap is None else softcap, mask, key_mask, tree_mask, sinks, alibi_slopes, alibi, cu_seqlens_q,
             out_dtype
         )  # fmt: skip
+
+
+def _refuse(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise NotImplementedError(f"{name}: octavo.torch.KVCache has no {name}; octavo.KVCache has")
 
 
 def _listed(values: Iterable[int] | None) -> list[int] | None:
@@ -175,7 +184,8 @@ def _define() -> None:
     for name, schema in _SCHEMAS.items():
         _operators.LIBRARY.define(name + schema, tags=tags)
         kernel, fake = _OPERATORS[name]
-        _operators.LIBRARY.impl(name, kernel, "CPU")
+        for device in ("CPU", "CUDA"):
+            _operators.LIBRARY.impl(name, kernel, device)
         torch.library.register_fake(f"octavo::{name}", fake, lib=_operators.LIBRARY)
 
 

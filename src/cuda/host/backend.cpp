@@ -68,23 +68,31 @@ class CudaBackend final : public Backend {
     return cuda::merge(problem, execution);
   }
 
-  Status supports_cache(const octavo::Implementation& which) const override { return no_cache(which); }
-  Result<std::size_t> workspace_size(const octavo::Implementation& which, const CacheAttentionProblem&,
+  // The kernels of a cache are mma.sync's, which run on every later GPU.
+  Status supports_cache(const octavo::Implementation& which, Device on) const override {
+    if (&which != &k_sm80) {
+      return unimplemented("implementation \"", which.name, "\" has no key-value cache; \"", k_sm80.name,
+                           "\" and the CPU's implementations do");
+    }
+    const Result<DeviceProperties> device = runtime()->properties(on.index);
+    if (!device.ok()) return device.status();
+    std::string reason = cuda::missing(own(which), *device);
+    return reason.empty() ? Status{} : unavailable(std::move(reason));
+  }
+  Result<std::size_t> workspace_size(const octavo::Implementation&, const CacheAttentionProblem& problem,
                                      const Execution&) const override {
-    return no_cache(which);
+    return cuda::workspace_size(problem);
   }
-  Status append(const octavo::Implementation& which, const CacheAppendProblem&, const Execution&) const override {
-    return no_cache(which);
+  Status append(const octavo::Implementation&, const CacheAppendProblem& problem,
+                const Execution& execution) const override {
+    return cuda::append(problem, execution);
   }
-  Status attention(const octavo::Implementation& which, const CacheAttentionProblem&, const Execution&,
-                   CallReport&) const override {
-    return no_cache(which);
+  Status attention(const octavo::Implementation&, const CacheAttentionProblem& problem, const Execution& execution,
+                   CallReport& report) const override {
+    return cuda::attention(problem, execution, report);
   }
 
  private:
-  static Status no_cache(const octavo::Implementation& which) {
-    return unimplemented("implementation \"", which.name, "\" has no key-value cache; the CPU's implementations do");
-  }
   // The tensors' GPU can run the implementation, and the implementation supports the problem.
   template <class AnyProblem>
   static Status supports_any(const octavo::Implementation& which, const AnyProblem& problem) {

@@ -30,5 +30,8 @@ Status attention(const Implementation&, const Problem&, const DeviceProperties&,
 Status quantize(const QuantizeProblem&, const Execution&);
 Status dequantize(const DequantizeProblem&, const Execution&);
 Status merge(const MergeProblem&, const Execution&);
+std::size_t workspace_size(const CacheAttentionProblem&);
+Status append(const CacheAppendProblem&, const Execution&);
+Status attention(const CacheAttentionProblem&, const Execution&, CallReport&);
 
 }  // namespace octavo::cuda

@@ -23,12 +23,17 @@ enum class KernelId : int {
 #include "cuda/host/kept_kernels.inc"
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
-  before_e4m3,  // how many the three tables have
+  before_decode,  // how many the three tables have
+  last_before_decode = before_decode - 1,
+#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) name,
+#include "cuda/host/decode_kernels.inc"
+#undef OCTAVO_CUDA_DECODE_KERNEL
+  before_e4m3,  // how many the four tables have
   last_before_e4m3 = before_e4m3 - 1,
 #define OCTAVO_CUDA_E4M3_KERNEL(name, dim, scores, values, variant) name,
 #include "cuda/host/e4m3_kernels.inc"
 #undef OCTAVO_CUDA_E4M3_KERNEL
-  before_sm90,  // how many the four tables have
+  before_sm90,  // how many the five tables have
   last_before_sm90 = before_sm90 - 1,
 #define OCTAVO_CUDA_SM90_KERNEL(name, dim, variant) name,
 #include "cuda/host/sm90_kernels.inc"
@@ -38,6 +43,7 @@ enum class KernelId : int {
 
 constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
 constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
+constexpr int kKernelsBeforeDecode = static_cast<int>(KernelId::before_decode);
 constexpr int kKernelsBeforeE4m3 = static_cast<int>(KernelId::before_e4m3);
 constexpr int kKernelsBeforeSm90 = static_cast<int>(KernelId::before_sm90);
 constexpr int kKernels = static_cast<int>(KernelId::all);

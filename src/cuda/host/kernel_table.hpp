@@ -14,6 +14,7 @@ struct DeviceKernel {
 const DeviceKernel& quantize_kernel(int index);
 const DeviceKernel& attention_kernel(int index);
 const DeviceKernel& kept_kernel(int index);
+const DeviceKernel& decode_kernel(int index);
 const DeviceKernel& e4m3_kernel(int index);
 const DeviceKernel& sm90_kernel(int index);
 
@@ -22,11 +23,12 @@ bool has_sm90_kernels() noexcept;
 
 inline const DeviceKernel& device_kernel(KernelId id) {
   const int index = static_cast<int>(id);
-  return index < kQuantizeKernels     ? quantize_kernel(index)
-         : index < kKernelsBeforeKept ? attention_kernel(index - kQuantizeKernels)
-         : index < kKernelsBeforeE4m3 ? kept_kernel(index - kKernelsBeforeKept)
-         : index < kKernelsBeforeSm90 ? e4m3_kernel(index - kKernelsBeforeE4m3)
-                                      : sm90_kernel(index - kKernelsBeforeSm90);
+  return index < kQuantizeKernels       ? quantize_kernel(index)
+         : index < kKernelsBeforeKept   ? attention_kernel(index - kQuantizeKernels)
+         : index < kKernelsBeforeDecode ? kept_kernel(index - kKernelsBeforeKept)
+         : index < kKernelsBeforeE4m3   ? decode_kernel(index - kKernelsBeforeDecode)
+         : index < kKernelsBeforeSm90   ? e4m3_kernel(index - kKernelsBeforeE4m3)
+                                        : sm90_kernel(index - kKernelsBeforeSm90);
 }
 
 }  // namespace octavo::cuda

@@ -4,6 +4,8 @@
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
+#include "cuda/decode/append.hpp"
+#include "cuda/decode/finish.hpp"
 #include "cuda/host/kernel_table.hpp"
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/pack_qk.hpp"

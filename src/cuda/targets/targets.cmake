@@ -20,6 +20,7 @@ octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu "${octavo_
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu "${octavo_gencode}" -fmad=false)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu "${octavo_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu "${octavo_gencode}")
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/decode_sm80.cu "${octavo_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm89.cu "${octavo_e4m3_gencode}")
 # wgmma is Hopper's alone, and only 9.0a has it: no other GPU gets this file, nor its PTX.
 if(OCTAVO_CUDA_ARCHITECTURES MATCHES "(^|;)90")

@@ -1,0 +1,206 @@
+// Appends to a key-value cache of s8 on a device, with the bits of the CPU's (docs/kv_cache.md):
+//   update_cache_words   the host's changes of tables and lengths                       any number of lanes
+//   sum_cache_rows       128 rows of K -> sums and numbers of the finite values          one warp a block of rows
+//   fix_cache_means      sums -> K's mean of a sequence's first append, zeros below 64   one block a head
+//   append_cache_rows    rows of K and V -> codes, scales, kept rows                     one warp a row
+//   advance_lengths      the lengths after the append                                    one lane an entry
+// Lengths are read from the device, so that a graph that holds an append adds tokens each time it runs.
+#pragma once
+
+#include "cuda/decode/params.hpp"
+#include "cuda/operands/load.hpp"
+#include "cuda/operands/rotate.hpp"
+#include "spec/cache_layout.hpp"
+#include "spec/mean.hpp"
+
+namespace octavo::cuda {
+
+// f(i) for 0 <= i < count, spread over the lanes of the grid.
+template <class Machine, class F>
+OCTAVO_DEVICE void for_each_index(Machine& machine, std::int64_t count, const F& f) {
+  const std::int64_t threads = machine.blocks(0) * machine.warps() * kLanes;
+  const std::int64_t first = (machine.block(0) * machine.warps() + machine.warp()) * kLanes;
+  machine.lanes([&](int lane) {
+    for (std::int64_t i = first + lane; i < count; i += threads) f(i);
+  });
+}
+
+template <class Machine>
+OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams& p) {
+  for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
+}
+
+// A row of K or V, rotated.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void load_cache_row(Machine& machine, Registers<Machine, float, per_lane>& x, const OperandRows& from,
+                                  std::int64_t b, std::int64_t head, std::int64_t row) {
+  load_rows<per_lane, 1>(machine, x, from, from.offset(b, head, row), 1);
+  rotate_rows<per_lane, 1>(machine, x, from.dim);
+}
+
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void sum_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+  const std::int64_t block = machine.block(0), head = machine.block(1), e = machine.block(2);
+  const std::int64_t first = block * spec::kMeanBlock;
+  if (p.entries[e].fixes_mean == 0 || first >= p.entries[e].rows) return;
+  const std::int64_t left = p.entries[e].rows - first, rows = left < spec::kMeanBlock ? left : spec::kMeanBlock;
+  Registers<Machine, float, per_lane> sum, count;
+  machine.lanes(
+      [](int, float(&s)[per_lane], float(&n)[per_lane]) {
+        for (int i = 0; i < per_lane; ++i) s[i] = n[i] = 0;
+      },
+      sum, count);
+  OCTAVO_ROLLED
+  for (std::int64_t r = 0; r < rows; ++r) {
+    Registers<Machine, float, per_lane> x;
+    load_cache_row<per_lane>(machine, x, p.k, p.first_entry + e, head, first + r);
+    machine.lanes(
+        [](int, float(&s)[per_lane], float(&n)[per_lane], float(&v)[per_lane]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < per_lane; ++i) {
+            if (is_finite(v[i])) s[i] = s[i] + v[i], n[i] = n[i] + 1;
+          }
+        },
+        sum, count, x);
+  }
+  const std::int64_t columns = p.cache.mean_columns;
+  float* const to = p.sums + ((e * p.cache.kv_heads + head) * p.sum_blocks + block) * 2 * columns;
+  machine.lanes(
+      [&](int lane, float(&s)[per_lane], float(&n)[per_lane]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < per_lane; ++i) {
+          const int c = channel_of(lane, i);
+          if (c < p.cache.head_dim) to[c] = s[i], to[columns + c] = n[i];
+        }
+      },
+      sum, count);
+}
+
+template <class Machine>
+OCTAVO_DEVICE void fix_cache_means(Machine& machine, const DeviceAppendParams& p) {
+  const std::int64_t head = machine.block(0), e = machine.block(1), columns = p.cache.mean_columns;
+  const DeviceAppendEntry entry = p.entries[e];
+  if (entry.fixes_mean == 0) return;
+  const std::int64_t blocks =
+      entry.rows < spec::kCacheMeanRows ? 0 : (entry.rows + spec::kMeanBlock - 1) / spec::kMeanBlock;
+  const float* const sums = p.sums + (e * p.cache.kv_heads + head) * p.sum_blocks * 2 * columns;
+  float* const mean = p.cache.k_mean + p.cache.head(entry.slot, head) * columns;
+  const int threads = machine.warps() * kLanes, first = machine.warp() * kLanes;
+  machine.lanes([&](int lane) {
+    for (std::int64_t c = first + lane; c < columns; c += threads) {
+      float sum = 0, count = 0;
+      for (std::int64_t i = 0; i < blocks && c < p.cache.head_dim; ++i) {
+        sum = sum + sums[2 * i * columns + c];
+        count = count + sums[(2 * i + 1) * columns + c];
+      }
+      mean[c] = spec::mean_of(sum, static_cast<std::int64_t>(count));
+    }
+  });
+}
+
+// The range of a row: its largest finite magnitude; whether all numbers are finite.
+struct CacheRowRange {
+  float amax;
+  bool finite;
+};
+template <int per_lane, class Machine, class F>
+OCTAVO_DEVICE void with_row_range(Machine& machine, Registers<Machine, float, per_lane>& x, const F& f) {
+  Registers<Machine, float, 1> amax;
+  Registers<Machine, std::uint32_t, 1> nonfinite;
+  machine.lanes(
+      [](int, float(&v)[per_lane], float(&a)[1], std::uint32_t(&n)[1]) {
+        a[0] = 0, n[0] = 0;
+        OCTAVO_UNROLL
+        for (int i = 0; i < per_lane; ++i) {
+          a[0] = spec::grow_amax(a[0], v[i]);
+          n[0] |= is_finite(v[i]) ? 0u : 1u;
+        }
+      },
+      x, amax, nonfinite);
+  max_over<kLanes>(machine, amax);
+  const bool finite = !machine.any(nonfinite);
+  machine.lanes([&](int lane, float(&v)[per_lane], float(&a)[1]) { f(lane, v, CacheRowRange{a[0], finite}); }, x, amax);
+}
+
+// K or V of a cache.
+struct DeviceCacheSide {
+  bool is_k;
+  std::int64_t columns;
+  std::byte* data;
+  float* scale;
+  std::uint16_t* kept;
+  float* kept_unit;
+};
+OCTAVO_INLINE DeviceCacheSide cache_side(const CacheView& cache, bool is_k) {
+  if (is_k) return {true, cache.k_columns, cache.k, cache.k_scale, cache.kept_k, cache.kept_k_unit};
+  return {false, cache.v_columns, cache.v, cache.v_scale, cache.kept_v, cache.kept_v_unit};
+}
+
+template <int per_lane>
+OCTAVO_DEVICE void keep_cache_row(const DeviceCacheSide& side, std::int64_t slot, int lane, const float (&v)[per_lane],
+                                  CacheRowRange range) {
+  const float unit = range.finite ? spec::kept_row_unit(range.amax) : 1.0f, inverse = 1.0f / unit;
+  OCTAVO_UNROLL
+  for (int i = 0; i < per_lane; ++i) {
+    const int c = channel_of(lane, i);
+    if (c < side.columns) side.kept[slot * side.columns + c] = f32_to_f16(v[i] * inverse);
+  }
+  if (lane == 0) side.kept_unit[slot] = range.finite ? unit : f32_of_bits(0x7fc00000u);
+}
+
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void append_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+  const CacheView& cache = p.cache;
+  const std::int64_t row = machine.block(0) * machine.warps() + machine.warp(), e = machine.block(2);
+  const std::int64_t head = machine.block(1) / 2;
+  const DeviceAppendEntry entry = p.entries[e];
+  const std::int64_t first = device_length(cache, entry.slot), token = first + row, end = first + entry.rows;
+  if (row >= entry.rows || end > cache.capacity) return;
+  const std::int64_t at = device_row(cache, entry.slot, head, static_cast<std::int32_t>(token));
+  if (at < 0) return;
+  const DeviceCacheSide side = cache_side(cache, machine.block(1) % 2 == 0);
+  const OperandRows& from = side.is_k ? p.k : p.v;
+  Registers<Machine, float, per_lane> x;
+  load_cache_row<per_lane>(machine, x, from, p.first_entry + e, head, row);
+  if (side.is_k) {
+    subtract_mean<per_lane, 1>(machine, x, cache.k_mean + cache.head(entry.slot, head) * cache.mean_columns, from.dim);
+  }
+  with_row_range<per_lane>(machine, x, [&](int lane, const float(&v)[per_lane], CacheRowRange range) {
+    const spec::Scale scale = spec::scale_of(range.amax, spec::kRangeS8, side.is_k ? 1.0f : 0.0f);
+    const std::int64_t within = at % kCacheStrip;
+    auto* const strip = reinterpret_cast<std::int8_t*>(side.data) + (at - within) * side.columns;
+    OCTAVO_UNROLL
+    for (int i = 0; i < per_lane; ++i) {
+      const int c = channel_of(lane, i);
+      if (c >= side.columns) continue;
+      const std::int64_t index = side.is_k ? spec::cache_k_index(DType::s8, within, c)
+                                           : spec::cache_v_index(DType::s8, side.columns, within, c);
+      strip[index] = static_cast<std::int8_t>(spec::integer_code(v[i], scale.inverse, spec::kRangeS8));
+    }
+    if (lane == 0) side.scale[at] = range.finite ? scale.scale : f32_of_bits(0x7fc00000u);
+    if (side.kept == nullptr) return;
+    if (token == 0) keep_cache_row<per_lane>(side, cache.kept_slot(entry.slot, head, 0), lane, v, range);
+    if (token < end - kKeptRing) return;  // its place is that of a later row of this append
+    keep_cache_row<per_lane>(side, cache.kept_slot(entry.slot, head, 1 + token % kKeptRing), lane, v, range);
+  });
+}
+
+// As kv_cache::Cache::commit() does on the host.
+template <class Machine>
+OCTAVO_DEVICE void advance_lengths(Machine& machine, const DeviceAppendParams& p) {
+  for_each_index(machine, p.count, [&](std::int64_t i) {
+    const DeviceAppendEntry entry = p.entries[i];
+    const std::int32_t first = device_length(p.cache, entry.slot), end = first + entry.rows;
+    if (end > p.cache.capacity) return;
+    for (std::int64_t token = first; token < end; token += p.cache.page_size) {
+      if (device_row(p.cache, entry.slot, 0, static_cast<std::int32_t>(token)) < 0) return;
+    }
+    if (entry.rows > 0 && device_row(p.cache, entry.slot, 0, end - 1) < 0) return;
+    std::int32_t kept = first == 0 ? 0 : p.cache.kept_begins()[entry.slot];
+    if (kept < end - kKeptRing) kept = static_cast<std::int32_t>(end - kKeptRing);
+    p.cache.lengths()[entry.slot] = end;
+    p.cache.kept_begins()[entry.slot] = kept;
+  });
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,6 @@
+// The command over an emulated GPU, on which --device cuda computes.
+#include "emulated_runtime.hpp"
+
+namespace {
+const octavo::test::EmulatedRuntime gpu;
+}

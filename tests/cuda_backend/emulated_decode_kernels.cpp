@@ -1,0 +1,28 @@
+#include "cuda/decode/attend.hpp"
+#include "cuda_emulation/machine.hpp"
+#include "emulated_kernels.hpp"
+
+namespace octavo::test {
+namespace {
+
+using cuda::emulation::Emulated;
+
+template <int dim>
+void attend(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params) {
+  cuda::emulation::launch(grid, options, [&](Emulated& machine) {
+    cuda::attend_cache_s8<dim>(machine, *static_cast<const cuda::DecodeParams*>(params));
+  });
+}
+
+}  // namespace
+
+const EmulatedKernel& emulated_decode_kernel(int index) {
+  static const EmulatedKernel kTable[] = {
+#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) {#name, sizeof(cuda::DecodeParams), &attend<dim>},
+#include "cuda/host/decode_kernels.inc"
+#undef OCTAVO_CUDA_DECODE_KERNEL
+  };
+  return kTable[index];
+}
+
+}  // namespace octavo::test
