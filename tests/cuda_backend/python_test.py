@@ -1,0 +1,147 @@
+"""The Python package over an emulated GPU: arrays of a producer with DLPack, as CuPy's, on a device."""
+
+import ctypes
+import importlib.util
+import os
+import sys
+import unittest
+
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("octavo._core", os.environ["OCTAVO_EMULATED_CORE"])
+sys.modules["octavo._core"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["octavo._core"])
+import octavo  # noqa: E402
+from octavo import _core  # noqa: E402
+
+DTYPES = {np.dtype(np.float32): _core.DType.f32, np.dtype(np.float16): _core.DType.f16}
+
+
+class Namespace:
+    @staticmethod
+    def from_dlpack(x):
+        return Gpu.from_dlpack(x)
+
+
+class Gpu:
+    """An array on device 0, whose memory is the host's here."""
+
+    def __init__(self, shape, dtype):
+        self.made = _core.device_array(0, dtype, shape)
+        self.shape = tuple(shape)
+        self.dtype = next(numpy_dtype for numpy_dtype, name in DTYPES.items() if name == dtype)
+        self.nbytes = self.dtype.itemsize * int(np.prod(self.shape))
+
+    @classmethod
+    def of(cls, x):
+        made = cls(x.shape, DTYPES[x.dtype])
+        ctypes.memmove(made.made.view.data, np.ascontiguousarray(x).ctypes.data, made.nbytes)
+        return made
+
+    @classmethod
+    def from_dlpack(cls, exported):
+        """From an object with DLPack; not from a bare capsule, which neither the standard nor JAX takes."""
+        assert exported.__dlpack_device__() == (2, 0)
+        tensor = _core.from_dlpack(exported.__dlpack__())
+        made = cls(tensor.shape, tensor.dtype)
+        ctypes.memmove(made.made.view.data, tensor.data, made.nbytes)
+        return made
+
+    def numpy(self):
+        x = np.empty(self.shape, self.dtype)
+        ctypes.memmove(x.ctypes.data, self.made.view.data, self.nbytes)
+        return x
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream=None, **options):
+        assert stream == 1, "the consumer's stream is the legacy default stream"
+        return self.made.dlpack()
+
+    def __array_namespace__(self):
+        return Namespace
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"data": (self.made.view.data, False), "shape": self.shape, "typestr": self.dtype.str, "version": 3}
+
+
+def rows(*shape, seed, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def relative_l2(a, b):
+    return float(np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b))
+
+
+class Attention(unittest.TestCase):
+    def setUp(self):
+        self.q, self.k, self.v = rows(1, 20, 4, 32, seed=1), rows(1, 40, 2, 32, seed=2), rows(1, 40, 2, 32, seed=3)
+        self.on_gpu = [Gpu.of(x) for x in (self.q, self.k, self.v)]
+
+    def test_results_are_the_producers(self):
+        o, lse = octavo.attention(*self.on_gpu, recipe="int8_fast", causal=True, return_lse=True)
+        self.assertEqual(octavo.info()["last_implementation"], "sm80")
+        expected, expected_lse = octavo.attention(self.q, self.k, self.v, recipe="int8_fast", causal=True,
+                                                  return_lse=True)
+        self.assertIs(type(o), Gpu)
+        self.assertLess(relative_l2(o.numpy(), expected), 5e-3)
+        self.assertLess(relative_l2(lse.numpy(), expected_lse), 1e-4)
+
+    def test_out_and_stream(self):
+        out = Gpu.of(np.zeros_like(self.q))
+        result = octavo.attention(*self.on_gpu, recipe="int8_fast", out=out, stream=0)
+        self.assertIs(result, out)
+        np.testing.assert_array_equal(out.numpy(), octavo.attention(*self.on_gpu, recipe="int8_fast").numpy())
+
+    def test_one_place(self):
+        with self.assertRaisesRegex(RuntimeError, "k is on the CPU and q on cuda:0"):
+            octavo.attention(self.on_gpu[0], self.k, self.v)
+
+
+class Cache(unittest.TestCase):
+    def setUp(self):
+        self.k, self.v = rows(2, 150, 2, 64, seed=1), rows(2, 150, 2, 64, seed=2)
+        self.host = octavo.KVCache(2, 2, 64, capacity=256)
+        self.cache = octavo.KVCache(2, 2, 64, capacity=256, device="cuda")
+        self.host.append(self.k, self.v)
+        self.cache.append(Gpu.of(self.k), Gpu.of(self.v))
+
+    def test_attention_is_the_cpus(self):
+        self.assertEqual((self.cache.device, self.host.device), ("cuda:0", "cpu"))
+        self.assertEqual(self.cache.lengths, [150, 150])
+        q = rows(2, 2, 8, 64, seed=3)
+        expected, expected_lse = self.host.attend(q, return_lse=True)
+        o, lse = self.cache.attend(Gpu.of(q), return_lse=True)
+        self.assertIs(type(o), Gpu)
+        self.assertLess(relative_l2(o.numpy(), expected), 1e-4)
+        self.assertLess(relative_l2(lse.numpy(), expected_lse), 1e-5)
+        out = Gpu.of(np.zeros_like(q))
+        self.assertIs(octavo.attention(Gpu.of(q), self.cache, causal=True, out=out, stream=0), out)
+        np.testing.assert_array_equal(out.numpy(), o.numpy())
+        for cache in (self.host, self.cache):
+            cache.trim(0, 100)
+            cache.reset([1])
+        one = rows(1, 2, 8, 64, seed=4)
+        self.assertLess(relative_l2(self.cache.attend(Gpu.of(one), [0]).numpy(), self.host.attend(one, [0])), 1e-4)
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(ValueError, "on the CPU and the key-value cache is on CUDA device 0"):
+            self.cache.append(self.k[:, :1], self.v[:, :1])
+        with self.assertRaisesRegex(ValueError, "on CUDA device 0 and the key-value cache is on the CPU"):
+            self.host.append(Gpu.of(self.k[:, :1]), Gpu.of(self.v[:, :1]))
+        with self.assertRaisesRegex(NotImplementedError, "supports s8"):
+            octavo.KVCache(1, 1, 64, capacity=64, format="s4", device="cuda")
+        with self.assertRaisesRegex(ValueError, "CUDA device 3; this process sees 1 device"):
+            octavo.KVCache(1, 1, 64, capacity=64, device="cuda:3")
+        with self.assertRaisesRegex(ValueError, "device: 'gpu'; 'cpu', 'cuda' and 'cuda:INDEX'"):
+            octavo.KVCache(1, 1, 64, capacity=64, device="gpu")
+        with self.assertRaisesRegex(NotImplementedError, r"fork\(\) of a key-value cache on CUDA device 0"):
+            self.cache.fork(0, 1)
+        with self.assertRaisesRegex(ValueError, "tokens is 107; sequence 0 has 150 of 256"):
+            self.cache.advance(107)
+
+
+if __name__ == "__main__":
+    unittest.main()
