@@ -293,6 +293,15 @@ TEST(KVCacheAttend, NonfiniteValuesReachOnlyRowsThatSeeThem) {
           ASSERT_TRUE(std::isnan(x));
         }
       }
+      // One of the last tokens, which codes keep in 16 bits: the LSE as well.
+      Rows last(1, 300, 1, 32, 2);
+      last.at(0, 299, 0, 5) = INFINITY;
+      last.store();
+      const Output of_last = attend(filled(c, k_fine, last), q_fine.view(), {}, on(name));
+      if (format == DType::s8 || format == DType::s4) {
+        for (const float x : of_last.o) ASSERT_TRUE(std::isnan(x));
+        for (const float x : of_last.lse) ASSERT_TRUE(std::isnan(x));
+      }
       // Nothing of it is left when the token is gone.
       KVCache trimmed = filled(c, k, v);
       ASSERT_TRUE(trimmed.trim(0, 280).ok());

@@ -65,7 +65,7 @@ void attend_kept(const CacheCall& call, const CacheTask& task, const DecodeQueri
     for (std::int64_t c = 0; c < count; ++c) {
       const bool hidden = t[r][c] == -__builtin_inff();
       t[r][c] = hidden ? 0.0f : t[r][c] != t[r][c] ? t[r][c] : __builtin_exp2f(t[r][c] - m[r]);
-      l[r] += t[r][c];
+      if (!hidden) l[r] += __builtin_fmaf(cache.kept_v_unit[slot(c)], 0.0f, t[r][c]);  // NaN where V's token is
     }
   }
   for (std::int64_t c = 0; c < count; ++c) {

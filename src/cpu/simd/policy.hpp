@@ -25,9 +25,10 @@
 //   dot_full_range_key, dot_full_range_value   likewise where codes may be -128, unless kFullRangeS8
 //   even_bytes(x), odd_bytes(x)   s8 -> s16: bytes 0, 2, 4, ... and bytes 1, 3, 5, ... of 4 L, as pairs in s32
 //   even_nibbles(x), odd_nibbles(x)   s4 -> s8: the low and the high nibbles of 4 L bytes
-//   dot_bytes(acc, a, b)          acc += sums of products of u8 in a and s8 in b, for up to 8 calls of products of up
-//   to widen_sums(acc)               2047 in magnitude; then the sum of 4 L products as L s32 dot_pairs(acc, a, b) acc
-//   += sum of 2 products of s16 per lane dot_bf16(acc, a, b)           2 products per lane, where kHasBf16
+//   dot_bytes(acc, a, b)          acc += sums of products of u8 in a and s8 in b, each below 2048; at most 8 calls
+//   widen_sums(acc)               then: the sums of 4 L products as L s32
+//   dot_pairs(acc, a, b)          acc += sum of 2 products of s16 per lane
+//   dot_bf16(acc, a, b)           acc += sum of 2 products per lane, where kHasBf16
 //   store_bf16x2(p, a, b)         2 L bf16 in order, nearest even, subnormals as they come or 0; where kHasBf16
 //
 // and where kHasTiles, over registers t of 16 x 16 words of 32 bits, numbered 0 to 7:
