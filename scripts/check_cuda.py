@@ -28,6 +28,8 @@ GENERATIONS_OF = {"attention_sm89": ["89", "120"]}
 MOST_SPILLED = 2048
 # Of hot kernels, for recipes without the fold: attend_s8_s8_128 stores 4 bytes on compute capability 10.0.
 MOST_SPILLED_UNFOLDED = 16
+# A kernel of its own bound: scores of FP8 in f16, 64 sums and O of 128 channels; 48 bytes on 10.0, none elsewhere.
+MOST_SPILLED_OF = {"attend_float8_float8_128": 48}
 COLD = re.compile(r"_(256|score_mod|q16)(_|$)")
 HOT = re.compile(r"attend_")
 
@@ -66,7 +68,8 @@ def judge(log):
         hot = is_hot(name.split()[0])
         print(f"  {name:46} {registers:4} registers, spills {stored} / {loaded} bytes{', hot' if hot else ''}")
         unfolded = not name.split()[0].endswith(("_folded", "_kept"))
-        if stored > (MOST_SPILLED if not hot else MOST_SPILLED_UNFOLDED if unfolded else 0):
+        most = MOST_SPILLED if not hot else MOST_SPILLED_UNFOLDED if unfolded else 0
+        if stored > MOST_SPILLED_OF.get(name.split()[0], most):
             failures.append(f"{name} spills {stored} bytes")
     # The kernel would run with the registers of its launch.
     return failures + sorted({line.strip() for line in log.splitlines() if "'setmaxnreg' ignored" in line})

@@ -155,6 +155,8 @@ OCTAVO_DEVICE void pv_two_level(Machine& machine,
   for (int channel = 0; channel < Shape::kDim; channel += kChannels) {
     Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kSums> acc;
     multiply_channels<Shape, product, planes>(machine, weights, values, channel, acc);
+    // As in qk_tile(): operands of FP8 scores and of three planes leave no registers for loads ahead of their time.
+    if (Shape::kDim == 128 && !Shape::kQueryInRegisters) machine.sync_warp();
     machine.lanes(
         [&](int lane, MmaSum<product>(&sums)[sum_planes<Shape>(planes) * kSums], float(&beta)[2],
             float(&o)[kOutputRegisters<Shape>]) {

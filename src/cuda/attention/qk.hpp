@@ -114,6 +114,7 @@ OCTAVO_DEVICE void multiply_planes(Machine& machine, Registers<Machine, std::uin
   for (int of_both = kPlanesOfF32 - 1; of_both >= 0; --of_both) {
     OCTAVO_UNROLL
     for (int of_key = of_both; of_key >= 0; --of_key) {
+      if (Shape::kDim == 128) machine.sync_warp();
       multiply_16_keys<Shape, false, true>(
           machine, q, Shape::kQueryAt + static_cast<std::uint32_t>(of_both - of_key) * Shape::kQueryPlaneBytes,
           keys + static_cast<std::uint32_t>(of_key) * Shape::kKeyPlaneBytes, slot, acc);
@@ -173,7 +174,7 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, k
     to_floats(machine, acc, sums);
     scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
     // The compiler moves no loads across: all at once they would take the place of scores, which would spill.
-    if (Shape::kDim == 128 && slot % 64 == 48) machine.sync_warp();
+    if (Shape::kDim == 128 && Shape::kQueryInRegisters && slot % 64 == 48) machine.sync_warp();
   }
 }
 
