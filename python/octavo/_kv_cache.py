@@ -2,101 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
 from . import _arguments, _containers, _core, _outputs, _runtime
 from ._core import DType
-
-_FORMATS = {"s8": DType.s8, "s4": DType.s4, "e4m3": DType.e4m3, "f32": DType.f32, "f16": DType.f16, "bf16": DType.bf16}
-
-
-def _integer(value: Any, name: str) -> int:
-    try:
-        result = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name}: {_arguments.shown(value)} is not an integer") from None
-    if not -(2**63) <= result < 2**63:
-        raise ValueError(f"{name}: {_arguments.shown(value)}; integers of 64 bits are allowed")
-    return result
-
-
-def _integers(values: Iterable[Any] | None, name: str) -> list[int]:
-    if values is None:
-        return []
-    try:
-        items = list(values)
-    except TypeError:
-        raise ValueError(f"{name}: {_arguments.shown(values)}; a sequence of integers is allowed") from None
-    return [_integer(item, f"{name}[{i}]") for i, item in enumerate(items)]
-
-
-# Recipe -> the formats of a cache that computes it, the default first, and whether it keeps keys in 16 bits.
-_RECIPES = {"int8": (("s8",), True), "int8_fast": (("s8",), False), "exact": (("f32", "f16", "bf16"), None)}
-
-
-def _by_recipe(recipe: Any, format: str | None, kept_keys: bool | None) -> tuple[str, bool]:
-    """The format and kept_keys of a cache, from what was given."""
-    formats: tuple[str, ...] = ("s8",)
-    if recipe is not None:
-        wanted = _core.recipe_text(_arguments.recipe(recipe))
-        if wanted not in _RECIPES:
-            raise NotImplementedError(
-                f"recipe: {wanted}; a cache has {', '.join(map(repr, _RECIPES))}; format= chooses its other formats"
-            )
-        formats, keeps = _RECIPES[wanted]
-        if format is not None and format in _FORMATS and format not in formats:
-            allowed = ", ".join(map(repr, formats))
-            raise ValueError(f"format: {format!r} with recipe {wanted}, which has {allowed}; give one of the two")
-        if keeps is not None:
-            if kept_keys is not None and bool(kept_keys) != keeps:
-                raise ValueError(f"kept_keys: {kept_keys} with recipe {wanted}, which has {keeps}; give one of the two")
-            kept_keys = keeps
-    return formats[0] if format is None else format, True if kept_keys is None else bool(kept_keys)
-
-
-def _options(
-    batch: int,
-    num_kv_heads: int,
-    head_dim: int,
-    value_head_dim: int | None,
-    capacity: int,
-    format: str,
-    kept_keys: bool,
-    page_size: int | None,
-    pages: int | None,
-    device: Any = None,
-) -> _core.KVCacheOptions:
-    dtype = _arguments.choice(_FORMATS, format, "format")
-    if value_head_dim is not None and _integer(value_head_dim, "value_head_dim") < 1:
-        raise ValueError(f"value_head_dim: {value_head_dim}; it must be at least 1")
-    for name, number in (("page_size", page_size), ("pages", pages)):
-        if number is not None and _integer(number, name) < 1:
-            raise ValueError(f"{name}: {number}; it must be at least 1, or None")
-    return _core.KVCacheOptions(
-        _integer(batch, "batch"),
-        _integer(num_kv_heads, "num_kv_heads"),
-        _integer(head_dim, "head_dim"),
-        value_head_dim or 0,
-        _integer(capacity, "capacity"),
-        dtype,
-        bool(kept_keys),
-        page_size or 0,
-        pages or 0,
-        _device(device),
-    )
-
-
-def _device(device: Any) -> int:
-    """Number of a CUDA device, -1 for the CPU: of None, "cpu", "cuda", "cuda:1" or a torch.device."""
-    text = "cpu" if device is None else str(device)
-    kind, colon, index = text.partition(":")
-    if kind == "cuda" and (not colon or index.isdecimal()):
-        return int(index or 0)
-    if text != "cpu":
-        raise ValueError(f"device: {_arguments.shown(device)}; 'cpu', 'cuda' and 'cuda:INDEX' are allowed")
-    return -1
+from ._kv_cache_options import by_recipe, integer, integers, options
 
 
 class KVCache:
@@ -177,8 +88,8 @@ class KVCache:
         block_table: Iterable[Iterable[int]] | None = None,
         device: Any = None,
     ) -> None:
-        format, kept_keys = _by_recipe(recipe, format, kept_keys)
-        options = _options(
+        format, kept_keys = by_recipe(recipe, format, kept_keys)
+        made = options(
             batch, num_kv_heads, head_dim, value_head_dim, capacity, format, kept_keys, page_size, pages, device
         )
         self._pool: Any = None
@@ -186,15 +97,15 @@ class KVCache:
             self._pool = _containers.dense_bytes(pool, "pool")  # kept alive
             if not self._pool.shape[0]:
                 raise ValueError("pool: it has no bytes")
-            options.set_pool(self._pool.view)
-        self._hold(_core.make_kv_cache(options))
+            made.set_pool(self._pool.view)
+        self._hold(_core.make_kv_cache(made))
         if block_table is not None:
             self._set_block_tables(block_table)
 
     def _set_block_tables(self, block_table: Iterable[Iterable[int]]) -> None:
         if self._pool is None:
             raise ValueError("block_table: without a pool the cache chooses its pages itself")
-        tables = [_integers(pages, f"block_table[{b}]") for b, pages in enumerate(block_table)]
+        tables = [integers(pages, f"block_table[{b}]") for b, pages in enumerate(block_table)]
         if len(tables) != self.batch:
             raise ValueError(f"block_table: {len(tables)} rows and {self.batch} sequences; they must be as many")
         for sequence, pages in enumerate(tables):
@@ -214,7 +125,7 @@ class KVCache:
     ) -> int:
         """Bytes of a pool of that many pages."""
         capacity = 1  # it does not matter
-        return _options(
+        return options(
             1, num_kv_heads, head_dim, value_head_dim, capacity, format, True, page_size, pages
         ).pool_size()
 
@@ -280,7 +191,7 @@ class KVCache:
             values.view,
             order,
             self._sequences(seq_ids),
-            _integers(counts, "counts"),
+            integers(counts, "counts"),
             _runtime.forced.get() or "",
             on,
         )
@@ -398,22 +309,22 @@ class KVCache:
 
         Replaces the sequence's table. Pages of one sequence are distinct; no append writes to a page of two sequences.
         """
-        numbers = _integers(pages, "pages")
+        numbers = integers(pages, "pages")
         for i, page in enumerate(numbers):
             if not -(2**31) <= page < 2**31:
                 raise ValueError(f"pages[{i}]: {page}; page numbers have 32 bits")
-        self._cache.set_block_table(_integer(sequence, "sequence"), numbers)
+        self._cache.set_block_table(integer(sequence, "sequence"), numbers)
 
     def advance(self, tokens: int, seq_ids: Iterable[int] | None = None) -> None:
         """On a device, after CUDA graphs that hold appends have run: they have added `tokens` to each sequence.
 
         seq_ids: the sequences that the appends named; default: all.
         """
-        self._cache.advance(_integer(tokens, "tokens"), self._sequences(seq_ids))
+        self._cache.advance(integer(tokens, "tokens"), self._sequences(seq_ids))
 
     def trim(self, sequence: int, length: int) -> None:
         """Keeps the first `length` tokens of a sequence."""
-        self._cache.trim(_integer(sequence, "sequence"), _integer(length, "length"))
+        self._cache.trim(integer(sequence, "sequence"), integer(length, "length"))
 
     def evict(self, sequence: int, keep_first: int, keep_last: int) -> None:
         """Removes the tokens between the first `keep_first` and the last `keep_last` (sliding window).
@@ -423,7 +334,7 @@ class KVCache:
         return to the pool.
         """
         numbers = (sequence, "sequence"), (keep_first, "keep_first"), (keep_last, "keep_last")
-        self._cache.evict(*(_integer(number, name) for number, name in numbers))
+        self._cache.evict(*(integer(number, name) for number, name in numbers))
 
     def save(self) -> bytes:
         """Options, lengths and contents as bytes, in the format of docs/kv_cache.md."""
@@ -445,22 +356,22 @@ class KVCache:
 
     def reset(self, seq_ids: Iterable[int] | None = None) -> None:
         """Empties sequences; default: all. The next append fixes a new mean of K."""
-        sequences = _integers(seq_ids, "seq_ids")
+        sequences = integers(seq_ids, "seq_ids")
         if seq_ids is None or sequences:
             self._cache.reset(sequences)
 
     def fork(self, source: int, destination: int) -> None:
         """Makes one sequence a copy of another; paged caches share their full pages."""
-        self._cache.fork(_integer(source, "source"), _integer(destination, "destination"))
+        self._cache.fork(integer(source, "source"), integer(destination, "destination"))
 
     def reorder(self, sources: Iterable[int]) -> None:
         """Sequence b becomes what sequence ``sources[b]`` was, for all b at once (beam search)."""
-        self._cache.reorder(_integers(sources, "sources"))
+        self._cache.reorder(integers(sources, "sources"))
 
     def _sequences(self, seq_ids: Iterable[int] | None) -> list[int]:
         if seq_ids is None:
             return []
-        sequences = _integers(seq_ids, "seq_ids")
+        sequences = integers(seq_ids, "seq_ids")
         if not sequences:
             raise ValueError("seq_ids: empty; name at least one sequence, or give None for all")
         return sequences

@@ -38,10 +38,10 @@ _numbers = itertools.count(1)
 class KVCache(_kv_cache.KVCache):
     """`octavo.KVCache` for torch: `append` and `attend` can be traced and compiled.
 
-    Arguments, results and errors are those of `octavo.KVCache`. Differences: every array is a torch tensor; `attend` has
-    no `out` and no `workspace`, and the stream is torch's current one; as many threads as torch has are used, unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS
-    says otherwise. A compiled program reads the lengths when it runs. Other methods, such as `trim`, are called outside
-    of compiled functions.
+    Arguments, results and errors are those of `octavo.KVCache`. Differences: every array is a torch tensor; `attend`
+    has no `out` and no `workspace`, and the stream is torch's current one; as many threads as torch has are used,
+    unless `octavo.set_num_threads` or OCTAVO_NUM_THREADS says otherwise. A compiled program reads the lengths when it
+    runs. Other methods, such as `trim`, are called outside of compiled functions.
 
     Examples
     --------
