@@ -184,8 +184,12 @@ constexpr Entry kEntriesSm90[] = {
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {
   Card card;
-  if (!has_wgmma(card)) GTEST_SKIP() << "no GPU of compute capability 9.0";
-  expect_the_oracles(GetParam(), card, "sm90");
+  if (has_wgmma(card)) return expect_the_oracles(GetParam(), card, "sm90");
+  // Another GPU: the implementation is refused by name.
+  RunOptions on_device;
+  on_device.attention = &attention_on_device;
+  const Status refused = Call(Dealer(17).draw(GetParam().recipe)).run("sm90", on_device).status;
+  EXPECT_EQ(refused.code(), StatusCode::kUnavailable) << refused.message();
 }
 INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionSm90Test, ::testing::ValuesIn(kEntriesSm90), name_of);
 

@@ -174,8 +174,8 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     start_qk(machine);
     machine.template wgmma_wait<0>(s);
     take_scores(machine, scores);
-    this->modify_scores(machine, tiles.begin, scores);
-    this->update_maxima(machine, tiles.begin, at.keys.stage, scores, step);
+    this->modify_scores(machine, tiles.begin, this->has_block_means(machine), scores);
+    this->update_maxima(machine, tiles.begin, at.keys.stage, this->has_block_means(machine), scores, step);
     this->find_weights(machine, at.keys.stage, scores);
     release_keys(machine);
     OCTAVO_ROLLED
@@ -192,12 +192,12 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
         machine.template wgmma_wait<0>(s, pv, weights);
         add_pv(machine);
         take_scores(machine, scores);
-        this->modify_scores(machine, key, scores);
-        this->update_maxima(machine, key, at.keys.stage, scores, next);
+        this->modify_scores(machine, key, this->has_block_means(machine), scores);
+        this->update_maxima(machine, key, at.keys.stage, this->has_block_means(machine), scores, next);
       } else {
         machine.template wgmma_wait<1>(s);
         take_scores(machine, scores);
-        this->update_maxima(machine, key, at.keys.stage, scores, next);
+        this->update_maxima(machine, key, at.keys.stage, this->has_block_means(machine), scores, next);
         machine.template wgmma_wait<0>(pv, weights);
         add_pv(machine);
       }

@@ -103,13 +103,16 @@ OCTAVO_DEVICE void multiply_channels(
       });
       OCTAVO_UNROLL
       for (int plane = 0; plane < planes; ++plane) {
-        const int sum = plane * kTileSums<Shape, product>, a = plane * kWeightRegisters<Shape> + 8 * pair;
+        // Indices in place: as variables they cost registers on 9.0.
         if (pair == 0) {
-          machine.template first_mma<product>(acc, sum, weights, a, b, 0, kStart);
+          machine.template first_mma<product>(acc, plane * kTileSums<Shape, product>, weights,
+                                              plane * kWeightRegisters<Shape>, b, 0, kStart);
         } else {
-          machine.template mma<product>(acc, sum, weights, a, b, 0);
+          machine.template mma<product>(acc, plane * kTileSums<Shape, product>, weights,
+                                        plane * kWeightRegisters<Shape> + 8 * pair, b, 0);
         }
-        machine.template mma<product>(acc, sum, weights, a + 4, b, 2);
+        machine.template mma<product>(acc, plane * kTileSums<Shape, product>, weights,
+                                      plane * kWeightRegisters<Shape> + 8 * pair + 4, b, 2);
       }
     }
   } else {

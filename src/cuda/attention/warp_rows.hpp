@@ -88,6 +88,9 @@ struct WarpRows {
     return held_task;
   }
 
+  // Whether scores have offsets because K's means are those of blocks.
+  OCTAVO_DEVICE bool has_block_means(Machine& machine) const { return warp_task(machine).block_means != 0; }
+
   OCTAVO_DEVICE void mask(Machine& machine, std::int32_t key, Scores& scores) {
     const WarpTask seen = warp_task(machine);
     if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || seen.all.end >= seen.k_rows)) return;
@@ -98,17 +101,18 @@ struct WarpRows {
 
   // From the tile's scores to weights; updates the running state.
   OCTAVO_DEVICE void softmax(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores) {
-    modify_scores(machine, key, scores);
-    update_maxima(machine, key, stage, scores, step);
+    const bool block_means = has_block_means(machine);  // read once: twice, registers run out on 9.0
+    modify_scores(machine, key, block_means, scores);
+    update_maxima(machine, key, stage, block_means, scores, step);
     find_weights(machine, stage, scores);
   }
 
   // Applies score_mod, masks by position, and hides kept keys.
-  OCTAVO_DEVICE void modify_scores(Machine& machine, std::int32_t key, Scores& scores) {
+  OCTAVO_DEVICE void modify_scores(Machine& machine, std::int32_t key, bool block_means, Scores& scores) {
     if constexpr (score_mod) {
       Registers<Machine, float, 2> of_cap;
       clear<Machine, float, 2>(machine, of_cap);
-      if (warp_task(machine).block_means != 0 && p.softcap > 0) {
+      if (block_means && p.softcap > 0) {
         add_block_offsets(machine, p, warp_task(machine).chunk_row, key, spec::kLn2, of_cap);
       }
       apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
@@ -123,11 +127,10 @@ struct WarpRows {
   }
 
   // The maxima of the tile's scores move the running ones by `next`.
-  OCTAVO_DEVICE void update_maxima(Machine& machine, std::int32_t key, std::uint32_t stage, Scores& scores,
-                                   TileStep<Machine>& next) {
+  OCTAVO_DEVICE void update_maxima(Machine& machine, std::int32_t key, std::uint32_t stage, bool block_means,
+                                   Scores& scores, TileStep<Machine>& next) {
     Registers<Machine, float, 2> maxima, offset;
     clear<Machine, float, 2>(machine, offset);
-    const bool block_means = warp_task(machine).block_means != 0;
     row_maxima<nan_maxima>(machine, scores, maxima);
     if constexpr (Shape::kIntegerValues && score_mod) {
       if (p.k.fold != nullptr) fold_scores<Shape>(machine, stage, scores, maxima, offset);
