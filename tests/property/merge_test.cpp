@@ -36,9 +36,13 @@ TEST(Merge, KeysSplitAtBlockBorders) {
     std::int64_t block;
     double output, lse;
   };
+  // Scores of a part and of the whole may differ by a constant. The kernels' 8-bit codes follow it with the error of
+  // their polynomial, 2.65e-6 of a weight (spec/exp2_poly.hpp): about ten of the 1e5 codes here change by one, each of
+  // which is up to 1 / 255 of a row's largest weight.
+  constexpr double kFewCodes = 2e-4;
   for (const Expected& e : {Expected{"exact", 128, 2e-6, 1e-5},
-                            {"int8_fast,smooth_k=off", 128, 2e-6, 1e-5},
-                            {"int8_fast,smooth_k=off,key_block=64", 64, 2e-6, 1e-5},
+                            {"int8_fast,smooth_k=off", 128, kFewCodes, 1e-5},
+                            {"int8_fast,smooth_k=off,key_block=64", 64, kFewCodes, 1e-5},
                             {"int8_p16,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int8_block,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int4,smooth_k=off", 128, 2e-6, 1e-5},
