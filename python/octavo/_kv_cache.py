@@ -41,7 +41,7 @@ class KVCache:
         and pages; the caller names the pages of each sequence, here or by `set_block_table`. docs/kv_cache.md defines
         the bytes.
     block_table : sequence of sequences of int, optional
-        With a pool: the first pages of each sequence, [batch][any number]; -1 at the end of a row is no page.
+        With a pool: the first pages of each sequence, `batch` rows of any lengths; -1 at the end of a row is no page.
     device : str or torch.device, optional
         Where the cache and all arrays of its calls are: "cpu" (default), "cuda" or "cuda:INDEX". CUDA: "s8", head_dim
         up to 256.
