@@ -7,6 +7,7 @@
 #pragma once
 
 namespace octavo::spec {
+namespace {  // kernels of every instruction set include this: nothing may be shared between their objects
 
 // n is the nearest integer, f in [-1/2, 1/2].
 struct Exp2Nearest {
@@ -24,4 +25,5 @@ struct Exp2Floor {
                                         0x1.c95446p-5f, 0x1.26900cp-7f, 0x1.ec320ap-10f};
 };
 
+}  // namespace
 }  // namespace octavo::spec
