@@ -23,7 +23,7 @@ using Number = std::conditional_t<sums_integers(kind), std::int32_t, float>;
 // The element in the lowest bits of a register.
 template <Mma kind, bool left>
 Number<kind> element(std::uint32_t bits) {
-  if constexpr (kind == Mma::u8s8 && left) return static_cast<std::uint8_t>(bits);
+  if constexpr (kind == Mma::u8u8 || (kind == Mma::u8s8 && left)) return static_cast<std::uint8_t>(bits);
   if constexpr (kind == Mma::u8s8 || kind == Mma::s8s8) return static_cast<std::int8_t>(bits);
   if constexpr (kind == Mma::s4s4) return static_cast<std::int32_t>(bits << 28) >> 28;
   if constexpr (kind == Mma::f16 || kind == Mma::f16_to_f16) return f16_to_f32(static_cast<std::uint16_t>(bits));

@@ -8,7 +8,8 @@ namespace {
 template <class Shape>
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
-  const ParamsSm90 params = params_sm90<Shape>(packed);
+  const std::vector<std::uint8_t> v_codes = offset_codes(packed.v_codes);
+  const ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
   const cuda::AttentionKernelParams& p = params.attention;
   const auto launch = [&]<cuda::AttentionVariant variant>() {
     cuda::emulation::launch<EmulatedSm90>(grid_sm90<Shape>(blocks), options, [&](EmulatedSm90& machine) {

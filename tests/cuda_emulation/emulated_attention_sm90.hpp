@@ -9,15 +9,24 @@ namespace octavo::test {
 
 using ParamsSm90 = cuda::AttentionParamsSm90<cuda::emulation::TensorMap>;
 
+// V's codes as the kernel has them, as u8.
+inline std::vector<std::uint8_t> offset_codes(std::vector<std::uint8_t> codes) {
+  for (std::uint8_t& code : codes) code ^= static_cast<std::uint8_t>(cuda::kOffsetCodes);
+  return codes;
+}
+
+// `v_codes`: offset_codes() of the problem's.
 template <class Shape>
-ParamsSm90 params_sm90(const PackedProblem& packed) {
+ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8_t>& v_codes) {
   const auto rows = [&](std::size_t bytes) { return static_cast<std::int64_t>(bytes) / Shape::kDim; };
   ParamsSm90 params;
   params.attention = packed.params();
+  params.attention.v.codes = const_cast<std::uint8_t*>(v_codes.data());
+  params.attention.v.flip = cuda::kOffsetCodes;
   params.heads_at_once = 2;
   params.q = {cuda::rows_box<Shape>(packed.q_codes.data(), rows(packed.q_codes.size()))};
   params.k = {cuda::rows_box<Shape>(packed.k_codes.data(), rows(packed.k_codes.size()))};
-  params.v = {cuda::values_box<Shape>(packed.v_codes.data(), rows(packed.v_codes.size()))};
+  params.v = {cuda::values_box<Shape>(v_codes.data(), rows(v_codes.size()))};
   return params;
 }
 

@@ -34,6 +34,8 @@ Coded draw(Mma kind, bool left, std::mt19937& random) {
     case Mma::u8s8:
       return {bits & 0xff,
               left ? static_cast<double>(bits & 0xff) : static_cast<double>(static_cast<std::int8_t>(bits))};
+    case Mma::u8u8:
+      return {bits & 0xff, static_cast<double>(bits & 0xff)};
     case Mma::s4s4:
       return {bits & 0xf,
               static_cast<double>(bits & 8 ? static_cast<int>(bits & 0xf) - 16 : static_cast<int>(bits & 0xf))};
@@ -106,6 +108,7 @@ void expect_product() {
 
 TEST(Machine, ProductsOfS8) { expect_product<Mma::s8s8, 4>(); }
 TEST(Machine, ProductsOfU8AndS8) { expect_product<Mma::u8s8, 4>(); }
+TEST(Machine, ProductsOfU8) { expect_product<Mma::u8u8, 4>(); }
 TEST(Machine, ProductsOfS4) { expect_product<Mma::s4s4, 8>(); }
 TEST(Machine, ProductsOfF16) { expect_product<Mma::f16, 2>(); }
 TEST(Machine, ProductsOfBf16) { expect_product<Mma::bf16, 2>(); }

@@ -191,7 +191,7 @@ void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
     const std::int64_t block = first + key / kPackedRows;
     const auto in_block = static_cast<std::int32_t>(key % kPackedRows);
     const std::int64_t slot = block * kPackedRows + (permuted ? cuda::slot_of_key(in_block) : in_block);
-    const auto at = static_cast<std::size_t>(slot);
+    const auto at = static_cast<std::size_t>(block * kPackedRows + in_block);
     const bool present = key < keys, sound = present && k.finite[static_cast<std::size_t>(key)];
     for (std::int64_t c = 0; c < dim_; ++c) {
       store_code(k_codes, scores_, slot * dim_ + c, sound && c < p.head_dim ? k.codes.at(key, c) : 0);
@@ -252,17 +252,14 @@ void PackedProblem::pack_queries(std::int64_t b, std::int64_t head) {
         static_cast<float>(reference::row_constant(q, k, row, p.softmax_scale));
   }
   if (!smooth_q_ || wide) return;
-  const bool permuted = values_ == PackedFormat::s8;
   const std::int64_t k_first = first_k_block(b, kv_head) * kPackedRows;
   for (std::int64_t block = 0; block < cuda::packed_blocks(sequence.q_rows); ++block) {
     const std::vector<double> delta = reference::delta_scores(q, k, block, p.softmax_scale);
     const std::int64_t row = first_q_block(b, head) + block;
     for (std::int64_t key = 0; key < cuda::packed_blocks(sequence.k_rows) * kPackedRows; ++key) {
-      const auto in_block = static_cast<std::int32_t>(key % kPackedRows);
-      const std::int64_t slot = key / kPackedRows * kPackedRows + (permuted ? cuda::slot_of_key(in_block) : in_block);
       const double owed = key < sequence.k_rows ? delta[static_cast<std::size_t>(key)] * std::numbers::log2e : 0.0;
-      correction[static_cast<std::size_t>(row * params_.smooth_q_bias.keys + slot)] =
-          k_addend[static_cast<std::size_t>(k_first + slot)] + static_cast<float>(owed);
+      correction[static_cast<std::size_t>(row * params_.smooth_q_bias.keys + key)] =
+          k_addend[static_cast<std::size_t>(k_first + key)] + static_cast<float>(owed);
     }
   }
 }

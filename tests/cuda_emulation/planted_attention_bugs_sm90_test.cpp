@@ -26,7 +26,8 @@ std::string fault(const Options& options, std::vector<float>* out = nullptr) {
   DrawnProblem drawn(sample());
   std::vector<float> own, lse;
   const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse));
-  const ParamsSm90 params = params_sm90<Shape>(packed);
+  const std::vector<std::uint8_t> v_codes = offset_codes(packed.v_codes);
+  const ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
   return fault_of<Machine>(grid_sm90<Shape>(1), options, [&](Machine& machine) {
     cuda::attend_sm90<Machine, Shape, cuda::AttentionVariant::folded>(machine, params);
   });

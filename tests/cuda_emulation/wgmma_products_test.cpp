@@ -97,8 +97,9 @@ Operand draw(Mma kind, bool left, int rows, std::mt19937& random) {
         break;
       default:
         operand.bytes.push_back(static_cast<std::uint8_t>(bits));
-        operand.values.push_back(kind == Mma::u8s8 && left ? static_cast<double>(bits & 0xff)
-                                                           : static_cast<double>(static_cast<std::int8_t>(bits)));
+        operand.values.push_back(kind == Mma::u8u8 || (kind == Mma::u8s8 && left)
+                                     ? static_cast<double>(bits & 0xff)
+                                     : static_cast<double>(static_cast<std::int8_t>(bits)));
     }
   }
   return operand;
@@ -218,6 +219,7 @@ void expect_products() {
 
 TEST(Wgmma, ProductsOfS8) { expect_products<Mma::s8s8, 64>(); }
 TEST(Wgmma, ProductsOfU8AndS8) { expect_products<Mma::u8s8, 32>(); }
+TEST(Wgmma, ProductsOfU8) { expect_products<Mma::u8u8, 16>(); }
 TEST(Wgmma, ProductsOfF16) { expect_products<Mma::f16, 16>(); }
 TEST(Wgmma, ProductsOfBf16) { expect_products<Mma::bf16, 8>(); }
 TEST(Wgmma, ProductsOfE4m3) { expect_products<Mma::e4m3, 8>(); }

@@ -53,14 +53,11 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
   const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
   const std::int64_t entry = (machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks + machine.block(0);
   float* const bias = p.bias.addend + entry * p.bias.keys;
-  const std::int64_t slots = first_block_of(p.keys, rows.b, rows.head / p.heads_per_kv_head, keys.begin) * kPackedRows;
+  const std::int64_t first_key =
+      first_block_of(p.keys, rows.b, rows.head / p.heads_per_kv_head, keys.begin) * kPackedRows;
   const bool has_bias = !(p.q16 && rows.rows < spec::kQ16Rows);
   const std::int64_t last_row = rows.row + kPackedRows < rows.rows ? rows.row + kPackedRows : rows.rows;
   const spec::KeyRange range = spec::heavy_candidates(kept, mask, rows.row, last_row);
-  const auto slot_of = [&](std::int64_t key) {
-    return p.permuted ? key / kPackedRows * kPackedRows + slot_of_key(static_cast<std::int32_t>(key % kPackedRows))
-                      : key;
-  };
 
   // Lanes from kept.heavy on hold nothing and are never the least.
   const WeighedKey never{__builtin_inff(), -1}, nothing{-__builtin_inff(), 0x7fffffff};
@@ -74,7 +71,7 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
           const std::int64_t key = first + lane;
           x[0] = nothing;
           if (key < range.end) {
-            const float weight = bias[slot_of(key)] + (p.fold != nullptr ? p.fold[slots + slot_of(key)] : 0.0f);
+            const float weight = bias[key] + (p.fold != nullptr ? p.fold[first_key + key] : 0.0f);
             // Keys that do not exist, or whose weight is NaN, are none.
             if (weight > -__builtin_inff()) x[0] = {weight, static_cast<std::int32_t>(key)};
           }
@@ -112,8 +109,8 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
         const bool holds = lane < kept.heavy && b[0].weight > -__builtin_inff();
         p.kept.heavy_keys[entry * kHeavyList + lane] = holds ? b[0].key : -1;
         if (!has_bias) return;
-        if (holds) bias[slot_of(b[0].key)] = -__builtin_inff();
-        if (lane < kept.first && lane < keys.rows) bias[slot_of(lane)] = -__builtin_inff();
+        if (holds) bias[b[0].key] = -__builtin_inff();
+        if (lane < kept.first && lane < keys.rows) bias[lane] = -__builtin_inff();
       },
       best);
 }

@@ -82,15 +82,13 @@ OCTAVO_DEVICE bool may_keep_keys(const AttentionKernelParams& p, std::int64_t qu
   return all || first_key < after_first || (high >= first_key && low < first_key + Shape::kKeys);
 }
 
-// Hides from each row the keys that it keeps: near ones and, with `first`, the first ones. Tiles without any are left
-// alone.
+// Hides from each row the keys that it keeps: near ones and, with `first`, the first ones.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams& p, std::int64_t queries,
                                   std::int64_t keys, bool first, std::int32_t warp_row, std::int32_t first_key,
                                   Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const spec::PositionMask mask = position_mask(p, queries, keys);
   const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
-  if (!may_keep_keys<Shape>(p, queries, keys, first, warp_row, 16, first_key)) return;
   const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {

@@ -112,7 +112,6 @@ struct SmoothQBiasParams {
   const std::uint32_t* unrotated_means = nullptr;  // as UnrotateMeansParams has them
   const float* dot_key_mean = nullptr;
   const float* addend = nullptr;  // [key blocks][128]
-  bool permuted = true;           // keys are stored in slots
   std::int64_t heads_per_kv_head = 1;
   float logit_scale = 1;
   Chunk chunk;
@@ -142,7 +141,6 @@ struct HeavyKeysParams {
   KeptKeysOfCall kept;
   bool q16 = false;             // short sequences have no bias
   const float* fold = nullptr;  // b of the fold, unless the addends have it; null: they do
-  bool permuted = true;
   Chunk chunk;
   SmoothQBias bias;
 };

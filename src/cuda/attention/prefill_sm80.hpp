@@ -57,10 +57,13 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
     const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
     if constexpr (kF16Sums<Shape>) {
       if (p.f16_sums)
-        return pv_two_level<Shape, kF16SumProduct<Shape>, planes>(machine, weights, step, false, stage, out);
+        return pv_two_level<Shape, kF16SumProduct<Shape>, planes, false>(machine, weights, step, false, 0, stage, out);
     }
     if constexpr (kTwoLevels<Shape>) {
-      pv_two_level<Shape, kPvProduct<Shape>, planes>(machine, weights, step, column_scales, stage, out);
+      // Where Hopper's kernel takes the long sequences, the short ones share its V.
+      constexpr bool kFlips = q16 && Shape::kIntegerValues;
+      pv_two_level<Shape, kPvProduct<Shape>, planes, kFlips>(machine, weights, step, column_scales, p.v.flip, stage,
+                                                             out);
     } else {
       pv_one_level<Shape>(machine, weights, stage, out);
     }

@@ -107,13 +107,16 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
   PvSums<Machine, Shape> pv;
+  ExcessOfRows<Machine> excess;
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
                              ConsumerStages<Shape>& stages)
       : Rows(machine, params, its),
         at(stages),
         own_row(its.first_row + kWarpgroupRows * (machine.warp() / 4)),
-        all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {}
+        all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {
+    clear<Machine, float, 2>(machine, excess);
+  }
 
   OCTAVO_DEVICE void wait_for_keys(Machine& machine) {
     machine.wait_mbarrier("K has come", at.keys.barrier(Shape::kKeysFull), at.keys.parity);
@@ -139,17 +142,31 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     }
   }
 
-  // O += beta P V of the tile that step and weights are of.
+  OCTAVO_DEVICE bool column_scales() const { return !folded && p.v.column_scale != nullptr; }
+
+  // O = alpha O + beta P V of the tile that step and weights are of.
   OCTAVO_DEVICE void add_pv(Machine& machine) {
-    add_values_tile<Shape>(machine, pv, !folded && p.v.column_scale != nullptr, at.values.stage, step, out);
+    // Here, beside the sum: at the end of the turn before, the branch would cost a move for each register of O.
+    rescale_output<Shape>(machine, step, out);
+    Registers<Machine, float, 2> totals;
+    sum_weights<Shape>(machine, weights, totals);
+    if (column_scales()) {
+      sum_over<4>(machine, totals);
+      add_scaled_values_tile<Shape>(machine, pv, at.values.stage, totals, step, out);
+    } else {
+      add_excess(machine, totals, step, excess);
+      add_values_tile<Shape>(machine, pv, step, out);
+    }
     release_values(machine);
   }
 
   OCTAVO_DEVICE void start_qk(Machine& machine) {
+    machine.wgmma_fence(s);
     multiply_qk<Shape>(machine, at.keys.stage, s);
     machine.wgmma_commit();
   }
   OCTAVO_DEVICE void start_pv(Machine& machine) {
+    machine.wgmma_fence(weights, pv);
     multiply_pv<Shape>(machine, weights, at.values.stage, pv);
     machine.wgmma_commit();
   }
@@ -165,51 +182,51 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
            may_keep_keys<Shape>(p, task.q_rows, task.k_rows, hides_first_keys(p, false), own_row, kWarpgroupRows, key);
   }
 
-  OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
+  // From the sums of Q K^T to weights.
+  template <bool modified>
+  OCTAVO_DEVICE void softmax_of_tile(Machine& machine, std::int32_t key) {
     Scores scores;
-    TileStep<Machine> next;
-    // The first tile's scores and weights.
-    wait_for_keys(machine);
-    machine.wgmma_fence(s);
-    start_qk(machine);
-    machine.template wgmma_wait<0>(s);
     take_scores(machine, scores);
-    this->modify_scores(machine, tiles.begin, this->has_block_means(machine), scores);
-    this->update_maxima(machine, tiles.begin, at.keys.stage, this->has_block_means(machine), scores, step);
+    const bool block_means = this->has_block_means(machine);
+    if constexpr (modified) this->modify_scores(machine, key, block_means, scores);
+    this->update_maxima(machine, key, at.keys.stage, block_means, scores, step);
     this->find_weights(machine, at.keys.stage, scores);
     release_keys(machine);
+  }
+
+  // P V of the tile before and this tile's Q K^T: O takes the first while the second runs. Then this tile's weights.
+  template <bool modified>
+  OCTAVO_DEVICE void turn(Machine& machine, std::int32_t key) {
+    wait_for_values(machine);
+    start_pv(machine);
+    wait_for_keys(machine);
+    start_qk(machine);
+    machine.template wgmma_wait<1>(pv, weights);
+    add_pv(machine);
+    machine.template wgmma_wait<0>(s);
+    softmax_of_tile<modified>(machine, key);
+  }
+
+  OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
+    wait_for_keys(machine);
+    start_qk(machine);
+    machine.template wgmma_wait<0>(s);
+    softmax_of_tile<true>(machine, tiles.begin);
+    // Tiles whose scores stay as they are have a loop of their own: where both kinds meet, registers are moved.
+    std::int32_t key = tiles.begin + Shape::kKeys;
     OCTAVO_ROLLED
-    for (std::int32_t key = tiles.begin + Shape::kKeys; key < tiles.end; key += Shape::kKeys) {
-      // This tile's Q K^T, and P V of the one before.
-      wait_for_keys(machine);
-      machine.wgmma_fence(s, weights, pv);
-      start_qk(machine);
-      wait_for_values(machine);
-      start_pv(machine);
-      // O of the tile before, by its own step; scores and maxima of this one. Where scores are modified, which takes
-      // registers, O comes first.
-      if (modifies(key)) {
-        machine.template wgmma_wait<0>(s, pv, weights);
-        add_pv(machine);
-        take_scores(machine, scores);
-        this->modify_scores(machine, key, this->has_block_means(machine), scores);
-        this->update_maxima(machine, key, at.keys.stage, this->has_block_means(machine), scores, next);
-      } else {
-        machine.template wgmma_wait<1>(s);
-        take_scores(machine, scores);
-        this->update_maxima(machine, key, at.keys.stage, this->has_block_means(machine), scores, next);
-        machine.template wgmma_wait<0>(pv, weights);
-        add_pv(machine);
-      }
-      step = next;
-      this->find_weights(machine, at.keys.stage, scores);
-      release_keys(machine);
+    while (key < tiles.end) {
+      OCTAVO_ROLLED
+      for (; key < tiles.end && !modifies(key); key += Shape::kKeys) turn<false>(machine, key);
+      if (key >= tiles.end) break;
+      turn<true>(machine, key);
+      key += Shape::kKeys;
     }
     wait_for_values(machine);
-    machine.wgmma_fence(weights, pv);
     start_pv(machine);
     machine.template wgmma_wait<0>(pv, weights);
     add_pv(machine);
+    if (!column_scales()) take_excess<Shape>(machine, excess, out);
   }
 };
 

@@ -36,7 +36,7 @@ OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_
       advance(machine.matrix(Shape::kValuesAt, Shape::kValueSwizzle), stage * Shape::kValueBytes);
   OCTAVO_UNROLL
   for (std::uint32_t byte = 0; byte < Shape::kValueRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::u8s8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
+    machine.template wgmma<Mma::u8u8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
                                                    byte > 0);
   }
 }
@@ -59,22 +59,90 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
   }
 }
 
-// O += beta (P V) * column_scale.
+// V's codes are stored as u8, each 128 more than it is: the sums of products are then whole numbers from 0 to
+// 255 * 255 * 128 < 2^23, whose bits are those of an f32, the number times 2^-149, and need no conversion. beta times
+// 2^149 would leave f32's range: O is held times kHeldUnit during the loop.
+constexpr float kHeldUnit = 0x1p-64f, kOfSum = 0x1p85f;  // 2^-149 kOfSum = kHeldUnit
+static_assert(255 * 255 * kPackedRows < 1 << 23);
+
+// What the 128 added to every code of V adds to a row's O, in each channel the same: a lane's share of it.
+template <class Machine>
+using ExcessOfRows = Registers<Machine, float, 2>;
+
+// The sum of a lane's weights, by row.
 template <class Shape, class Machine>
-OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
-                                   std::uint32_t stage, TileStep<Machine>& step,
+OCTAVO_DEVICE void sum_weights(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                               Registers<Machine, float, 2>& totals) {
+  machine.lanes(
+      [](int, std::uint32_t(&packed)[kWeightRegisters<Shape>], float(&total)[2]) {
+        std::uint32_t sum[2] = {0, 0};
+        OCTAVO_UNROLL
+        for (int i = 0; i < kWeightRegisters<Shape>; ++i) sum[i % 2] = Machine::add_bytes(packed[i], sum[i % 2]);
+        for (int i = 0; i < 2; ++i) total[i] = static_cast<float>(static_cast<std::int32_t>(sum[i]));
+      },
+      weights, totals);
+}
+
+// The excess after a tile.
+template <class Machine>
+OCTAVO_DEVICE void add_excess(Machine& machine, Registers<Machine, float, 2>& totals, TileStep<Machine>& step,
+                              ExcessOfRows<Machine>& excess) {
+  machine.lanes(
+      [](int, float(&total)[2], float(&alpha)[2], float(&beta)[2], float(&more)[2]) {
+        for (int i = 0; i < 2; ++i) {
+          more[i] = __builtin_fmaf(total[i], beta[i] * (128 * kHeldUnit), more[i] * alpha[i]);
+        }
+      },
+      totals, step.alpha, step.beta, excess);
+}
+
+// O += beta (P V) of a tile, O in the unit in which it is held.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, TileStep<Machine>& step,
                                    Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   machine.lanes(
-      [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+      [&](int, std::int32_t(&sums)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+        const float of_sum[2] = {beta[0] * kOfSum, beta[1] * kOfSum};
         OCTAVO_UNROLL
-        for (int channel = 0; channel < Shape::kDim; channel += 8) {
-          const std::int32_t* const sum = from + channel / 2;
-          const float sums[4] = {static_cast<float>(sum[0]), static_cast<float>(sum[1]), static_cast<float>(sum[2]),
-                                 static_cast<float>(sum[3])};
-          add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
+        for (int i = 0; i < kOutputRegisters<Shape>; ++i) {
+          o[i] = __builtin_fmaf(f32_of_bits(static_cast<std::uint32_t>(sums[i])), of_sum[i / 2 % 2], o[i]);
         }
       },
       pv, step.beta, out);
+}
+
+// O += beta (P V) * column_scale of a tile, O as it is. `totals`: all lanes' of a row.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_scaled_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, std::uint32_t stage,
+                                          Registers<Machine, float, 2>& totals, TileStep<Machine>& step,
+                                          Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  machine.lanes(
+      [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&total)[2], float(&beta)[2],
+          float(&o)[kOutputRegisters<Shape>]) {
+        OCTAVO_UNROLL
+        for (int channel = 0; channel < Shape::kDim; channel += 8) {
+          float sums[4];
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            sums[i] = static_cast<float>(from[channel / 2 + i]) - 128 * total[i / 2];  // exactly
+          }
+          add_values<Shape>(machine, lane, channel, true, stage, sums, beta, o);
+        }
+      },
+      pv, totals, step.beta, out);
+}
+
+// O as it is.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void take_excess(Machine& machine, ExcessOfRows<Machine>& excess,
+                               Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  sum_over<4>(machine, excess);
+  machine.lanes(
+      [](int, float(&more)[2], float(&o)[kOutputRegisters<Shape>]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < kOutputRegisters<Shape>; ++i) o[i] = (o[i] - more[i / 2 % 2]) * (1 / kHeldUnit);
+      },
+      excess, out);
 }
 
 }  // namespace octavo::cuda

@@ -86,10 +86,11 @@ OCTAVO_INLINE constexpr int sum_planes(int planes) {
   return Shape::kPlanes > 1 ? 1 : planes;
 }
 
-template <class Shape, Mma product, int planes, class Machine>
+// `flips`: codes of V may be stored as u8 (PackedValues::flip).
+template <class Shape, Mma product, int planes, bool flips, class Machine>
 OCTAVO_DEVICE void multiply_channels(
     Machine& machine, Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
-    std::uint32_t values, int channel,
+    std::uint32_t values, std::uint32_t flip, int channel,
     Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kTileSums<Shape, product>>& acc) {
   constexpr auto kStart = kSumStart<MmaSum<product>>;
   if constexpr (Shape::kByteValues) {
@@ -101,6 +102,13 @@ OCTAVO_DEVICE void multiply_channels(
         return values + SharedTile<Shape::kValueRowBytes>::at(static_cast<std::uint32_t>(channel) + l % 8,
                                                               kPairChunks * static_cast<std::uint32_t>(pair) + l / 8);
       });
+      if constexpr (flips) {
+        machine.lanes(
+            [flip](int, std::uint32_t(&codes)[4]) {
+              for (int i = 0; i < 4; ++i) codes[i] ^= flip;
+            },
+            b);
+      }
       OCTAVO_UNROLL
       for (int plane = 0; plane < planes; ++plane) {
         // Indices in place: as variables they cost registers on 9.0.
@@ -147,17 +155,17 @@ OCTAVO_DEVICE void multiply_channels(
 }
 
 // With a sum of kind `product` for each tile. Sums of two planes are joined in f32: 256 high + low.
-template <class Shape, Mma product, int planes, class Machine>
+template <class Shape, Mma product, int planes, bool flips, class Machine>
 OCTAVO_DEVICE void pv_two_level(Machine& machine,
                                 Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
-                                TileStep<Machine>& step, bool column_scales, std::uint32_t stage,
+                                TileStep<Machine>& step, bool column_scales, std::uint32_t flip, std::uint32_t stage,
                                 Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   constexpr int kChannels = kChannelsAtOnce<Shape>, kSums = kTileSums<Shape, product>;
   const std::uint32_t values = Shape::kValuesAt + stage * Shape::kValueBytes;
   OCTAVO_UNROLL
   for (int channel = 0; channel < Shape::kDim; channel += kChannels) {
     Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kSums> acc;
-    multiply_channels<Shape, product, planes>(machine, weights, values, channel, acc);
+    multiply_channels<Shape, product, planes, flips>(machine, weights, values, flip, channel, acc);
     // As in qk_tile(): operands of FP8 scores and of three planes leave no registers for loads ahead of their time.
     if (Shape::kDim == 128 && !Shape::kQueryInRegisters) machine.sync_warp();
     machine.lanes(

@@ -1,5 +1,6 @@
 // First product of one warp: 16 rows of Q against a tile of keys.
 //   T = (Q . K) * (query_factor * key_factor) + key_addend,   [16, kKeys] f32, base 2, columns in the order of slots
+// (factors and addends are in the order of keys, packed_block.hpp).
 // Factor times factor first: the sum times a large factor of K alone may exceed f32 where the score does not.
 // Integer sums are exact. 16-bit Q is two planes of codes: Q . K = 256 (high . K) + (low . K), joined in f32.
 #pragma once
@@ -15,6 +16,9 @@ namespace octavo::cuda {
 
 struct alignas(8) FloatPair {
   float x, y;
+};
+struct alignas(16) FloatQuad {
+  float x, y, z, w;
 };
 
 template <class Shape>
@@ -132,6 +136,26 @@ OCTAVO_DEVICE void to_floats(Machine& machine, Registers<Machine, Sum, 8>& acc, 
       acc, sums);
 }
 
+// A lane's numbers in a vector of the tile's keys that lies at `vector`: those of its columns in the 16 slots from
+// `slot` on, two of each eight. Of permuted slots they are four keys in a row.
+template <class Shape, class Machine>
+OCTAVO_DEVICE FloatQuad numbers_of_keys(const Machine& machine, std::uint32_t vector, int slot, int lane) {
+  const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot);
+  const auto t = static_cast<std::uint32_t>(lane % 4);
+  if constexpr (Shape::kByteValues) {
+    return machine.template shared<FloatQuad>(at + 16 * t);
+  } else {
+    const auto first = machine.template shared<FloatPair>(at + 8 * t);
+    const auto second = machine.template shared<FloatPair>(at + 32 + 8 * t);
+    return {first.x, first.y, second.x, second.y};
+  }
+}
+
+// The number of them that element i of the 16 slots' scores needs.
+OCTAVO_INLINE float of_column(const FloatQuad& numbers, int i) {
+  return i < 4 ? (i % 2 == 0 ? numbers.x : numbers.y) : (i % 2 == 0 ? numbers.z : numbers.w);
+}
+
 // Sums of 16 slots to scores.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>& sums, int slot, std::uint32_t stage,
@@ -140,17 +164,14 @@ OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>&
   const std::uint32_t vector = stage * Shape::kVectorBytes;
   machine.lanes(
       [&](int lane, float(&sum)[8], float(&row)[2], float(&to)[Shape::kKeys / 2]) {
+        FloatQuad factors{1, 1, 1, 1};
+        if constexpr (Shape::kScaledScores) {
+          factors = numbers_of_keys<Shape>(machine, Shape::kFactorAt + vector, slot, lane);
+        }
+        const FloatQuad addends = numbers_of_keys<Shape>(machine, Shape::kAddendAt + vector, slot, lane);
         OCTAVO_UNROLL
-        for (int tile = 0; tile < 2; ++tile) {
-          const std::uint32_t at = vector + 4 * static_cast<std::uint32_t>(slot + 8 * tile + lane % 4 * 2);
-          FloatPair factor{1, 1};
-          if constexpr (Shape::kScaledScores) factor = machine.template shared<FloatPair>(Shape::kFactorAt + at);
-          const auto addend = machine.template shared<FloatPair>(Shape::kAddendAt + at);
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            const float f = i % 2 == 0 ? factor.x : factor.y, a = i % 2 == 0 ? addend.x : addend.y;
-            to[slot / 2 + 4 * tile + i] = __builtin_fmaf(sum[4 * tile + i], f * row[i / 2], a);
-          }
+        for (int i = 0; i < 8; ++i) {
+          to[slot / 2 + i] = __builtin_fmaf(sum[i], of_column(factors, i) * row[i / 2 % 2], of_column(addends, i));
         }
       },
       sums, query_factor, scores);

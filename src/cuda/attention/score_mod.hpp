@@ -188,12 +188,8 @@ OCTAVO_DEVICE void hide_absent_keys(Machine& machine, const float* addends,
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {
         OCTAVO_UNROLL
-        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
-          const auto addend = *reinterpret_cast<const FloatPair*>(addends + 8 * tile + lane % 4 * 2);
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            if ((i % 2 == 0 ? addend.x : addend.y) == -__builtin_inff()) s[4 * tile + i] = -__builtin_inff();
-          }
+        for (int i = 0; i < Shape::kKeys / 2; ++i) {
+          if (addends[key_of_element<Shape>(lane, i)] == -__builtin_inff()) s[i] = -__builtin_inff();
         }
       },
       scores);
@@ -272,14 +268,13 @@ OCTAVO_DEVICE void fold_scores(Machine& machine, std::uint32_t stage,
       [&](int lane, float(&s)[Shape::kKeys / 2], float(&r)[2], float(&score_offset)[2]) {
         for (int half = 0; half < 2; ++half) score_offset[half] = r[half] == -__builtin_inff() ? 0.0f : r[half];
         OCTAVO_UNROLL
-        for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
-          const auto b = machine.template shared<FloatPair>(Shape::kFoldAt + stage * Shape::kVectorBytes +
-                                                            4 * static_cast<std::uint32_t>(8 * tile + lane % 4 * 2));
+        for (int slot = 0; slot < Shape::kKeys; slot += 16) {
+          const FloatQuad b = numbers_of_keys<Shape>(machine, Shape::kFoldAt + stage * Shape::kVectorBytes, slot, lane);
           OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            float& x = s[4 * tile + i];
+          for (int i = 0; i < 8; ++i) {
+            float& x = s[slot / 2 + i];
             if (x != -__builtin_inff())
-              x = x - score_offset[i / 2] + (i % 2 == 0 ? b.x : b.y);  // a masked token may have no b
+              x = x - score_offset[i / 2 % 2] + of_column(b, i);  // a masked token may have no b
           }
         }
       },

@@ -170,15 +170,14 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
           [&](int lane, float(&s)[4 * kTiles]) {
             OCTAVO_UNROLL
             for (int tile = 0; tile < kTiles; ++tile) {
-              const std::int64_t key = key0 + 8 * tile + lane % 4 * 2;  // and the next, whose slot is the next, too
-              const std::int64_t slot = p.permuted ? slot_of_key(static_cast<std::int32_t>(key)) : key;
+              const std::int64_t key = key0 + 8 * tile + lane % 4 * 2;  // and the next
               float scale[2], addend[2];
               OCTAVO_UNROLL
               for (int i = 0; i < 2; ++i) {
                 scale[i] = k.quantized && k.scales != nullptr && keys.row + key + i < keys.rows
                                ? k.scales[scales_at + spec::group_of_row(p.groups, keys.row + key + i)]
                                : 1.0f;
-                addend[i] = p.addend[keys.block * kPackedRows + slot + i];
+                addend[i] = p.addend[keys.block * kPackedRows + key + i];
               }
               OCTAVO_UNROLL
               for (int half = 0; half < 2; ++half) {
@@ -186,7 +185,7 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
                 if (query >= to) continue;
                 const float dot = p.dot_key_mean[first_query + query];
                 float* const bias =
-                    p.bias.addend + (entry + query + offset - chunk.first_block) * p.bias.keys + keys.row + slot;
+                    p.bias.addend + (entry + query + offset - chunk.first_block) * p.bias.keys + keys.row + key;
                 OCTAVO_UNROLL
                 for (int i = 0; i < 2; ++i) {
                   const float delta = s[4 * tile + 2 * half + i] * scale[i] - dot;

@@ -137,7 +137,7 @@ OCTAVO_DEVICE float weight_scale(float range, float shift) {
 }
 
 // u8 codes of R p, or the bytes of 16-bit ones in two planes, the higher first. The row sum adds the weights or the
-// codes, each times `inverse` (of its slot) with the fold. p is multiplied by R when it is rounded: log2 R inside the
+// codes, each times the inverse of its key with the fold. p is multiplied by R when it is rounded: log2 R inside the
 // exponent would lose digits beside a large score, and codes could exceed R.
 template <class Shape, int planes, class Machine>
 OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
@@ -153,14 +153,9 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
         sum[0] = sum[1] = 0;
         OCTAVO_UNROLL
         for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
-          FloatPair count[2] = {{1, 1}, {1, 1}};
+          FloatQuad count{1, 1, 1, 1};
           if (inverses) {
-            OCTAVO_UNROLL
-            for (int u = 0; u < 2; ++u) {
-              count[u] =
-                  machine.template shared<FloatPair>(Shape::kInverseAt + stage * Shape::kVectorBytes +
-                                                     4 * static_cast<std::uint32_t>(8 * (tile + u) + lane % 4 * 2));
-            }
+            count = numbers_of_keys<Shape>(machine, Shape::kInverseAt + stage * Shape::kVectorBytes, 8 * tile, lane);
           }
           OCTAVO_UNROLL
           for (int half = 0; half < 2; ++half) {
@@ -173,7 +168,7 @@ OCTAVO_DEVICE void integer_weights(Machine& machine, Registers<Machine, float, S
               code[j] = bits_of_f32(rounded);
               // An integer cannot be NaN; the row sum is, through p or the rounded p.
               const float counted = sum_codes ? rounded - kRounding : p;
-              sum[half] = __builtin_fmaf(counted, j % 2 == 0 ? count[j / 2].x : count[j / 2].y, sum[half]);
+              sum[half] = __builtin_fmaf(counted, of_column(count, score_index(j / 2, half, j % 2)), sum[half]);
             }
             if (planes == 2) packed[tile + half] = Machine::second_bytes(code[0], code[1], code[2], code[3]);
             packed[(planes - 1) * kWeightRegisters<Shape> + tile + half] =

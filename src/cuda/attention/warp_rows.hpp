@@ -105,6 +105,7 @@ struct WarpRows {
     modify_scores(machine, key, block_means, scores);
     update_maxima(machine, key, stage, block_means, scores, step);
     find_weights(machine, stage, scores);
+    rescale_output<Shape>(machine, step, out);
   }
 
   // Applies score_mod, masks by position, and hides kept keys.
@@ -121,6 +122,7 @@ struct WarpRows {
     }
     if constexpr (kept) {
       const WarpTask seen = warp_task(machine);
+      if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, 16, key)) return;
       mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
                             scores);
     }
@@ -143,7 +145,7 @@ struct WarpRows {
     online_softmax_update<nan_maxima>(machine, state, maxima, offset, running, log2_range, next);
   }
 
-  // From scores to weights by `step`, which rescales l and O.
+  // From scores to weights by `step`, which rescales l.
   OCTAVO_DEVICE void find_weights(Machine& machine, std::uint32_t stage, Scores& scores) {
     Registers<Machine, float, 2> sums;
     if constexpr (Shape::kIntegerValues) {
@@ -168,7 +170,6 @@ struct WarpRows {
       half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
     }
     add_row_sums(machine, state, sums, step);
-    rescale_output<Shape>(machine, step, out);
   }
 
   // `again`: the task, found anew. Kept in registers through the loop it would displace scores and O.

@@ -63,7 +63,6 @@ class ChunkDriver {
     params.unrotated_means = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
     params.addend = scratch_.k.addend;
-    params.permuted = plan_.permuted_keys();
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
@@ -98,7 +97,6 @@ class ChunkDriver {
     params.kept = scratch_.kept;
     params.q16 = plan_.q16;
     params.fold = scratch_.k.fold;
-    params.permuted = plan_.permuted_keys();
     params.chunk = chunk;
     params.bias = scratch_.smooth_q_bias;
     launches_.add(KernelId::find_heavy_keys, {{chunk.blocks, chunk.heads, chunk.batches}}, params);

@@ -236,6 +236,7 @@ class AttentionDriver {
     if (problem_.v.quantized || plan_.plain_v_ranges) params.prescale_amax = scratch_.v_plain.amax;
     params.dim = plan_.dim;
     params.codes = scratch_.v.codes;
+    params.flip = scratch_.v.flip;
     params.column_scale = scratch_.v.column_scale;
     params.token_scale = scratch_.v_token_scale;
     params.largest = scratch_.largest_v_scale;
@@ -276,7 +277,6 @@ class AttentionDriver {
     fold.addend = scratch_.k.addend;
     fold.inverse = scratch_.k.inverse;
     fold.fold = scratch_.k.fold;
-    fold.permuted = plan_.permuted_keys();
     launches_.add(KernelId::fold_scales, {grid_of(plan_.keys)}, fold);
   }
 

@@ -149,6 +149,7 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.q.codes_low = bytes(plan.q16, q_rows * dim);
   to.k.codes = bytes(true, k_rows * dim * packed_bytes(plan.qk_format));
   to.v.codes = bytes(true, k_rows * dim * packed_bytes(plan.v_format));
+  if (plan.wgmma && plan.v_format == PackedFormat::s8) to.v.flip = kOffsetCodes;
   to.q.factor = floats(true, q_rows);
   to.q.smooth_k_logit_offset = floats(plan.steps.smooth_k_logit_offset, q_rows);
   to.k.factor = floats(plan.qk_format == PackedFormat::s8 || plan.qk_format == PackedFormat::float8, k_rows);

@@ -101,6 +101,7 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   if (implementation.wgmma) {
     const Recipe& r = problem.recipe;
     if (!spec::is_integer(r.scores) || !spec::is_integer(r.values)) return refuse("products that are not integer");
+    if (r.p == WeightFormat::u16) return refuse("16-bit weights");
     if (packed_dim(problem.head_dim, problem.value_dim) > 128) return refuse("more than 128 channels");
     if (!problem.varlen() && spec::takes_q16(problem, problem.q_rows)) {
       return refuse(text(problem.q_rows, " query rows with this recipe; it supports ", spec::kQ16Rows, " or more"));

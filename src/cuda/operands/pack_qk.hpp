@@ -91,6 +91,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
           for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
             const bool exists = (existing >> i & 1) != 0;
             const bool zeros = !exists || nonfinite[i] != 0;
+            const std::int64_t in_order = at.block * kPackedRows + r + i;
             const std::int64_t stored = at.block * kPackedRows + stored_row(p.permuted, r + i);
             OCTAVO_UNROLL
             for (int s = 0; s < per_lane; s += 2) {
@@ -141,13 +142,13 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
               // A non-finite key is marked in its addend; a query can be marked here only.
               const bool poisoned = nonfinite[i] != 0 && p.addend == nullptr;
               const float of_row = bits16 && !float8 ? 1.0f : scale[i];
-              p.factor[stored] = !exists ? 0.0f : poisoned ? nan : spec::bounded(of_row * p.factor_scale);
+              p.factor[in_order] = !exists ? 0.0f : poisoned ? nan : spec::bounded(of_row * p.factor_scale);
             }
             if (p.addend != nullptr) {
               const bool poisoned = nonfinite[i] != 0 || scale[i] != scale[i];
-              p.addend[stored] = !exists ? -__builtin_inff() : poisoned ? nan : 0.0f;
+              p.addend[in_order] = !exists ? -__builtin_inff() : poisoned ? nan : 0.0f;
             }
-            if (p.logit_offset != nullptr) p.logit_offset[stored] = exists ? p.softmax_scale * dots[i] : 0.0f;
+            if (p.logit_offset != nullptr) p.logit_offset[in_order] = exists ? p.softmax_scale * dots[i] : 0.0f;
           }
         },
         x, scales.scale, scales.inverse, scales.nonfinite, dot);

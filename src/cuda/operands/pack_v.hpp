@@ -236,8 +236,10 @@ OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
       [&](int lane, float(&)[1]) {
         for (int c = warp; c < p.dim; c += kCodeWarps) {
           const std::int64_t tile = lane / tile_words * p.dim * tile_words;
-          words[tile + c * tile_words + lane % tile_words] = machine.template shared<std::uint32_t>(
-              static_cast<std::uint32_t>(c) * kTransposedRow + static_cast<std::uint32_t>(lane) * 4);
+          words[tile + c * tile_words + lane % tile_words] =
+              machine.template shared<std::uint32_t>(static_cast<std::uint32_t>(c) * kTransposedRow +
+                                                     static_cast<std::uint32_t>(lane) * 4) ^
+              p.flip;
         }
       },
       none);

@@ -78,6 +78,9 @@ OCTAVO_INLINE constexpr std::int64_t row_of_plane(std::int64_t row, int plane) {
 }
 constexpr std::int64_t kFloat8Keys = 64;
 
+// Four codes of s8, XORed with this, are 128 more as u8 (products_sm90.hpp has them so).
+constexpr std::uint32_t kOffsetCodes = 0x80808080u;
+
 // A row that holds a NaN or infinity (or whose scale does) has codes of zero; its factor or addend is NaN instead,
 // which makes every result that depends on it NaN. Blocks entirely behind the sequence's end are never read and may
 // stay uninitialised.
@@ -91,7 +94,8 @@ struct PackedQuery {
   float* smooth_k_logit_offset = nullptr;
 };
 
-// [key_blocks][128] each, in the order of slots.
+// [key_blocks][128] each; the codes in the order of slots, the rest in that of keys: four keys in a row are what a lane
+// needs at a time.
 struct PackedKeys {
   void* codes = nullptr;
   float* factor = nullptr;   // scale of the key; f16, bf16: null, 1 throughout
@@ -102,6 +106,7 @@ struct PackedKeys {
 
 struct PackedValues {
   void* codes = nullptr;            // behind the last key zeros
+  std::uint32_t flip = 0;           // what four s8 codes were XORed with: kOffsetCodes where they are stored as u8
   float* column_scale = nullptr;    // [key_blocks][dim]: scales that hold for one block; null: 1
   float* output_factor = nullptr;   // [sequences * kv_heads][dim]: s_max, V's scales and gains that hold for all keys
   float* output_addend = nullptr;   // [sequences * kv_heads][dim]: the mean that smooth_v took off, times the gains;

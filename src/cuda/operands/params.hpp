@@ -190,8 +190,8 @@ struct PackParams {
   float* factor = nullptr;  // scale * factor_scale; null: not wanted
   float factor_scale = 1;
 
-  float* addend = nullptr;  // K: 0, -infinity, NaN; its rows are stored in slots where `permuted` says so
-  bool permuted = false;
+  float* addend = nullptr;  // K: 0, -infinity, NaN
+  bool permuted = false;    // codes are stored in slots
 
   void* codes_low = nullptr;        // Q: low bytes of 16-bit codes
   bool q16 = false;                 // short sequences have 16-bit codes
@@ -225,6 +225,7 @@ struct PackValuesParams {
   const std::uint32_t* prescale_amax = nullptr;
   std::int32_t dim = 128;
   void* codes = nullptr;
+  std::uint32_t flip = 0;            // four codes of s8 are XORed with it (PackedValues::flip)
   float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
   float* token_scale = nullptr;      // [key_blocks][128]: raw scales of folded tokens
   std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max, NaN left out; zero at first
@@ -257,7 +258,6 @@ struct FoldParams {
   float* addend = nullptr;  // b is added
   float* inverse = nullptr;
   float* fold = nullptr;  // or b goes here
-  bool permuted = true;
 };
 
 // Codes -> floats.

@@ -68,8 +68,8 @@ OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
   machine.lanes(
       [&](int lane, float(&)[1]) {
         for (std::int64_t r = warp * kLanes + lane; r < kPackedRows; r += threads) {
-          const float folded = spec::folded_scale(p.token_scale[at.block * kPackedRows + r], largest);
-          const std::int64_t to = at.block * kPackedRows + (p.permuted ? slot_of_key(static_cast<std::int32_t>(r)) : r);
+          const std::int64_t to = at.block * kPackedRows + r;
+          const float folded = spec::folded_scale(p.token_scale[to], largest);
           const float b = Machine::log2(folded);
           if (p.fold != nullptr) p.fold[to] = b;
           if (p.fold == nullptr) p.addend[to] = p.addend[to] + b;

@@ -38,14 +38,14 @@ OCTAVO_INLINE constexpr Place place_in_ldmatrix(int lane, int i) { return {lane 
 OCTAVO_INLINE constexpr int lane_of_matrix_row(int matrix, int row) { return 8 * matrix + row; }
 
 // The products, by their operands; *_to_f16: with sums in f16, others of floats in f32.
-enum class Mma { s8s8, u8s8, s4s4, f16, bf16, e4m3, e5m2, f16_to_f16, e4m3_to_f16 };
+enum class Mma { s8s8, u8s8, u8u8, s4s4, f16, bf16, e4m3, e5m2, f16_to_f16, e4m3_to_f16 };
 
 OCTAVO_INLINE constexpr int elements_of_register(Mma kind) {
   return kind == Mma::f16 || kind == Mma::bf16 || kind == Mma::f16_to_f16 ? 2 : kind == Mma::s4s4 ? 8 : 4;
 }
 OCTAVO_INLINE constexpr bool sums_in_f16(Mma kind) { return kind == Mma::f16_to_f16 || kind == Mma::e4m3_to_f16; }
 OCTAVO_INLINE constexpr bool sums_integers(Mma kind) {
-  return kind == Mma::s8s8 || kind == Mma::u8s8 || kind == Mma::s4s4;
+  return kind == Mma::s8s8 || kind == Mma::u8s8 || kind == Mma::u8u8 || kind == Mma::s4s4;
 }
 template <bool integers, bool f16>
 struct MmaSumOf {

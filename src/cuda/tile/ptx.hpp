@@ -184,6 +184,7 @@ class Ptx {
         number(c3))
     if constexpr (kind == Mma::s8s8) OCTAVO_MMA("m16n8k32.row.col.s32.s8.s8.s32", "r");
     if constexpr (kind == Mma::u8s8) OCTAVO_MMA("m16n8k32.row.col.s32.u8.s8.s32", "r");
+    if constexpr (kind == Mma::u8u8) OCTAVO_MMA("m16n8k32.row.col.s32.u8.u8.s32", "r");
     if constexpr (kind == Mma::s4s4) OCTAVO_MMA("m16n8k64.row.col.s32.s4.s4.s32", "r");
     if constexpr (kind == Mma::f16) OCTAVO_MMA("m16n8k16.row.col.f32.f16.f16.f32", "f");
     if constexpr (kind == Mma::bf16) OCTAVO_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "f");

@@ -52,6 +52,7 @@ namespace octavo::cuda::ptx {
 #define OCTAVO_WGMMA_KINDS(n, sums, a_and_b, add_name, tail16, ...)                                                 \
   if constexpr (kind == Mma::s8s8) OCTAVO_WGMMA(n, sums, "r", "k32.s32.s8.s8", a_and_b, add_name, "", __VA_ARGS__); \
   if constexpr (kind == Mma::u8s8) OCTAVO_WGMMA(n, sums, "r", "k32.s32.u8.s8", a_and_b, add_name, "", __VA_ARGS__); \
+  if constexpr (kind == Mma::u8u8) OCTAVO_WGMMA(n, sums, "r", "k32.s32.u8.u8", a_and_b, add_name, "", __VA_ARGS__); \
   if constexpr (kind == Mma::f16)                                                                                   \
     OCTAVO_WGMMA(n, sums, "f", "k16.f32.f16.f16", a_and_b, add_name, tail16, __VA_ARGS__);                          \
   if constexpr (kind == Mma::bf16)                                                                                  \
