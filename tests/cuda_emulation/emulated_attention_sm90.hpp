@@ -11,13 +11,15 @@ using ParamsSm90 = cuda::AttentionParamsSm90<cuda::emulation::TensorMap>;
 
 template <class Shape>
 ParamsSm90 params_sm90(const PackedProblem& packed) {
-  const auto rows = [&](std::size_t bytes) { return static_cast<std::int64_t>(bytes) / Shape::kDim; };
+  const auto rows_of = [](std::size_t bytes, cuda::PackedFormat format) {
+    return static_cast<std::int64_t>(bytes) / Shape::kDim / cuda::packed_bytes(format);
+  };
   ParamsSm90 params;
   params.attention = packed.params();
   params.heads_at_once = 2;
-  params.q = {cuda::rows_box<Shape>(packed.q_codes.data(), rows(packed.q_codes.size()))};
-  params.k = {cuda::rows_box<Shape>(packed.k_codes.data(), rows(packed.k_codes.size()))};
-  params.v = {cuda::values_box<Shape>(packed.v_codes.data(), rows(packed.v_codes.size()))};
+  params.q = {cuda::query_box<Shape>(packed.q_codes.data(), rows_of(packed.q_codes.size(), Shape::kScores))};
+  params.k = {cuda::key_box<Shape>(packed.k_codes.data(), rows_of(packed.k_codes.size(), Shape::kScores))};
+  params.v = {cuda::value_box<Shape>(packed.v_codes.data(), rows_of(packed.v_codes.size(), Shape::kValues))};
   return params;
 }
 

@@ -1,6 +1,6 @@
-// The two products of a warpgroup by wgmma, asynchronous, with sums in s32; and what becomes of the sums.
+// The two products of a warpgroup by wgmma, asynchronous, and what becomes of their sums.
 //   S [64, kKeys] = Q K^T     Q and K in shared memory
-//   [64, kDim] = P V          P, u8 codes, in registers; V transposed in shared memory
+//   [64, kDim] = P V          P in registers; V in shared memory, of bytes transposed
 #pragma once
 
 #include <cstdint>
@@ -13,31 +13,35 @@
 namespace octavo::cuda {
 
 template <class Machine, class Shape>
-using QkSums = Registers<Machine, std::int32_t, Shape::kKeys / 2>;
+using QkSums = Registers<Machine, MmaSum<kQkProduct<Shape>>, Shape::kKeys / 2>;
 template <class Machine, class Shape>
-using PvSums = Registers<Machine, std::int32_t, Shape::kDim / 2>;
+using PvSums = Registers<Machine, MmaSum<kPvProduct<Shape>>, Shape::kDim / 2>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
   const auto group = static_cast<std::uint32_t>(machine.warp() / 4);
+  using QueryTile = typename Shape::QueryTile;
+  using KeyTile = typename Shape::KeyTile;
   const std::uint64_t queries =
-      advance(machine.matrix(Shape::kQueryAt, Shape::kQuerySwizzle), group * kWarpgroupRows * Shape::kRowBytes);
-  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, Shape::kQuerySwizzle), stage * Shape::kKeyBytes);
+      advance(machine.matrix(Shape::kQueryAt, QueryTile::kSwizzle), group * kWarpgroupRows * QueryTile::kPanelRowBytes);
+  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, KeyTile::kSwizzle), stage * KeyTile::kBytes);
   OCTAVO_UNROLL
   for (std::uint32_t byte = 0; byte < Shape::kRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::s8s8, Shape::kKeys>(s, advance(queries, byte), advance(keys, byte), byte > 0);
+    machine.template wgmma<kQkProduct<Shape>, Shape::kKeys>(s, advance(queries, QueryTile::at(byte)),
+                                                            advance(keys, KeyTile::at(byte)), byte > 0);
   }
 }
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                std::uint32_t stage, PvSums<Machine, Shape>& pv) {
+  using ValueTile = typename Shape::ValueTile;
   const std::uint64_t values =
-      advance(machine.matrix(Shape::kValuesAt, Shape::kValueSwizzle), stage * Shape::kValueBytes);
+      advance(machine.matrix(Shape::kValuesAt, ValueTile::kSwizzle), stage * ValueTile::kBytes);
   OCTAVO_UNROLL
-  for (std::uint32_t byte = 0; byte < Shape::kValueRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::u8s8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
-                                                   byte > 0);
+  for (std::uint32_t byte = 0; byte < ValueTile::kRowBytes; byte += kWgmmaDepthBytes) {
+    machine.template wgmma<kPvProduct<Shape>, Shape::kDim>(pv, weights, static_cast<int>(byte / 8),
+                                                           advance(values, ValueTile::at(byte)), byte > 0);
   }
 }
 
@@ -50,7 +54,7 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
   for (int slot = 0; slot < Shape::kKeys; slot += 16) {
     Registers<Machine, float, 8> sums;
     machine.lanes(
-        [&](int, std::int32_t(&from)[Shape::kKeys / 2], float(&to)[8]) {
+        [&](int, MmaSum<kQkProduct<Shape>>(&from)[Shape::kKeys / 2], float(&to)[8]) {
           OCTAVO_UNROLL
           for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(from[slot / 2 + i]);
         },
@@ -65,10 +69,11 @@ OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv,
                                    std::uint32_t stage, TileStep<Machine>& step,
                                    Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   machine.lanes(
-      [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+      [&](int lane, MmaSum<kPvProduct<Shape>>(&from)[Shape::kDim / 2], float(&beta)[2],
+          float(&o)[kOutputRegisters<Shape>]) {
         OCTAVO_UNROLL
         for (int channel = 0; channel < Shape::kDim; channel += 8) {
-          const std::int32_t* const sum = from + channel / 2;
+          const MmaSum<kPvProduct<Shape>>* const sum = from + channel / 2;
           const float sums[4] = {static_cast<float>(sum[0]), static_cast<float>(sum[1]), static_cast<float>(sum[2]),
                                  static_cast<float>(sum[3])};
           add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
