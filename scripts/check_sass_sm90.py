@@ -4,13 +4,15 @@
 usage: check_sass_sm90.py [--list] [FILE.cubin ...]
 
 Without files, compiles the kernels that have a bound (BOUNDS) for compute capability 9.0a. What is counted is what a
-consumer warp issues in one turn of the loop over the keys (16 rows and 128 keys) on an interior tile: nothing masked,
-no row rescaled, beside its WGMMAs. Checks that bound, and that no code behind a setmaxnreg names a register beyond it.
+consumer warp issues in one turn of the loop over the keys (16 rows and a tile's keys: 128, beside values of E4M3 64)
+on an interior tile: nothing masked, no row rescaled, beside its WGMMAs. Checks that bound, and that no code behind a
+setmaxnreg names a register beyond it.
 
 The model has a subpartition's two consumer warps, one of each warpgroup, go through one turn: clocks of issue (one
 instruction a clock), of the FMA and ALU pipes and of MUFU (32, 16 and 4 lanes a clock), and of the tensor cores (8192
-operations of 8 bits a clock and multiprocessor). Two figures of TOPS follow: everything overlaps (the longest of these
-counts), and products and instructions in turn (tensor plus issue). No GPU has confirmed either.
+operations of 8 bits a clock and multiprocessor, half as many of 16 bits). Two figures of TOPS follow: everything
+overlaps (the longest of these counts), and products and instructions in turn (tensor plus issue). No GPU has confirmed
+either.
 
 Needs nvcc, and nvdisasm (in the CUDA toolkit, or the PyPI package nvidia-cuda-nvdisasm).
 """
@@ -25,25 +27,27 @@ import tempfile
 
 import check_sass
 
-# (kernel, channels, variant) -> the most instructions beside WGMMAs.
+# (kernel, channels, formats of Q and K and of V, variant) -> the most instructions beside WGMMAs.
 BOUNDS = {
-    ("attend_sm90_128_folded", "128", "folded"): 770,
-    ("attend_sm90_128_kept", "128", "kept"): 775,
-    ("attend_sm90_64_folded", "64", "folded"): 735,
-    ("attend_sm90_64_kept", "64", "kept"): 735,
+    ("attend_sm90_128_folded", "128, s8, s8, folded"): 770,
+    ("attend_sm90_128_kept", "128, s8, s8, kept"): 775,
+    ("attend_sm90_64_folded", "64, s8, s8, folded"): 735,
+    ("attend_sm90_64_kept", "64, s8, s8, kept"): 735,
+    ("attend_sm90_s8_e4m3_128", "128, s8, e4m3, plain"): 470,
+    ("attend_sm90_s8_e4m3_64", "64, s8, e4m3, plain"): 430,
 }
 LEAST_TOPS = 1000  # at 128 channels, overlapped, where SLOTS_USED of the issue slots are used
 SLOTS_USED = 0.85
 
 MULTIPROCESSORS, CLOCK_GHZ = 132, 1.83
-TENSOR_OPS = 8192  # a clock and multiprocessor
-WARPGROUPS, ROWS, KEYS = 2, 64, 128
+TENSOR_OPS = {"IGMMA": 8192, "QGMMA": 8192, "HGMMA": 4096}  # a clock and multiprocessor
+WARPGROUPS, ROWS = 2, 64
 
 FMA = ("FFMA", "FMUL", "FADD")
 HALF_RATE_FMA = ("IMAD",)
 ALU = ("FMNMX", "PRMT", "I2FP", "LOP3", "FSETP", "FSEL", "ISETP", "SEL", "IADD3", "VIADD", "SHF", "MOV", "LEA")
 
-PRODUCT = re.compile(r"IGMMA\.64x(\d+)x(\d+)")
+PRODUCT = re.compile(r"([IQH]GMMA)\.64x(\d+)x(\d+)")
 SPLIT = re.compile(r"USETMAXREG\S*\s+(?:UP\d+, )?(0x[0-9a-f]+)")
 REGISTER = re.compile(r"\bR(\d+)\b")
 
@@ -77,18 +81,18 @@ def registers_beyond_split(blocks):
             yield int(match.group(1), 16), max(map(int, named), default=0)
 
 
-def model(lines, channels):
+def model(lines):
     """Name -> clocks of one turn of both warps; and the operations of a multiprocessor in it."""
+    products = [(code, 2 * ROWS * int(n) * int(k)) for line in lines for code, n, k in PRODUCT.findall(line)]
     count = collections.Counter(check_sass.INSTRUCTION.match(line).group(2).split(".")[0] for line in lines)
     clocks = {
         "issue": WARPGROUPS * len(lines),
         "FMA": WARPGROUPS * (sum(count[code] for code in FMA) + 2 * sum(count[code] for code in HALF_RATE_FMA)),
         "ALU": WARPGROUPS * 2 * sum(count[code] for code in ALU),
         "MUFU": WARPGROUPS * 8 * count["MUFU"],
-        "tensor": WARPGROUPS
-        * sum(2 * ROWS * int(n) * int(k) // TENSOR_OPS for line in lines for n, k in PRODUCT.findall(line)),
+        "tensor": WARPGROUPS * sum(operations // TENSOR_OPS[code] for code, operations in products),
     }
-    return clocks, WARPGROUPS * 4 * ROWS * KEYS * channels
+    return clocks, WARPGROUPS * sum(operations for _, operations in products)
 
 
 def tops(operations, clocks):
@@ -102,7 +106,7 @@ def check(name, blocks, bound, list_opcodes):
         return [f"{name} has no loop with products"]
     products = sum(bool(PRODUCT.search(line)) for line in lines)
     others, failures = len(lines) - products, []
-    clocks, operations = model(lines, int(name.split("_")[2]))
+    clocks, operations = model(lines)
     overlapped, in_turn = max(clocks.values()), clocks["tensor"] + clocks["issue"]
     predicted = tops(operations, max(overlapped, clocks["issue"] / SLOTS_USED))
     print(
@@ -129,8 +133,9 @@ def source_of(kernels):
     """A source with the given kernels alone, as src/cuda/targets/attention_sm90.cu has them."""
     lines = ['#include "cuda/attention/prefill_sm90.hpp"', '#include "cuda/tile/ptx_sm90.hpp"']
     lines.append("namespace octavo::cuda {")
-    for name, channels, variant in kernels:
-        shape = f"AttentionShapeSm90<{channels}>"
+    for name, arguments in kernels:
+        channels, scores, values, variant = arguments.split(", ")
+        shape = f"AttentionShapeSm90<{channels}, PackedFormat::{scores}, PackedFormat::{values}>"
         lines.append(
             f"__global__ void __launch_bounds__(attention_launch_sm90<{shape}>().threads, 1)\n"
             f"{name}(const __grid_constant__ AttentionParamsSm90<PtxSm90::TensorMap> p) {{ PtxSm90 machine; "
@@ -148,7 +153,7 @@ def main():
     if nvdisasm is None:
         print("check_sass_sm90.py: needs nvdisasm, which is in PyPI's nvidia-cuda-nvdisasm", file=sys.stderr)
         return 2
-    bounds = {name: bound for (name, _, _), bound in BOUNDS.items()}
+    bounds = {name: bound for (name, _), bound in BOUNDS.items()}
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         cubins = arguments.cubins or [

@@ -180,6 +180,11 @@ constexpr Entry kEntriesSm90[] = {
     {"int8_fast,keep_first=16,keep_near=4,keep_heavy=32", 10},
     {"int8_block,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 6},
     {"int8", 12, DType::f32, Flavour::turning_key_bias},
+    {"sage2_8b", 16},
+    {"sage2_4b", 8},
+    {"sage2_8b,v_scale=tensor,row_sum=codes,hadamard_v=on,smooth_v=on,q_scale=token,smooth_q=on", 6},
+    {"sage2_8b,v_scale=none,smooth_q=on", 6},
+    {"sage2_8b,qk_gains=on,robust=on", 6, DType::f32, Flavour::turning_key_bias},
 };
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {
@@ -193,12 +198,10 @@ TEST_P(CudaAttentionSm90Test, IsTheOracles) {
 }
 INSTANTIATE_TEST_SUITE_P(Recipes, CudaAttentionSm90Test, ::testing::ValuesIn(kEntriesSm90), name_of);
 
-TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
-  const Card runtime;
+void expect_its_range(std::initializer_list<const char*> recipes) {
   RunOptions on_device;
   on_device.attention = &attention_on_device;
-  for (const char* recipe :
-       {"int8_fast", "int8_block", "int_flash", "sage1_int8", "int8_fast,p_reference=running", "sage1"}) {
+  for (const char* recipe : recipes) {
     for (const MaskKind mask : {MaskKind::none, MaskKind::f32_minus_huge}) {
       for (double nats = 50; nats < 1e9; nats *= 37) {
         SCOPED_TRACE(std::string(recipe) + ", score " + std::to_string(nats));
@@ -208,6 +211,14 @@ TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
       }
     }
   }
+}
+TEST(CudaLargeScores, TheLargestWeightIsItsRange) {
+  const Card card;
+  expect_its_range({"int8_fast", "int8_block", "int_flash", "sage1_int8", "int8_fast,p_reference=running", "sage1"});
+}
+TEST(CudaLargeScores, TheLargestWeightIsItsRangeOnHopper) {
+  Card card;
+  if (has_wgmma(card)) expect_its_range({"int8_fast", "int8_block", "int_flash", "sage2_8b", "sage1", "exact"});
 }
 
 }  // namespace

@@ -135,12 +135,12 @@ TEST_F(CudaDeviceTest, Hopper) {
   EXPECT_EQ(last_implementation(), "sm90");
   EXPECT_NE(std::find(runtime_.launched.begin(), runtime_.launched.end(), "attend_sm90_64_folded"),
             runtime_.launched.end());
-  params_.recipe = *parse_recipe("int_flash_half");
+  params_.recipe = *parse_recipe("fp8_e5m2");
   ASSERT_TRUE(run().ok());
   EXPECT_EQ(last_implementation(), "sm80");
   runtime_.launches = 0;
   execution_.implementation = "sm90";
-  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support", "products that are not integer"});
+  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support", "these formats of Q, K and V"});
   runtime_.gpus[0].wgmma_kernels = false;
   expect_refused(StatusCode::kUnavailable, {"no kernels by wgmma"});
   runtime_.gpus[0].name = "Some B200";

@@ -1,5 +1,5 @@
-// GPUs that multiply numbers of E4M3 by mma.sync (8.9, 12.x) have kernels of their own for SageAttention2; their sums
-// keep 13 bits, as the model of the accumulator says.
+// GPUs that multiply numbers of E4M3 by mma.sync (8.9, 12.x) or by wgmma (9.0) have kernels of their own for
+// SageAttention2; their sums keep 13 bits, as the model of the accumulator says.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -53,18 +53,35 @@ TEST(CudaE4m3, IsChosenWhereMmaSyncHasIt) {
   EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));  // E5M2 is multiplied in f16
 }
 
-TEST(CudaE4m3, SumsAsTheModelOfTheAccumulator) {
-  const Call call(scenario_of(64, 1000));
-  const Outcome exact = run_oracle(call, "sage2_8b"), model = run_oracle(call, "sage2_8b,accumulator=sm89");
-  const Outcome one_level = run_oracle(call, "sage2_8b,accumulator=sm89,two_level=off");
+TEST(CudaE4m3, IsChosenOnHopper) {
   EmulatedRuntime runtime;
+  runtime.gpus.at(0).wgmma_kernels = true;
+  ASSERT_TRUE(run_on_device(Call(scenario_of(20, 70))).status.ok());
+  EXPECT_TRUE(launched(runtime, "attend_sm90_s8_e4m3_64"));
+  // Without keys no kernel by wgmma is launched, and on 9.0 mma.sync has no product of E4M3.
+  ASSERT_TRUE(run_on_device(Call(scenario_of(20, 0))).status.ok());
+  EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));
+}
+
+void expect_sums_of_the_model(EmulatedRuntime& runtime, const std::string& model_of) {
+  const Call call(scenario_of(64, 1000));
+  const Outcome exact = run_oracle(call, "sage2_8b"), model = run_oracle(call, "sage2_8b,accumulator=" + model_of);
+  const Outcome one_level = run_oracle(call, "sage2_8b,two_level=off,accumulator=" + model_of);
   const double in_f16 = relative_l2(run_on_device(call).out, exact.out);
-  runtime.pretend(89);
+  if (model_of == "sm89") runtime.pretend(89);
+  runtime.gpus.at(0).wgmma_kernels = true;
   const Outcome got = run_on_device(call);
   const double from_model = relative_l2(got.out, model.out), from_exact = relative_l2(got.out, exact.out);
   EXPECT_LT(from_model, 0.5 * from_exact);
   EXPECT_LT(in_f16, 0.5 * from_exact);
   EXPECT_GT(relative_l2(one_level.out, exact.out), 1.5 * from_exact);
+}
+TEST(CudaE4m3, SumsAsTheModelOfTheAccumulator) {
+  for (const char* model_of : {"sm89", "sm90"}) {
+    SCOPED_TRACE(model_of);
+    EmulatedRuntime runtime;
+    expect_sums_of_the_model(runtime, model_of);
+  }
 }
 
 }  // namespace

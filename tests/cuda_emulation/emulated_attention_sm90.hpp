@@ -18,15 +18,17 @@ inline std::vector<std::uint8_t> offset_codes(std::vector<std::uint8_t> codes) {
 // `v_codes`: offset_codes() of the problem's.
 template <class Shape>
 ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8_t>& v_codes) {
-  const auto rows = [&](std::size_t bytes) { return static_cast<std::int64_t>(bytes) / Shape::kDim; };
+  const auto rows_of = [](std::size_t bytes, cuda::PackedFormat format) {
+    return static_cast<std::int64_t>(bytes) / Shape::kDim / cuda::packed_bytes(format);
+  };
   ParamsSm90 params;
   params.attention = packed.params();
   params.attention.v.codes = const_cast<std::uint8_t*>(v_codes.data());
   params.attention.v.flip = cuda::kOffsetCodes;
   params.heads_at_once = 2;
-  params.q = {cuda::rows_box<Shape>(packed.q_codes.data(), rows(packed.q_codes.size()))};
-  params.k = {cuda::rows_box<Shape>(packed.k_codes.data(), rows(packed.k_codes.size()))};
-  params.v = {cuda::values_box<Shape>(v_codes.data(), rows(v_codes.size()))};
+  params.q = {cuda::query_box<Shape>(packed.q_codes.data(), rows_of(packed.q_codes.size(), Shape::kScores))};
+  params.k = {cuda::key_box<Shape>(packed.k_codes.data(), rows_of(packed.k_codes.size(), Shape::kScores))};
+  params.v = {cuda::value_box<Shape>(v_codes.data(), rows_of(v_codes.size(), Shape::kValues))};
   return params;
 }
 

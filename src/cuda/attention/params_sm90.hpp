@@ -20,27 +20,23 @@ struct AttentionParamsSm90 {
   alignas(kTensorMapAlignment) TensorMap v;
 };
 
-// The boxes that a block copies: 128 rows of Q, 128 slots of K, all channels of 128 keys of V. `rows` are those of the
-// packed operand; V has as many rows of 128 keys as blocks times channels.
+// The boxes that a block copies, of packed operands with so many rows: Q, K, and V, whose rows are keys, or of bytes
+// the channels of each tile of keys.
 template <class Shape>
-TensorBox rows_box(const void* codes, std::int64_t rows) {
-  TensorBox box;
-  box.base = codes;
-  box.sizes[0] = box.strides[1] = box.box[0] = Shape::kRowBytes;
-  box.sizes[1] = static_cast<std::uint64_t>(rows);
-  box.box[1] = static_cast<std::uint32_t>(kPackedRows);
-  box.swizzle = Shape::kQuerySwizzle;
-  return box;
+TensorBox query_box(const void* codes, std::int64_t rows) {
+  return Shape::QueryTile::box(codes, rows);
 }
 template <class Shape>
-TensorBox values_box(const void* codes, std::int64_t rows) {
-  TensorBox box;
-  box.base = codes;
-  box.sizes[0] = box.strides[1] = box.box[0] = Shape::kValueRowBytes;
-  box.sizes[1] = static_cast<std::uint64_t>(rows / kPackedRows * Shape::kDim);
-  box.box[1] = Shape::kDim;
-  box.swizzle = Shape::kValueSwizzle;
-  return box;
+TensorBox key_box(const void* codes, std::int64_t rows) {
+  return Shape::KeyTile::box(codes, rows);
+}
+template <class Shape>
+OCTAVO_INLINE constexpr std::int64_t value_row(std::int64_t slot) {
+  return Shape::kByteValues ? slot / Shape::kKeys * Shape::kDim : slot;
+}
+template <class Shape>
+TensorBox value_box(const void* codes, std::int64_t rows) {
+  return Shape::ValueTile::box(codes, value_row<Shape>(rows));
 }
 
 // Tasks of a chunk: one for each block of 128 query rows of a head.

@@ -1,5 +1,5 @@
-// Attention on Hopper (compute capability 9.0a), in integers throughout: FlashAttention's online softmax over packed
-// operands, as in prefill_sm80.hpp, by wgmma and the copy engine.
+// Attention on Hopper (compute capability 9.0a): FlashAttention's online softmax over packed operands, as in
+// prefill_sm80.hpp, by wgmma and the copy engine.
 //   for each tile of keys:   T = Q K^T scaled,   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
 // A block takes 128 query rows of a head at a time, and tasks until none is left. Its last warpgroup is the producer:
 // one warp of it asks for the tiles of K and V ahead of their use. Each of the two consumer warpgroups owns 64 rows. A
@@ -39,21 +39,24 @@ struct ProducerWarp {
 
   OCTAVO_DEVICE void load_query(Machine& machine, const AttentionTask& task) {
     machine.wait_mbarrier("Q is done with", Shape::kQueryEmpty, query.parity ^ 1);
-    machine.arrive_mbarrier(Shape::kQueryFull, Shape::kQueryBytes);
-    machine.copy_box(params.q, Shape::kQueryAt, Shape::kQueryFull, 0, static_cast<std::int32_t>(task.packed_row));
+    machine.arrive_mbarrier(Shape::kQueryFull, Shape::QueryTile::kBytes);
+    Shape::QueryTile::copy(machine, params.q, Shape::kQueryAt, Shape::kQueryFull,
+                           static_cast<std::uint32_t>(task.packed_row));
     query.next();
   }
 
   OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionTask& task, std::int32_t key) {
     const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(key);
     const std::uint32_t full = keys.barrier(Shape::kKeysFull), vector = keys.stage * Shape::kVectorBytes;
-    const bool inverses = folded || p.k.inverse != nullptr, folds = score_mod && p.k.fold != nullptr;
+    const bool inverses = Shape::kIntegerValues && (folded || p.k.inverse != nullptr);
+    const bool folds = Shape::kIntegerValues && score_mod && p.k.fold != nullptr;
     machine.wait_mbarrier("K is done with", keys.barrier(Shape::kKeysEmpty), keys.parity ^ 1);
-    const std::uint32_t vectors = 2 + (inverses ? 1 : 0) + (folds ? 1 : 0);
-    machine.arrive_mbarrier(full, Shape::kKeyBytes + vectors * Shape::kVectorBytes);
-    machine.copy_box(params.k, Shape::kKeysAt + keys.stage * Shape::kKeyBytes, full, 0,
-                     static_cast<std::int32_t>(slot));
-    machine.copy_bytes(p.k.factor + slot, Shape::kFactorAt + vector, full, Shape::kVectorBytes);
+    const std::uint32_t vectors = 1 + (Shape::kScaledScores ? 1 : 0) + (inverses ? 1 : 0) + (folds ? 1 : 0);
+    machine.arrive_mbarrier(full, Shape::KeyTile::kBytes + vectors * Shape::kVectorBytes);
+    Shape::KeyTile::copy(machine, params.k, Shape::kKeysAt + keys.stage * Shape::KeyTile::kBytes, full, slot);
+    if (Shape::kScaledScores) {
+      machine.copy_bytes(p.k.factor + slot, Shape::kFactorAt + vector, full, Shape::kVectorBytes);
+    }
     machine.copy_bytes(addends_of(p, false) + task.addend_at + key, Shape::kAddendAt + vector, full,
                        Shape::kVectorBytes);
     if (inverses) machine.copy_bytes(p.k.inverse + slot, Shape::kInverseAt + vector, full, Shape::kVectorBytes);
@@ -62,17 +65,16 @@ struct ProducerWarp {
   }
 
   OCTAVO_DEVICE void load_values(Machine& machine, const AttentionTask& task, std::int32_t key) {
-    const std::uint32_t block = (task.first_slot + static_cast<std::uint32_t>(key)) / Shape::kKeys;
+    const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(key);
     const std::uint32_t full = values.barrier(Shape::kValuesFull);
-    const bool column_scales = !folded && p.v.column_scale != nullptr;
-    constexpr std::uint32_t kScaleBytes = 4 * Shape::kDim;
+    const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
     machine.wait_mbarrier("V is done with", values.barrier(Shape::kValuesEmpty), values.parity ^ 1);
-    machine.arrive_mbarrier(full, Shape::kValueBytes + (column_scales ? kScaleBytes : 0));
-    machine.copy_box(params.v, Shape::kValuesAt + values.stage * Shape::kValueBytes, full, 0,
-                     static_cast<std::int32_t>(block * Shape::kDim));
+    machine.arrive_mbarrier(full, Shape::ValueTile::kBytes + (column_scales ? Shape::kColumnBytes : 0));
+    Shape::ValueTile::copy(machine, params.v, Shape::kValuesAt + values.stage * Shape::ValueTile::kBytes, full,
+                           static_cast<std::uint32_t>(value_row<Shape>(slot)));
     if (column_scales) {
-      machine.copy_bytes(p.v.column_scale + std::int64_t{block} * Shape::kDim,
-                         Shape::kColumnScaleAt + values.stage * kScaleBytes, full, kScaleBytes);
+      machine.copy_bytes(p.v.column_scale + std::int64_t{slot / kPackedRows} * Shape::kDim,
+                         Shape::kColumnScaleAt + values.stage * Shape::kColumnBytes, full, Shape::kColumnBytes);
     }
     values.next();
   }
@@ -142,20 +144,16 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     }
   }
 
-  OCTAVO_DEVICE bool column_scales() const { return !folded && p.v.column_scale != nullptr; }
+  OCTAVO_DEVICE bool column_scales() const { return Shape::kBlockScales && !folded && p.v.column_scale != nullptr; }
 
   // O = alpha O + beta P V of the tile that step and weights are of.
   OCTAVO_DEVICE void add_pv(Machine& machine) {
     // Here, beside the sum: at the end of the turn before, the branch would cost a move for each register of O.
     rescale_output<Shape>(machine, step, out);
-    Registers<Machine, float, 2> totals;
-    sum_weights<Shape>(machine, weights, totals);
-    if (column_scales()) {
-      sum_over<4>(machine, totals);
-      add_scaled_values_tile<Shape>(machine, pv, at.values.stage, totals, step, out);
+    if constexpr (Shape::kIntegerValues) {
+      add_integer_values<Shape>(machine, pv, weights, column_scales(), at.values.stage, step, excess, out);
     } else {
-      add_excess(machine, totals, step, excess);
-      add_values_tile<Shape>(machine, pv, step, out);
+      add_values_tile<Shape>(machine, pv, column_scales(), at.values.stage, step, out);
     }
     release_values(machine);
   }
@@ -226,7 +224,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     start_pv(machine);
     machine.template wgmma_wait<0>(pv, weights);
     add_pv(machine);
-    if (!column_scales()) take_excess<Shape>(machine, excess, out);
+    if constexpr (Shape::kIntegerValues) {
+      if (!column_scales()) take_excess<Shape>(machine, excess, out);
+    }
   }
 };
 

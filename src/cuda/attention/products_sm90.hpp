@@ -1,6 +1,6 @@
-// The two products of a warpgroup by wgmma, asynchronous, with sums in s32; and what becomes of the sums.
+// The two products of a warpgroup by wgmma, asynchronous, and what becomes of their sums.
 //   S [64, kKeys] = Q K^T     Q and K in shared memory
-//   [64, kDim] = P V          P, u8 codes, in registers; V transposed in shared memory
+//   [64, kDim] = P V          P in registers; V in shared memory, of bytes transposed
 #pragma once
 
 #include <cstdint>
@@ -13,31 +13,38 @@
 namespace octavo::cuda {
 
 template <class Machine, class Shape>
-using QkSums = Registers<Machine, std::int32_t, Shape::kKeys / 2>;
+using QkSums = Registers<Machine, MmaSum<kQkProduct<Shape>>, Shape::kKeys / 2>;
+// Codes of V are stored as u8 (add_integer_values()).
+template <class Shape>
+constexpr Mma kWgmmaPv = Shape::kIntegerValues ? Mma::u8u8 : kPvProduct<Shape>;
 template <class Machine, class Shape>
-using PvSums = Registers<Machine, std::int32_t, Shape::kDim / 2>;
+using PvSums = Registers<Machine, MmaSum<kWgmmaPv<Shape>>, Shape::kDim / 2>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
   const auto group = static_cast<std::uint32_t>(machine.warp() / 4);
+  using QueryTile = typename Shape::QueryTile;
+  using KeyTile = typename Shape::KeyTile;
   const std::uint64_t queries =
-      advance(machine.matrix(Shape::kQueryAt, Shape::kQuerySwizzle), group * kWarpgroupRows * Shape::kRowBytes);
-  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, Shape::kQuerySwizzle), stage * Shape::kKeyBytes);
+      advance(machine.matrix(Shape::kQueryAt, QueryTile::kSwizzle), group * kWarpgroupRows * QueryTile::kPanelRowBytes);
+  const std::uint64_t keys = advance(machine.matrix(Shape::kKeysAt, KeyTile::kSwizzle), stage * KeyTile::kBytes);
   OCTAVO_UNROLL
   for (std::uint32_t byte = 0; byte < Shape::kRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::s8s8, Shape::kKeys>(s, advance(queries, byte), advance(keys, byte), byte > 0);
+    machine.template wgmma<kQkProduct<Shape>, Shape::kKeys>(s, advance(queries, QueryTile::at(byte)),
+                                                            advance(keys, KeyTile::at(byte)), byte > 0);
   }
 }
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                std::uint32_t stage, PvSums<Machine, Shape>& pv) {
+  using ValueTile = typename Shape::ValueTile;
   const std::uint64_t values =
-      advance(machine.matrix(Shape::kValuesAt, Shape::kValueSwizzle), stage * Shape::kValueBytes);
+      advance(machine.matrix(Shape::kValuesAt, ValueTile::kSwizzle), stage * ValueTile::kBytes);
   OCTAVO_UNROLL
-  for (std::uint32_t byte = 0; byte < Shape::kValueRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<Mma::u8u8, Shape::kDim>(pv, weights, static_cast<int>(byte / 8), advance(values, byte),
-                                                   byte > 0);
+  for (std::uint32_t byte = 0; byte < ValueTile::kRowBytes; byte += kWgmmaDepthBytes) {
+    machine.template wgmma<kWgmmaPv<Shape>, Shape::kDim>(pv, weights, static_cast<int>(byte / 8),
+                                                         advance(values, ValueTile::at(byte)), byte > 0);
   }
 }
 
@@ -50,7 +57,7 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
   for (int slot = 0; slot < Shape::kKeys; slot += 16) {
     Registers<Machine, float, 8> sums;
     machine.lanes(
-        [&](int, std::int32_t(&from)[Shape::kKeys / 2], float(&to)[8]) {
+        [&](int, MmaSum<kQkProduct<Shape>>(&from)[Shape::kKeys / 2], float(&to)[8]) {
           OCTAVO_UNROLL
           for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(from[slot / 2 + i]);
         },
@@ -59,9 +66,26 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
   }
 }
 
-// V's codes are stored as u8, each 128 more than it is: the sums of products are then whole numbers from 0 to
-// 255 * 255 * 128 < 2^23, whose bits are those of an f32, the number times 2^-149, and need no conversion. beta times
-// 2^149 would leave f32's range: O is held times kHeldUnit during the loop.
+// O += beta (P V) * column_scale, of sums in floats.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
+                                   std::uint32_t stage, TileStep<Machine>& step,
+                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  machine.lanes(
+      [&](int lane, float(&from)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+        OCTAVO_UNROLL
+        for (int channel = 0; channel < Shape::kDim; channel += 8) {
+          const float* const sum = from + channel / 2;
+          const float sums[4] = {sum[0], sum[1], sum[2], sum[3]};
+          add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
+        }
+      },
+      pv, step.beta, out);
+}
+
+// Of integers. V's codes are stored as u8, each 128 more than it is: the sums of products are then whole numbers from 0
+// to 255 * 255 * 128 < 2^23, whose bits are those of an f32, the number times 2^-149, and need no conversion. beta
+// times 2^149 would leave f32's range: O is held times kHeldUnit during the loop.
 constexpr float kHeldUnit = 0x1p-64f, kOfSum = 0x1p85f;  // 2^-149 kOfSum = kHeldUnit
 static_assert(255 * 255 * kPackedRows < 1 << 23);
 
@@ -83,10 +107,33 @@ OCTAVO_DEVICE void sum_weights(Machine& machine, Registers<Machine, std::uint32_
       weights, totals);
 }
 
-// The excess after a tile.
-template <class Machine>
-OCTAVO_DEVICE void add_excess(Machine& machine, Registers<Machine, float, 2>& totals, TileStep<Machine>& step,
-                              ExcessOfRows<Machine>& excess) {
+// O += beta (P V) * column_scale. Without column scales O is held in its unit, and the excess counts alpha, too.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_integer_values(Machine& machine, PvSums<Machine, Shape>& pv,
+                                      Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                                      bool column_scales, std::uint32_t stage, TileStep<Machine>& step,
+                                      ExcessOfRows<Machine>& excess,
+                                      Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  Registers<Machine, float, 2> totals;
+  sum_weights<Shape>(machine, weights, totals);
+  if (column_scales) {
+    sum_over<4>(machine, totals);
+    machine.lanes(
+        [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&total)[2], float(&beta)[2],
+            float(&o)[kOutputRegisters<Shape>]) {
+          OCTAVO_UNROLL
+          for (int channel = 0; channel < Shape::kDim; channel += 8) {
+            float sums[4];
+            OCTAVO_UNROLL
+            for (int i = 0; i < 4; ++i) {
+              sums[i] = static_cast<float>(from[channel / 2 + i]) - 128 * total[i / 2];  // exactly
+            }
+            add_values<Shape>(machine, lane, channel, true, stage, sums, beta, o);
+          }
+        },
+        pv, totals, step.beta, out);
+    return;
+  }
   machine.lanes(
       [](int, float(&total)[2], float(&alpha)[2], float(&beta)[2], float(&more)[2]) {
         for (int i = 0; i < 2; ++i) {
@@ -94,14 +141,8 @@ OCTAVO_DEVICE void add_excess(Machine& machine, Registers<Machine, float, 2>& to
         }
       },
       totals, step.alpha, step.beta, excess);
-}
-
-// O += beta (P V) of a tile, O in the unit in which it is held.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, TileStep<Machine>& step,
-                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   machine.lanes(
-      [&](int, std::int32_t(&sums)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+      [](int, std::int32_t(&sums)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
         const float of_sum[2] = {beta[0] * kOfSum, beta[1] * kOfSum};
         OCTAVO_UNROLL
         for (int i = 0; i < kOutputRegisters<Shape>; ++i) {
@@ -109,27 +150,6 @@ OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv,
         }
       },
       pv, step.beta, out);
-}
-
-// O += beta (P V) * column_scale of a tile, O as it is. `totals`: all lanes' of a row.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void add_scaled_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, std::uint32_t stage,
-                                          Registers<Machine, float, 2>& totals, TileStep<Machine>& step,
-                                          Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  machine.lanes(
-      [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&total)[2], float(&beta)[2],
-          float(&o)[kOutputRegisters<Shape>]) {
-        OCTAVO_UNROLL
-        for (int channel = 0; channel < Shape::kDim; channel += 8) {
-          float sums[4];
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            sums[i] = static_cast<float>(from[channel / 2 + i]) - 128 * total[i / 2];  // exactly
-          }
-          add_values<Shape>(machine, lane, channel, true, stage, sums, beta, o);
-        }
-      },
-      pv, totals, step.beta, out);
 }
 
 // O as it is.

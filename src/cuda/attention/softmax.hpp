@@ -251,15 +251,17 @@ OCTAVO_DEVICE void float8_weights(Machine& machine, Registers<Machine, float, Sh
       scores, step.shift, weights, sums);
 }
 
-// Weights R p rounded to E4M3, a byte each.
-template <class Shape, class Machine>
+// Weights R p rounded to E4M3, a byte each. `sum_codes` when compiled: rounding for the sum takes five instructions.
+template <class Shape, bool sum_codes, class Machine>
 OCTAVO_DEVICE void e4m3_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
-                                TileStep<Machine>& step, float range, Float8Rounding format, bool sum_codes,
+                                TileStep<Machine>& step, float range, Float8Rounding format,
                                 Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                 Registers<Machine, float, 2>& sums) {
   machine.lanes(
       [&](int, float(&s)[Shape::kKeys / 2], float(&shift)[2], std::uint32_t(&packed)[kWeightRegisters<Shape>],
           float(&sum)[2]) {
+        const float scale[2] = {weight_scale<Shape, Machine>(range, shift[0]),
+                                weight_scale<Shape, Machine>(range, shift[1])};
         sum[0] = sum[1] = 0;
         OCTAVO_UNROLL
         for (int tile = 0; tile < Shape::kKeys / 8; tile += 2) {
@@ -268,14 +270,15 @@ OCTAVO_DEVICE void e4m3_weights(Machine& machine, Registers<Machine, float, Shap
             float weight[4];
             OCTAVO_UNROLL
             for (int j = 0; j < 4; ++j) {
-              const float p = Machine::exp2(s[score_index(tile + j / 2, half, j % 2)] - shift[half]);
-              weight[j] = p * range;
+              const float p =
+                  Machine::exp2(shifted_score<Shape>(s[score_index(tile + j / 2, half, j % 2)], shift[half]));
+              weight[j] = p * scale[half];
               sum[half] += sum_codes ? round_float8(weight[j], format) : p;
             }
             packed[tile + half] = Machine::pack_e4m3(weight[0], weight[1], weight[2], weight[3]);
           }
         }
-        if (!sum_codes) sum[0] *= range, sum[1] *= range;
+        if (!sum_codes) sum[0] *= scale[0], sum[1] *= scale[1];
       },
       scores, step.shift, weights, sums);
 }

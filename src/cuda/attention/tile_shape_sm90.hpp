@@ -1,5 +1,5 @@
 // Tile sizes of Hopper's attention kernels, where each tile lies in shared memory, the mbarriers of the pipeline, and
-// how registers are split between the warpgroups. Operands are s8 codes.
+// how registers are split between the warpgroups.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/operands/packed_block.hpp"
 #include "cuda/tile/machine_sm90.hpp"
+#include "cuda/tile/panel_tile.hpp"
 
 namespace octavo::cuda {
 
@@ -14,49 +15,61 @@ constexpr std::uint32_t kMostSharedBytesSm90 = 227u << 10;
 
 // A consumer warpgroup owns 64 rows, their scores [64, kKeys] and their O [64, kDim], of which a thread holds half as
 // many registers as there are columns; one more warpgroup brings the tiles.
-template <int dim>
+template <int dim, PackedFormat score_format = PackedFormat::s8, PackedFormat value_format = PackedFormat::s8>
 struct AttentionShapeSm90 {
   static constexpr int kDim = dim;
-  static constexpr PackedFormat kScores = PackedFormat::s8, kValues = PackedFormat::s8;
-  static constexpr bool kIntegerScores = true, kFloat8Scores = false, kScaledScores = true;
-  static constexpr bool kIntegerValues = true, kFloat8Values = false, kByteValues = true, kBlockScales = true;
-  static constexpr bool kShiftsScores = false;
+  static constexpr PackedFormat kScores = score_format, kValues = value_format;
+  static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
+  static constexpr bool kFloat8Scores = kScores == PackedFormat::e4m3, kFloat8Values = kValues == PackedFormat::e4m3;
+  static constexpr bool kScaledScores = is_byte(kScores);  // keys have factors
+  static constexpr bool kByteValues = is_byte(kValues);    // V is transposed, K's rows are permuted
+  static constexpr bool kShiftsScores = !kByteValues;      // before the exponential (shift_far_scores())
   static constexpr int kPlanes = 1;
 
   static constexpr int kConsumers = 2;
-  static constexpr int kWarps = 4 * kConsumers;      // with rows
-  static constexpr int kAllWarps = kWarps + 4;       // the producers are the last warpgroup
-  static constexpr int kRows = 64 * kConsumers;      // of a block: one block of packed Q
-  static constexpr int kKeys = 128;                  // of a tile: one block of packed K and V
-  static constexpr int kStages = dim <= 64 ? 4 : 3;  // each of K and of V
-  static_assert(kRows == kPackedRows && kKeys == kPackedRows);
+  static constexpr int kWarps = 4 * kConsumers;  // with rows
+  static constexpr int kAllWarps = kWarps + 4;   // the producers are the last warpgroup
+  static constexpr int kRows = 64 * kConsumers;  // of a block: one block of packed Q
+  static_assert(kRows == kPackedRows);
+  // Keys of a tile: a block of packed K and V, or the smaller key block of SageAttention2 (AttentionShape).
+  static constexpr int kKeys = kIntegerScores && kFloat8Values ? kFloat8Keys : kPackedRows;
+  static constexpr bool kBlockScales = kKeys == kPackedRows && kByteValues;  // V may have scales that change with it
 
   // Registers of a thread: at the start 384 threads share 65536; then the producers hand theirs on.
   static constexpr int kRegisters = 168, kProducerRegisters = 24, kConsumerRegisters = 240;
   static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <= (kConsumers + 1) * kRegisters);
 
-  // Tiles: Q [kRows, kDim], K [kKeys, kDim], V [kDim, kKeys], each as wide as its swizzle.
-  static constexpr std::uint32_t kRowBytes = kDim, kValueRowBytes = kKeys;
-  static constexpr Swizzle kQuerySwizzle = kDim == 64 ? Swizzle::bytes64 : Swizzle::bytes128;
-  static constexpr Swizzle kValueSwizzle = Swizzle::bytes128;
-  static_assert(row_bytes(kQuerySwizzle) == kRowBytes && row_bytes(kValueSwizzle) == kValueRowBytes);
-  static constexpr std::uint32_t kQueryBytes = kRows * kRowBytes, kKeyBytes = kKeys * kRowBytes;
-  static constexpr std::uint32_t kValueBytes = kDim * kValueRowBytes;
-  static constexpr std::uint32_t kVectorBytes = 4 * kKeys;
+  // Tiles: Q [kRows, kDim], K [kKeys, kDim], V [kDim, kKeys] of bytes, [kKeys, kDim] of 16 bits.
+  static constexpr std::uint32_t kRowBytes = kDim * packed_bytes(kScores);
+  using QueryTile = PanelTile<kRows, kRowBytes>;
+  using KeyTile = PanelTile<kKeys, kRowBytes>;
+  using ValueTile = PanelTile<kByteValues ? kDim : kKeys, kByteValues ? kKeys : 2 * kDim>;
+  static constexpr std::uint32_t kVectorBytes = 4 * kKeys, kColumnBytes = kBlockScales ? 4 * kDim : 0;
+  static constexpr std::uint32_t kStagedBytes = kWarps * 8 * 4 * (kDim + 8);  // rows of O on their way out
+  static constexpr std::uint32_t kTaskBytes = 64;
 
-  // Byte offsets; stage s of a part is s times its size further. Vectors of keys share the stages of K, those of
-  // channels the stages of V.
+  // Stages, each of K and of V: as many as fit, at most four. Vectors of keys share the stages of K, those of channels
+  // the stages of V.
+  static constexpr std::uint32_t kVectors = 1 + (kScaledScores ? 1 : 0) + (kIntegerValues ? 2 : 0);
+  static constexpr std::uint32_t kStageBytes =
+      KeyTile::kBytes + ValueTile::kBytes + kVectors * kVectorBytes + kColumnBytes + 4 * kMbarrierBytes;
+  static constexpr std::uint32_t kOtherBytes =
+      QueryTile::kBytes + kStagedBytes + kWarps * kTaskBytes + 2 * kMbarrierBytes;
+  static constexpr int kMostStages = static_cast<int>((kMostSharedBytesSm90 - kOtherBytes) / kStageBytes);
+  static constexpr int kStages = kMostStages < 4 ? kMostStages : 4;
+  static_assert(kStages >= 2);
+
+  // Byte offsets; stage s of a part is s times its size further.
   static constexpr std::uint32_t kQueryAt = 0;
-  static constexpr std::uint32_t kKeysAt = kQueryAt + kQueryBytes;
-  static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * kKeyBytes;
-  static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * kValueBytes;
-  static constexpr std::uint32_t kAddendAt = kFactorAt + kStages * kVectorBytes;
+  static constexpr std::uint32_t kKeysAt = kQueryAt + QueryTile::kBytes;
+  static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * KeyTile::kBytes;
+  static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * ValueTile::kBytes;
+  static constexpr std::uint32_t kAddendAt = kFactorAt + (kScaledScores ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
-  static constexpr std::uint32_t kFoldAt = kInverseAt + kStages * kVectorBytes;
-  static constexpr std::uint32_t kColumnScaleAt = kFoldAt + kStages * kVectorBytes;
-  static constexpr std::uint32_t kStagedAt = kColumnScaleAt + kStages * 4u * kDim;  // rows of O on their way out
-  static constexpr std::uint32_t kStagedBytes = kWarps * 8 * 4 * (kDim + 8);
-  static constexpr std::uint32_t kTaskAt = kStagedAt + kStagedBytes, kTaskBytes = 64;
+  static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
+  static constexpr std::uint32_t kStagedAt = kColumnScaleAt + kStages * kColumnBytes;
+  static constexpr std::uint32_t kTaskAt = kStagedAt + kStagedBytes;
   static constexpr bool kTaskInShared = true;
   static constexpr std::uint32_t kBarriersAt = kTaskAt + kWarps * kTaskBytes;
   static constexpr std::uint32_t kBytes = kBarriersAt + (2 + 4 * kStages) * kMbarrierBytes;
@@ -74,9 +87,6 @@ template <class Shape>
 constexpr AttentionLaunch attention_launch_sm90() {
   return {32 * Shape::kAllWarps, Shape::kRows, Shape::kBytes};
 }
-
-// Which variants have a kernel: sequences of fewer than 16 rows (q16) fill a quarter of a warpgroup at most.
-OCTAVO_INLINE constexpr bool has_sm90_variant(AttentionVariant variant) { return !is_q16_variant(variant); }
 
 // The use of a ring of stages: which one is next, and the parity of its phase.
 template <int stages>

@@ -148,8 +148,8 @@ struct WarpRows {
   // From scores to weights by `step`, which rescales l.
   OCTAVO_DEVICE void find_weights(Machine& machine, std::uint32_t stage, Scores& scores) {
     Registers<Machine, float, 2> sums;
+    if constexpr (!Shape::kShiftsScores) shift_far_scores(machine, scores, step);
     if constexpr (Shape::kIntegerValues) {
-      if constexpr (!Shape::kShiftsScores) shift_far_scores(machine, scores, step);
       if (nan_maxima && p.sum_codes && p.k.inverse == nullptr) {
         if constexpr (nan_maxima) {
           integer_weights_sum_codes<Shape>(machine, scores, step, p.p_range, weights, sums);
@@ -160,7 +160,11 @@ struct WarpRows {
       }
     } else if constexpr (Shape::kFloat8Values) {
       if constexpr (Shape::kByteValues) {
-        e4m3_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
+        if (p.sum_codes) {
+          e4m3_weights<Shape, true>(machine, scores, step, p.p_range, p.p_rounding, weights, sums);
+        } else {
+          e4m3_weights<Shape, false>(machine, scores, step, p.p_range, p.p_rounding, weights, sums);
+        }
       } else {
         float8_weights<Shape>(machine, scores, step, p.p_range, p.p_rounding, p.sum_codes, weights, sums);
       }

@@ -40,18 +40,26 @@ DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_
 
 }  // namespace
 
+OperandFormats formats_of(const Problem& problem, bool e4m3) {
+  const Recipe& recipe = problem.recipe;
+  OperandFormats to{packed_format(recipe.scores, problem.q.dtype), packed_format(recipe.values, problem.v.dtype)};
+  const bool of_e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
+  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8 &&
+      packed_dim(problem.head_dim, problem.value_dim) <= kMostFloat8Channels) {
+    to.v = PackedFormat::e4m3;
+  }
+  return to;
+}
+
 AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem& its, const DeviceProperties& device)
     : problem(its), recipe(its.recipe), multiprocessors(device.multiprocessors) {
   dim = packed_dim(problem.head_dim, problem.value_dim);
-  qk_format = packed_format(recipe.scores, problem.q.dtype);
-  v_format = packed_format(recipe.values, problem.v.dtype);
-  const bool e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
-  if (e4m3 && dim <= kMostFloat8Channels && qk_format == PackedFormat::s8 && multiplies_e4m3(device)) {
-    v_format = PackedFormat::e4m3;
-  }
   queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
   keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
-  wgmma = implementation.wgmma && key_blocks() > 0 && has_wgmma_attention(qk_format, v_format, dim);
+  const bool uses_wgmma = implementation.wgmma && key_blocks() > 0;
+  const OperandFormats formats = formats_of(problem, uses_wgmma || multiplies_e4m3(device));
+  qk_format = formats.qk, v_format = formats.v;
+  wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, dim);
   choose_steps();
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   bytes = lay_out(*this, nullptr).bytes;

@@ -9,6 +9,12 @@
 
 namespace octavo::cuda {
 
+// How Q and K, and V, of an attention call are packed. `e4m3`: P and V of E4M3 are multiplied as they are.
+struct OperandFormats {
+  PackedFormat qk{}, v{};
+};
+OperandFormats formats_of(const Problem& problem, bool e4m3);
+
 // Made once a call; scratch memory is found by its `bytes`, then laid out.
 struct AttentionPlan {
   AttentionPlan(const Implementation& implementation, const Problem& its, const DeviceProperties& device);

@@ -6,6 +6,8 @@
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
+#include "cuda/host/plan.hpp"
+#include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/packed_block.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/call_steps.hpp"
@@ -78,6 +80,24 @@ std::string missing_in_recipe(const Problem& problem) {
   return "this combination of formats; it supports s8, s4, FP8 throughout, and unquantized inputs";
 }
 
+// What the kernels by wgmma lack of what those of mma.sync have; empty: nothing.
+std::string missing_in_wgmma(const Problem& problem) {
+  const std::int32_t dim = packed_dim(problem.head_dim, problem.value_dim);
+  const OperandFormats formats = formats_of(problem, true);
+  if (!has_wgmma_attention(formats.qk, formats.v, dim)) {
+    return text("these formats of Q, K and V with ", dim, " channels");
+  }
+  if (problem.recipe.accumulator == Accumulator::f16) return "accumulator=f16";
+  if (problem.recipe.p == WeightFormat::u16) return "p=u16";
+  if (problem.varlen()) {
+    // Such sequences of a batch take kernels by mma.sync, which has no E4M3 there.
+    const bool some_q16 = formats.v == PackedFormat::e4m3 && spec::takes_q16(problem, 1);
+    return some_q16 ? "values of E4M3 with this recipe's Q of varlen sequences" : "";
+  }
+  if (!spec::takes_q16(problem, problem.q_rows)) return {};
+  return text(problem.q_rows, " query rows with this recipe; it supports ", spec::kQ16Rows, " or more");
+}
+
 }  // namespace
 
 Status supports(const Implementation& implementation, const Problem& problem) {
@@ -99,13 +119,7 @@ Status supports(const Implementation& implementation, const Problem& problem) {
   }
   if (const std::string missing = missing_in_recipe(problem); !missing.empty()) return refuse(missing);
   if (implementation.wgmma) {
-    const Recipe& r = problem.recipe;
-    if (!spec::is_integer(r.scores) || !spec::is_integer(r.values)) return refuse("products that are not integer");
-    if (r.p == WeightFormat::u16) return refuse("16-bit weights");
-    if (packed_dim(problem.head_dim, problem.value_dim) > 128) return refuse("more than 128 channels");
-    if (!problem.varlen() && spec::takes_q16(problem, problem.q_rows)) {
-      return refuse(text(problem.q_rows, " query rows with this recipe; it supports ", spec::kQ16Rows, " or more"));
-    }
+    if (const std::string missing = missing_in_wgmma(problem); !missing.empty()) return refuse(missing);
   }
   return check_grid(implementation.name, problem.batch, std::max(problem.q_heads, problem.kv_heads));
 }

@@ -8,15 +8,23 @@ namespace {
 // K and V of the heads that are worked on at once shall stay in the L2 cache, of which Hopper has 50 MiB.
 constexpr std::int64_t kCachedBytes = std::int64_t{24} << 20;
 
-// f.template operator()<Shape>().
+// f.template operator()<Shape>() of the kernels for these operands; false: there are none.
 template <class F>
-void with_shape(std::int32_t dim, F&& f) {
-  if (dim == 64) f.template operator()<AttentionShapeSm90<64>>();
-  if (dim == 128) f.template operator()<AttentionShapeSm90<128>>();
+bool with_shape(PackedFormat scores, PackedFormat values, std::int32_t dim, F&& f) {
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, variant)                               \
+  if (AttentionVariant::variant == AttentionVariant::plain && dim == (its_dim) &&                             \
+      scores == PackedFormat::its_scores && values == PackedFormat::its_values) {                             \
+    f.template operator()<AttentionShapeSm90<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>(); \
+    return true;                                                                                              \
+  }
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
+  return false;
 }
 
 std::uint32_t heads_at_once(const AttentionPlan& plan) {
-  const std::int64_t head_bytes = 2 * plan.key_blocks() * kPackedRows * plan.dim;
+  const std::int64_t key_bytes = plan.dim * (packed_bytes(plan.qk_format) + packed_bytes(plan.v_format));
+  const std::int64_t head_bytes = plan.key_blocks() * kPackedRows * key_bytes;
   const std::int64_t kv_heads = std::max<std::int64_t>(kCachedBytes / head_bytes, 1);
   const std::int64_t heads = kv_heads * (plan.problem.q_heads / plan.problem.kv_heads);
   return static_cast<std::uint32_t>(std::min(heads, plan.batches() * plan.problem.q_heads));
@@ -25,7 +33,7 @@ std::uint32_t heads_at_once(const AttentionPlan& plan) {
 }  // namespace
 
 bool has_wgmma_attention(PackedFormat scores, PackedFormat values, std::int32_t dim) {
-  return scores == PackedFormat::s8 && values == PackedFormat::s8 && (dim == 64 || dim == 128);
+  return with_shape(scores, values, dim, []<class Shape>() {});
 }
 
 WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const AttentionScratch& scratch) : plan_(plan) {
@@ -36,23 +44,24 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
     status_ = map.status();
     if (map.ok()) to = *map;
   };
-  with_shape(plan.dim, [&]<class Shape>() {
-    make(rows_box<Shape>(scratch.q.codes, packed_q_rows(plan)), params_.q);
-    make(rows_box<Shape>(scratch.k.codes, packed_k_rows(plan)), params_.k);
-    make(values_box<Shape>(scratch.v.codes, packed_k_rows(plan)), params_.v);
+  with_shape(plan.qk_format, plan.v_format, plan.dim, [&]<class Shape>() {
+    make(query_box<Shape>(scratch.q.codes, packed_q_rows(plan)), params_.q);
+    make(key_box<Shape>(scratch.k.codes, packed_k_rows(plan)), params_.k);
+    make(value_box<Shape>(scratch.v.codes, packed_k_rows(plan)), params_.v);
   });
   params_.heads_at_once = heads_at_once(plan);
 }
 
 bool WgmmaAttention::attend(Launches& launches, const AttentionKernelParams& params, AttentionVariant variant) {
-  if (!plan_.wgmma || !has_sm90_variant(variant)) return false;
+  if (!plan_.wgmma) return false;
   params_.attention = params;
   const std::int64_t blocks = std::min<std::int64_t>(tasks_of_chunk(params.chunk), plan_.multiprocessors);
-#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_variant)                                   \
-  if (plan_.dim == (its_dim) && variant == AttentionVariant::its_variant) {                   \
-    using Shape = AttentionShapeSm90<its_dim>;                                                \
-    launches.add(KernelId::name, {{blocks, 1, 1}, Shape::kAllWarps, Shape::kBytes}, params_); \
-    return true;                                                                              \
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, scores, values, its_variant)                                          \
+  if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::scores && plan_.v_format == PackedFormat::values && \
+      variant == AttentionVariant::its_variant) {                                                                    \
+    using Shape = AttentionShapeSm90<its_dim, PackedFormat::scores, PackedFormat::values>;                           \
+    launches.add(KernelId::name, {{blocks, 1, 1}, Shape::kAllWarps, Shape::kBytes}, params_);                        \
+    return true;                                                                                                     \
   }
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
