@@ -45,8 +45,9 @@ struct KVCacheOptions {
   /// each sequence: KVCache::set_block_table(). Empty: the cache's own memory.
   std::span<std::byte> pool{};
 
-  /// Where the cache, and all tensors of its calls, are. CUDA: s8, head_dim and value_head_dim up to 256, the functions
-  /// that docs/kv_cache.md names, in the order of the calls' streams; a pool is memory of the device then.
+  /// Where the cache, and all tensors of its calls but cu_seqlens_q, are. CUDA: every format but f32, head_dim and
+  /// value_head_dim up to 256, the functions that docs/kv_cache.md names, in the order of the calls' streams; a pool is
+  /// memory of the device then.
   Device device{};
 };
 
@@ -66,7 +67,7 @@ struct CacheQuery {
   /// where entry [i, c] is true; the keys before them are as without this mask. Combined with causality (drafts are
   /// appended parents first), window and masks; windows and ALiBi count from i + N - m, not from the depth in the tree.
   TensorView tree_mask;
-  TensorView cu_seqlens_q;  // s32 or s64 [B + 1]: varlen queries; entry b: start of sequence b in total_q
+  TensorView cu_seqlens_q;  // s32 or s64 [B + 1] on the CPU: varlen queries; entry b: start of sequence b in total_q
 
   Layout layout = Layout::nhd;
   /// The sequences of the B rows of q (of cu_seqlens_q), distinct; empty: 0 to B - 1, and B must be the cache's batch.

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <iterator>
+#include <span>
 #include <vector>
 
 #include "api/byte_ranges.hpp"
@@ -201,22 +203,19 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   const KVCacheOptions& options = cache.options();
   if (Status status = check_execution(execution); !status.ok()) return status;
   if (Status status = check_cache_layout(query.layout); !status.ok()) return status;
-  const NamedTensor tensors[] = {{{"q"}, &query.q},
-                                 {{"out"}, &query.out},
-                                 {{"lse"}, &query.lse},
-                                 {{"mask"}, &query.mask},
-                                 {{"key_mask"}, &query.key_mask},
-                                 {{"tree_mask"}, &query.tree_mask},
-                                 {{"alibi_slopes"}, &query.alibi_slopes},
-                                 {{"sinks"}, &query.sinks},
-                                 {{"cu_seqlens_q"}, &query.cu_seqlens_q}};
+  const NamedTensor all_tensors[] = {{{"q"}, &query.q},
+                                     {{"out"}, &query.out},
+                                     {{"lse"}, &query.lse},
+                                     {{"mask"}, &query.mask},
+                                     {{"key_mask"}, &query.key_mask},
+                                     {{"tree_mask"}, &query.tree_mask},
+                                     {{"alibi_slopes"}, &query.alibi_slopes},
+                                     {{"sinks"}, &query.sinks},
+                                     {{"cu_seqlens_q"}, &query.cu_seqlens_q}};
+  // cu_seqlens_q decides the launches, so the host reads it: read_host_cu_seqlens() says so.
+  const std::span<const NamedTensor> tensors(all_tensors, std::size(all_tensors) - (cache.on_device() ? 1 : 0));
   if (Status status = check_cache_device(cache, tensors); !status.ok()) return status;
   if (Status status = check_stream(execution, options.device); !status.ok()) return status;
-  if (query.cu_seqlens_q.given() && cache.on_device()) {
-    return unimplemented(
-        "cu_seqlens_q over a key-value cache on a CUDA device; there all sequences of a call have the "
-        "same number of query rows");
-  }
   CacheAttentionProblem problem;
   ByteRanges ranges;
   ranges.writes({"workspace"}, workspace_range(execution));

@@ -72,7 +72,7 @@ struct CacheView {
 // Entry i of the call appends rows 0..rows-1 of k and v at (i, head, row) to a sequence whose pages exist.
 struct CacheAppend {
   std::int64_t sequence = 0, first = 0, rows = 0;
-  bool fixes_mean = false;  // the first append of the sequence
+  bool fixes_mean = false;  // the first append of a sequence of s8 or s4
 };
 struct CacheAppendProblem {
   CacheView cache;

@@ -160,7 +160,7 @@ CacheSequence Cache::entry(std::int64_t sequence) const noexcept {
 }
 CacheAppend Cache::entry(std::int64_t sequence, std::int64_t rows) const noexcept {
   const std::int64_t first = state(sequence).length;
-  return {slots_[index(sequence)], first, rows, first == 0};
+  return {slots_[index(sequence)], first, rows, first == 0 && spec::cache_rotates(options_.format)};
 }
 
 Status Cache::reserve(std::span<const CacheAppend> entries) {

@@ -7,10 +7,10 @@ namespace {
 
 using cuda::emulation::Emulated;
 
-template <int dim>
+template <DType format, int dim>
 void attend(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params) {
   cuda::emulation::launch(grid, options, [&](Emulated& machine) {
-    cuda::attend_cache_s8<dim>(machine, *static_cast<const cuda::DecodeParams*>(params));
+    cuda::attend_cache<format, dim>(machine, *static_cast<const cuda::DecodeParams*>(params));
   });
 }
 
@@ -18,7 +18,7 @@ void attend(const cuda::emulation::Grid& grid, const cuda::emulation::Options& o
 
 const EmulatedKernel& emulated_decode_kernel(int index) {
   static const EmulatedKernel kTable[] = {
-#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) {#name, sizeof(cuda::DecodeParams), &attend<dim>},
+#define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim) {#name, sizeof(cuda::DecodeParams), &attend<DType::format, dim>},
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
   };

@@ -6,6 +6,7 @@
 #include "cuda/attention/smooth_q_bias.hpp"
 #include "cuda/decode/append.hpp"
 #include "cuda/decode/finish.hpp"
+#include "cuda/decode/terms.hpp"
 #include "cuda/host/kernel_id.hpp"
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/pack_qk.hpp"

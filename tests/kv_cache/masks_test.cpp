@@ -1,88 +1,14 @@
 // Masks, ALiBi, tree masks and packed queries over a cache: every implementation against the oracle, and the oracle
 // against what the masks mean.
-#include "cases.hpp"
+#include "masked_calls.hpp"
 #include "runners.hpp"
 
 namespace octavo::test {
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
-
-template <class T>
-T any(std::mt19937& random, std::initializer_list<T> values) {
-  return *(values.begin() + static_cast<std::ptrdiff_t>(random() % values.size()));
-}
-
-TensorView booleans(const Bytes& values, std::initializer_list<std::int64_t> shape) {
-  return {values.data(), DType::boolean, shape};
-}
-TensorView integers(const std::vector<std::int64_t>& values) {
-  return {values.data(), DType::s64, {static_cast<std::int64_t>(values.size())}};
-}
-
-Bytes draw_booleans(std::mt19937& random, std::int64_t count, unsigned one_in) {
-  Bytes values(static_cast<std::size_t>(count));
-  for (std::uint8_t& value : values) value = random() % one_in != 0 ? 1 : 0;
-  return values;
-}
-
-// Ancestors of each draft, itself included, in an order where parents come first.
-Bytes draw_tree(std::mt19937& random, std::int64_t drafts) {
-  Bytes mask(static_cast<std::size_t>(drafts * drafts), 0);
-  for (std::int64_t i = 0; i < drafts; ++i) {
-    const std::int64_t parent = static_cast<std::int64_t>(random() % static_cast<unsigned>(i + 1)) - 1;  // -1: a root
-    for (std::int64_t c = 0; parent >= 0 && c < i; ++c)
-      mask[static_cast<std::size_t>(i * drafts + c)] = mask[static_cast<std::size_t>(parent * drafts + c)];
-    mask[static_cast<std::size_t>(i * drafts + i)] = 1;
-  }
-  return mask;
-}
-
-struct Case {
-  KVCacheOptions options;
-  std::int64_t group = 1;
-  std::vector<std::int64_t> lengths, begins{0};  // of the sequences; of their query rows
-  bool packed = false;
-  CacheAttentionParams params;
-  std::int64_t longest_rows = 0, longest_keys = 0;
-
-  std::string describe() const {
-    return std::string(to_string(options.format)) + " batch " + std::to_string(options.batch) + " heads " +
-           std::to_string(options.kv_heads) + " x " + std::to_string(group) + " D " + std::to_string(options.head_dim) +
-           " rows " + ::testing::PrintToString(begins) + " keys " + ::testing::PrintToString(lengths) + " packed " +
-           std::to_string(packed) + " causal " + std::to_string(params.causal) + " window " +
-           std::to_string(params.window_left) + " softcap " + std::to_string(params.softcap);
-  }
-};
-
-Case draw(std::mt19937& random) {
-  Case c;
-  c.options.batch = any<std::int64_t>(random, {1, 2, 3});
-  c.options.kv_heads = any<std::int64_t>(random, {1, 2});
-  c.options.head_dim = any<std::int64_t>(random, {8, 40, 64});
-  c.options.value_head_dim = any<std::int64_t>(random, {16, 40});
-  c.options.format = any<DType>(random, {DType::s8, DType::s8, DType::s4, DType::e4m3, DType::f32, DType::f16});
-  c.options.kept_keys = random() % 3 != 0;
-  if (random() % 2 == 0) c.options.page_size = any<std::int64_t>(random, {16, 64});
-  c.group = any<std::int64_t>(random, {1, 3, 4});
-  c.packed = random() % 2 == 0;
-  for (std::int64_t b = 0; b < c.options.batch; ++b) {
-    c.lengths.push_back(any<std::int64_t>(random, {0, 3, 64, 100, 129, 300}));
-    const std::int64_t rows = any<std::int64_t>(random, {0, 1, 1, 2, 7, 33});
-    c.begins.push_back(c.begins.back() + (c.packed || b == 0 ? rows : c.begins[1]));
-    c.longest_rows = std::max(c.longest_rows, c.begins.back() - c.begins[static_cast<std::size_t>(b)]);
-    c.longest_keys = std::max(c.longest_keys, c.lengths.back());
-  }
-  c.options.capacity = 320;
-  c.params.causal = random() % 4 != 0;
-  if (random() % 4 == 0) c.params.window_left = any<std::int64_t>(random, {3, 100});
-  if (random() % 4 == 0) c.params.softcap = any<double>(random, {0.5, 20.0});
-  return c;
-}
-
-KVCache filled(const Case& c, const Rows& k, const Rows& v, const std::string& name = {}) {
-  KVCache cache = make_cache(c.options);
-  const Status status = cache.append(k.view(), v.view(), Layout::nhd, {}, c.lengths, on(name));
+KVCache filled(const MaskedCall& call, const std::string& name = {}) {
+  KVCache cache = make_cache(call.c.options);
+  const Status status = cache.append(call.k.view(), call.v.view(), Layout::nhd, {}, call.c.lengths, on(name));
   EXPECT_TRUE(status.ok()) << status.message();
   return cache;
 }
@@ -90,68 +16,16 @@ KVCache filled(const Case& c, const Rows& k, const Rows& v, const std::string& n
 TEST(KVCacheMasks, EveryImplementationAgreesWithTheOracle) {
   std::mt19937 random(3);
   for (int trial = 0; trial < 300; ++trial) {
-    const Case c = draw(random);
-    const std::int64_t batch = c.options.batch, heads = c.options.kv_heads * c.group, total = c.begins.back();
-    const std::int64_t m = c.longest_rows, n = c.longest_keys;
-    const auto seed = static_cast<std::uint32_t>(trial * 8);
-    const Rows k(batch, 300, c.options.kv_heads, c.options.head_dim, seed, DType::f16, 2);
-    const Rows v(batch, 300, c.options.kv_heads, c.options.value_head_dim, seed + 1, DType::f16);
-    const Rows q(c.packed ? 1 : batch, c.packed ? total : m, heads, c.options.head_dim, seed + 2, DType::f16);
-    const Rows sinks(1, 1, 1, heads, seed + 3), slopes(1, 1, batch, heads, seed + 4);
-    Rows added(batch, heads, m, n, seed + 5, any<DType>(random, {DType::f32, DType::f16, DType::bf16}));
-    const bool far_below = random() % 4 == 0;
-    for (float& x : added.values) x = random() % 5 == 0 ? -INFINITY : far_below ? x - 1e3f : x;
-    added.store();
-    const Bytes shown = draw_booleans(random, batch * heads * (m + 1) * n, 4),
-                exist = draw_booleans(random, batch * n, 4);
-    const Bytes tree = draw_tree(random, m), trees = draw_booleans(random, batch * m * m, 3);
-    CacheQuery query;
-    query.q = q.view();
-    if (c.packed) {
-      query.q = {q.bytes.data(), DType::f16, {total, heads, c.options.head_dim}};
-      query.cu_seqlens_q = integers(c.begins);
-    }
-    CacheAttentionParams params = c.params;
-    std::string with;
-    switch (random() % 6) {
-      case 0:
-        query.mask = {added.bytes.data(), added.dtype, {batch, heads, m, n}};
-        with += " added";
-        break;
-      case 1:
-        query.mask = {added.bytes.data(), added.dtype, {m, n}};
-        with += " added to all";
-        break;
-      case 2:
-        query.mask = booleans(shown, {batch, 1, 1, n});
-        with += " shown";
-        break;
-      case 3:
-        query.mask = booleans(shown, {heads, m, n});
-        with += " shown by head";
-        break;
-      default:
-        break;
-    }
-    if (random() % 3 == 0) query.key_mask = booleans(exist, {batch, n}), with += " exist";
-    if (random() % 3 == 0)
-      query.tree_mask = booleans(tree, {m, m}), with += " tree";
-    else if (random() % 3 == 0)
-      query.tree_mask = booleans(trees, {batch, m, m}), with += " trees";
-    if (random() % 3 == 0) {
-      query.alibi_slopes = {slopes.bytes.data(), DType::f32, {batch, heads}};
-      params.alibi = any<Alibi>(random, {Alibi::causal, Alibi::symmetric});
-      with += " alibi";
-    }
-    if (random() % 4 == 0) query.sinks = {sinks.bytes.data(), DType::f32, {heads}}, with += " sinks";
-    SCOPED_TRACE(c.describe() + with);
-    const Output expected = attend_query(filled(c, k, v, "reference"), query, params, on("reference"));
+    const MaskedCase drawn = draw_masked_case(random);
+    const MaskedCall call(drawn, random, static_cast<std::uint32_t>(trial * 8));
+    SCOPED_TRACE(call.description);
+    const Output expected = attend_query(filled(call, "reference"), call.query, call.params, on("reference"));
     for (const std::string& name : implementations_here()) {
       SCOPED_TRACE(name);
-      const Output got = attend_query(filled(c, k, v, name), query, params, on(name));
+      const Output got = attend_query(filled(call, name), call.query, call.params, on(name));
       // As in attend_test, and half a digit of f32 terms of 1443 in base 2: 4e-5 of a weight. In s4 that moves one in
       // fifty weights to the next code of 255, sqrt(1 / 50) / 255 of a row of many keys.
-      ASSERT_LE(relative_l2(got.o, expected.o), c.options.format == DType::s4 ? 6e-4 : 1e-4);
+      ASSERT_LE(relative_l2(got.o, expected.o), drawn.options.format == DType::s4 ? 6e-4 : 1e-4);
       for (std::size_t i = 0; i < got.lse.size(); ++i)
         ASSERT_TRUE(got.lse[i] == expected.lse[i] ||
                     std::fabs(got.lse[i] - expected.lse[i]) <= 2e-4f + 2e-6f * std::fabs(expected.lse[i]))

@@ -1,9 +1,9 @@
-// Appends to a key-value cache of s8 on a device, with the bits of the CPU's (docs/kv_cache.md):
+// Appends to a key-value cache on a device, with the bits of the CPU's (docs/kv_cache.md):
 //   update_cache_words   the host's changes of tables and lengths                       any number of lanes
 //   sum_cache_rows       128 rows of K -> sums and numbers of the finite values          one warp a block of rows
 //   fix_cache_means      sums -> K's mean of a sequence's first append, zeros below 64   one block a head
-//   append_cache_rows    rows of K and V -> codes, scales, kept rows                     one warp a row
-//   advance_lengths      the lengths after the append                                    one lane an entry
+//   append_cache_rows    rows of K and V -> codes, scales, kept rows                     one warp a row, of s4 eight
+//   rows advance_lengths      the lengths after the append                                    one lane an entry
 // Lengths are read from the device, so that a graph that holds an append adds tokens each time it runs.
 #pragma once
 
@@ -30,12 +30,12 @@ OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams&
   for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
 }
 
-// A row of K or V, rotated.
+// A row of K or V, rotated for codes.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void load_cache_row(Machine& machine, Registers<Machine, float, per_lane>& x, const OperandRows& from,
-                                  std::int64_t b, std::int64_t head, std::int64_t row) {
+                                  bool rotates, std::int64_t b, std::int64_t head, std::int64_t row) {
   load_rows<per_lane, 1>(machine, x, from, from.offset(b, head, row), 1);
-  rotate_rows<per_lane, 1>(machine, x, from.dim);
+  if (rotates) rotate_rows<per_lane, 1>(machine, x, from.dim);
 }
 
 template <int per_lane, class Machine>
@@ -53,7 +53,7 @@ OCTAVO_DEVICE void sum_cache_rows(Machine& machine, const DeviceAppendParams& p)
   OCTAVO_ROLLED
   for (std::int64_t r = 0; r < rows; ++r) {
     Registers<Machine, float, per_lane> x;
-    load_cache_row<per_lane>(machine, x, p.k, p.first_entry + e, head, first + r);
+    load_cache_row<per_lane>(machine, x, p.k, true, p.first_entry + e, head, first + r);
     machine.lanes(
         [](int, float(&s)[per_lane], float(&n)[per_lane], float(&v)[per_lane]) {
           OCTAVO_UNROLL
@@ -148,41 +148,81 @@ OCTAVO_DEVICE void keep_cache_row(const DeviceCacheSide& side, std::int64_t slot
   if (lane == 0) side.kept_unit[slot] = range.finite ? unit : f32_of_bits(0x7fc00000u);
 }
 
+// Element `index` of a strip. A byte of s4 has two: of V of two tokens, which one lane writes one after the other.
+OCTAVO_DEVICE void store_cache_code(DType format, std::byte* strip, std::int64_t index, float x, spec::Scale scale) {
+  switch (format) {
+    case DType::f16:
+      reinterpret_cast<std::uint16_t*>(strip)[index] = f32_to_f16(x);
+      return;
+    case DType::bf16:
+      reinterpret_cast<std::uint16_t*>(strip)[index] = f32_to_bf16(x);
+      return;
+    case DType::e4m3:
+      reinterpret_cast<std::uint8_t*>(strip)[index] = spec::e4m3_code(x, scale.inverse);
+      return;
+    case DType::s4: {
+      const std::int32_t code = spec::integer_code(x, scale.inverse, spec::kRangeS4) & 15, shift = index % 2 * 4;
+      std::uint8_t& two = reinterpret_cast<std::uint8_t*>(strip)[index / 2];
+      two = static_cast<std::uint8_t>((two & ~(15 << shift)) | code << shift);
+      return;
+    }
+    default:
+      reinterpret_cast<std::int8_t*>(strip)[index] =
+          static_cast<std::int8_t>(spec::integer_code(x, scale.inverse, spec::kRangeS8));
+  }
+}
+
+// One row by one warp: token `token` of the slot.
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void append_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+OCTAVO_DEVICE void append_cache_row(Machine& machine, const DeviceAppendParams& p, const DeviceCacheSide& side,
+                                    std::int64_t e, std::int64_t head, std::int64_t token, std::int64_t first) {
   const CacheView& cache = p.cache;
-  const std::int64_t row = machine.block(0) * machine.warps() + machine.warp(), e = machine.block(2);
-  const std::int64_t head = machine.block(1) / 2;
   const DeviceAppendEntry entry = p.entries[e];
-  const std::int64_t first = device_length(cache, entry.slot), token = first + row, end = first + entry.rows;
-  if (row >= entry.rows || end > cache.capacity) return;
   const std::int64_t at = device_row(cache, entry.slot, head, static_cast<std::int32_t>(token));
   if (at < 0) return;
-  const DeviceCacheSide side = cache_side(cache, machine.block(1) % 2 == 0);
   const OperandRows& from = side.is_k ? p.k : p.v;
   Registers<Machine, float, per_lane> x;
-  load_cache_row<per_lane>(machine, x, from, p.first_entry + e, head, row);
-  if (side.is_k) {
+  load_cache_row<per_lane>(machine, x, from, cache.rotated(), p.first_entry + e, head, token - first);
+  if (side.is_k && cache.rotated()) {
     subtract_mean<per_lane, 1>(machine, x, cache.k_mean + cache.head(entry.slot, head) * cache.mean_columns, from.dim);
   }
   with_row_range<per_lane>(machine, x, [&](int lane, const float(&v)[per_lane], CacheRowRange range) {
-    const spec::Scale scale = spec::scale_of(range.amax, spec::kRangeS8, side.is_k ? 1.0f : 0.0f);
+    const spec::Scale scale = spec::scale_of(range.amax, spec::cache_range(cache.format), side.is_k ? 1.0f : 0.0f);
     const std::int64_t within = at % kCacheStrip;
-    auto* const strip = reinterpret_cast<std::int8_t*>(side.data) + (at - within) * side.columns;
-    OCTAVO_UNROLL
+    std::byte* const strip = side.data + (at - within) * side.columns * spec::cache_bits(cache.format) / 8;
+    OCTAVO_ROLLED
     for (int i = 0; i < per_lane; ++i) {
       const int c = channel_of(lane, i);
       if (c >= side.columns) continue;
-      const std::int64_t index = side.is_k ? spec::cache_k_index(DType::s8, within, c)
-                                           : spec::cache_v_index(DType::s8, side.columns, within, c);
-      strip[index] = static_cast<std::int8_t>(spec::integer_code(v[i], scale.inverse, spec::kRangeS8));
+      float number = 0;
+      OCTAVO_UNROLL
+      for (int k = 0; k < per_lane; ++k) {
+        if (k == i) number = v[k];
+      }
+      const std::int64_t index = side.is_k ? spec::cache_k_index(cache.format, within, c)
+                                           : spec::cache_v_index(cache.format, side.columns, within, c);
+      store_cache_code(cache.format, strip, index, number, scale);
     }
-    if (lane == 0) side.scale[at] = range.finite ? scale.scale : f32_of_bits(0x7fc00000u);
+    if (lane == 0 && side.scale != nullptr) side.scale[at] = range.finite ? scale.scale : f32_of_bits(0x7fc00000u);
     if (side.kept == nullptr) return;
     if (token == 0) keep_cache_row<per_lane>(side, cache.kept_slot(entry.slot, head, 0), lane, v, range);
-    if (token < end - kKeptRing) return;  // its place is that of a later row of this append
+    if (token < first + entry.rows - kKeptRing) return;  // its place is that of a later row of this append
     keep_cache_row<per_lane>(side, cache.kept_slot(entry.slot, head, 1 + token % kKeptRing), lane, v, range);
   });
+}
+
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void append_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+  const std::int64_t number = machine.block(0) * machine.warps() + machine.warp(), e = machine.block(2);
+  const std::int64_t first = device_length(p.cache, p.entries[e].slot), end = first + p.entries[e].rows;
+  if (end > p.cache.capacity) return;
+  // The tokens of the warp: whole words of V.
+  const std::int64_t size = append_tokens_of_warp(p.cache.format), begin = (first / size + number) * size;
+  const DeviceCacheSide side = cache_side(p.cache, machine.block(1) % 2 == 0);
+  OCTAVO_ROLLED
+  for (std::int64_t token = begin < first ? first : begin; token < begin + size && token < end; ++token) {
+    append_cache_row<per_lane>(machine, p, side, e, machine.block(1) / 2, token, first);
+  }
 }
 
 // As kv_cache::Cache::commit() does on the host.

@@ -14,14 +14,14 @@ namespace octavo::cuda {
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
   const std::int64_t of_head = machine.block(0) * machine.warps() + machine.warp();
-  if (of_head >= p.group * p.q_rows) return;
   DecodeTask task;
   task.head = static_cast<std::int32_t>(machine.block(1));
   task.entry = static_cast<std::int32_t>(machine.block(2));
+  find_entry(p, task);
+  if (of_head >= p.group * task.q_rows) return;
   task.tile = static_cast<std::int32_t>(of_head) / kDecodeRows;
   const std::int32_t r = static_cast<std::int32_t>(of_head) % kDecodeRows;
-  const std::int32_t keys = device_length(p.cache, p.slots[task.entry]);
-  const auto splits = static_cast<std::int32_t>((keys + kDecodeSplit - 1) / kDecodeSplit);
+  const auto splits = static_cast<std::int32_t>((task.keys + kDecodeSplit - 1) / kDecodeSplit);
   const std::int64_t columns = p.cache.v_columns;
   float m = -__builtin_inff(), l = 0;
   Registers<Machine, float, per_lane> out;
@@ -54,7 +54,7 @@ OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
   };
   OCTAVO_ROLLED
   for (std::int32_t split = 0; split < splits && split < p.splits; ++split) fold(split);
-  if (p.keeps() && keys > 0) fold(p.splits);
+  if (p.keeps() && task.keys > 0) fold(p.splits);
 
   const DecodeRow row = decode_row(p, task, r);
   const std::int64_t entry = p.first_entry + task.entry;
@@ -62,8 +62,9 @@ OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
                          ? -__builtin_inff()
                          : read_number<Machine>(p.sinks, entry * p.sinks.strides[0] + row.head * p.sinks.strides[1]);
   // With softcap it was added before the tanh.
-  const float constant = p.softcap > 0 ? 0.0f : p.state_of(task.entry, task.head, task.tile, 0)[4 * r + 2];
-  const RowEnd end = end_row<Machine>(m, l, sink, static_cast<double>(constant));
+  const float* const of_row = p.state_of(task.entry, task.head, task.tile, 0) + 4 * r;
+  const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(of_row[2]);
+  const RowEnd end = end_row<Machine>(m, l, sink, constant + static_cast<double>(of_row[3]));
   machine.lanes(
       [&](int, float(&o)[per_lane]) {
         // In two steps: 1 / unit beside a small factor must not lose the sums' digits.
@@ -71,8 +72,8 @@ OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
         for (int i = 0; i < per_lane; ++i) o[i] = end.sees ? o[i] * end.factor * (1.0f / spec::kCacheOutputUnit) : 0.0f;
       },
       out);
-  rotate_rows_back<per_lane, 1>(machine, out, p.cache.value_dim);
-  const std::int64_t to = p.out.offset(entry, row.head, row.query);
+  if (p.cache.rotated()) rotate_rows_back<per_lane, 1>(machine, out, p.cache.value_dim);
+  const std::int64_t out_row = task.q_begin + row.query, to = p.out.offset(entry, row.head, out_row);
   machine.lanes(
       [&](int lane, float(&o)[per_lane]) {
         OCTAVO_UNROLL
@@ -81,7 +82,7 @@ OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
           if (c < p.cache.value_dim) store_number(p.out.data, p.out.dtype, to + c * p.out.strides[3], o[i]);
         }
         if (lane == 0 && p.lse != nullptr) {
-          p.lse[entry * p.lse_strides[0] + row.head * p.lse_strides[1] + row.query * p.lse_strides[2]] = end.lse;
+          p.lse[entry * p.lse_strides[0] + row.head * p.lse_strides[1] + out_row * p.lse_strides[2]] = end.lse;
         }
       },
       out);

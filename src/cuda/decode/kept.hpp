@@ -2,8 +2,7 @@
 // of their own. A warp takes a row: a lane computes the scores of two keys, then two channels at a time of O.
 #pragma once
 
-#include "cuda/attention/score_mod.hpp"
-#include "cuda/decode/tile.hpp"
+#include "cuda/decode/terms.hpp"
 
 namespace octavo::cuda {
 
@@ -17,16 +16,13 @@ OCTAVO_INLINE std::int32_t kept_token(const RowKeys& keys, std::int32_t c) {
   return token > 0 && token < keys.near_end ? token : -1;
 }
 
-template <int kDim, class Machine>
-OCTAVO_DEVICE void attend_kept_row(Machine& machine, const DecodeParams& p, const DecodeTask& task, std::int32_t r,
-                                   float* state) {
-  using Shared = DecodeShared<kDim>;
+template <class Machine>
+OCTAVO_DEVICE void attend_kept_row(Machine& machine, const DecodeParams& p, DecodeShared shared, const DecodeTask& task,
+                                   std::int32_t r, float* state) {
   const CacheView& cache = p.cache;
-  const auto at = static_cast<std::uint32_t>(r);
-  const auto row_at = Shared::kRowsAt + at * Shared::kRowBytes;
-  const std::uint32_t weights_at = Shared::kWeightsAt + static_cast<std::uint32_t>(machine.warp()) * 256;
-  const std::int32_t query = decode_row(p, task, r).query;
-  const bool masks = has_key_masks(p);
+  const std::uint32_t row_at = row_in_shared(r), q_at = shared.floats(static_cast<std::uint32_t>(r));
+  const std::uint32_t weights_at = DecodeShared::kWeightsAt + static_cast<std::uint32_t>(machine.warp()) * 256;
+  const DecodeRow query = decode_row(p, task, r);
   const auto slot_of = [&](std::int32_t token) {
     return cache.kept_slot(task.slot, task.head, token == 0 ? 0 : 1 + token % kKeptRing);
   };
@@ -39,7 +35,7 @@ OCTAVO_DEVICE void attend_kept_row(Machine& machine, const DecodeParams& p, cons
         OCTAVO_ROLLED
         for (int i = 0; i < 2; ++i) {
           const std::int32_t token = kept_token(keys, lane + kLanes * i);
-          if (token < 0 || (masks && hides_key(p, task, query, token))) continue;
+          if (token < 0) continue;
           const std::int64_t slot = slot_of(token);
           const std::uint16_t* const row = cache.kept_k + slot * cache.k_columns;
           float sum = 0;
@@ -48,15 +44,15 @@ OCTAVO_DEVICE void attend_kept_row(Machine& machine, const DecodeParams& p, cons
             const auto eight = *reinterpret_cast<const FourWords*>(row + c);
             OCTAVO_UNROLL
             for (int j = 0; j < 8; ++j) {
-              const auto q = machine.template shared<float>(Shared::kFloatsAt + at * Shared::kFloatRow +
-                                                            4 * static_cast<std::uint32_t>(c + j));
+              const auto q = machine.template shared<float>(q_at + 4 * static_cast<std::uint32_t>(c + j));
               sum = __builtin_fmaf(q, Machine::from_f16(static_cast<std::uint16_t>(eight.of[j / 2] >> (j % 2 * 16))),
                                    sum);
             }
           }
           float x = sum * cache.kept_k_unit[slot] * machine.template shared<float>(row_at + 4);
-          if (p.softcap > 0) {
-            x = apply_softcap<Machine>(x, machine.template shared<float>(row_at + 8), 1.0f / p.softcap, p.softcap);
+          if (modifies_scores(p)) {
+            x = modified_score<Machine>(p, task, query, machine.template shared<RowTermsOfCache>(row_at + 32),
+                                        machine.template shared<float>(row_at + 8), token, x);
           }
           best[0] = __builtin_fmaxf(best[0], x);
           if (i == 0) s[0] = x;  // an index that is not known would put them into memory

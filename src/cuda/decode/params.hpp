@@ -34,17 +34,25 @@ struct DeviceAppendParams {
   DeviceAppendEntry entries[kEntriesOfLaunch];
 };
 
+// Tokens that one warp appends: a byte of V of s4 holds two, a word eight.
+OCTAVO_INLINE constexpr std::int64_t append_tokens_of_warp(DType format) { return format == DType::s4 ? 8 : 1; }
+
 // Keys of one thread block: 128 for each of its warps. Part of the definition of the results, like the key blocks.
 inline constexpr int kDecodeWarps = 4;
 inline constexpr std::int64_t kDecodeSplit = kDecodeWarps * 128;
 // Rows of a tile: those of all query heads of a KV head.
 inline constexpr std::int32_t kDecodeRows = 16;
 
-// State of a split of a tile: maximum, row sum and softmax_scale * q.mean(K) of each row, then O:
+// State of a split of a tile: of each row the maximum, the row sum, softmax_scale * q.mean(K), and what was taken off
+// its scores (natural units; the last two of the first split), then O:
 //   f32 [rows][4], [rows][v_columns]
 OCTAVO_INLINE constexpr std::int64_t decode_state_floats(std::int64_t rows, std::int64_t v_columns) {
   return rows * (4 + v_columns);
 }
+
+struct DecodeEntry {
+  std::int32_t slot = 0, q_begin = 0, q_rows = 0;  // rows of q where it has no axis of the batch
+};
 
 struct DecodeParams {
   CacheView cache;
@@ -52,16 +60,19 @@ struct DecodeParams {
   Operand out;
   float* lse = nullptr;
   Strides<3> lse_strides;
-  Broadcast sinks, key_mask, tree_mask;  // as in CacheAttentionProblem
-  std::int64_t first_entry = 0;          // of the batch
-  std::int64_t q_rows = 0, group = 0;    // M; query heads of a KV head
+  Broadcast sinks, alibi_slopes, mask, key_mask, tree_mask;  // as in CacheAttentionProblem
+  Alibi alibi = Alibi::causal;
+  float* mask_maxima = nullptr;        // [entries][query heads][q_rows], natural units; of a mask of numbers
+  std::int64_t first_entry = 0;        // of the batch
+  std::int64_t q_rows = 0, group = 0;  // M, the most of an entry; query heads of a KV head
   float softmax_scale = 1, softcap = 0;
   Causal causal = Causal::bottom_right;
   std::int64_t window_left = -1, window_right = -1;
+  std::int32_t dim = 0;                // the larger of D and Dv: 64, 128 or 256
   std::int32_t tiles = 0, splits = 0;  // of a head; the most of an entry
   std::int32_t state_rows = 0;         // of a tile, at the most
   float* state = nullptr;              // [entries][kv_heads][tiles][splits + 1] states; the last: kept keys
-  std::int32_t slots[kEntriesOfLaunch] = {};
+  DecodeEntry entries[kEntriesOfLaunch] = {};
 
   OCTAVO_MEMBER bool keeps() const { return cache.kept_k != nullptr; }
   OCTAVO_MEMBER float* state_of(std::int64_t entry, std::int64_t head, std::int64_t tile, std::int64_t split) const {

@@ -12,8 +12,19 @@ namespace octavo::cuda {
 struct DecodeTask {
   std::int32_t entry = 0, slot = 0, head = 0, tile = 0, split = 0;
   std::int32_t keys = 0, kept_begin = 0;
+  std::int32_t q_begin = 0, q_rows = 0;
   std::int32_t rows = 0;  // of the tile
 };
+
+// Fills in what belongs to task.entry.
+OCTAVO_INLINE void find_entry(const DecodeParams& p, DecodeTask& task) {
+  const DecodeEntry& entry = p.entries[task.entry];
+  task.slot = entry.slot;
+  task.q_begin = entry.q_begin;
+  task.q_rows = entry.q_rows;
+  task.keys = device_length(p.cache, task.slot);
+  task.kept_begin = p.cache.kept_begins()[task.slot];
+}
 
 template <class Machine>
 OCTAVO_DEVICE DecodeTask find_decode_task(const Machine& machine, const DecodeParams& p) {
@@ -23,10 +34,8 @@ OCTAVO_DEVICE DecodeTask find_decode_task(const Machine& machine, const DecodePa
   task.head = head_tile / p.tiles;
   task.tile = head_tile % p.tiles;
   task.entry = static_cast<std::int32_t>(machine.block(2));
-  task.slot = p.slots[task.entry];
-  task.keys = device_length(p.cache, task.slot);
-  task.kept_begin = p.cache.kept_begins()[task.slot];
-  const std::int64_t left = p.group * p.q_rows - std::int64_t{task.tile} * kDecodeRows;
+  find_entry(p, task);
+  const std::int64_t left = p.group * task.q_rows - std::int64_t{task.tile} * kDecodeRows;
   task.rows = left < kDecodeRows ? static_cast<std::int32_t>(left) : kDecodeRows;
   return task;
 }
@@ -40,35 +49,41 @@ OCTAVO_INLINE DecodeRow decode_row(const DecodeParams& p, const DecodeTask& task
   return {row / group, task.head * group + row % group};
 }
 
-// What key_mask and tree_mask hide from a query.
-OCTAVO_INLINE bool has_key_masks(const DecodeParams& p) {
-  return p.key_mask.data != nullptr || p.tree_mask.data != nullptr;
-}
-OCTAVO_INLINE bool hides_key(const DecodeParams& p, const DecodeTask& task, std::int32_t query, std::int32_t key) {
-  const std::int64_t entry = p.first_entry + task.entry, drafted = key - (task.keys - p.q_rows);
-  const auto* const exists = static_cast<const std::uint8_t*>(p.key_mask.data);
-  const auto* const tree = static_cast<const std::uint8_t*>(p.tree_mask.data);
-  const Strides<4>&k = p.key_mask.strides, &t = p.tree_mask.strides;
-  if (exists != nullptr && exists[entry * k[0] + key * k[3]] == 0) return true;
-  return tree != nullptr && drafted >= 0 && tree[entry * t[0] + query * t[2] + drafted * t[3]] == 0;
-}
-
-// Shared memory of a thread block for kDim channels. The codes of Q are two planes, code = 256 * high + low; 16 bytes
-// behind each row keep the rows' words in different banks. The warps' O takes the place of Q in the end.
-template <int kDim>
+// Shared memory of a thread block: what the rows' states need, then the rows of Q, whose place the warps' O takes in
+// the end. `dim`: channels, 64, 128 or 256. Padding behind rows of Q keeps their words in different banks.
 struct DecodeShared {
-  static constexpr std::uint32_t kPlaneRow = kDim + 16, kPlane = kDecodeRows * kPlaneRow;
-  static constexpr std::uint32_t kHighAt = 0, kLowAt = kPlane, kFloatsAt = 2 * kPlane, kFloatRow = 4 * kDim;
-  static constexpr std::uint32_t kQueryBytes = kFloatsAt + kDecodeRows * kFloatRow;
-  static constexpr std::uint32_t kOutputOfWarp = kDecodeRows * kFloatRow, kOutputBytes = kDecodeWarps * kOutputOfWarp;
-  static constexpr std::uint32_t kRowsAt = kQueryBytes > kOutputBytes ? kQueryBytes : kOutputBytes;
-  // Of each row: 4 f32 (factor of sums of codes, factor of products of floats, softmax_scale * q.mean(K), unused) and
-  // 4 s32 (keys seen, kept keys near the diagonal: begin and end).
-  static constexpr std::uint32_t kRowBytes = 32;
+  // Of each row: 4 f32 (factor of the block's products, factor of products of kept keys, softmax_scale * q.mean(K),
+  // what is taken off the scores), RowKeys, RowTermsOfCache.
+  static constexpr std::uint32_t kRowsAt = 0, kRowBytes = 48;
   static constexpr std::uint32_t kStatesAt = kRowsAt + kDecodeRows * kRowBytes;  // of each warp and row: maximum, sum
   static constexpr std::uint32_t kWeightsAt = kStatesAt + kDecodeWarps * kDecodeRows * 8;  // of kept keys, f32 [64]
-  static constexpr std::uint32_t kBytes = kWeightsAt + kDecodeWarps * 64 * 4;
+  static constexpr std::uint32_t kQueriesAt = kWeightsAt + kDecodeWarps * 64 * 4;
+
+  std::uint32_t dim;
+
+  // Codes: two planes of bytes, then f32.
+  OCTAVO_MEMBER constexpr std::uint32_t code_row() const { return dim + 16; }
+  OCTAVO_MEMBER constexpr std::uint32_t code_plane(std::uint32_t i) const {
+    return kQueriesAt + i * kDecodeRows * code_row();
+  }
+  OCTAVO_MEMBER constexpr std::uint32_t floats(std::uint32_t row) const { return code_plane(2) + row * 4 * dim; }
+  // Floats: up to three planes of 16 bits.
+  OCTAVO_MEMBER constexpr std::uint32_t float_row() const { return 2 * dim + 32; }
+  OCTAVO_MEMBER constexpr std::uint32_t float_plane(std::uint32_t i) const {
+    return kQueriesAt + i * kDecodeRows * float_row();
+  }
+  // f32 of a warp's row of O.
+  OCTAVO_MEMBER constexpr std::uint32_t output(std::uint32_t warp, std::uint32_t row) const {
+    return kQueriesAt + (warp * kDecodeRows + row) * 4 * dim;
+  }
+  OCTAVO_MEMBER constexpr std::uint32_t bytes() const { return output(kDecodeWarps, 0); }
 };
+static_assert(DecodeShared{64}.floats(kDecodeRows) <= DecodeShared{64}.bytes());
+static_assert(DecodeShared{64}.float_plane(3) <= DecodeShared{64}.bytes());
+
+OCTAVO_INLINE constexpr std::uint32_t row_in_shared(std::int32_t row) {
+  return DecodeShared::kRowsAt + static_cast<std::uint32_t>(row) * DecodeShared::kRowBytes;
+}
 
 struct alignas(16) FourFloats {
   float of[4];
@@ -76,6 +91,7 @@ struct alignas(16) FourFloats {
 struct alignas(16) FourWords {
   std::uint32_t of[4];
 };
+// Keys that a row sees, and its kept keys near the diagonal.
 struct alignas(16) RowKeys {
   std::int32_t begin, end, near_begin, near_end;
 };

@@ -1,6 +1,6 @@
 // Appends to a key-value cache on a device and attention over one, in launches of up to 64 sequences:
 //   append      host's updates | sums, mean (first appends) | rows | lengths
-//   attention   host's updates | splits and kept keys | end
+//   attention   host's updates | the mask's largest terms | splits and kept keys | end
 #include <algorithm>
 
 #include "core/text.hpp"
@@ -43,38 +43,43 @@ std::int64_t sum_blocks(const CacheAppendProblem& problem) {
   return blocks;
 }
 
+// Warps for `rows` new tokens, wherever they begin.
+std::int64_t warps_of_append(DType format, std::int64_t rows) {
+  const std::int64_t size = append_tokens_of_warp(format);
+  return blocks_of(rows + size - 1, size);
+}
+
 // The decisions of an attention call.
 struct DecodePlan {
   std::int64_t tiles = 0, splits = 1, state_rows = 0, entries = 0;  // of a launch
-  std::int64_t bytes = 0;
+  std::int64_t q_rows = 0;                                          // the most of an entry
+  std::int64_t maxima_at = 0, bytes = 0;
 };
 DecodePlan make_plan(const CacheAttentionProblem& problem) {
   const CacheView& cache = problem.cache;
   DecodePlan plan;
   std::int64_t keys = problem.captured ? cache.capacity : 1;
-  for (std::int64_t i = 0; i < problem.batch; ++i) keys = std::max(keys, problem.entries[i].keys);
-  const std::int64_t rows = problem.group() * problem.entries[0].q_rows;
+  for (std::int64_t i = 0; i < problem.batch; ++i) {
+    keys = std::max(keys, problem.entries[i].keys);
+    plan.q_rows = std::max(plan.q_rows, problem.entries[i].q_rows);
+  }
+  const std::int64_t rows = problem.group() * plan.q_rows;
   plan.tiles = blocks_of(rows, kDecodeRows);
   plan.splits = blocks_of(keys, kDecodeSplit);
   plan.state_rows = std::min<std::int64_t>(rows, kDecodeRows);
-  const std::int64_t of_entry = cache.kv_heads * plan.tiles * (plan.splits + 1) *
-                                decode_state_floats(plan.state_rows, cache.v_columns) *
-                                static_cast<std::int64_t>(sizeof(float));
+  constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t of_entry =
+      cache.kv_heads * plan.tiles * (plan.splits + 1) * decode_state_floats(plan.state_rows, cache.v_columns) * kFloat;
+  const bool maxima = problem.mask.data != nullptr && problem.mask.dtype != DType::boolean;
   plan.entries = std::clamp<std::int64_t>(kMostStateBytes / of_entry, 1, std::min(kEntriesOfLaunch, problem.batch));
-  plan.bytes = plan.entries * of_entry;
+  plan.maxima_at = plan.entries * of_entry;
+  plan.bytes = plan.maxima_at + (maxima ? plan.entries * cache.kv_heads * rows * kFloat : 0);
   return plan;
 }
 
-Status check_supported(const CacheAttentionProblem& problem) {
-  const auto refuse = [](const auto&... what) {
-    return unimplemented(what...,
-                         " over a key-value cache on a CUDA device; causal, window, softcap, sinks, key_mask "
-                         "and tree_mask are supported there");
-  };
-  if (problem.mask.data != nullptr) return refuse("mask");
-  if (problem.alibi_slopes.data != nullptr) return refuse("alibi_slopes");
-  const std::int64_t rows = problem.group() * problem.entries[0].q_rows;
-  if (rows > std::int64_t{1} << 30 || problem.cache.kv_heads * blocks_of(rows, kDecodeRows) > kMostGrid) {
+Status check_supported(const CacheAttentionProblem& problem, const DecodePlan& plan) {
+  const std::int64_t rows = problem.group() * plan.q_rows;
+  if (rows > std::int64_t{1} << 30 || problem.cache.kv_heads * plan.tiles > kMostGrid || problem.q_heads > kMostGrid) {
     return unimplemented(rows, " query rows of each of ", problem.cache.kv_heads,
                          " key-value heads over a cache on a CUDA device; up to ",
                          kMostGrid / problem.cache.kv_heads * kDecodeRows, " are supported");
@@ -82,14 +87,28 @@ Status check_supported(const CacheAttentionProblem& problem) {
   return {};
 }
 
-template <int kDim>
-void add_attention(Launches& launches, KernelId kernel, const DecodePlan& plan, const DecodeParams& params,
-                   std::int64_t entries) {
+KernelId attention_kernel(DType format, std::int64_t dim) {
+  switch (format) {
+    case DType::f16:
+      return KernelId::attend_cache_f16;
+    case DType::bf16:
+      return KernelId::attend_cache_bf16;
+    case DType::e4m3:
+      return KernelId::attend_cache_e4m3;
+    case DType::s4:
+      return KernelId::attend_cache_s4;
+    default:
+      return row_kernel(KernelId::attend_cache_s8_64, dim);
+  }
+}
+
+void add_attention(Launches& launches, const DecodePlan& plan, const DecodeParams& params, std::int64_t entries) {
   const std::int64_t keeps = params.keeps() ? 1 : 0;
-  launches.add(
-      kernel,
-      {{plan.splits + keeps, params.cache.kv_heads * plan.tiles, entries}, kDecodeWarps, DecodeShared<kDim>::kBytes},
-      params);
+  launches.add(attention_kernel(params.cache.format, params.dim),
+               {{plan.splits + keeps, params.cache.kv_heads * plan.tiles, entries},
+                kDecodeWarps,
+                DecodeShared{static_cast<std::uint32_t>(params.dim)}.bytes()},
+               params);
 }
 
 }  // namespace
@@ -127,8 +146,10 @@ Status append(const CacheAppendProblem& problem, const Execution& execution) {
                    {{blocks, cache.kv_heads, params.count}, 1, 0}, params);
       launches.add(KernelId::fix_cache_means, {{cache.kv_heads, params.count, 1}, kCodeWarps, 0}, params);
     }
-    launches.add(row_kernel(KernelId::append_cache_rows_64, dim),
-                 {{blocks_of(rows, kCodeWarps), 2 * cache.kv_heads, params.count}, kCodeWarps, 0}, params);
+    launches.add(
+        row_kernel(KernelId::append_cache_rows_64, dim),
+        {{blocks_of(warps_of_append(cache.format, rows), kCodeWarps), 2 * cache.kv_heads, params.count}, kCodeWarps, 0},
+        params);
     if (rows > 0) launches.add(KernelId::advance_lengths, {{1, 1, 1}, kCodeWarps, 0}, params);
   }
   return launches.status();
@@ -139,9 +160,9 @@ std::size_t workspace_size(const CacheAttentionProblem& problem) {
 }
 
 Status attention(const CacheAttentionProblem& problem, const Execution& execution, CallReport& report) {
-  if (Status status = check_supported(problem); !status.ok()) return status;
   const CacheView& cache = problem.cache;
   const DecodePlan plan = make_plan(problem);
+  if (Status status = check_supported(problem, plan); !status.ok()) return status;
   const DeviceWorkspace workspace(execution, cache.device.index, static_cast<std::size_t>(plan.bytes));
   if (!workspace.status().ok()) return workspace.status();
   report.workspace_bytes = static_cast<std::size_t>(plan.bytes);
@@ -155,32 +176,38 @@ Status attention(const CacheAttentionProblem& problem, const Execution& executio
   params.lse = problem.lse;
   params.lse_strides = problem.lse_strides;
   params.sinks = problem.sinks;
+  params.alibi_slopes = problem.alibi_slopes;
+  params.alibi = problem.alibi;
+  params.mask = problem.mask;
   params.key_mask = problem.key_mask;
   params.tree_mask = problem.tree_mask;
-  params.q_rows = problem.entries[0].q_rows;
+  params.q_rows = plan.q_rows;
   params.group = problem.group();
   params.softmax_scale = static_cast<float>(problem.softmax_scale);
   params.softcap = static_cast<float>(problem.softcap);
   params.causal = problem.causal;
   params.window_left = problem.window_left;
   params.window_right = problem.window_right;
+  params.dim = row_dim(cache) <= 64 ? 64 : row_dim(cache) <= 128 ? 128 : 256;
   params.tiles = static_cast<std::int32_t>(plan.tiles);
   params.splits = static_cast<std::int32_t>(plan.splits);
   params.state_rows = static_cast<std::int32_t>(plan.state_rows);
   params.state = reinterpret_cast<float*>(workspace.data());
-  const std::int64_t dim = row_dim(cache), rows = params.group * params.q_rows;
+  params.mask_maxima = reinterpret_cast<float*>(workspace.data() + plan.maxima_at);
+  const std::int64_t rows = params.group * params.q_rows;
   for (std::int64_t first = 0; first < problem.batch; first += plan.entries) {
     params.first_entry = first;
     const std::int64_t count = std::min(plan.entries, problem.batch - first);
-    for (std::int64_t i = 0; i < count; ++i)
-      params.slots[i] = static_cast<std::int32_t>(problem.entries[first + i].sequence);
-    if (dim <= 64) {
-      add_attention<64>(launches, KernelId::attend_cache_s8_64, plan, params, count);
-    } else if (dim <= 128) {
-      add_attention<128>(launches, KernelId::attend_cache_s8_128, plan, params, count);
-    } else {
-      add_attention<256>(launches, KernelId::attend_cache_s8_256, plan, params, count);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const CacheSequence& entry = problem.entries[first + i];
+      params.entries[i] = {static_cast<std::int32_t>(entry.sequence), static_cast<std::int32_t>(entry.q_begin),
+                           static_cast<std::int32_t>(entry.q_rows)};
     }
+    if (plan.bytes > plan.maxima_at) {
+      launches.add(KernelId::find_cache_mask_maxima,
+                   {{blocks_of(plan.q_rows, kCodeWarps), problem.q_heads, count}, kCodeWarps, 0}, params);
+    }
+    add_attention(launches, plan, params, count);
     launches.add(row_kernel(KernelId::finish_decode_rows_64, cache.value_dim),
                  {{blocks_of(rows, kCodeWarps), cache.kv_heads, count}, kCodeWarps, 0}, params);
   }

@@ -25,7 +25,7 @@ enum class KernelId : int {
 #undef OCTAVO_CUDA_KEPT_KERNEL
   before_decode,  // how many the three tables have
   last_before_decode = before_decode - 1,
-#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) name,
+#define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim) name,
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
   before_e4m3,  // how many the four tables have

@@ -6,10 +6,10 @@
 namespace octavo::cuda {
 namespace {
 
-#define OCTAVO_CUDA_DECODE_KERNEL(name, dim)                                                                     \
+#define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim)                                                             \
   __global__ void __launch_bounds__(32 * kDecodeWarps, 2) name##_entry(const __grid_constant__ DecodeParams p) { \
     Ptx machine;                                                                                                 \
-    attend_cache_s8<dim>(machine, p);                                                                            \
+    attend_cache<DType::format, dim>(machine, p);                                                                \
   }
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
@@ -18,7 +18,7 @@ namespace {
 
 const DeviceKernel& decode_kernel(int index) {
   static const DeviceKernel kTable[] = {
-#define OCTAVO_CUDA_DECODE_KERNEL(name, dim) {#name, reinterpret_cast<const void*>(&name##_entry)},
+#define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim) {#name, reinterpret_cast<const void*>(&name##_entry)},
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
   };
