@@ -108,7 +108,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   std::int32_t own_row;  // of the warpgroup, in the sequence
   Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
-  PvSums<Machine, Shape> pv;
+  PvSums<Machine, Shape> tile_sums;  // of P V, unless they are O's
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
                              ConsumerStages<Shape>& stages)
@@ -141,10 +141,21 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     }
   }
 
+  // Where the product P V goes: sums of its own for each tile, or O itself.
+  OCTAVO_DEVICE PvSums<Machine, Shape>& pv_sums() {
+    if constexpr (kTwoLevels<Shape>) {
+      return tile_sums;
+    } else {
+      return out;
+    }
+  }
+
   // O += beta P V of the tile that step and weights are of.
   OCTAVO_DEVICE void add_pv(Machine& machine) {
-    const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
-    add_values_tile<Shape>(machine, pv, column_scales, at.values.stage, step, out);
+    if constexpr (kTwoLevels<Shape>) {
+      const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
+      add_values_tile<Shape>(machine, tile_sums, column_scales, at.values.stage, step, out);
+    }
     release_values(machine);
   }
 
@@ -153,7 +164,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     machine.wgmma_commit();
   }
   OCTAVO_DEVICE void start_pv(Machine& machine) {
-    multiply_pv<Shape>(machine, weights, at.values.stage, pv);
+    multiply_pv<Shape>(machine, weights, at.values.stage, pv_sums());
     machine.wgmma_commit();
   }
   OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
@@ -170,6 +181,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 
   OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
     Scores scores;
+    auto& pv = pv_sums();
     TileStep<Machine> next;
     // The first tile's scores and weights.
     wait_for_keys(machine);
