@@ -35,6 +35,9 @@ BOUNDS = {
     ("attend_sm90_64_kept", "64, s8, s8, kept"): 735,
     ("attend_sm90_s8_e4m3_128", "128, s8, e4m3, plain"): 470,
     ("attend_sm90_s8_e4m3_64", "64, s8, e4m3, plain"): 430,
+    ("attend_sm90_f16_128", "128, f16, f16, plain"): 535,
+    ("attend_sm90_bf16_128", "128, bf16, bf16, plain"): 535,
+    ("attend_sm90_bf16_64", "64, bf16, bf16, plain"): 530,
 }
 LEAST_TOPS = 1000  # at 128 channels, overlapped, where SLOTS_USED of the issue slots are used
 SLOTS_USED = 0.85

@@ -95,20 +95,21 @@ class EmulatedSm90 : public Emulated {
   }
   template <Mma kind, int n>
   void wgmma(Registers<MmaSum<kind>, n / 2>& c, std::uint64_t a, std::uint64_t b, bool add) {
-    in_step<kind, n>(text("A ", a), b, add);
+    in_step<kind, n>(text("A ", a), text(b), add);
     products_.issue(
         range(c), {},
         [this, a, b, add](std::byte* sums, const std::byte*) {
           Bits a_rows[kRows][kDepthBytes];
           read(a, kRows * static_cast<std::uint32_t>(warp_ % kWarpgroup), a_rows);
-          multiply<kind, n>(sums, a_rows, b, add);
+          multiply<kind, n, false>(sums, a_rows, b, add);
         },
         block_.completes_at_issue());
   }
-  template <Mma kind, int n, int na>
+  template <Mma kind, int n, bool transposed = false, int na>
   void wgmma(Registers<MmaSum<kind>, n / 2>& c, const Registers<std::uint32_t, na>& a, int a0, std::uint64_t b,
              bool add) {
-    in_step<kind, n>(text("A in registers from ", a0), b, add);
+    static_assert(!transposed || elements_of_register(kind) == 2);
+    in_step<kind, n>(text("A in registers from ", a0), transposed ? text(b, " transposed") : text(b), add);
     products_.issue(
         range(c), range(a),
         [this, a0, b, add](std::byte* sums, const std::byte* registers) {
@@ -124,7 +125,7 @@ class EmulatedSm90 : public Emulated {
               }
             }
           }
-          multiply<kind, n>(sums, a_rows, b, add);
+          multiply<kind, n, transposed>(sums, a_rows, b, add);
         },
         block_.completes_at_issue());
   }
@@ -166,7 +167,7 @@ class EmulatedSm90 : public Emulated {
         text("warp ", warp_, " copies a box at ", rank, " coordinates from a tensor of ", map.box.rank, " axes"));
   }
   template <Mma kind, int n>
-  void in_step(const std::string& a, std::uint64_t b, bool add) {
+  void in_step(const std::string& a, const std::string& b, bool add) {
     static_assert(is_wgmma_kind(kind) && is_wgmma_width(n));
     block_.in_step(warp_, text("wgmma ", static_cast<int>(kind), " of width ", n, ", ", a, ", B ", b, add ? " +" : ""));
   }
@@ -176,18 +177,38 @@ class EmulatedSm90 : public Emulated {
     block_.set_registers(warp_, n, more);
   }
 
-  // Rows `first`.. of an operand.
-  template <int rows>
-  void read(std::uint64_t descriptor, std::uint32_t first, Bits (&to)[rows][kDepthBytes]) {
+  MatrixDescriptor matrix_of(std::uint64_t descriptor) const {
     const MatrixDescriptor matrix = decode(descriptor);
     if (matrix.address % atom_bytes(matrix.swizzle) >= row_bytes(matrix.swizzle) && matrix.swizzle != Swizzle::none) {
       throw Fault(text("warp ", warp_, " multiplies a matrix from byte ", matrix.address,
                        " of shared memory, which is not in the first row of a swizzle's atom of ",
                        atom_bytes(matrix.swizzle), " bytes"));
     }
+    return matrix;
+  }
+  // Rows `first`.. of an operand.
+  template <int rows>
+  void read(std::uint64_t descriptor, std::uint32_t first, Bits (&to)[rows][kDepthBytes]) {
+    const MatrixDescriptor matrix = matrix_of(descriptor);
     for (std::uint32_t row = 0; row < rows; ++row) {
       for (std::uint32_t byte = 0; byte < kDepthBytes; byte += kChunk) {
         block_.read_by_tensor_core(warp_, place_in_matrix(matrix, first + row, byte), &to[row][byte], kChunk);
+      }
+    }
+  }
+
+  // The same of a transposed operand of 16-bit elements.
+  template <int rows>
+  void read_transposed(std::uint64_t descriptor, Bits (&to)[rows][kDepthBytes]) {
+    const MatrixDescriptor matrix = matrix_of(descriptor);
+    if (matrix.swizzle == Swizzle::none) {
+      throw Fault(text("warp ", warp_, " multiplies a transposed matrix without a swizzle, which is not modelled"));
+    }
+    for (std::uint32_t k = 0; k < kDepthBytes / 2; ++k) {
+      for (std::uint32_t byte = 0; byte < 2 * rows; byte += kChunk) {
+        Bits chunk[kChunk];
+        block_.read_by_tensor_core(warp_, place_in_transposed(matrix, k, byte), chunk, kChunk);
+        for (std::uint32_t i = 0; i < kChunk; ++i) to[(byte + i) / 2][2 * k + i % 2] = chunk[i];
       }
     }
   }
@@ -203,11 +224,15 @@ class EmulatedSm90 : public Emulated {
   }
 
   // This warp's 16 rows of the sums, as all its lanes' registers.
-  template <Mma kind, int n>
+  template <Mma kind, int n, bool transposed>
   void multiply(std::byte* sums, const Bits (&a)[kRows][kDepthBytes], std::uint64_t b, bool add) {
     constexpr int kDepth = 8 * elements_of_register(kind), kSums = n / 2;
     Bits columns[n][kDepthBytes];
-    read(b, 0, columns);
+    if constexpr (transposed) {
+      read_transposed(b, columns);
+    } else {
+      read(b, 0, columns);
+    }
     Factor<kind> a_rows[kRows][kDepth], b_columns[n][kDepth];
     for (int row = 0; row < kRows; ++row) factors<kind, true>(a[row], a_rows[row]);
     for (int column = 0; column < n; ++column) factors<kind, false>(columns[column], b_columns[column]);

@@ -185,6 +185,8 @@ constexpr Entry kEntriesSm90[] = {
     {"sage2_8b,v_scale=tensor,row_sum=codes,hadamard_v=on,smooth_v=on,q_scale=token,smooth_q=on", 6},
     {"sage2_8b,v_scale=none,smooth_q=on", 6},
     {"sage2_8b,qk_gains=on,robust=on", 6, DType::f32, Flavour::turning_key_bias},
+    {"exact", 14, DType::f16},
+    {"exact", 14, DType::bf16},
 };
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {

@@ -57,7 +57,7 @@ TEST(CudaLaunches, OfSage2) {
 }
 TEST(CudaLaunches, OfExact) {
   EXPECT_EQ(launches_of("exact"),
-            (Kernels{"pack_rows_64", "pack_values_64", "value_factors", "pack_rows_64", "attend_f16_f16_64"}));
+            (Kernels{"pack_rows_64", "pack_values_64", "value_factors", "pack_rows_64", "attend_sm90_f16_64"}));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace {
 template <class Shape>
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
-  const std::vector<std::uint8_t> v_codes = offset_codes(packed.v_codes);
+  const std::vector<std::uint8_t> v_codes = values_sm90<Shape>(packed);
   const ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
   const cuda::AttentionKernelParams& p = params.attention;
   const auto launch = [&]<cuda::AttentionVariant variant>() {
@@ -19,30 +19,33 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
   if (packed.modifies()) {
     launch.template operator()<cuda::AttentionVariant::score_mod>();
   } else if (p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr) {
-    launch.template operator()<cuda::AttentionVariant::folded>();
+    if constexpr (Shape::kIntegerValues) launch.template operator()<cuda::AttentionVariant::folded>();
   } else {
     launch.template operator()<cuda::AttentionVariant::plain>();
   }
   // Sequences of 16-bit Q, which the kernels above skip, as the host side has it.
-  if (p.q.codes_low == nullptr) return;
-  using Sm80 = cuda::AttentionShape<Shape::kDim, Shape::kScores, Shape::kValues>;
-  cuda::emulation::launch(attention_grid<Sm80>(p), options, [&](cuda::emulation::Emulated& machine) {
-    cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::q16>(machine, p);
-  });
+  if constexpr (Shape::kIntegerScores && Shape::kIntegerValues) {
+    if (p.q.codes_low == nullptr) return;
+    using Sm80 = cuda::AttentionShape<Shape::kDim, Shape::kScores, Shape::kValues>;
+    cuda::emulation::launch(attention_grid<Sm80>(p), options, [&](cuda::emulation::Emulated& machine) {
+      cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::q16>(machine, p);
+    });
+  }
 }
 
 }  // namespace
 
 bool run_emulated_sm90(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
-  if (packed.scores() != cuda::PackedFormat::s8 || packed.values() != cuda::PackedFormat::s8) return false;
-  if (packed.dim() == 64) {
-    run<cuda::AttentionShapeSm90<64>>(packed, options, blocks);
-  } else if (packed.dim() == 128) {
-    run<cuda::AttentionShapeSm90<128>>(packed, options, blocks);
-  } else {
-    return false;
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, variant)                                 \
+  if (cuda::AttentionVariant::variant == cuda::AttentionVariant::plain && packed.dim() == (its_dim) &&          \
+      packed.scores() == cuda::PackedFormat::its_scores && packed.values() == cuda::PackedFormat::its_values) { \
+    run<cuda::AttentionShapeSm90<its_dim, cuda::PackedFormat::its_scores, cuda::PackedFormat::its_values>>(     \
+        packed, options, blocks);                                                                               \
+    return true;                                                                                                \
   }
-  return true;
+#include "cuda/host/sm90_kernels.inc"
+#undef OCTAVO_CUDA_SM90_KERNEL
+  return false;
 }
 
 }  // namespace octavo::test

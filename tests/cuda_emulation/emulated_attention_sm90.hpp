@@ -9,13 +9,16 @@ namespace octavo::test {
 
 using ParamsSm90 = cuda::AttentionParamsSm90<cuda::emulation::TensorMap>;
 
-// V's codes as the kernel has them, as u8.
-inline std::vector<std::uint8_t> offset_codes(std::vector<std::uint8_t> codes) {
+// V as the kernel has it: integer codes as u8.
+template <class Shape>
+std::vector<std::uint8_t> values_sm90(const PackedProblem& packed) {
+  std::vector<std::uint8_t> codes = packed.v_codes;
+  if (!Shape::kIntegerValues) return codes;
   for (std::uint8_t& code : codes) code ^= static_cast<std::uint8_t>(cuda::kOffsetCodes);
   return codes;
 }
 
-// `v_codes`: offset_codes() of the problem's.
+// `v_codes`: values_sm90() of the problem.
 template <class Shape>
 ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8_t>& v_codes) {
   const auto rows_of = [](std::size_t bytes, cuda::PackedFormat format) {
@@ -24,7 +27,7 @@ ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8
   ParamsSm90 params;
   params.attention = packed.params();
   params.attention.v.codes = const_cast<std::uint8_t*>(v_codes.data());
-  params.attention.v.flip = cuda::kOffsetCodes;
+  if (Shape::kIntegerValues) params.attention.v.flip = cuda::kOffsetCodes;
   params.heads_at_once = 2;
   params.q = {cuda::query_box<Shape>(packed.q_codes.data(), rows_of(packed.q_codes.size(), Shape::kScores))};
   params.k = {cuda::key_box<Shape>(packed.k_codes.data(), rows_of(packed.k_codes.size(), Shape::kScores))};

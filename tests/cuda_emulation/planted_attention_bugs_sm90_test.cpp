@@ -15,27 +15,32 @@ using cuda::Swizzle;
 using cuda::emulation::EmulatedSm90;
 using cuda::emulation::Options;
 using Shape = cuda::AttentionShapeSm90<64>;
+// Rows of 16 bits in two panels, V transposed by the product, O as its sums.
+using ShapeF16 = cuda::AttentionShapeSm90<128, cuda::PackedFormat::f16, cuda::PackedFormat::f16>;
 
+template <class OfShape>
 Sample sample() {
   Sample s;
-  s.m = 150, s.n = 900, s.d = s.dv = 64, s.causal = Causal::bottom_right, s.window_left = 800;
+  s.m = 150, s.n = 900, s.d = s.dv = OfShape::kDim, s.causal = Causal::bottom_right, s.window_left = 800;
+  if (!OfShape::kIntegerScores) s.recipe = "exact", s.dtype = DType::f16, s.m = 70, s.n = 300, s.window_left = 250;
   return s;
 }
-template <class Machine>
+template <class Machine, class OfShape = Shape>
 std::string fault(const Options& options, std::vector<float>* out = nullptr) {
-  DrawnProblem drawn(sample());
+  DrawnProblem drawn(sample<OfShape>());
   std::vector<float> own, lse;
   const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse));
-  const std::vector<std::uint8_t> v_codes = offset_codes(packed.v_codes);
-  const ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
-  return fault_of<Machine>(grid_sm90<Shape>(1), options, [&](Machine& machine) {
-    cuda::attend_sm90<Machine, Shape, cuda::AttentionVariant::folded>(machine, params);
+  const std::vector<std::uint8_t> v_codes = values_sm90<OfShape>(packed);
+  const ParamsSm90 params = params_sm90<OfShape>(packed, v_codes);
+  using enum cuda::AttentionVariant;
+  return fault_of<Machine>(grid_sm90<OfShape>(1), options, [&](Machine& machine) {
+    cuda::attend_sm90<Machine, OfShape, OfShape::kIntegerScores ? folded : plain>(machine, params);
   });
 }
-template <class Machine>
+template <class Machine, class OfShape = Shape>
 void expect_each(std::initializer_list<const char*> one_of) {
   for (const Options& options : kAllOptions) {
-    const std::string sentence = fault<Machine>(options);
+    const std::string sentence = fault<Machine, OfShape>(options);
     bool said = false;
     for (const char* part : one_of) said = said || sentence.find(part) != std::string::npos;
     EXPECT_TRUE(said) << '"' << sentence << '"';
@@ -43,7 +48,10 @@ void expect_each(std::initializer_list<const char*> one_of) {
 }
 
 TEST(PlantedAttentionBugsSm90, AsItIsHasNone) {
-  for (const Options& options : kAllOptions) EXPECT_EQ(fault<EmulatedSm90>(options), "");
+  for (const Options& options : kAllOptions) {
+    EXPECT_EQ(fault<EmulatedSm90>(options), "");
+    EXPECT_EQ((fault<EmulatedSm90, ShapeF16>(options)), "");
+  }
 }
 
 struct AParityThatNeverChanges : EmulatedSm90 {
@@ -65,6 +73,7 @@ struct WithoutTheFenceOfMbarriers : EmulatedSm90 {
 };
 TEST(PlantedAttentionBugsSm90, MissingFences) {
   expect_each<WithoutTheFenceOfProducts>({"missing wgmma.fence"});
+  expect_each<WithoutTheFenceOfProducts, ShapeF16>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfMbarriers>({"not fenced since"});
 }
 
@@ -85,6 +94,7 @@ struct TakesATileUnseen : EmulatedSm90 {
 };
 TEST(PlantedAttentionBugsSm90, MissingWaits) {
   expect_each<WaitsForOneGroupLess>({"missing wgmma wait"});
+  expect_each<WaitsForOneGroupLess, ShapeF16>({"missing wgmma wait"});
   expect_each<TakesATileUnseen<'K'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'V'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'Q'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
@@ -139,17 +149,39 @@ struct WithoutASwizzle : EmulatedSm90 {
                               : EmulatedSm90::matrix(offset, swizzle);
   }
 };
-template <class Machine>
+template <class Machine, class OfShape = Shape>
 double error() {
   std::vector<float> right, other;
-  EXPECT_EQ(fault<EmulatedSm90>({}, &right), "");
-  EXPECT_EQ(fault<Machine>({}, &other), "");
+  EXPECT_EQ((fault<EmulatedSm90, OfShape>({}, &right)), "");
+  EXPECT_EQ((fault<Machine, OfShape>({}, &other)), "");
   return relative_l2(other, right);
 }
 TEST(PlantedAttentionBugsSm90, AWrongSwizzleShows) {
   EXPECT_EQ(error<EmulatedSm90>(), 0);
   EXPECT_GT(error<WithoutASwizzle<Shape::kKeysAt>>(), 1e-2);
   EXPECT_GT(error<WithoutASwizzle<Shape::kValuesAt>>(), 1e-2);
+}
+
+// V's panels or its atoms taken to lie elsewhere, inside the tile.
+template <std::uint32_t kStride, std::uint32_t kLeading>
+struct TransposedOtherwise : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  using EmulatedSm90::matrix;
+  std::uint64_t matrix(std::uint32_t offset, Swizzle swizzle, std::uint32_t, std::uint32_t) const {
+    return EmulatedSm90::matrix(offset, swizzle, kStride, kLeading);
+  }
+};
+// No row's maximum moves O, which the product has as its sums.
+struct WithoutRescaling : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  bool any(const cuda::Registers<EmulatedSm90, std::uint32_t, 1>&) { return false; }
+};
+TEST(PlantedAttentionBugsSm90, WrongTransposedValuesShow) {
+  using Panels = ShapeF16::ValueTile;
+  EXPECT_EQ((error<TransposedOtherwise<1024, Panels::kPanelBytes>, ShapeF16>()), 0);
+  EXPECT_GT((error<TransposedOtherwise<1024, Panels::kPanelBytes / 2>, ShapeF16>()), 1e-2);
+  EXPECT_GT((error<TransposedOtherwise<512, Panels::kPanelBytes>, ShapeF16>()), 1e-2);
+  EXPECT_GT((error<WithoutRescaling, ShapeF16>()), 1e-2);
 }
 
 }  // namespace

@@ -226,6 +226,68 @@ TEST(Wgmma, ProductsOfE4m3) { expect_products<Mma::e4m3, 8>(); }
 TEST(Wgmma, ProductsOfE5m2) { expect_products<Mma::e5m2, 8>(); }
 TEST(Wgmma, TheWidestProduct) { expect_product<Mma::s8s8, 256, false>(Swizzle::bytes128, 32, kAllOptions[1]); }
 
+// B transposed, [16, n], in panels of as many columns as the swizzle is wide, from row `skip` of more rows: PTX ISA's
+// picture of "N-major" with a swizzle, chunk by chunk.
+template <Mma kind, int n>
+void expect_transposed_product(Swizzle swizzle, std::uint32_t skip, const Options& options) {
+  constexpr std::uint32_t kRows = 32;
+  const std::uint32_t width = row_bytes(swizzle), panel = kRows * width;
+  std::mt19937 random(19);
+  const Operand a = draw(kind, true, 64, random), b = draw(kind, false, n, random);
+  const auto sentence = fault_of(
+      [&](EmulatedSm90& m) {
+        if (m.warp() == 0) {
+          for (std::uint32_t column = 0; column < n; ++column) {
+            for (std::uint32_t k = 0; k < 16; ++k) {
+              const std::uint32_t byte = 2 * column % width, row = skip + k, chunk = byte / 16;
+              const std::uint32_t moved = swizzle == Swizzle::bytes128  ? chunk ^ row % 8
+                                          : swizzle == Swizzle::bytes64 ? chunk ^ row % 8 / 2
+                                                                        : chunk ^ row % 8 / 4;
+              const std::uint32_t at = 2 * column / width * panel + row * width + moved * 16 + byte % 16;
+              for (std::uint32_t i = 0; i < 2; ++i) m.store_shared(at + i, b.bytes[2 * (16 * column + k) + i]);
+            }
+          }
+          m.fence_async();
+        }
+        m.sync("stored");
+        Registers<EmulatedSm90, std::uint32_t, 4> left;
+        Registers<EmulatedSm90, float, n / 2> sums;
+        m.lanes(
+            [&](int lane, std::uint32_t(&x)[4], float(&)[n / 2]) {
+              for (int i = 0; i < 8; ++i) {
+                const Place at = place_in_wgmma_a<2>(32 * m.warp() + lane, i / 2, i % 2);
+                std::memcpy(reinterpret_cast<char*>(x) + 2 * i,
+                            &a.bytes[static_cast<std::size_t>(2 * (16 * at.row + at.column))], 2);
+              }
+            },
+            left, sums);
+        m.wgmma_fence(left, sums);
+        m.wgmma<kind, n, true>(sums, left, 0, m.matrix(skip * width, swizzle, 8 * width, panel), false);
+        m.wgmma_commit();
+        m.wgmma_wait<0>(sums);
+        m.lanes(
+            [&](int lane, float(&c)[n / 2]) {
+              for (int i = 0; i < n / 2; ++i) {
+                const Place at = place_in_wgmma_c(32 * m.warp() + lane, i);
+                double sum = 0;
+                for (int k = 0; k < 16; ++k) sum += a.at(at.row, k) * b.at(at.column, k);
+                ASSERT_NEAR(c[i], sum, 1e-3) << at.row << " " << at.column;
+              }
+            },
+            sums);
+      },
+      options);
+  EXPECT_EQ(sentence, "");
+}
+TEST(Wgmma, ProductsWithATransposedOperand) {
+  for (const Options& options : kAllOptions) {
+    expect_transposed_product<Mma::f16, 64>(Swizzle::bytes128, 0, options);
+    expect_transposed_product<Mma::bf16, 128>(Swizzle::bytes128, 16, options);
+    expect_transposed_product<Mma::bf16, 64>(Swizzle::bytes64, 8, options);
+    expect_transposed_product<Mma::f16, 32>(Swizzle::bytes32, 16, options);
+  }
+}
+
 // `a` and `b` in all places of one product from `start`.
 template <Mma kind>
 float sum_of(std::uint32_t a, std::uint32_t b, float start) {

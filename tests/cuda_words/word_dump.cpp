@@ -8,6 +8,7 @@
 #include "core/text.hpp"
 #include "cuda/tile/machine_sm90.hpp"
 #include "word_inputs.hpp"
+#include "word_kernels_sm90.hpp"
 #include "word_table.hpp"
 
 namespace octavo::cuda {
@@ -267,6 +268,38 @@ std::string dump_width(WordRunner& runner, Word word, std::size_t n) {
   return text(wrong);
 }
 
+// The same of a product with B transposed, of small whole numbers.
+std::string dump_transposed(WordRunner& runner) {
+  const auto number = [](std::size_t of, std::size_t row, std::size_t column) {
+    return static_cast<float>((row * 131 + column * 31 + of * 17) % 23) - 11.0f;
+  };
+  constexpr std::size_t kDepth = 16, kWidth = kWordTransposedWidth;
+  Words in(512 + kDepth * kWidth / 2);
+  for (int thread = 0; thread < 128; ++thread) {
+    for (int reg = 0; reg < 4; ++reg) {
+      for (int i = 0; i < 2; ++i) {
+        const Place at = place_in_wgmma_a<2>(thread, reg, i);
+        const float x = number(0, static_cast<std::size_t>(at.row), static_cast<std::size_t>(at.column));
+        in[static_cast<std::size_t>(4 * thread + reg)] |= static_cast<std::uint32_t>(f32_to_f16(x)) << (16 * i);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < kDepth * kWidth; ++i) {
+    in[512 + i / 2] |= static_cast<std::uint32_t>(f32_to_f16(number(1, i / kWidth, i % kWidth))) << (16 * (i % 2));
+  }
+  const Words out = runner.run(Word::wgmma_transposed, 1, in, 64 * kWidth);
+  int wrong = 0;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Place place = place_in_wgmma_c(static_cast<int>(i / (kWidth / 2)), static_cast<int>(i % (kWidth / 2)));
+    float sum = 0;
+    for (std::size_t k = 0; k < kDepth; ++k) {
+      sum += number(0, static_cast<std::size_t>(place.row), k) * number(1, k, static_cast<std::size_t>(place.column));
+    }
+    wrong += f32_of_bits(out[i]) != sum;
+  }
+  return text(wrong);
+}
+
 }  // namespace
 
 WordTable dump_layouts(WordRunner& runner) {
@@ -299,6 +332,7 @@ WordTable dump_layouts(WordRunner& runner) {
   keep(table, "wgmma_width_128_wrong_sums", [&] { return dump_width(runner, Word::wgmma_width_128, 128); });
   keep(table, "wgmma_width_192_wrong_sums", [&] { return dump_width(runner, Word::wgmma_width_192, 192); });
   keep(table, "wgmma_width_256_wrong_sums", [&] { return dump_width(runner, Word::wgmma_width_256, 256); });
+  keep(table, "wgmma_transposed_wrong_sums", [&] { return dump_transposed(runner); });
   keep(table, "staged_product_wrong_sums", [&] { return text(runner.wrong_sums()); });
   return table;
 }

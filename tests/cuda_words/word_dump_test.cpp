@@ -152,7 +152,7 @@ TEST(WordDump, CountsWrongSums) {
     EXPECT_EQ(value, "0") << name;
     ++counted;
   }
-  EXPECT_EQ(counted, 9);  // eight widths and the staged product
+  EXPECT_EQ(counted, 10);  // eight widths, a transposed operand and the staged product
 }
 
 TEST(WordDump, NamesTheWordsThatFail) {

@@ -89,6 +89,47 @@ OCTAVO_DEVICE void run_wgmma_wide(Machine& m, const WordRuns& runs) {
       c);
 }
 
+// in: the four registers of A [128, 4], 16 numbers of f16 a row; B [16, 128] of f16, 64 words a row. B lies in two
+// panels of 64 columns, transposed. out: [128, 64]
+constexpr int kWordTransposedWidth = 128;
+constexpr std::uint32_t kWordPanel = 16 * 128, kWordTransposedBytes = 2 * kWordPanel;
+template <class Machine>
+OCTAVO_DEVICE void run_wgmma_transposed(Machine& m, const WordRuns& runs) {
+  const WordRun<Machine> run(m, runs);
+  constexpr Swizzle kSwizzle = Swizzle::bytes128;
+  constexpr int kSums = kWordTransposedWidth / 2;
+  const int warp = m.warp();
+  m.lanes([&](int lane) {
+    for (int i = 32 * warp + lane; i < 16 * 64; i += 128) {
+      const auto row = static_cast<std::uint32_t>(i / 64), word = static_cast<std::uint32_t>(i % 64);
+      m.store_shared(swizzled(kSwizzle, word / 32 * kWordPanel + row * 128 + word % 32 * 4), run.in[512 + i]);
+    }
+  });
+  m.fence_async();
+  m.sync("operands are stored");
+  Registers<Machine, std::uint32_t, 4> a;
+  Registers<Machine, float, kSums> c;
+  m.lanes(
+      [&](int lane, std::uint32_t(&x)[4], float(&z)[kSums]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < 4; ++i) x[i] = run.in[4 * (32 * warp + lane) + i];
+        OCTAVO_UNROLL
+        for (int i = 0; i < kSums; ++i) z[i] = 0;
+      },
+      a, c);
+  m.wgmma_fence(a, c);
+  m.template wgmma<Mma::f16, kWordTransposedWidth, true>(
+      c, a, 0, m.matrix(0, kSwizzle, atom_bytes(kSwizzle), kWordPanel), false);
+  m.wgmma_commit();
+  m.template wgmma_wait<0>(c);
+  m.lanes(
+      [&](int lane, float(&z)[kSums]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < kSums; ++i) run.out[kSums * (32 * warp + lane) + i] = bits_of(z[i]);
+      },
+      c);
+}
+
 // A box at element (x, y), (x, y, z) where it has three axes, of `map`, to byte 1024. out: its words
 constexpr std::uint32_t kWordBox = 1024;
 template <class Machine>

@@ -108,7 +108,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   std::int32_t own_row;  // of the warpgroup, in the sequence
   Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
-  PvSums<Machine, Shape> pv;
+  PvSums<Machine, Shape> tile_sums;  // of P V, unless they are O's
   ExcessOfRows<Machine> excess;
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
@@ -146,14 +146,25 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 
   OCTAVO_DEVICE bool column_scales() const { return Shape::kBlockScales && !folded && p.v.column_scale != nullptr; }
 
-  // O = alpha O + beta P V of the tile that step and weights are of.
-  OCTAVO_DEVICE void add_pv(Machine& machine) {
-    // Here, beside the sum: at the end of the turn before, the branch would cost a move for each register of O.
-    rescale_output<Shape>(machine, step, out);
-    if constexpr (Shape::kIntegerValues) {
-      add_integer_values<Shape>(machine, pv, weights, column_scales(), at.values.stage, step, excess, out);
+  // Where the product P V goes: sums of its own for each tile, or O itself.
+  OCTAVO_DEVICE PvSums<Machine, Shape>& pv_sums() {
+    if constexpr (kTwoLevels<Shape>) {
+      return tile_sums;
     } else {
-      add_values_tile<Shape>(machine, pv, column_scales(), at.values.stage, step, out);
+      return out;
+    }
+  }
+
+  // O = alpha O + beta P V of the tile that step and weights are of, where P V has sums of its own.
+  OCTAVO_DEVICE void add_pv(Machine& machine) {
+    if constexpr (kTwoLevels<Shape>) {
+      // Here, beside the sum: at the end of the turn before, the branch would cost a move for each register of O.
+      rescale_output<Shape>(machine, step, out);
+      if constexpr (Shape::kIntegerValues) {
+        add_integer_values<Shape>(machine, tile_sums, weights, column_scales(), at.values.stage, step, excess, out);
+      } else {
+        add_values_tile<Shape>(machine, tile_sums, column_scales(), at.values.stage, step, out);
+      }
     }
     release_values(machine);
   }
@@ -164,8 +175,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     machine.wgmma_commit();
   }
   OCTAVO_DEVICE void start_pv(Machine& machine) {
-    machine.wgmma_fence(weights, pv);
-    multiply_pv<Shape>(machine, weights, at.values.stage, pv);
+    if constexpr (!kTwoLevels<Shape>) rescale_output<Shape>(machine, step, out);
+    machine.wgmma_fence(weights, pv_sums());
+    multiply_pv<Shape>(machine, weights, at.values.stage, pv_sums());
     machine.wgmma_commit();
   }
   OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
@@ -199,7 +211,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     start_pv(machine);
     wait_for_keys(machine);
     start_qk(machine);
-    machine.template wgmma_wait<1>(pv, weights);
+    machine.template wgmma_wait<1>(pv_sums(), weights);
     add_pv(machine);
     machine.template wgmma_wait<0>(s);
     softmax_of_tile<modified>(machine, key);
@@ -222,7 +234,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     }
     wait_for_values(machine);
     start_pv(machine);
-    machine.template wgmma_wait<0>(pv, weights);
+    machine.template wgmma_wait<0>(pv_sums(), weights);
     add_pv(machine);
     if constexpr (Shape::kIntegerValues) {
       if (!column_scales()) take_excess<Shape>(machine, excess, out);

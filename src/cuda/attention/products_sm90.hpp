@@ -35,16 +35,36 @@ OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Mac
   }
 }
 
+// V's tile in stage 0: of bytes with keys as its depth, of 16 bits with channels side by side, transposed by the
+// product.
+template <class Shape>
+constexpr bool kTransposesValues = !Shape::kByteValues;
+template <class Shape, class Machine>
+OCTAVO_DEVICE std::uint64_t values_matrix(const Machine& machine) {
+  using ValueTile = typename Shape::ValueTile;
+  constexpr Swizzle kSwizzle = ValueTile::kSwizzle;
+  if constexpr (kTransposesValues<Shape>) {
+    return machine.matrix(Shape::kValuesAt, kSwizzle, atom_bytes(kSwizzle), ValueTile::kPanelBytes);
+  } else {
+    return machine.matrix(Shape::kValuesAt, kSwizzle);
+  }
+}
+
+// `pv`: sums of the tile, which start at 0, or O, to which they are added (kTwoLevels).
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                std::uint32_t stage, PvSums<Machine, Shape>& pv) {
   using ValueTile = typename Shape::ValueTile;
-  const std::uint64_t values =
-      advance(machine.matrix(Shape::kValuesAt, ValueTile::kSwizzle), stage * ValueTile::kBytes);
+  constexpr bool kTransposed = kTransposesValues<Shape>;
+  constexpr std::uint32_t kStepKeys = kTransposed ? 16 : 32;
+  const std::uint64_t values = advance(values_matrix<Shape>(machine), stage * ValueTile::kBytes);
   OCTAVO_UNROLL
-  for (std::uint32_t byte = 0; byte < ValueTile::kRowBytes; byte += kWgmmaDepthBytes) {
-    machine.template wgmma<kWgmmaPv<Shape>, Shape::kDim>(pv, weights, static_cast<int>(byte / 8),
-                                                         advance(values, ValueTile::at(byte)), byte > 0);
+  for (std::uint32_t step = 0; step < Shape::kKeys / kStepKeys; ++step) {
+    const std::uint32_t key = step * kStepKeys;
+    machine.template wgmma<kWgmmaPv<Shape>, Shape::kDim, kTransposed>(
+        pv, weights, static_cast<int>(4 * step),
+        advance(values, kTransposed ? key * ValueTile::kPanelRowBytes : ValueTile::at(key)),
+        !kTwoLevels<Shape> || step > 0);
   }
 }
 

@@ -284,9 +284,9 @@ OCTAVO_DEVICE void e4m3_weights(Machine& machine, Registers<Machine, float, Shap
 }
 
 // 16-bit weights, R = 1; the row sum adds them before or after rounding.
-template <class Shape, class Machine>
+template <class Shape, bool sum_codes, class Machine>
 OCTAVO_DEVICE void half_weights(Machine& machine, Registers<Machine, float, Shape::kKeys / 2>& scores,
-                                TileStep<Machine>& step, bool sum_codes,
+                                TileStep<Machine>& step,
                                 Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
                                 Registers<Machine, float, 2>& sums) {
   machine.lanes(

@@ -170,8 +170,10 @@ struct WarpRows {
       }
     } else if constexpr (Shape::kPlanes > 1) {
       f32_weights<Shape>(machine, scores, step, weights, sums);
+    } else if (p.sum_codes) {
+      half_weights<Shape, true>(machine, scores, step, weights, sums);
     } else {
-      half_weights<Shape>(machine, scores, step, p.sum_codes, weights, sums);
+      half_weights<Shape, false>(machine, scores, step, weights, sums);
     }
     add_row_sums(machine, state, sums, step);
   }

@@ -28,6 +28,7 @@
 //   wgmma_fence(registers...)                    before products touch registers that something else has touched
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp
+//   wgmma<kind, n, true>(c, a, a0, b, add)       b transposed, [16, n]: 16-bit kinds
 //   wgmma_commit()                               those since the last one are a group
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
 //                                                products into these registers, which may be touched again

@@ -1,10 +1,11 @@
-// How a tensor core is told where an operand lies in shared memory: 64 bits (PTX ISA, "Matrix descriptor"), here for
-// operands whose rows are the product's depth (A [64, K] and B [N, K], both "K-major", the only order of 8-bit
-// elements):
+// How a tensor core is told where an operand lies in shared memory: 64 bits (PTX ISA, "Matrix descriptor"):
 //   bits 0-13 address / 16   16-29 leading / 16   32-45 stride / 16   49-51 base offset, 0   62-63 swizzle
 // Eight rows are an atom. Swizzled, its rows lie one after another, as wide as the swizzle, and a product of 32 bytes
 // depth starts at any 32 of them; `leading` is not read. Without, an atom is 8 x 16 bytes, `leading` further lies the
 // next 16 bytes of the same rows. In both, `stride` further lie the next eight rows.
+// So it is of operands whose rows are the product's depth (A [64, K] and B [N, K], "K-major", the only order of 8-bit
+// elements). B of 16-bit elements may be transposed, [K, N] ("N-major"), here always swizzled: an atom is eight rows of
+// the depth, `stride` further lie the next eight, `leading` further what follows in the same rows.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,14 @@ OCTAVO_INLINE constexpr std::uint32_t place_in_matrix(const MatrixDescriptor& ma
   const std::uint32_t atom = matrix.address + row / 8 * matrix.stride + row % 8 * row_bytes(matrix.swizzle);
   if (matrix.swizzle == Swizzle::none) return atom + byte / 16 * matrix.leading + byte % 16;
   return swizzled(matrix.swizzle, atom + byte);
+}
+
+// The same of a transposed operand, whose rows are wider than the swizzle.
+OCTAVO_INLINE constexpr std::uint32_t place_in_transposed(const MatrixDescriptor& matrix, std::uint32_t row,
+                                                          std::uint32_t byte) {
+  const std::uint32_t width = row_bytes(matrix.swizzle);
+  return swizzled(matrix.swizzle, matrix.address + byte / width * matrix.leading + row / 8 * matrix.stride +
+                                      row % 8 * width + byte % width);
 }
 
 }  // namespace octavo::cuda

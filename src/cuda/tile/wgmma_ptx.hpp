@@ -1,7 +1,7 @@
 // wgmma.mma_async as inline PTX: one statement for each width and kind, since an asm statement spells out its operands.
 // Sums are the first n / 2 operands, read and written; the four registers or the descriptor of A, the descriptor of B
-// and `add` follow. Floats have factors 1 and -1 for A and B, here 1; 16-bit operands may lie in the other order, here
-// they do not.
+// and `add` follow. Floats have factors 1 and -1 for A and B, here 1; 16-bit operands in shared memory may lie in the
+// other order, here B beside A in registers.
 #pragma once
 
 #if !defined(__CUDACC__)
@@ -47,7 +47,7 @@ namespace octavo::cuda::ptx {
   asm volatile("{ .reg .pred p; setp.ne.b32 p, " add_name ", 0; wgmma.mma_async.sync.aligned.m64n" #n types \
                " {" OCTAVO_NAMES_##sums "}, " a_and_b ", p" tail "; }"                                      \
                : OCTAVO_SUMS_##sums(number, 0)                                                              \
-               : __VA_ARGS__, "l"(b), "r"(static_cast<int>(add))                                            \
+               : __VA_ARGS__, "l"(b), "r"(static_cast<int>(add)), "n"(static_cast<int>(transposed))         \
                : "memory")
 #define OCTAVO_WGMMA_KINDS(n, sums, a_and_b, add_name, tail16, ...)                                                 \
   if constexpr (kind == Mma::s8s8) OCTAVO_WGMMA(n, sums, "r", "k32.s32.s8.s8", a_and_b, add_name, "", __VA_ARGS__); \
@@ -64,6 +64,7 @@ namespace octavo::cuda::ptx {
 
 template <Mma kind, int n>
 OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[n / 2], std::uint64_t a, std::uint64_t b, bool add) {
+  constexpr bool transposed = false;
   if constexpr (n == 8) {
     OCTAVO_WGMMA_KINDS(8, 4, "%4, %5", "%6", ", 1, 1, 0, 0", "l"(a));
   }
@@ -89,32 +90,32 @@ OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[n / 2], std::uint64_t a, std::uint64_
     OCTAVO_WGMMA_KINDS(256, 128, "%128, %129", "%130", ", 1, 1, 0, 0", "l"(a));
   }
 }
-template <Mma kind, int n>
+template <Mma kind, int n, bool transposed>
 OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[n / 2], const std::uint32_t* a, std::uint64_t b, bool add) {
 #define OCTAVO_A "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
   if constexpr (n == 8) {
-    OCTAVO_WGMMA_KINDS(8, 4, "{%4, %5, %6, %7}, %8", "%9", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(8, 4, "{%4, %5, %6, %7}, %8", "%9", ", 1, 1, %10", OCTAVO_A);
   }
   if constexpr (n == 16) {
-    OCTAVO_WGMMA_KINDS(16, 8, "{%8, %9, %10, %11}, %12", "%13", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(16, 8, "{%8, %9, %10, %11}, %12", "%13", ", 1, 1, %14", OCTAVO_A);
   }
   if constexpr (n == 32) {
-    OCTAVO_WGMMA_KINDS(32, 16, "{%16, %17, %18, %19}, %20", "%21", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(32, 16, "{%16, %17, %18, %19}, %20", "%21", ", 1, 1, %22", OCTAVO_A);
   }
   if constexpr (n == 64) {
-    OCTAVO_WGMMA_KINDS(64, 32, "{%32, %33, %34, %35}, %36", "%37", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(64, 32, "{%32, %33, %34, %35}, %36", "%37", ", 1, 1, %38", OCTAVO_A);
   }
   if constexpr (n == 96) {
-    OCTAVO_WGMMA_KINDS(96, 48, "{%48, %49, %50, %51}, %52", "%53", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(96, 48, "{%48, %49, %50, %51}, %52", "%53", ", 1, 1, %54", OCTAVO_A);
   }
   if constexpr (n == 128) {
-    OCTAVO_WGMMA_KINDS(128, 64, "{%64, %65, %66, %67}, %68", "%69", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(128, 64, "{%64, %65, %66, %67}, %68", "%69", ", 1, 1, %70", OCTAVO_A);
   }
   if constexpr (n == 192) {
-    OCTAVO_WGMMA_KINDS(192, 96, "{%96, %97, %98, %99}, %100", "%101", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(192, 96, "{%96, %97, %98, %99}, %100", "%101", ", 1, 1, %102", OCTAVO_A);
   }
   if constexpr (n == 256) {
-    OCTAVO_WGMMA_KINDS(256, 128, "{%128, %129, %130, %131}, %132", "%133", ", 1, 1, 0", OCTAVO_A);
+    OCTAVO_WGMMA_KINDS(256, 128, "{%128, %129, %130, %131}, %132", "%133", ", 1, 1, %134", OCTAVO_A);
   }
 #undef OCTAVO_A
 }
