@@ -75,9 +75,6 @@ constexpr AttentionLaunch attention_launch_sm90() {
   return {32 * Shape::kAllWarps, Shape::kRows, Shape::kBytes};
 }
 
-// Which variants have a kernel: sequences of fewer than 16 rows (q16) fill a quarter of a warpgroup at most.
-OCTAVO_INLINE constexpr bool has_sm90_variant(AttentionVariant variant) { return !is_q16_variant(variant); }
-
 // The use of a ring of stages: which one is next, and the parity of its phase.
 template <int stages>
 struct StageRing {

@@ -45,7 +45,7 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
 }
 
 bool WgmmaAttention::attend(Launches& launches, const AttentionKernelParams& params, AttentionVariant variant) {
-  if (!plan_.wgmma || !has_sm90_variant(variant)) return false;
+  if (!plan_.wgmma) return false;
   params_.attention = params;
   const std::int64_t blocks = std::min<std::int64_t>(tasks_of_chunk(params.chunk), plan_.multiprocessors);
 #define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_variant)                                   \
