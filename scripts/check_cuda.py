@@ -26,7 +26,7 @@ GENERATIONS_OF = {"attention_sm89": ["89", "120"]}
 # Files whose PTX for 10.0 and later is of 10.0; of others it is that of the first generation.
 LATE_FRONT = ["decode_sm80", "kept_keys_sm80"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Three planes of 256 channels
-# (join_kept_keys_f32_256, the worst) keep more sums than there are registers: up to 1988 bytes with nvcc 13.0.
+# (attend_f32_f32_256_score_mod, the worst) keep more sums than there are registers: up to 1920 bytes with nvcc 13.0.
 MOST_SPILLED = 2048
 # Of hot kernels, for recipes without the fold: attend_s8_s8_128 stores 4 bytes on compute capability 10.0.
 MOST_SPILLED_UNFOLDED = 16

@@ -378,22 +378,25 @@ struct KeptWarp {
     machine.lanes(
         [&](int lane, float(&m)[2], float(&l)[2], float(&lse_offset)[2], float(&logit_offset)[2],
             float(&o)[Shape::kDim / 2]) {
-          OCTAVO_UNROLL
+          // Both halves take turns in the registers of the first.
+          OCTAVO_ROLLED
           for (int half = 0; half < 2; ++half) {
             const std::int32_t row = row_of_lane(first_row, lane, half);
-            if (row >= task.q_rows) continue;
+            if (row >= task.q_rows) break;
+            const float m_kept = half == 0 ? m[0] : m[1], sum_kept = half == 0 ? l[0] : l[1];
             const float rest_m = state_of_row(row)[0], rest_l = state_of_row(row)[1];
             const double constant =
-                (p.softcap > 0 ? 0.0 : static_cast<double>(logit_offset[half])) + static_cast<double>(lse_offset[half]);
-            const float joined = m[half] > rest_m ? m[half] : rest_m;
+                (p.softcap > 0 ? 0.0 : static_cast<double>(half == 0 ? logit_offset[0] : logit_offset[1])) +
+                static_cast<double>(half == 0 ? lse_offset[0] : lse_offset[1]);
+            const float joined = m_kept > rest_m ? m_kept : rest_m;
             const float of_rest = rest_m == -__builtin_inff() ? 0.0f : Machine::exp2(rest_m - joined);
-            const float of_kept = m[half] == -__builtin_inff() ? 0.0f : Machine::exp2(m[half] - joined);
-            const float l_rest = rest_l * of_rest, l_kept = l[half] * of_kept;
+            const float of_kept = m_kept == -__builtin_inff() ? 0.0f : Machine::exp2(m_kept - joined);
+            const float l_rest = rest_l * of_rest, l_kept = sum_kept * of_kept;
             const spec::RowEnd end = spec::end_of_row<ScalarOps<Machine>>(
                 joined, l_rest + l_kept, sink, (static_cast<double>(sink) - constant) * std::numbers::log2e);
             const float share_of_rest = spec::share_of_values(end, l_rest);
             const float share_of_kept = spec::share_of_values(end, l_kept);
-            const float norm = l[half] == 0 ? 0.0f : 1.0f / l[half];
+            const float norm = sum_kept == 0 ? 0.0f : 1.0f / sum_kept;
             if (p.lse != nullptr && lane % 4 == 0) {
               p.lse[lse_at + row * p.lse_strides[2]] = spec::lse_of_row<ScalarOps<Machine>>(
                   end, sink, static_cast<double>(joined) * std::numbers::ln2 + constant);
@@ -408,11 +411,12 @@ struct KeptWarp {
               OCTAVO_UNROLL
               for (int tile = 0; tile < 4; ++tile) {
                 const int channel = 2 * of_part + 8 * tile + lane % 4 * 2;
+                float x[2] = {part[4 * tile], part[4 * tile + 1]};
+                part[4 * tile] = part[4 * tile + 2], part[4 * tile + 1] = part[4 * tile + 3];
                 if (channel >= p.value_dim) continue;
-                float x[2];
                 OCTAVO_UNROLL
                 for (int j = 0; j < 2; ++j) {
-                  float own = part[4 * tile + 2 * half + j] * norm;
+                  float own = x[j] * norm;
                   if (rescale != 1) own = rescaled(own, rescale);
                   const float other = channel + j < p.value_dim ? rest[channel + j] : 0.0f;
                   const float sum = own * share_of_kept + other * share_of_rest;
