@@ -23,14 +23,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 GENERATIONS = ["80", "90", "100", "120"]
 # Of files whose instructions other GPUs lack.
 GENERATIONS_OF = {"attention_sm89": ["89", "120"]}
+# Files whose PTX for 10.0 and later is of 10.0; of others it is that of the first generation.
+LATE_FRONT = ["decode_sm80", "kept_keys_sm80"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Three planes of 256 channels
-# (join_kept_keys_f32_256, the worst) keep more sums than there are registers: up to 1988 bytes with nvcc 13.0.
+# (attend_f32_f32_256_score_mod, the worst) keep more sums than there are registers: up to 1920 bytes with nvcc 13.0.
 MOST_SPILLED = 2048
 # Of hot kernels, for recipes without the fold: attend_s8_s8_128 stores 4 bytes on compute capability 10.0.
 MOST_SPILLED_UNFOLDED = 16
 # A kernel of its own bound: scores of FP8 in f16, 64 sums and O of 128 channels; 48 bytes on 10.0, none elsewhere.
 MOST_SPILLED_OF = {"attend_float8_float8_128": 48}
-COLD = re.compile(r"_(256|score_mod|q16)(_|$)")
+COLD = re.compile(r"_(256|score_mod|p16)(_|$)")
 HOT = re.compile(r"attend_")
 
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
@@ -86,8 +88,9 @@ def compile_for(source, generation, folder):
     target = folder / f"{source.stem}_{generation}.cubin"
     command = ["nvcc", "-std=c++20", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-cubin", "-Xptxas", "-v"]
     # "90a" has instructions of its own, which no other PTX may be asked for.
-    own = not generation.isdigit() or source.stem in GENERATIONS_OF
-    front = generation if own else "100" if int(generation) >= 100 else "80"
+    first = GENERATIONS_OF.get(source.stem, GENERATIONS)[0]
+    late = generation.isdigit() and int(generation) >= 100 and source.stem in LATE_FRONT
+    front = generation if not generation.isdigit() else "100" if late else first
     command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{front},code=sm_{generation}"]
     start = time.monotonic()
     done = subprocess.run([*command, source, "-o", target], capture_output=True, text=True, check=False)

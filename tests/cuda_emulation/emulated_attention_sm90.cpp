@@ -27,8 +27,10 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
   if constexpr (Shape::kIntegerScores && Shape::kIntegerValues) {
     if (p.q.codes_low == nullptr) return;
     using Sm80 = cuda::AttentionShape<Shape::kDim, Shape::kScores, Shape::kValues>;
+    cuda::AttentionKernelParams of_short = p;
+    of_short.short_queries = true;
     cuda::emulation::launch(attention_grid<Sm80>(p), options, [&](cuda::emulation::Emulated& machine) {
-      cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::q16>(machine, p);
+      cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::score_mod>(machine, of_short);
     });
   }
 }

@@ -12,6 +12,7 @@ using Machine = Ptx;
     Machine m;                                                                  \
     kernel(m, runs);                                                            \
   }
+#define OCTAVO_WORD_SM89(name, warps, bytes, kernel)
 #define OCTAVO_WORD_SM90(name, warps, bytes, kernel)
 #include "words.inc"
 #undef OCTAVO_WORD
@@ -31,8 +32,13 @@ class CardWords : public WordRunner {
   if (word == Word::name) on_card_##name<<<blocks, 32 * warps, bytes>>>(params);
 #include "words.inc"
 #undef OCTAVO_WORD
+#undef OCTAVO_WORD_SM89
 #undef OCTAVO_WORD_SM90
-    if (word >= Word::wgmma_s8s8_128) launch_sm90(word, blocks, params);
+    if (word >= Word::wgmma_s8s8_128) {
+      launch_sm90(word, blocks, params);
+    } else if (word >= Word::mma_e4m3) {
+      launch_sm89(word, blocks, params);
+    }
     must(cudaGetLastError(), "launch of a word");
     return to.back();
   }

@@ -22,6 +22,9 @@ struct Card {
 };
 Card open_card();  // throws a CardError
 
+// Those of products of FP8, compiled for the GPUs that have them.
+void launch_sm89(Word word, unsigned runs, const WordRuns& params);
+
 // Hopper's, compiled for it alone. Pointers are the device's, but the box's base and the operands of the staged
 // product.
 void launch_sm90(Word word, unsigned runs, const WordRuns& params);

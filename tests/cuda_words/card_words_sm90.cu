@@ -11,6 +11,7 @@ namespace {
 
 using Machine = PtxSm90;
 #define OCTAVO_WORD(name, warps, bytes, kernel)
+#define OCTAVO_WORD_SM89(name, warps, bytes, kernel)
 #define OCTAVO_WORD_SM90(name, warps, bytes, kernel)                            \
   __global__ void __launch_bounds__(32 * warps) on_card_##name(WordRuns runs) { \
     Machine m;                                                                  \
@@ -68,6 +69,7 @@ void launch_sm90(Word word, unsigned runs, const WordRuns& params) {
   if (word == Word::name) on_card_##name<<<runs, 32 * warps, bytes>>>(params);
 #include "words.inc"
 #undef OCTAVO_WORD_SM90
+#undef OCTAVO_WORD_SM89
 #undef OCTAVO_WORD
 }
 

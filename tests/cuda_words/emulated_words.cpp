@@ -11,7 +11,7 @@ std::vector<std::uint32_t> EmulatedWords::run(Word word, std::size_t runs, const
   std::vector<std::uint32_t> out(runs * out_words);
   // Copies want aligned sources.
   alignas(16) static thread_local std::uint32_t aligned[128];
-  const bool copies = word == Word::copy16;
+  const bool copies = word == Word::copy16 || word == Word::copy_bytes;
   if (copies) std::copy(in.begin(), in.end(), aligned);
   const WordRuns params{copies ? aligned : in.data(), out.data(), static_cast<std::uint32_t>(in.size() / runs),
                         static_cast<std::uint32_t>(out_words)};
@@ -22,9 +22,11 @@ std::vector<std::uint32_t> EmulatedWords::run(Word word, std::size_t runs, const
     emulation::launch<Machine>({{blocks, 1, 1}, warps, bytes}, {}, [&](Machine& m) { kernel(m, params); }); \
   }
 #define OCTAVO_WORD(name, warps, bytes, kernel) OCTAVO_EMULATED_WORD(Emulated, name, warps, bytes, kernel)
+#define OCTAVO_WORD_SM89 OCTAVO_WORD
 #define OCTAVO_WORD_SM90(name, warps, bytes, kernel) OCTAVO_EMULATED_WORD(EmulatedSm90, name, warps, bytes, kernel)
 #include "words.inc"
 #undef OCTAVO_WORD
+#undef OCTAVO_WORD_SM89
 #undef OCTAVO_WORD_SM90
 #undef OCTAVO_EMULATED_WORD
   return out;

@@ -18,6 +18,7 @@ namespace {
 std::uint32_t coded(Mma kind, std::uint32_t x) {
   if (kind == Mma::f16 || kind == Mma::f16_to_f16) return f32_to_f16(static_cast<float>(x));
   if (kind == Mma::bf16) return f32_to_bf16(static_cast<float>(x));
+  if (kind == Mma::e4m3 || kind == Mma::e4m3_to_f16) return f32_to_e4m3(static_cast<float>(x));
   return x;
 }
 // A sum as the whole number that it is.
@@ -110,6 +111,22 @@ std::string dump_shuffle(WordRunner& runner) {
   Words in(32);
   for (std::uint32_t i = 0; i < 32; ++i) in[i] = i;
   return words_of(runner.run(Word::shuffle_xor, 1, in, 160));
+}
+
+// Numbers of E4M3 and halfway between two, subnormal ones, and those beyond the largest.
+std::string dump_pack_e4m3(WordRunner& runner) {
+  Words in(128);
+  for (std::uint32_t i = 0; i < 128; ++i) {
+    const float digits = 1.0f + static_cast<float>(i % 16) / 16.0f;
+    const float x = digits * f32_of_bits((127u + i / 16 * 3 - 11) << 23);
+    in[i] = bits_of_f32(i % 3 == 2 ? -x : x);
+  }
+  return words_of(runner.run(Word::pack_e4m3, 1, in, 32));
+}
+std::string dump_copy_bytes(WordRunner& runner) {
+  Words in(64);
+  for (std::uint32_t i = 0; i < 64; ++i) in[i] = i + 1;
+  return words_of(runner.run(Word::copy_bytes, 1, in, kWordBulkWords));
 }
 
 // The places, as text, of `rows` x 32 bytes that a table says; null where it does not.
@@ -314,7 +331,13 @@ WordTable dump_layouts(WordRunner& runner) {
   keep(table, "ldmatrix_trans", [&] { return dump_ldmatrix(runner, Word::ldmatrix_trans); });
   keep(table, "copy16", [&] { return dump_copy16(runner); });
   keep(table, "shuffle_xor", [&] { return dump_shuffle(runner); });
-  if (runner.capability() != 90) return table;
+  if (has_word(WordCards::e4m3, runner.capability())) {
+    keep(table, "mma_e4m3", [&] { return dump_mma<Mma::e4m3>(runner, Word::mma_e4m3); });
+    keep(table, "mma_e4m3_to_f16", [&] { return dump_mma<Mma::e4m3_to_f16>(runner, Word::mma_e4m3_to_f16); });
+    keep(table, "pack_e4m3", [&] { return dump_pack_e4m3(runner); });
+  }
+  if (!has_word(WordCards::hopper, runner.capability())) return table;
+  keep(table, "copy_bytes", [&] { return dump_copy_bytes(runner); });
   keep(table, "wgmma_s8s8_128", [&] { return dump_wgmma(runner, Word::wgmma_s8s8_128, Swizzle::bytes128); });
   keep(table, "wgmma_s8s8_64", [&] { return dump_wgmma(runner, Word::wgmma_s8s8_64, Swizzle::bytes64); });
   keep(table, "wgmma_s8s8_32", [&] { return dump_wgmma(runner, Word::wgmma_s8s8_32, Swizzle::bytes32); });

@@ -18,17 +18,26 @@ namespace octavo::cuda {
 
 enum class Word {
 #define OCTAVO_WORD(name, warps, shared_bytes, kernel) name,
+#define OCTAVO_WORD_SM89 OCTAVO_WORD
 #define OCTAVO_WORD_SM90 OCTAVO_WORD
 #include "words.inc"
 #undef OCTAVO_WORD
+#undef OCTAVO_WORD_SM89
 #undef OCTAVO_WORD_SM90
 };
+
+// The GPUs that a word is asked of.
+enum class WordCards { all, e4m3, hopper };
+inline bool has_word(WordCards cards, int capability) {
+  return cards == WordCards::all ||
+         (cards == WordCards::e4m3 ? capability == 89 || (capability >= 120 && capability < 130) : capability == 90);
+}
 
 // A card or the emulation.
 class WordRunner {
  public:
   virtual ~WordRunner() = default;
-  virtual int capability() const = 0;  // 80, 90, ...; Hopper's words are asked of 90 alone
+  virtual int capability() const = 0;  // 80, 90, ...
   // `runs` of the word, each with its own part of `in`; each one's `out_words` results.
   virtual std::vector<std::uint32_t> run(Word word, std::size_t runs, const std::vector<std::uint32_t>& in,
                                          std::size_t out_words) = 0;

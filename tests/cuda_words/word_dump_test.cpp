@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
 
+#include "core/float_types.hpp"
 #include "core/text.hpp"
 #include "cuda/tile/matrix_descriptor.hpp"
 #include "cuda/tile/wgmma_fragments.hpp"
@@ -45,8 +48,16 @@ std::vector<int> member(const std::string& json, const std::string& name) {
       json.substr(begin + name.size() + 3, end == std::string::npos ? end : end - begin - name.size() - 3));
 }
 
+const WordTable& emulated_layouts_sm89() {
+  static const WordTable table = [] {
+    EmulatedWords words(89);
+    return dump_layouts(words);
+  }();
+  return table;
+}
+
 template <int elements>
-void expect_fragments(const std::string& word) {
+void expect_fragments(const std::string& word, const WordTable& layouts = emulated_layouts()) {
   std::vector<int> a, b;
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < 4 * elements; ++i) {  // element i of a lane, over its registers
@@ -58,7 +69,7 @@ void expect_fragments(const std::string& word) {
       b.push_back(lane / 4);
     }
   }
-  const std::string& json = emulated_layouts().at(word);
+  const std::string& json = layouts.at(word);
   EXPECT_EQ(member(json, "a"), a) << word;
   EXPECT_EQ(member(json, "b"), b) << word;
 }
@@ -70,6 +81,42 @@ TEST(WordDump, FindsTheFragmentsOfProducts) {
   expect_fragments<2>("mma_f16");
   expect_fragments<2>("mma_bf16");
   expect_fragments<2>("mma_f16_to_f16");
+  expect_fragments<4>("mma_e4m3", emulated_layouts_sm89());
+  expect_fragments<4>("mma_e4m3_to_f16", emulated_layouts_sm89());
+}
+
+// By the rule of the format: half to even, 448 for all that is larger.
+TEST(WordDump, FindsHowNumbersAreRoundedToE4m3) {
+  std::vector<int> expected(32);
+  bool subnormal = false, saturated = false;
+  for (std::size_t i = 0; i < 128; ++i) {
+    const double exponent = static_cast<double>(i / 16 * 3) - 11;
+    const double x = std::ldexp(1.0 + static_cast<double>(i % 16) / 16, static_cast<int>(exponent));
+    const double step = std::ldexp(1.0, std::max(static_cast<int>(exponent), -6) - 3);
+    const double rounded = std::min(std::nearbyint(x / step) * step, 448.0);
+    subnormal |= rounded > 0 && rounded < 0x1p-6, saturated |= x > 448;
+    int code = 0;
+    while (e4m3_to_f32(static_cast<std::uint8_t>(code)) != static_cast<float>(rounded)) ASSERT_LT(++code, 127);
+    if (i % 3 == 2) code |= 128;
+    expected[i / 4] |= static_cast<int>(static_cast<unsigned>(code) << (8 * (i % 4)));
+  }
+  EXPECT_TRUE(subnormal && saturated);
+  std::vector<int> words;
+  const std::string& table = emulated_layouts_sm89().at("pack_e4m3");
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (table[i] < '0' || table[i] > '9') continue;
+    words.push_back(static_cast<int>(std::stoul(table.substr(i))));
+    while (i < table.size() && table[i] >= '0' && table[i] <= '9') ++i;
+  }
+  EXPECT_EQ(words, expected);
+}
+
+TEST(WordDump, AsksGpusOnlyForWhatTheyHave) {
+  EXPECT_EQ(emulated_layouts().count("mma_e4m3"), 0u);
+  EXPECT_EQ(emulated_layouts_sm89().count("copy_bytes"), 0u);
+  EmulatedWords ampere(80), blackwell(120);
+  EXPECT_EQ(dump_layouts(ampere).count("mma_e4m3"), 0u);
+  EXPECT_EQ(dump_layouts(blackwell).count("mma_e4m3"), 1u);
 }
 
 TEST(WordDump, FindsWhereLdmatrixCopiesAndShufflesPutThings) {
@@ -89,6 +136,9 @@ TEST(WordDump, FindsWhereLdmatrixCopiesAndShufflesPutThings) {
   EXPECT_EQ(numbers_in(emulated_layouts().at("ldmatrix_trans")), transposed);
   EXPECT_EQ(numbers_in(emulated_layouts().at("copy16")), copied);
   EXPECT_EQ(numbers_in(emulated_layouts().at("shuffle_xor")), shuffled);
+  std::vector<int> bulk;
+  for (int i = 0; i < 32; ++i) bulk.push_back(5 + i);
+  EXPECT_EQ(numbers_in(emulated_layouts().at("copy_bytes")), bulk);
 }
 
 // Chunks of 16 bytes of a row as wide as the swizzle change places with the row's number.
@@ -180,10 +230,14 @@ TEST(WordDump, SumsFollowTheLawOfTheirCard) {
     EXPECT_EQ(sums.at(name), ampere.at(name)) << name;
     EXPECT_NE(ampere.at(name), hopper.at(name)) << name;
   }
-  for (const char* name :
-       {"sums_wgmma_f16", "sums_wgmma_f16_registers", "sums_wgmma_bf16", "sums_wgmma_e4m3", "sums_wgmma_e5m2"}) {
+  for (const char* name : {"sums_wgmma_f16", "sums_wgmma_f16_registers", "sums_wgmma_bf16", "sums_wgmma_e4m3",
+                           "sums_wgmma_e4m3_registers", "sums_wgmma_e5m2"}) {
     EXPECT_EQ(sums.at(name), hopper.at(name)) << name;
   }
+  EmulatedWords ada(89);
+  const std::string of_e4m3 = dump_sums(ada).at("sums_mma_e4m3");
+  EXPECT_EQ(of_e4m3, expected_sums(89).at("sums_mma_e4m3"));
+  EXPECT_NE(of_e4m3, expected_sums(120).at("sums_mma_e4m3"));
 }
 
 TEST(WordDump, APrimitiveThatThrowsHasItsErrorAsTheAnswer) {

@@ -124,6 +124,16 @@ OCTAVO_DEVICE void run_copy16(Machine& m, const WordRuns& runs) {
   });
 }
 
+// in: f32 [32, 4]. out: [32], four numbers of E4M3 each
+template <class Machine>
+OCTAVO_DEVICE void run_pack_e4m3(Machine& m, const WordRuns& runs) {
+  const WordRun<Machine> run(m, runs);
+  m.lanes([&](int lane) {
+    const auto x = [&](int i) { return sum_of<float>(run.in[4 * lane + i]); };
+    run.out[lane] = Machine::pack_e4m3(x(0), x(1), x(2), x(3));
+  });
+}
+
 // in: [32]. out: 5 masks, 1 to 16, [32]
 template <class Machine>
 OCTAVO_DEVICE void run_shuffle(Machine& m, const WordRuns& runs) {

@@ -130,6 +130,22 @@ OCTAVO_DEVICE void run_wgmma_transposed(Machine& m, const WordRuns& runs) {
       c);
 }
 
+// in: 64 words, of which a bulk copy brings the 32 from the fifth on. out: those 32
+constexpr std::uint32_t kWordBulk = 1024, kWordBulkWords = 32;
+template <class Machine>
+OCTAVO_DEVICE void run_copy_bytes(Machine& m, const WordRuns& runs) {
+  const WordRun<Machine> run(m, runs);
+  m.init_mbarrier(0, 1);
+  m.fence_async();
+  m.sync("the mbarrier is made");
+  m.arrive_mbarrier(0, 4 * kWordBulkWords);
+  m.copy_bytes(run.in + 4, kWordBulk, 0, 4 * kWordBulkWords);
+  m.wait_mbarrier("the bytes", 0, 0);
+  m.lanes([&](int lane) {
+    run.out[lane] = m.template shared<std::uint32_t>(kWordBulk + 4 * static_cast<std::uint32_t>(lane));
+  });
+}
+
 // A box at element (x, y), (x, y, z) where it has three axes, of `map`, to byte 1024. out: its words
 constexpr std::uint32_t kWordBox = 1024;
 template <class Machine>

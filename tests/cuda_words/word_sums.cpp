@@ -54,20 +54,24 @@ struct SumKind {
   const char* name;
   Word word;
   Mma kind;
-  bool sm90;
+  WordCards cards;
+  constexpr bool wgmma() const { return cards == WordCards::hopper; }
 };
-constexpr SumKind kSumKinds[] = {{"sums_mma_f16", Word::mma_f16, Mma::f16, false},
-                                 {"sums_mma_bf16", Word::mma_bf16, Mma::bf16, false},
-                                 {"sums_wgmma_f16", Word::wgmma_f16, Mma::f16, true},
-                                 {"sums_wgmma_f16_registers", Word::wgmma_f16_registers, Mma::f16, true},
-                                 {"sums_wgmma_bf16", Word::wgmma_bf16, Mma::bf16, true},
-                                 {"sums_wgmma_e4m3", Word::wgmma_e4m3, Mma::e4m3, true},
-                                 {"sums_wgmma_e5m2", Word::wgmma_e5m2, Mma::e5m2, true}};
+constexpr SumKind kSumKinds[] = {
+    {"sums_mma_f16", Word::mma_f16, Mma::f16, WordCards::all},
+    {"sums_mma_bf16", Word::mma_bf16, Mma::bf16, WordCards::all},
+    {"sums_mma_e4m3", Word::mma_e4m3, Mma::e4m3, WordCards::e4m3},
+    {"sums_wgmma_f16", Word::wgmma_f16, Mma::f16, WordCards::hopper},
+    {"sums_wgmma_f16_registers", Word::wgmma_f16_registers, Mma::f16, WordCards::hopper},
+    {"sums_wgmma_bf16", Word::wgmma_bf16, Mma::bf16, WordCards::hopper},
+    {"sums_wgmma_e4m3", Word::wgmma_e4m3, Mma::e4m3, WordCards::hopper},
+    {"sums_wgmma_e4m3_registers", Word::wgmma_e4m3_registers, Mma::e4m3, WordCards::hopper},
+    {"sums_wgmma_e5m2", Word::wgmma_e5m2, Mma::e5m2, WordCards::hopper}};
 
 WordTable tables_of_sums(int capability, const std::function<std::string(const SumKind&, const SumCase&)>& ask) {
   WordTable table;
   for (const SumKind& kind : kSumKinds) {
-    if (kind.sm90 && capability != 90) continue;
+    if (!has_word(kind.cards, capability)) continue;
     keep(table, kind.name, [&] {
       std::vector<std::string> sums;
       for (const SumCase& one : cases_of(kind.kind)) sums.push_back(ask(kind, one));
@@ -82,10 +86,10 @@ WordTable tables_of_sums(int capability, const std::function<std::string(const S
 WordTable dump_sums(WordRunner& runner) {
   return tables_of_sums(runner.capability(), [&](const SumKind& kind, const SumCase& one) {
     const std::size_t bytes = kind.kind == Mma::f16 || kind.kind == Mma::bf16 ? 2 : 1;
-    Words in(kind.sm90 ? kWgmmaIn : kMmaIn);
-    const std::size_t sums_at = kind.sm90 ? kTileWords + 512 : 192, sums = kind.sm90 ? 512 : 128;
+    Words in(kind.wgmma() ? kWgmmaIn : kMmaIn);
+    const std::size_t sums_at = kind.wgmma() ? kTileWords + 512 : 192, sums = kind.wgmma() ? 512 : 128;
     for (std::size_t i = 0; i < sums; ++i) in[sums_at + i] = bits_of_f32(one.start);
-    if (kind.sm90) {
+    if (kind.wgmma()) {
       const MatrixDescriptor matrix{0, 16, atom_bytes(Swizzle::bytes32), Swizzle::bytes32};
       for (std::uint32_t byte = 0; byte < 32; ++byte) {
         const std::uint32_t shift = 8 * (byte % static_cast<std::uint32_t>(bytes));
@@ -107,13 +111,16 @@ WordTable dump_sums(WordRunner& runner) {
       }
     } else {
       for (int lane = 0; lane < 32; ++lane) {
-        for (int i = 0; i < 8; ++i) {
-          const auto word = static_cast<std::size_t>(lane), reg = static_cast<std::size_t>(i / 2);
-          const auto a = static_cast<std::size_t>(place_in_a<2>(lane, i / 2, i % 2).column);
-          in[4 * word + reg] |= coded_float(kind.kind, one.a[a]) << (16 * (i % 2));
-          if (i >= 4) continue;
-          const auto b = static_cast<std::size_t>(place_in_b<2>(lane, i / 2, i % 2).row);
-          in[128 + 2 * word + reg] |= coded_float(kind.kind, one.b[b]) << (16 * (i % 2));
+        const int elements = static_cast<int>(4 / bytes);  // of a register
+        for (int i = 0; i < 4 * elements; ++i) {
+          const auto word = static_cast<std::size_t>(lane), reg = static_cast<std::size_t>(i / elements);
+          const int in_reg = i % elements, at = i / elements;
+          const Place a = bytes == 2 ? place_in_a<2>(lane, at, in_reg) : place_in_a<4>(lane, at, in_reg);
+          const auto shift = 8 * bytes * static_cast<std::size_t>(in_reg);
+          in[4 * word + reg] |= coded_float(kind.kind, one.a[static_cast<std::size_t>(a.column)]) << shift;
+          if (i >= 2 * elements) continue;
+          const Place b = bytes == 2 ? place_in_b<2>(lane, at, in_reg) : place_in_b<4>(lane, at, in_reg);
+          in[128 + 2 * word + reg] |= coded_float(kind.kind, one.b[static_cast<std::size_t>(b.row)]) << shift;
         }
       }
     }

@@ -55,7 +55,8 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
                 smoothed && c < q.dim ? sum_of_planes(p.unrotated_means, rows.block, packed_dim(q.dim, 0), c) : 0.0f;
             for (std::int64_t r = machine.warp(); r < kPackedRows; r += kCodeWarps) {
               const bool exists = rows.row + r < rows.rows && c < q.dim;
-              const float x = exists ? load_number(q, q_at + r * q.strides[2] + c * q.strides[3]) - mean : 0.0f;
+              const float x =
+                  exists ? load_number<Machine>(q, q_at + r * q.strides[2] + c * q.strides[3]) - mean : 0.0f;
               machine.store_shared(static_cast<std::uint32_t>(r) * kSliceRow * 4 + static_cast<std::uint32_t>(lane) * 4,
                                    x);
             }

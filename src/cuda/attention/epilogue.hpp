@@ -88,7 +88,8 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   const auto value_dim = static_cast<std::int32_t>(p.value_dim);
   const float rescale =
       p.v.output_rescale == nullptr ? 1.0f : p.v.output_rescale[task.batch * p.keys.heads + task.kv_head];
-  OCTAVO_UNROLL
+  // Rolled: both halves take turns in the registers of the first.
+  OCTAVO_ROLLED
   for (int half = 0; half < 2; ++half) {
     machine.sync_warp();
     machine.lanes(
@@ -96,8 +97,9 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
           const std::uint32_t row = staged + static_cast<std::uint32_t>(lane / 4) * kStagedRowBytes<Shape>;
           OCTAVO_UNROLL
           for (int tile = 0; tile < Shape::kDim / 8; ++tile) {
-            machine.store_shared(row + 4 * static_cast<std::uint32_t>(8 * tile + lane % 4 * 2),
-                                 FloatPair{o[4 * tile + 2 * half], o[4 * tile + 2 * half + 1]});
+            const FloatPair x{o[4 * tile], o[4 * tile + 1]};
+            machine.store_shared(row + 4 * static_cast<std::uint32_t>(8 * tile + lane % 4 * 2), x);
+            o[4 * tile] = o[4 * tile + 2], o[4 * tile + 1] = o[4 * tile + 3];
           }
         },
         out);

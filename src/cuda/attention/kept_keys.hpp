@@ -12,15 +12,17 @@
 #include "cuda/attention/score_mod.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "cuda/operands/load_transform.hpp"
+#include "cuda/tile/register_parts.hpp"
 
 namespace octavo::cuda {
 
 // 16 rows of `x` into the planes at `to`, zeros where row_of(i) is negative; NaN at `flags` [16] for those that hold a
 // NaN or infinity, which become zeros, else 0.
 template <class Shape, class Machine, class RowOf>
-OCTAVO_DEVICE void load_kept_rows(Machine& machine, const OperandRows& x, std::int64_t base, float factor,
-                                  std::uint32_t to, std::uint32_t flags, bool joins_flags, const RowOf& row_of) {
+OCTAVO_DEVICE void load_kept_rows(Machine& machine, OperandRows x, std::int64_t base, float factor, std::uint32_t to,
+                                  std::uint32_t flags, bool joins_flags, const RowOf& row_of) {
   constexpr int kPerLane = Shape::kDim / kLanes, kRows = 4;
+  if (Shape::kNumbers != DType::f32) x.dtype = Shape::kNumbers;  // known when the kernel is compiled
   OCTAVO_ROLLED
   for (int first = 0; first < 16; first += kRows) {
     Registers<Machine, float, kPerLane * kRows> numbers;
@@ -35,7 +37,8 @@ OCTAVO_DEVICE void load_kept_rows(Machine& machine, const OperandRows& x, std::i
             for (int i = 0; i < kPerLane * kRows; i += 2) {
               const int c = channel_of(lane, i % kPerLane), row = i / kPerLane;
               v[i] = v[i + 1] = 0;
-              if (rows[row] >= 0 && c < x.dim) load_pair(x, base + rows[row] * x.strides[2], c, v[i], v[i + 1]);
+              if (rows[row] >= 0 && c < x.dim)
+                load_pair<Machine>(x, base + rows[row] * x.strides[2], c, v[i], v[i + 1]);
             }
             return;
           }
@@ -48,7 +51,7 @@ OCTAVO_DEVICE void load_kept_rows(Machine& machine, const OperandRows& x, std::i
               if (k == i / kPerLane) row = rows[k];
             }
             float number = 0;
-            if (row >= 0 && c < x.dim) number = load_number(x, base + row * x.strides[2] + c * x.strides[3]);
+            if (row >= 0 && c < x.dim) number = load_number<Machine>(x, base + row * x.strides[2] + c * x.strides[3]);
             OCTAVO_UNROLL
             for (int k = 0; k < kPerLane * kRows; ++k) {
               if (k == i) v[k] = number;
@@ -253,10 +256,12 @@ struct KeptWarp {
             const RowAlibi alibi = alibi_of_row<Machine>(p, task, row);
             const float poison =
                 machine.template shared<float>(flags + 4 * static_cast<std::uint32_t>(lane / 4 + 8 * half));
+            const float max_of_mask = half == 0 ? row_max[0] : row_max[1];
+            const float logit = half == 0 ? logit_offset[0] : logit_offset[1];
+            // Both halves take turns in the registers of the first.
             OCTAVO_UNROLL
-            for (int i = 0; i < 8; ++i) {
-              if (i / 2 % 2 != half) continue;
-              const int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+            for (int j = 0; j < 4; ++j) {
+              const int i = j / 2 * 4 + j % 2, column = j / 2 * 8 + lane % 4 * 2 + j % 2;
               const std::int32_t key = columns.key(tile, column);
               const bool is_near = key >= near.begin && key < near.end;
               bool own = key >= visible.begin && key < visible.end && is_near == of_span && key_exists(p, task, key);
@@ -266,7 +271,7 @@ struct KeptWarp {
               if (p.softcap > 0) {
                 x = apply_softcap<Machine>(x, 0.0f, inverse, p.softcap);
               } else {
-                x = x - (half == 0 ? logit_offset[0] : logit_offset[1]) * kLog2E;
+                x = x - logit * kLog2E;
               }
               if (own && p.alibi_slopes.data != nullptr) {
                 const auto distance = spec::alibi_distance(p.alibi, key, alibi.diagonal);
@@ -278,10 +283,11 @@ struct KeptWarp {
                   term = read_mask<kind, Machine>(p.mask, mask_row(p, task, row) + key * p.mask.strides[3]);
                 });
                 own = term != -__builtin_inff();
-                x = __builtin_fmaf(term - (half == 0 ? row_max[0] : row_max[1]), kLog2E, x);
+                x = __builtin_fmaf(term - max_of_mask, kLog2E, x);
               }
               x = x + poison + machine.template shared<float>(flags + 64 + 4 * static_cast<std::uint32_t>(column));
-              s[i] = own ? x : -__builtin_inff();
+              s[i] = s[i + 2];
+              s[i + 2] = own ? x : -__builtin_inff();
             }
           }
         },
@@ -372,22 +378,25 @@ struct KeptWarp {
     machine.lanes(
         [&](int lane, float(&m)[2], float(&l)[2], float(&lse_offset)[2], float(&logit_offset)[2],
             float(&o)[Shape::kDim / 2]) {
-          OCTAVO_UNROLL
+          // Both halves take turns in the registers of the first.
+          OCTAVO_ROLLED
           for (int half = 0; half < 2; ++half) {
             const std::int32_t row = row_of_lane(first_row, lane, half);
-            if (row >= task.q_rows) continue;
+            if (row >= task.q_rows) break;
+            const float m_kept = half == 0 ? m[0] : m[1], sum_kept = half == 0 ? l[0] : l[1];
             const float rest_m = state_of_row(row)[0], rest_l = state_of_row(row)[1];
             const double constant =
-                (p.softcap > 0 ? 0.0 : static_cast<double>(logit_offset[half])) + static_cast<double>(lse_offset[half]);
-            const float joined = m[half] > rest_m ? m[half] : rest_m;
+                (p.softcap > 0 ? 0.0 : static_cast<double>(half == 0 ? logit_offset[0] : logit_offset[1])) +
+                static_cast<double>(half == 0 ? lse_offset[0] : lse_offset[1]);
+            const float joined = m_kept > rest_m ? m_kept : rest_m;
             const float of_rest = rest_m == -__builtin_inff() ? 0.0f : Machine::exp2(rest_m - joined);
-            const float of_kept = m[half] == -__builtin_inff() ? 0.0f : Machine::exp2(m[half] - joined);
-            const float l_rest = rest_l * of_rest, l_kept = l[half] * of_kept;
+            const float of_kept = m_kept == -__builtin_inff() ? 0.0f : Machine::exp2(m_kept - joined);
+            const float l_rest = rest_l * of_rest, l_kept = sum_kept * of_kept;
             const spec::RowEnd end = spec::end_of_row<ScalarOps<Machine>>(
                 joined, l_rest + l_kept, sink, (static_cast<double>(sink) - constant) * std::numbers::log2e);
             const float share_of_rest = spec::share_of_values(end, l_rest);
             const float share_of_kept = spec::share_of_values(end, l_kept);
-            const float norm = l[half] == 0 ? 0.0f : 1.0f / l[half];
+            const float norm = sum_kept == 0 ? 0.0f : 1.0f / sum_kept;
             if (p.lse != nullptr && lane % 4 == 0) {
               p.lse[lse_at + row * p.lse_strides[2]] = spec::lse_of_row<ScalarOps<Machine>>(
                   end, sink, static_cast<double>(joined) * std::numbers::ln2 + constant);
@@ -398,23 +407,26 @@ struct KeptWarp {
                 reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
             const bool pairs =
                 p.out.strides[3] == 1 && (address & static_cast<std::uintptr_t>(2 * element_bytes - 1)) == 0;
-            OCTAVO_UNROLL
-            for (int tile = 0; tile < Shape::kDim / 8; ++tile) {
-              const int channel = 8 * tile + lane % 4 * 2;
-              if (channel >= p.value_dim) continue;
-              float x[2];
+            for_register_parts<16>(o, [&](int of_part, float(&part)[16]) {
               OCTAVO_UNROLL
-              for (int j = 0; j < 2; ++j) {
-                float own = o[4 * tile + 2 * half + j] * norm;
-                if (rescale != 1) own = rescaled(own, rescale);
-                const float other = channel + j < p.value_dim ? rest[channel + j] : 0.0f;
-                const float sum = own * share_of_kept + other * share_of_rest;
-                // Finite parts stay finite.
-                x[j] = !end.sees ? 0.0f : is_finite(own) && is_finite(other) && sum == sum ? spec::bounded(sum) : sum;
+              for (int tile = 0; tile < 4; ++tile) {
+                const int channel = 2 * of_part + 8 * tile + lane % 4 * 2;
+                float x[2] = {part[4 * tile], part[4 * tile + 1]};
+                part[4 * tile] = part[4 * tile + 2], part[4 * tile + 1] = part[4 * tile + 3];
+                if (channel >= p.value_dim) continue;
+                OCTAVO_UNROLL
+                for (int j = 0; j < 2; ++j) {
+                  float own = x[j] * norm;
+                  if (rescale != 1) own = rescaled(own, rescale);
+                  const float other = channel + j < p.value_dim ? rest[channel + j] : 0.0f;
+                  const float sum = own * share_of_kept + other * share_of_rest;
+                  // Finite parts stay finite.
+                  x[j] = !end.sees ? 0.0f : is_finite(own) && is_finite(other) && sum == sum ? spec::bounded(sum) : sum;
+                }
+                store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < p.value_dim,
+                                    {x[0], x[1]});
               }
-              store_pair<Machine>(p.out, first + channel * p.out.strides[3], pairs, channel + 1 < p.value_dim,
-                                  {x[0], x[1]});
-            }
+            });
           }
         },
         state.m, state.l, terms.lse_offset, terms.logit_offset, out);

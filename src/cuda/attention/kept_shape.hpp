@@ -13,6 +13,7 @@ namespace octavo::cuda {
 template <int dim, DType numbers>
 struct KeptShape {
   static constexpr int kDim = dim;
+  static constexpr DType kNumbers = numbers;  // f32: of any dtype
   static constexpr bool kF16 = numbers == DType::f16;
   static constexpr Mma kProduct = kF16 ? Mma::f16 : Mma::bf16;
   static constexpr int kPlanes = numbers == DType::f32 ? 3 : 1;

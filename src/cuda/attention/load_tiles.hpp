@@ -58,12 +58,12 @@ constexpr std::uint32_t kQ16Rows = 16;
 template <class Shape>
 constexpr std::uint32_t kLowQueryAt = Shape::kQueryAt + kQ16Rows * Shape::kRowBytes;
 
-template <class Shape, bool q16, class Machine>
-OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task) {
+template <class Shape, class Machine>
+OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task, bool q16) {
   const auto rows = static_cast<std::uint32_t>(task.q_rows - task.first_row);
   const std::int64_t first = row_of_plane<Shape::kPlanes>(task.packed_row, 0) * Shape::kRowBytes;
   const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
-  if constexpr (q16) {
+  if (q16) {
     load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
     load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(
         machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);

@@ -73,6 +73,8 @@ struct AttentionKernelParams {
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
   KeptKeysOfCall kept;
+  // The launch is for the sequences of 16-bit Q, else for all others; a varlen batch may hold both.
+  bool short_queries = false;
   const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
   bool hides_keys = false;             // addends of -infinity stay what they are, whatever score_mod does
   Alibi alibi = Alibi::causal;

@@ -18,12 +18,16 @@
 
 namespace octavo::cuda {
 
+// Whether the kernel has the product of 16-bit Q, too.
+template <class Shape, AttentionVariant variant>
+constexpr bool takes_q16 = Shape::kIntegerScores && modifies_scores(variant);
+
 // A warp of the mma.sync kernels: how it comes to its operands and multiplies them.
 template <class Machine, class Shape, AttentionVariant variant>
 struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   using Rows = WarpRows<Machine, Shape, variant>;
-  using Rows::folded, Rows::q16, Rows::out, Rows::p, Rows::planes, Rows::query_factor, Rows::step, Rows::warp_task;
-  using Rows::weights;
+  using Rows::folded, Rows::out, Rows::p, Rows::planes, Rows::query_factor, Rows::step, Rows::warp_task;
+  using Rows::q16, Rows::weights;
   using typename Rows::Scores;
 
   Registers<Machine, std::uint32_t, kQueryRegisters<Shape>> q;
@@ -35,7 +39,7 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   OCTAVO_DEVICE void load_keys(Machine& machine, std::int32_t key, std::uint32_t stage) const {
     const WarpTask at = warp_task(machine);
     load_key_tile<Shape>(machine, p, at.first_slot + static_cast<std::uint32_t>(key),
-                         addends_of(p, q16) + at.addend_at + key, stage);
+                         addends_of(p, q16()) + at.addend_at + key, stage);
   }
   OCTAVO_DEVICE void load_values(Machine& machine, std::int32_t key, std::uint32_t stage) const {
     load_value_tile<Shape, variant>(machine, p, warp_task(machine).first_slot + static_cast<std::uint32_t>(key), stage);
@@ -46,11 +50,10 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
     return seen.begin < key + Shape::kKeys && seen.end > key;
   }
   OCTAVO_DEVICE void qk(Machine& machine, std::uint32_t stage, Scores& scores) {
-    if constexpr (q16) {
-      qk_tile_q16<Shape>(machine, kLowQueryAt<Shape>, stage, query_factor, scores);
-    } else {
-      qk_tile<Shape>(machine, q, stage, query_factor, scores);
+    if constexpr (takes_q16<Shape, variant>) {
+      if (q16()) return qk_tile_q16<Shape>(machine, kLowQueryAt<Shape>, stage, query_factor, scores);
     }
+    qk_tile<Shape>(machine, q, stage, query_factor, scores);
   }
 
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
@@ -61,7 +64,7 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
     }
     if constexpr (kTwoLevels<Shape>) {
       // Where Hopper's kernel takes the long sequences, the short ones share its V.
-      constexpr bool kFlips = q16 && Shape::kIntegerValues;
+      constexpr bool kFlips = takes_q16<Shape, variant> && Shape::kIntegerValues;
       pv_two_level<Shape, kPvProduct<Shape>, planes, kFlips>(machine, weights, step, column_scales, p.v.flip, stage,
                                                              out);
     } else {
@@ -98,7 +101,7 @@ template <class Shape, class Machine, class Warp>
 OCTAVO_DEVICE void walk_two_stages(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
   if (first >= end) return;
   load_ahead<Shape>(machine, warp, first + Shape::kKeys, end);
-  if constexpr (!Warp::q16) load_query<Shape>(machine, warp.q);
+  if (!warp.q16()) load_query<Shape>(machine, warp.q);
   OCTAVO_ROLLED
   for (std::int32_t key = first; key < end; key += Shape::kKeys) {
     const std::uint32_t stage = stage_of_tile<Shape>(key);
@@ -141,11 +144,11 @@ OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t fir
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const AttentionTask task = find_task(machine, p, Shape::kRows);
-  if (!task.present || task.q16 != is_q16_variant(variant)) return;
+  if (!task.present || task.q16 != p.short_queries) return;
   const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
   if (first < seen.end) {
-    load_queries<Shape, is_q16_variant(variant)>(machine, p, task);
+    load_queries<Shape>(machine, p, task, takes_q16<Shape, variant> && p.short_queries);
     const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(first);
     const std::uint32_t stage = stage_of_tile<Shape>(first);
     load_key_tile<Shape>(machine, p, slot, addends_of(p, task.q16) + task.addend_at + first, stage);

@@ -13,6 +13,7 @@
 #include "cuda/attention/task.hpp"
 #include "cuda/operands/read_number.hpp"
 #include "cuda/tile/machine.hpp"
+#include "cuda/tile/register_parts.hpp"
 #include "spec/alibi.hpp"
 #include "spec/base2.hpp"
 
@@ -154,30 +155,43 @@ OCTAVO_DEVICE void for_each_key(int lane, int half, float (&s)[Shape::kKeys / 2]
   }
 }
 
-// One pass over the scores for each option, so that each is a short piece of straight code.
+// Scores that one turn of a pass over a tile has.
+template <class Shape>
+constexpr int kScoresAtOnce = Shape::kKeys < 32 ? Shape::kKeys / 2 : 16;
+
+// One pass over the scores for each option, so that each is a short piece of code.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void add_mask(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                             std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
                             Registers<Machine, float, Shape::kKeys / 2>& scores) {
-  with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
-    machine.lanes(
-        [&](int lane, float(&s)[Shape::kKeys / 2], float(&row_max)[2]) {
-          OCTAVO_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            const std::int32_t row = row_of_lane(warp_row, lane, half);
-            const Keys32 seen = row < task.q_rows ? keys_of_row(p, task, row) : Keys32{};
-            const std::int32_t begin = seen.begin - first_key, end = seen.end - first_key;
-            const std::int64_t at = mask_row(p, task, row) + std::int64_t{first_key} * p.mask.strides[3];
-            for_each_key<Shape>(lane, half, s, [&](int key, float& x) {
-              if (key < begin || key >= end) return;  // the mask may not have it
-              const float term = read_mask<kind, Machine>(p.mask, at + key * p.mask.strides[3]);
+  machine.lanes(
+      [&](int lane, float(&s)[Shape::kKeys / 2], float(&row_max)[2]) {
+        std::int32_t begin[2], last[2];
+        std::int64_t at[2];
+        OCTAVO_UNROLL
+        for (int half = 0; half < 2; ++half) {
+          const std::int32_t row = row_of_lane(warp_row, lane, half);
+          const Keys32 seen = row < task.q_rows ? keys_of_row(p, task, row) : Keys32{};
+          begin[half] = seen.begin, last[half] = seen.end - 1;
+          at[half] = mask_row(p, task, row);
+        }
+        with_element_kind(p.mask.dtype, [&]<ElementKind kind>() {
+          for_register_parts<kScoresAtOnce<Shape>>(s, [&](int first, auto& part) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < kScoresAtOnce<Shape>; ++i) {
+              const int half = i / 2 % 2;
+              if (begin[half] > last[half]) continue;
+              // Of a key that the row does not see, which the mask may not have, the nearest one's.
+              const std::int32_t key = first_key + 2 * first + key_of_element<Shape>(lane, i);
+              const std::int32_t near = key < begin[half] ? begin[half] : key > last[half] ? last[half] : key;
+              const float term = read_mask<kind, Machine>(p.mask, at[half] + near * p.mask.strides[3]);
               // A masked score is -infinity even where the product is NaN.
-              x = term == -__builtin_inff() ? term : __builtin_fmaf(term - row_max[half], kLog2E, x);
-            });
-          }
-        },
-        scores, terms.row_max);
-  });
+              part[i] = term == -__builtin_inff() ? term : __builtin_fmaf(term - row_max[half], kLog2E, part[i]);
+            }
+          });
+        });
+      },
+      scores, terms.row_max);
 }
 
 // Keys whose addend is -infinity do not exist: hidden again after softcap, a mask's NaN, or a NaN in the row of Q. The
@@ -213,8 +227,8 @@ OCTAVO_DEVICE void add_block_offsets(Machine& machine, const AttentionKernelPara
       offset);
 }
 
-// Modifies scores in place, and masks by position afterwards: softcap would make -infinity finite. `block_offset`: what
-// softcap needs added because of K's block means, natural units.
+// Modifies scores in place; masks by position come afterwards, since softcap would make -infinity finite.
+// `block_offset`: what softcap needs added because of K's block means, natural units.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                    std::int32_t warp_row, std::int32_t first_key, RowTerms<Machine>& terms,
@@ -223,13 +237,14 @@ OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams
   if (p.softcap > 0) {
     const float inverse = 1.0f / p.softcap;
     machine.lanes(
-        [&](int lane, float(&s)[Shape::kKeys / 2], float(&logit_offset)[2], float(&of_block)[2]) {
-          OCTAVO_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            const float constant = logit_offset[half] + of_block[half];
-            for_each_key<Shape>(lane, half, s,
-                                [&](int, float& x) { x = apply_softcap<Machine>(x, constant, inverse, p.softcap); });
-          }
+        [&](int, float(&s)[Shape::kKeys / 2], float(&logit_offset)[2], float(&of_block)[2]) {
+          const float constant[2] = {logit_offset[0] + of_block[0], logit_offset[1] + of_block[1]};
+          for_register_parts<kScoresAtOnce<Shape>>(s, [&](int, auto& part) {
+            OCTAVO_UNROLL
+            for (int i = 0; i < kScoresAtOnce<Shape>; ++i) {
+              part[i] = apply_softcap<Machine>(part[i], constant[i / 2 % 2], inverse, p.softcap);
+            }
+          });
         },
         scores, terms.logit_offset, block_offset);
   }
@@ -255,7 +270,6 @@ OCTAVO_DEVICE void apply_score_mod(Machine& machine, const AttentionKernelParams
   if (p.hides_keys) {
     hide_absent_keys<Shape>(machine, addends_of(p, task.q16) + task.addend_at + first_key, scores);
   }
-  mask_keys<Shape>(machine, p, task, warp_row, first_key, scores);
 }
 
 // T = (s - r) + b with r the row's maximum of s, so that b keeps its digits beside a large score. `offset` is r,

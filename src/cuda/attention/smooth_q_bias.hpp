@@ -71,10 +71,10 @@ OCTAVO_DEVICE void load_key_planes(Machine& machine, const OperandRows& k, std::
           const std::int64_t c = 8 * i + 2 * (lane % 4);
           float a = 0, b = 0;
           if (row < rows && k.pairs) {
-            if (c < k.dim) load_pair(k, row_at, c, a, b);
+            if (c < k.dim) load_pair<Machine>(k, row_at, c, a, b);
           } else if (row < rows) {
-            if (c < k.dim) a = load_number(k, row_at + c * k.strides[3]);
-            if (c + 1 < k.dim) b = load_number(k, row_at + (c + 1) * k.strides[3]);
+            if (c < k.dim) a = load_number<Machine>(k, row_at + c * k.strides[3]);
+            if (c + 1 < k.dim) b = load_number<Machine>(k, row_at + (c + 1) * k.strides[3]);
           }
           OCTAVO_UNROLL
           for (int plane = 0; plane < kPlanesOfF32; ++plane) {

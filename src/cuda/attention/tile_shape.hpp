@@ -66,39 +66,21 @@ struct AttentionShape {
 
 // Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where
 // integer weights are relative to the key block's maximum, their row sum is of the weights, and V's scales are folded
-// into them (is_folded()): known when the kernel is compiled, these choices cost the loop nothing. score_mod: softcap,
-// a mask or ALiBi come between the products; any recipe. q16: for sequences of 16-bit Q (spec/q16.hpp), whatever the
-// options; each skips the sequences of the other kind, so a varlen batch that may hold both is launched with both.
-// p16*: integer weights of two bytes, any fold and reference. kept*: where rows have kept keys, which are hidden here;
-// the rows' state goes to join_kept_keys(). kept: folded.
-enum class AttentionVariant : std::uint8_t {
-  plain,
-  folded,
-  score_mod,
-  q16,
-  p16,
-  p16_score_mod,
-  p16_q16,
-  kept,
-  kept_score_mod,
-  kept_q16
-};
+// into them (is_folded()): known when the kernel is compiled, these choices cost the loop nothing. score_mod: whatever
+// the call may ask for, softcap, masks and ALiBi between the products, and sequences of 16-bit Q (spec/q16.hpp), for
+// which there is a launch of its own (AttentionKernelParams::short_queries); it serves plain calls, too, where a shape
+// has no kernel for them. p16: the same with integer weights of two bytes. kept*: where rows have kept keys, which are
+// hidden here; the rows' state goes to join_kept_keys(). kept: folded, kept_score_mod: anything.
+enum class AttentionVariant : std::uint8_t { plain, folded, score_mod, p16, kept, kept_score_mod };
 OCTAVO_INLINE constexpr bool keeps_keys(AttentionVariant variant) { return variant >= AttentionVariant::kept; }
 OCTAVO_INLINE constexpr bool is_folded(AttentionVariant variant) {
   return variant == AttentionVariant::folded || variant == AttentionVariant::kept;
 }
-OCTAVO_INLINE constexpr bool is_q16_variant(AttentionVariant variant) {
-  return variant == AttentionVariant::q16 || variant == AttentionVariant::p16_q16 ||
-         variant == AttentionVariant::kept_q16;
-}
 // Bytes of an integer weight.
-OCTAVO_INLINE constexpr int weight_planes(AttentionVariant variant) {
-  return variant >= AttentionVariant::p16 && variant <= AttentionVariant::p16_q16 ? 2 : 1;
-}
+OCTAVO_INLINE constexpr int weight_planes(AttentionVariant variant) { return variant == AttentionVariant::p16 ? 2 : 1; }
 OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
-  return variant != AttentionVariant::plain && variant != AttentionVariant::p16 && !is_folded(variant);
+  return variant != AttentionVariant::plain && !is_folded(variant);
 }
-
 // With FP8 scores, whose key block of 128 rows of two bytes is one tile.
 constexpr std::int64_t kMostFloat8Channels = 128;
 

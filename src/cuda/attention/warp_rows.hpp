@@ -31,7 +31,7 @@ struct alignas(16) WarpTask {
 // The state of a warp's rows during the loop over the keys.
 template <class Machine, class Shape, AttentionVariant variant>
 struct WarpRows {
-  static constexpr bool score_mod = modifies_scores(variant), q16 = is_q16_variant(variant);
+  static constexpr bool score_mod = modifies_scores(variant);
   static constexpr bool kept = keeps_keys(variant), folded = is_folded(variant);
   // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
   static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
@@ -88,12 +88,16 @@ struct WarpRows {
     return held_task;
   }
 
+  OCTAVO_DEVICE bool q16() const { return score_mod && p.short_queries; }
+
   // Whether scores have offsets because K's means are those of blocks.
   OCTAVO_DEVICE bool has_block_means(Machine& machine) const { return warp_task(machine).block_means != 0; }
 
   OCTAVO_DEVICE void mask(Machine& machine, std::int32_t key, Scores& scores) {
     const WarpTask seen = warp_task(machine);
-    if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || seen.all.end >= seen.k_rows)) return;
+    // Keys behind the sequence's end have addends of -infinity, which softcap would make finite.
+    const bool to_the_end = !score_mod && seen.all.end >= seen.k_rows;
+    if (seen.all.begin <= key && (seen.all.end >= key + Shape::kKeys || to_the_end)) return;
     AttentionTask lengths;
     lengths.q_rows = seen.q_rows, lengths.k_rows = seen.k_rows;
     mask_keys<Shape>(machine, p, lengths, seen.first_row, key, scores);
@@ -117,13 +121,13 @@ struct WarpRows {
         add_block_offsets(machine, p, warp_task(machine).chunk_row, key, spec::kLn2, of_cap);
       }
       apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
-    } else {
-      mask(machine, key, scores);
     }
+    mask(machine, key, scores);
     if constexpr (kept) {
       const WarpTask seen = warp_task(machine);
-      if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, 16, key)) return;
-      mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16), seen.first_row, key,
+      if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16()), seen.first_row, 16, key))
+        return;
+      mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16()), seen.first_row, key,
                             scores);
     }
   }

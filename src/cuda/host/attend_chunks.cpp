@@ -140,7 +140,7 @@ class ChunkDriver {
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
     to.kept = scratch_.kept;
     if (plan_.steps.hides_keys) to.seen = scratch_.seen;
-    to.hides_keys = plan_.steps.hides_keys || plan_.steps.keeps;
+    to.hides_keys = plan_.steps.score_mod && (plan_.steps.hides_keys || plan_.steps.keeps);
     to.alibi = p.alibi;
     to.p_range = static_cast<float>(plan_.recipe.p_range);
     to.log2_p_range = std::log2(to.p_range);
@@ -155,31 +155,35 @@ class ChunkDriver {
     return to;
   }
 
-  // Sequences of 16-bit Q have a kernel of their own; a varlen batch may hold both kinds.
+  // Sequences of 16-bit Q have a launch of their own; a varlen batch may hold both kinds.
   void attend(const AttentionKernelParams& params) {
     const bool short_queries = problem_.q_rows < spec::kQ16Rows;
     const bool keeps = plan_.steps.keeps, p16 = plan_.recipe.p == WeightFormat::u16;
+    const AttentionVariant any_options = keeps ? AttentionVariant::kept_score_mod
+                                         : p16 ? AttentionVariant::p16
+                                               : AttentionVariant::score_mod;
     if (plan_.q16 && (problem_.varlen() || short_queries)) {
-      attend(params, keeps ? AttentionVariant::kept_q16 : p16 ? AttentionVariant::p16_q16 : AttentionVariant::q16);
+      AttentionKernelParams of_short = params;
+      of_short.short_queries = true;
+      attend(of_short, any_options);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
     const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
                         plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
-    if (p16) {
-      attend(params, plan_.steps.score_mod ? AttentionVariant::p16_score_mod : AttentionVariant::p16);
-    } else if (plan_.steps.score_mod || (keeps && !folded)) {
-      attend(params, keeps ? AttentionVariant::kept_score_mod : AttentionVariant::score_mod);
-    } else if (folded) {
-      attend(params, keeps ? AttentionVariant::kept : AttentionVariant::folded);
-    } else {
-      attend(params, AttentionVariant::plain);
-    }
+    const bool any = plan_.steps.score_mod || p16 || (keeps && !folded);
+    const AttentionVariant special = !folded ? AttentionVariant::plain
+                                     : keeps ? AttentionVariant::kept
+                                             : AttentionVariant::folded;
+    if (any || !attend(params, special)) attend(params, any_options);
   }
 
-  void attend(const AttentionKernelParams& params, AttentionVariant wanted) {
-    if (wgmma_.attend(launches_, params, wanted)) return;
+  // false: there is no such kernel.
+  bool attend(const AttentionKernelParams& params, AttentionVariant wanted) {
+    if (!params.short_queries && wgmma_.attend(launches_, params, wanted)) return true;
+    bool started = false;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
       launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);
+      started = true;
     };
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \
   if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::its_scores &&                              \
@@ -199,6 +203,7 @@ class ChunkDriver {
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
+    return started;
   }
 
   Launches& launches_;

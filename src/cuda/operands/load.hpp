@@ -12,12 +12,13 @@ namespace octavo::cuda {
 OCTAVO_INLINE constexpr int channel_of(int lane, int slot) { return slot / 2 * 64 + 2 * lane + slot % 2; }
 
 // An element as f32, exactly.
+template <class Machine>
 OCTAVO_DEVICE float load_number(const OperandRows& x, std::int64_t at) {
   switch (x.dtype) {
     case DType::f32:
       return static_cast<const float*>(x.data)[at];
     case DType::f16:
-      return f16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
+      return Machine::from_f16(static_cast<const std::uint16_t*>(x.data)[at]);
     case DType::bf16:
       return bf16_to_f32(static_cast<const std::uint16_t*>(x.data)[at]);
     case DType::s8:
@@ -35,6 +36,7 @@ OCTAVO_DEVICE float load_number(const OperandRows& x, std::int64_t at) {
 }
 
 // Channels c, c + 1 (both below dim, c even) of the row at `at`.
+template <class Machine>
 OCTAVO_DEVICE void load_pair(const OperandRows& x, std::int64_t at, std::int64_t c, float& first, float& second) {
   if (x.dtype == DType::f32) {
     struct alignas(8) Two {
@@ -47,8 +49,8 @@ OCTAVO_DEVICE void load_pair(const OperandRows& x, std::int64_t at, std::int64_t
   }
   const std::uint32_t two = *reinterpret_cast<const std::uint32_t*>(static_cast<const std::uint16_t*>(x.data) + at + c);
   const auto low = static_cast<std::uint16_t>(two), high = static_cast<std::uint16_t>(two >> 16);
-  first = x.dtype == DType::f16 ? f16_to_f32(low) : bf16_to_f32(low);
-  second = x.dtype == DType::f16 ? f16_to_f32(high) : bf16_to_f32(high);
+  first = x.dtype == DType::f16 ? Machine::from_f16(low) : bf16_to_f32(low);
+  second = x.dtype == DType::f16 ? Machine::from_f16(high) : bf16_to_f32(high);
 }
 
 // `valid` rows from element offset `at` on; zeros behind them and behind their last channel.
@@ -62,7 +64,8 @@ OCTAVO_DEVICE void load_rows(Machine& machine, Registers<Machine, float, per_lan
           for (int i = 0; i < per_lane * count; i += 2) {
             const int c = channel_of(lane, i % per_lane);
             v[i] = v[i + 1] = 0;
-            if (i / per_lane < valid && c < x.dim) load_pair(x, at + i / per_lane * x.strides[2], c, v[i], v[i + 1]);
+            if (i / per_lane < valid && c < x.dim)
+              load_pair<Machine>(x, at + i / per_lane * x.strides[2], c, v[i], v[i + 1]);
           }
           return;
         }
@@ -72,7 +75,7 @@ OCTAVO_DEVICE void load_rows(Machine& machine, Registers<Machine, float, per_lan
           const int c = channel_of(lane, i % per_lane);
           float number = 0;
           if (i / per_lane < valid && c < x.dim) {
-            number = load_number(x, at + i / per_lane * x.strides[2] + c * x.strides[3]);
+            number = load_number<Machine>(x, at + i / per_lane * x.strides[2] + c * x.strides[3]);
           }
           OCTAVO_UNROLL
           for (int k = 0; k < per_lane * count; ++k) {

@@ -1,10 +1,12 @@
 # nvcc's -gencode options for kernels that use nothing newer than compute capability 8.0.
 #
 # Machine code of x.y runs on every later x.z, so each generation is translated to once, for its first GPU: copies would
-# make the library larger and no faster. nvcc's front end costs more than a translation; it runs once for 8.x and 9.0
-# and once for later ones (from PTX of 8.0 a hot kernel spills on 10.0). The later run's PTX travels along for
-# generations to come: of 10.0 with the default OCTAVO_CUDA_ARCHITECTURES, since PTX of 12.0 would be a third run, and
-# kernels that use nothing newer than 8.0 gain nothing from it.
+# make the library larger and no faster. nvcc's front end costs more than a translation; it runs once, for the first
+# GPU of all, and its PTX travels along for generations to come: kernels that use nothing newer gain nothing from later
+# PTX.
+#
+# "late_front" as third argument: a second run for 10.0 and later ones. From PTX of 8.0 attend_s8_s8_128_kept spills on
+# 12.0. Then that run's PTX travels along.
 function(octavo_portable_gencode gpus result)
   set(generations "")
   foreach(gpu IN LISTS gpus)
@@ -21,7 +23,7 @@ function(octavo_portable_gencode gpus result)
   set(early_gpus "")  # first GPUs of their generations
   set(late_gpus "")
   foreach(generation IN LISTS generations)
-    if(generation LESS 10)
+    if(generation LESS 10 OR NOT "late_front" IN_LIST ARGN)
       list(APPEND early_gpus ${first_of_${generation}})
     else()
       list(APPEND late_gpus ${first_of_${generation}})
