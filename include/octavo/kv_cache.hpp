@@ -140,7 +140,7 @@ class OCTAVO_API KVCache {
   /// anew from 0 on, which causality and windows then count. Codes, scales and K's mean stay as they are. Nothing
   /// happens to a sequence of at most keep_first + keep_last tokens. Paged, the pages that become free return to the
   /// pool. Errors: invalid_argument; resource_exhausted (a shared page must be copied and none is free); unimplemented
-  /// over a caller's pool.
+  /// over a caller's pool, and on a CUDA device for other than whole strips (docs/kv_cache.md).
   Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept;
   /// Empties sequences (none given: all), the tables of a caller's pages too; the next append fixes a new mean.
   Status reset(std::span<const std::int64_t> sequences = {}) noexcept;
@@ -154,9 +154,10 @@ class OCTAVO_API KVCache {
   /// Writes options, lengths and contents: saved_size() bytes, the same for the same contents. docs/kv_cache.md defines
   /// the format. Errors: invalid_argument (a wrong number of bytes); nothing is written then.
   Status save(std::span<std::byte> bytes) const noexcept;
-  /// A cache as it was when its bytes were saved, to the bit. Errors: invalid_argument (not such bytes, truncated,
-  /// damaged), unimplemented (a later version of the format), resource_exhausted.
-  static Result<KVCache> load(std::span<const std::byte> bytes) noexcept;
+  /// A cache as it was when its bytes were saved, to the bit, on any device. Errors: invalid_argument (not such bytes,
+  /// truncated, damaged), unimplemented (a later version of the format; what the device does not support), unavailable,
+  /// resource_exhausted.
+  static Result<KVCache> load(std::span<const std::byte> bytes, Device device = {}) noexcept;
 
   /// Codes (floats: values) and scales of a sequence in natural order, for tests and tools. codes: the cache's format,
   /// [Hkv, N, D] or [Hkv, N, Dv] dense (s4: no padding after an odd D); scales: f32 [Hkv, N], not given for f32, f16

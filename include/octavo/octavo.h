@@ -499,6 +499,9 @@ OCTAVO_API size_t octavo_kv_cache_saved_size(const octavo_kv_cache_t* cache);
 OCTAVO_API octavo_status_t octavo_kv_cache_save(const octavo_kv_cache_t* cache, void* bytes, size_t num_bytes);
 /** A cache as it was when its bytes were saved, to the bit; damaged bytes are refused. */
 OCTAVO_API octavo_status_t octavo_kv_cache_load(const void* bytes, size_t num_bytes, octavo_kv_cache_t** result);
+/** The same on a device, wherever the bytes were saved. */
+OCTAVO_API octavo_status_t octavo_kv_cache_load_on(const void* bytes, size_t num_bytes, int32_t device_type,
+                                                   int32_t device_index, octavo_kv_cache_t** result);
 
 #ifdef __cplusplus
 }

@@ -1,14 +1,16 @@
 // Binding of octavo/kv_cache.hpp.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "_call.hpp"
@@ -22,22 +24,38 @@ namespace {
 
 using Integers = std::vector<std::int64_t>;
 
-Execution execution_of(std::string_view implementation, std::uintptr_t stream, const TensorView* workspace) {
+// The arguments of attend(). Python sets the ones that differ from their defaults. Views only: the caller keeps the
+// arrays alive.
+struct CacheCall {
+  CacheQuery query;
+  CacheAttentionParams params;
   Execution execution;
-  execution.implementation = implementation;
-  execution.stream = reinterpret_cast<void*>(stream);
-  if (workspace != nullptr) {
-    execution.workspace = workspace->data;
-    execution.workspace_bytes = static_cast<std::size_t>(workspace->elements());
+  Integers sequences;
+  std::string implementation;
+
+  CacheCall(const TensorView& q, const TensorView& out, Layout layout) {
+    query.q = q;
+    query.out = out;
+    query.layout = layout;
   }
-  return execution;
-}
-TensorView optional(const TensorView* view) { return view != nullptr ? *view : TensorView{}; }
+  CacheCall(const CacheCall&) = delete;  // the query points into the object itself
+  CacheCall& operator=(const CacheCall&) = delete;
+
+  void set_sequences(Integers values) {
+    sequences = std::move(values);
+    query.sequences = sequences;
+  }
+  void set_implementation(std::string_view name) {
+    implementation = name;
+    execution.implementation = implementation;
+  }
+};
+
+Device place_of(int device) { return device < 0 ? Device{} : Device{DeviceType::cuda, device}; }
 
 KVCacheOptions options_of(std::int64_t batch, std::int64_t kv_heads, std::int64_t head_dim, std::int64_t value_head_dim,
                           std::int64_t capacity, DType format, bool kept_keys, std::int64_t page_size,
                           std::int64_t pages, int device) {
-  const Device place = device < 0 ? Device{} : Device{DeviceType::cuda, device};
   return {.batch = batch,
           .kv_heads = kv_heads,
           .head_dim = head_dim,
@@ -47,38 +65,57 @@ KVCacheOptions options_of(std::int64_t batch, std::int64_t kv_heads, std::int64_
           .kept_keys = kept_keys,
           .page_size = page_size,
           .pages = pages,
-          .device = place};
+          .device = place_of(device)};
 }
 
-void attend(const KVCache& cache, const TensorView& q, const TensorView& out, const TensorView* lse,
-            const TensorView* sinks, const TensorView* mask, const TensorView* key_mask, const TensorView* tree_mask,
-            const TensorView* alibi_slopes, const TensorView* cu_seqlens_q, Layout layout, const Integers& sequences,
-            double scale, bool causal, std::tuple<std::int64_t, std::int64_t> window, double softcap, Alibi alibi,
-            std::string_view implementation, std::uintptr_t stream, const TensorView* workspace) {
-  CacheQuery query;
-  query.q = q;
-  query.out = out;
-  query.lse = optional(lse);
-  query.sinks = optional(sinks);
-  query.mask = optional(mask);
-  query.key_mask = optional(key_mask);
-  query.tree_mask = optional(tree_mask);
-  query.alibi_slopes = optional(alibi_slopes);
-  query.cu_seqlens_q = optional(cu_seqlens_q);
-  query.layout = layout;
-  query.sequences = sequences;
-  CacheAttentionParams params;
-  params.softmax_scale = scale;
-  params.causal = causal;
-  std::tie(params.window_left, params.window_right) = window;
-  params.softcap = softcap;
-  params.alibi = alibi;
-  check(cache.attend(query, params, execution_of(implementation, stream, workspace)));
+void bind_cache_call(nb::module_& m) {
+  nb::class_<CacheCall> calls(m, "CacheCall");
+  calls.def(nb::init<const TensorView&, const TensorView&, Layout>(), "q"_a, "out"_a, "layout"_a);
+  const auto tensor = [&calls](const char* name, TensorView CacheQuery::* member) {
+    calls.def_prop_rw(
+        name, [member](const CacheCall& c) { return c.query.*member; },
+        [member](CacheCall& c, const TensorView& view) { c.query.*member = view; });
+  };
+  tensor("lse", &CacheQuery::lse);
+  tensor("sinks", &CacheQuery::sinks);
+  tensor("mask", &CacheQuery::mask);
+  tensor("key_mask", &CacheQuery::key_mask);
+  tensor("tree_mask", &CacheQuery::tree_mask);
+  tensor("alibi_slopes", &CacheQuery::alibi_slopes);
+  tensor("cu_seqlens_q", &CacheQuery::cu_seqlens_q);
+  const auto parameter = [&calls]<class T>(const char* name, T CacheAttentionParams::* member) {
+    calls.def_prop_rw(
+        name, [member](const CacheCall& c) { return c.params.*member; },
+        [member](CacheCall& c, const T& value) { c.params.*member = value; });
+  };
+  parameter("scale", &CacheAttentionParams::softmax_scale);
+  parameter("causal", &CacheAttentionParams::causal);
+  parameter("softcap", &CacheAttentionParams::softcap);
+  parameter("alibi", &CacheAttentionParams::alibi);
+  calls.def_prop_rw(
+      "window", [](const CacheCall& c) { return std::tuple(c.params.window_left, c.params.window_right); },
+      [](CacheCall& c, std::tuple<std::int64_t, std::int64_t> window) {
+        std::tie(c.params.window_left, c.params.window_right) = window;
+      });
+  calls.def_prop_rw("sequences", [](const CacheCall& c) { return c.sequences; }, &CacheCall::set_sequences);
+  calls.def_prop_rw(
+      "implementation", [](const CacheCall& c) { return c.implementation; }, &CacheCall::set_implementation);
+  calls.def_prop_rw(
+      "stream", [](const CacheCall& c) { return reinterpret_cast<std::uintptr_t>(c.execution.stream); },
+      [](CacheCall& c, std::uintptr_t stream) { c.execution.stream = reinterpret_cast<void*>(stream); });
+  calls.def(
+      "set_workspace",
+      [](CacheCall& c, const TensorView& bytes) {
+        c.execution.workspace = bytes.data;
+        c.execution.workspace_bytes = static_cast<std::size_t>(bytes.elements());
+      },
+      "bytes"_a);
 }
 
 }  // namespace
 
 void bind_kv_cache(nb::module_& m) {
+  bind_cache_call(m);
   const auto released = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<KVCache>(m, "KVCache")
       .def_prop_ro("nbytes", &KVCache::nbytes)
@@ -102,13 +139,18 @@ void bind_kv_cache(nb::module_& m) {
           "append",
           [](KVCache& cache, const TensorView& k, const TensorView& v, Layout layout, const Integers& sequences,
              const Integers& counts, std::string_view implementation, std::uintptr_t stream) {
-            check(cache.append(k, v, layout, sequences, counts, execution_of(implementation, stream, nullptr)));
+            Execution execution;
+            execution.implementation = implementation;
+            execution.stream = reinterpret_cast<void*>(stream);
+            check(cache.append(k, v, layout, sequences, counts, execution));
           },
           released, "k"_a, "v"_a, "layout"_a, "sequences"_a, "counts"_a, "implementation"_a, "stream"_a)
-      .def("attend", &attend, released, "q"_a, "out"_a, "lse"_a.none(), "sinks"_a.none(), "mask"_a.none(),
-           "key_mask"_a.none(), "tree_mask"_a.none(), "alibi_slopes"_a.none(), "cu_seqlens_q"_a.none(), "layout"_a,
-           "sequences"_a, "scale"_a, "causal"_a, "window"_a, "softcap"_a, "alibi"_a, "implementation"_a, "stream"_a,
-           "workspace"_a.none())
+      .def(
+          "attend",
+          [](const KVCache& cache, const CacheCall& call) {
+            check(cache.attend(call.query, call.params, call.execution));
+          },
+          released, "call"_a)
       .def("advance", [](KVCache& cache, std::int64_t tokens,
                          const Integers& sequences) { check(cache.advance(tokens, sequences)); })
       .def("set_block_table",
@@ -147,10 +189,10 @@ void bind_kv_cache(nb::module_& m) {
   m.def("make_kv_cache", [](const KVCacheOptions& options) { return value(KVCache::create(options)); }, "options"_a);
   m.def(
       "load_kv_cache",
-      [](const nb::bytes& bytes) {
-        return value(KVCache::load({static_cast<const std::byte*>(bytes.data()), bytes.size()}));
+      [](const nb::bytes& bytes, int device) {
+        return value(KVCache::load({static_cast<const std::byte*>(bytes.data()), bytes.size()}, place_of(device)));
       },
-      "bytes"_a);
+      "bytes"_a, "device"_a);
 }
 
 }  // namespace octavo::python

@@ -7,7 +7,21 @@ from typing import Any
 
 from . import _arguments, _containers, _core, _outputs, _runtime
 from ._core import DType
-from ._kv_cache_options import by_recipe, integer, integers, options
+from ._kv_cache_options import by_recipe, device_number, integer, integers, options
+
+
+_LISTS = ("sinks", "alibi_slopes")  # may be lists of numbers
+
+
+def _set_parameters(call: _core.CacheCall, options: dict[str, Any]) -> None:
+    causal, window, softcap = options["causal"], options["window"], options["softcap"]
+    if not isinstance(causal, bool):
+        raise ValueError(f"causal: {causal!r}; True and False are allowed")
+    call.causal = causal
+    call.scale = _arguments.scale(options["scale"])
+    call.window = (-1, -1) if window is None else _arguments.window(window)
+    call.softcap = 0.0 if softcap is None else _arguments.number(softcap, "softcap")
+    call.alibi = _arguments.alibi(options["alibi"])
 
 
 class KVCache:
@@ -182,20 +196,7 @@ class KVCache:
         stream : optional
             CUDA stream of arrays on a device, as in `octavo.attention`.
         """
-        order = _arguments.layout(layout)
-        keys, values = _containers.read(k, "k"), _containers.read(v, "v")
-        device = _containers.check_places({"k": keys, "v": values})
-        on = _containers.stream_of(stream, keys.backend, device)
-        self._cache.append(
-            keys.view,
-            values.view,
-            order,
-            self._sequences(seq_ids),
-            integers(counts, "counts"),
-            _runtime.forced.get() or "",
-            on,
-        )
-        keys.backend.sync(device, on)
+        self._append(k, v, seq_ids, counts, layout, stream)
 
     def attend(
         self,
@@ -230,8 +231,8 @@ class KVCache:
         seq_ids : sequence of int, optional
             The sequences of the B rows, distinct. Default: all, and B is the cache's batch.
         cu_seqlens_q : array, optional
-            [B + 1], int32 or int64: start of each sequence's rows in q, then the total. Each sequence then has its own
-            number of rows: prefill chunks and single rows in one call.
+            [B + 1], int32 or int64, on the CPU (or a list): start of each sequence's rows in q, then the total. Each
+            sequence then has its own number of rows: prefill chunks and single rows in one call.
         causal : bool
             True: row i of M sees key j of a sequence of length N iff ``j <= i + N - M``; False: all N keys.
         mask : array, optional
@@ -254,52 +255,64 @@ class KVCache:
         o or (o, lse)
             As `octavo.attention`.
         """
+        options = {
+            "causal": causal, "scale": scale, "window": window, "softcap": softcap, "mask": mask, "key_mask": key_mask,
+            "tree_mask": tree_mask, "sinks": sinks, "alibi_slopes": alibi_slopes, "alibi": alibi,
+            "cu_seqlens_q": cu_seqlens_q, "layout": layout, "return_lse": return_lse, "out": out,
+            "out_dtype": out_dtype, "stream": stream, "workspace": workspace,
+        }  # fmt: skip
+        return self._attend(q, seq_ids, options)
+
+    # What append and attend do; octavo.torch replaces these two.
+    def _append(
+        self, k: Any, v: Any, seq_ids: Iterable[int] | None, counts: Iterable[int] | None, layout: str, stream: Any
+    ) -> None:
         order = _arguments.layout(layout)
-        if not isinstance(causal, bool):
-            raise ValueError(f"causal: {causal!r}; True and False are allowed")
-        queries = _containers.read(q, "q")
-        arrays = {"q": queries}
-        listed = {"sinks": sinks, "alibi_slopes": alibi_slopes, "cu_seqlens_q": cu_seqlens_q}
-        for name, x in listed.items():
-            if x is not None:
-                arrays[name] = _containers.read(_containers.listed(x, name), name)
-        for name, x in {"mask": mask, "key_mask": key_mask, "tree_mask": tree_mask}.items():
-            if x is not None:
-                arrays[name] = _containers.read(x, name)
-        dtype = _outputs.output_dtype(out_dtype, queries.dtype)
-        output = _outputs.output(out, (*queries.shape[:-1], self.value_head_dim), dtype, queries.backend, q)
-        arrays["out"] = output
-        device = _containers.check_places(arrays)
-        on = _containers.stream_of(stream, queries.backend, device)
-        scratch = None if workspace is None else _containers.scratch(workspace)
-        log_sum = None
-        if return_lse:
-            log_sum = queries.backend.empty(_outputs.lse_shape(queries.shape, order), DType.f32, q)
-
-        def view(name: str) -> _core.TensorView | None:
-            return arrays[name].view if name in arrays else None
-
-        self._cache.attend(
-            queries.view,
-            output.view,
-            log_sum.view if log_sum is not None else None,
-            view("sinks"),
-            view("mask"),
-            view("key_mask"),
-            view("tree_mask"),
-            view("alibi_slopes"),
-            view("cu_seqlens_q"),
+        keys, values = _containers.read(k, "k"), _containers.read(v, "v")
+        device = _containers.check_places({"k": keys, "v": values})
+        on = _containers.stream_of(stream, keys.backend, device)
+        self._cache.append(
+            keys.view,
+            values.view,
             order,
             self._sequences(seq_ids),
-            _arguments.scale(scale),
-            causal,
-            (-1, -1) if window is None else _arguments.window(window),
-            0.0 if softcap is None else _arguments.number(softcap, "softcap"),
-            _arguments.alibi(alibi),
+            integers(counts, "counts"),
             _runtime.forced.get() or "",
             on,
-            None if scratch is None else scratch[0],
         )
+        keys.backend.sync(device, on)
+
+    def _attend(self, q: Any, seq_ids: Iterable[int] | None, options: dict[str, Any]) -> Any:
+        order = _arguments.layout(options["layout"])
+        queries = _containers.read(q, "q")
+        arrays = {"q": queries}
+        for name in ("sinks", "alibi_slopes", "mask", "key_mask", "tree_mask"):
+            if (x := options[name]) is not None:
+                arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
+        out = options["out"]
+        dtype = _outputs.output_dtype(options["out_dtype"], queries.dtype)
+        output = _outputs.output(out, (*queries.shape[:-1], self.value_head_dim), dtype, queries.backend, q)
+        device = _containers.check_places({**arrays, "out": output})
+        # The host reads it, wherever the other arrays are.
+        if (starts := options["cu_seqlens_q"]) is not None:
+            arrays["cu_seqlens_q"] = _containers.read(_containers.listed(starts, "cu_seqlens_q"), "cu_seqlens_q")
+
+        call = _core.CacheCall(queries.view, output.view, order)
+        for name, array in arrays.items():
+            if name != "q":
+                setattr(call, name, array.view)
+        log_sum = None
+        if options["return_lse"]:
+            log_sum = queries.backend.empty(_outputs.lse_shape(queries.shape, order), DType.f32, q)
+            call.lse = log_sum.view
+        call.sequences = self._sequences(seq_ids)
+        _set_parameters(call, options)
+        call.implementation = _runtime.forced.get() or ""
+        call.stream = on = _containers.stream_of(options["stream"], queries.backend, device)
+        scratch = None if options["workspace"] is None else _containers.scratch(options["workspace"])
+        if scratch is not None:
+            call.set_workspace(scratch[0])
+        self._cache.attend(call)
         queries.backend.sync(device, on)
         result = out if out is not None else queries.backend.finish(output, q)
         return result if log_sum is None else (result, queries.backend.finish(log_sum, q))
@@ -331,7 +344,8 @@ class KVCache:
 
         The others are numbered anew from 0 on, which causality and windows then count; positions inside K, such as
         RoPE's, stay. Nothing happens to a sequence of at most ``keep_first + keep_last`` tokens. Pages that become free
-        return to the pool.
+        return to the pool. On a CUDA device keep_first and the number of evicted tokens must be multiples of 16, with
+        kept keys of 64 (and keep_first not 0).
         """
         numbers = (sequence, "sequence"), (keep_first, "keep_first"), (keep_last, "keep_last")
         self._cache.evict(*(integer(number, name) for number, name in numbers))
@@ -341,8 +355,8 @@ class KVCache:
         return self._cache.save()
 
     @classmethod
-    def load(cls, saved: bytes) -> KVCache:
-        """A cache as it was when `save` made these bytes, to the bit.
+    def load(cls, saved: bytes, device: Any = None) -> KVCache:
+        """A cache as it was when `save` made these bytes, to the bit, on any device ("cpu", "cuda", "cuda:INDEX").
 
         Raises ValueError for bytes that are damaged, truncated or something else, NotImplementedError for a later
         version of the format.
@@ -351,7 +365,7 @@ class KVCache:
             raise ValueError(f"saved: a {type(saved).__name__}; bytes are allowed, as KVCache.save() returns them")
         cache = cls.__new__(cls)
         cache._pool = None
-        cache._hold(_core.load_kv_cache(saved))
+        cache._hold(_core.load_kv_cache(saved, device_number(device)))
         return cache
 
     def reset(self, seq_ids: Iterable[int] | None = None) -> None:

@@ -84,11 +84,11 @@ def options(
         bool(kept_keys),
         page_size or 0,
         pages or 0,
-        _device(device),
+        device_number(device),
     )
 
 
-def _device(device: Any) -> int:
+def device_number(device: Any) -> int:
     """Number of a CUDA device, -1 for the CPU: of None, "cpu", "cuda", "cuda:1" or a torch.device."""
     text = "cpu" if device is None else str(device)
     kind, colon, index = text.partition(":")

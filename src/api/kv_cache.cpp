@@ -166,14 +166,11 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   problem.v = operand_of(v, layout);
   problem.entries = entries.data();
   problem.count = static_cast<std::int64_t>(entries.size());
-  problem.captured = *captured;
-  std::vector<CacheUpdate> updates;
-  if (cache.on_device()) updates = cache.take_updates(slots);
-  problem.updates = updates.data();
-  problem.update_count = static_cast<std::int64_t>(updates.size());
+  Cache::Changes changes = cache.take_changes(slots);
+  problem.changes = changes.of_call(*captured);
   // On the CPU it cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
   if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) {
-    if (cache.on_device()) cache.forget_device();
+    cache.give_back_changes(std::move(changes));
     return status;
   }
   // A graph adds its tokens when it runs: advance().
@@ -286,7 +283,6 @@ Status KVCache::advance(std::int64_t tokens, std::span<const std::int64_t> seque
 Status KVCache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, sequence); !status.ok()) return status;
-    if (Status status = check_on_cpu(*cache_, "evict()"); !status.ok()) return status;
     if (keep_first < 0 || keep_last < 0) {
       return invalid_argument("keep_first is ", keep_first, " and keep_last ", keep_last, "; both must be at least 0");
     }
@@ -309,7 +305,6 @@ Status KVCache::fork(std::int64_t from, std::int64_t to) noexcept {
   return guarded([&]() -> Status {
     if (Status status = check_sequence(*this, from); !status.ok()) return status;
     if (Status status = check_sequence(*this, to); !status.ok()) return status;
-    if (Status status = check_on_cpu(*cache_, "fork()"); !status.ok()) return status;
     cache_->fork(from, to);
     return {};
   });
@@ -324,7 +319,6 @@ Status KVCache::reorder(std::span<const std::int64_t> sources) noexcept {
     for (const std::int64_t source : sources) {
       if (Status status = check_sequence(*this, source); !status.ok()) return status;
     }
-    if (Status status = check_on_cpu(*cache_, "reorder()"); !status.ok()) return status;
     cache_->reorder(sources);
     return {};
   });

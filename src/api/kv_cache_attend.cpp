@@ -244,14 +244,11 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   for (const CacheSequence& entry : queries.entries) slots.push_back(entry.sequence);
   const Result<bool> captured = check_capture(cache, execution, slots);
   if (!captured.ok()) return captured.status();
-  problem.captured = *captured;
-  std::vector<CacheUpdate> updates;
-  if (cache.on_device()) updates = cache.take_updates(slots);
-  problem.updates = updates.data();
-  problem.update_count = static_cast<std::int64_t>(updates.size());
+  Cache::Changes changes = cache.take_changes(slots);
+  problem.changes = changes.of_call(*captured);
   CallReport report;
   if (Status status = implementation.backend().attention(implementation, problem, execution, report); !status.ok()) {
-    if (cache.on_device()) cache.forget_device();
+    cache.give_back_changes(std::move(changes));
     return status;
   }
   note_served_by(implementation);

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "api/selection.hpp"
 #include "core/text.hpp"
 #include "cuda/host/cuda.hpp"
 #include "octavo/device.hpp"
@@ -79,21 +80,50 @@ Status check_cache_device(const kv_cache::Cache& cache, std::span<const NamedTen
                           "; they must be on one device");
 }
 
-Status check_on_cpu(const kv_cache::Cache& cache, std::string_view call) {
-  if (!cache.on_device()) return {};
-  return unimplemented(call, " of a key-value cache on ", place_of(cache.options().device),
-                       "; append(), attend(), set_block_table(), trim(), reset(), advance(), read_k() and read_v() are "
-                       "supported there");
+namespace {
+
+// Copies that no call has brought to the device yet.
+Status make_copies(const kv_cache::Cache& cache) {
+  kv_cache::Cache::Changes changes = cache.take_changes({});
+  if (changes.copies.empty()) return {};
+  const auto run = [&]() -> Status {
+    const Result<const Implementation*> selected = select_cache_implementation({}, cache.options().device);
+    if (!selected.ok()) return selected.status();
+    CacheAppendProblem problem;
+    problem.cache = cache.view();
+    problem.changes = changes.of_call(false);
+    return (*selected)->backend().append(**selected, problem, {});
+  };
+  Status status = run();
+  if (!status.ok()) cache.give_back_changes(std::move(changes));
+  return status;
+}
+
+kv_cache::Transfer transfer(int device, cuda::CopyKind kind) {
+  return [=](void* to, const void* from, std::size_t bytes) {
+    return cuda::runtime()->copy(device, to, from, bytes, kind);
+  };
+}
+
+}  // namespace
+
+Result<std::unique_ptr<kv_cache::Cache>> copy_to_host(const kv_cache::Cache& cache) {
+  if (Status status = make_copies(cache); !status.ok()) return status;
+  return cache.copied({}, {}, transfer(cache.options().device.index, cuda::CopyKind::to_host));
+}
+
+Result<std::unique_ptr<kv_cache::Cache>> copy_to_device(const kv_cache::Cache& cache, Device device) {
+  return cache.copied(device, allocator_of(device), transfer(device.index, cuda::CopyKind::to_device));
 }
 
 Result<bool> check_capture(const kv_cache::Cache& cache, const Execution& execution,
                            std::span<const std::int64_t> slots) {
   if (!cache.on_device()) return false;
   Result<bool> capturing = cuda::runtime()->is_capturing(cache.options().device.index, execution.stream);
-  if (capturing.ok() && *capturing && cache.has_updates(slots)) {
+  if (capturing.ok() && *capturing && cache.has_changes(slots)) {
     return Status(StatusCode::kFailedPrecondition,
-                  "the stream is being captured into a graph, and the device does not have the cache's lengths and "
-                  "block tables yet; make a call on these sequences before the capture");
+                  "the stream is being captured into a graph, and the device does not have the cache's lengths, "
+                  "block tables and copies yet; make a call on these sequences before the capture");
   }
   return capturing;
 }

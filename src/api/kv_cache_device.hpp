@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <string_view>
 
 #include "api/device_check.hpp"
 #include "kv_cache/cache.hpp"
@@ -17,8 +17,10 @@ kv_cache::DeviceAllocator allocator_of(Device device);
 
 // All tensors where the cache is; the extents need not have been checked.
 Status check_cache_device(const kv_cache::Cache& cache, std::span<const NamedTensor> tensors);
-// unimplemented for a cache on a device. `call`: "fork()".
-Status check_on_cpu(const kv_cache::Cache& cache, std::string_view call);
+// What a cache on a device holds, in the host's memory; a cache there, of one on the host. Both wait for the legacy
+// default stream.
+Result<std::unique_ptr<kv_cache::Cache>> copy_to_host(const kv_cache::Cache& cache);
+Result<std::unique_ptr<kv_cache::Cache>> copy_to_device(const kv_cache::Cache& cache, Device device);
 // The slots of entries, and whether the call is recorded into a graph; failed_precondition: the graph would lack what
 // the host has changed since the last call.
 Result<bool> check_capture(const kv_cache::Cache& cache, const Execution& execution,

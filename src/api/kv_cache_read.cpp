@@ -1,12 +1,11 @@
 // KVCache::read_k and read_v: the rows of a sequence in natural order.
-#include <cstring>
-#include <vector>
+#include <memory>
+#include <utility>
 
-#include "api/device_check.hpp"
+#include "api/kv_cache_device.hpp"
 #include "api/tensor_checks.hpp"
 #include "core/guard.hpp"
 #include "core/text.hpp"
-#include "cuda/host/cuda.hpp"
 #include "kv_cache/cache.hpp"
 #include "spec/cache_layout.hpp"
 
@@ -26,32 +25,6 @@ Status check_dense(std::string_view name, const TensorView& view, DType dtype, s
                             " and dense");
   }
   return {};
-}
-
-// A view of the host's: of a cache on a device, of a copy of its pages and means.
-struct HostView {
-  CacheView view;
-  std::vector<std::byte> pool, means;
-};
-Result<HostView> host_view(const kv_cache::Cache& cache) {
-  HostView host;
-  host.view = cache.view();
-  if (!cache.on_device()) return host;
-  const auto fetch = [&](std::vector<std::byte>& to, const std::byte* from, std::size_t bytes) {
-    to.resize(bytes);
-    return cuda::runtime()->copy(host.view.device.index, to.data(), from, bytes, cuda::CopyKind::to_host);
-  };
-  const std::span<std::byte> pool = cache.pool();
-  if (Status status = fetch(host.pool, pool.data(), pool.size()); !status.ok()) return status;
-  if (Status status = fetch(host.means, cache.k_means().data(), cache.k_means().size()); !status.ok()) return status;
-  const kv_cache::PoolLayout& layout = cache.layout();
-  host.view.k = host.pool.data() + layout.k;
-  host.view.v = host.pool.data() + layout.v;
-  host.view.k_scale = reinterpret_cast<float*>(host.pool.data() + layout.k_scale);
-  host.view.v_scale = reinterpret_cast<float*>(host.pool.data() + layout.v_scale);
-  host.view.k_mean = reinterpret_cast<float*>(host.means.data());
-  host.view.block_table = cache.block_table();
-  return host;
 }
 
 Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, const TensorView& codes,
@@ -80,9 +53,13 @@ Status read(const kv_cache::Cache& cache, std::int64_t sequence, bool is_k, cons
       return status;
     }
   }
-  const Result<HostView> host = host_view(cache);
-  if (!host.ok()) return host.status();
-  view = host->view;
+  std::unique_ptr<kv_cache::Cache> on_host;
+  if (cache.on_device()) {
+    Result<std::unique_ptr<kv_cache::Cache>> copy = copy_to_host(cache);
+    if (!copy.ok()) return copy.status();
+    on_host = *std::move(copy);
+    view = on_host->view();
+  }
   auto* to = static_cast<std::byte*>(codes.data);
   const std::byte* from = is_k ? view.k : view.v;
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {

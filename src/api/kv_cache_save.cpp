@@ -67,7 +67,7 @@ Status save_to(const kv_cache::Cache& cache, std::span<std::byte> bytes) {
   return {};
 }
 
-Result<std::unique_ptr<kv_cache::Cache>> load_from(std::span<const std::byte> bytes) {
+Result<std::unique_ptr<kv_cache::Cache>> load_from(std::span<const std::byte> bytes, Device device) {
   Header header{};
   if (bytes.size() >= sizeof(kMagic)) std::memcpy(header.magic, bytes.data(), sizeof(kMagic));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
@@ -105,10 +105,13 @@ Result<std::unique_ptr<kv_cache::Cache>> load_from(std::span<const std::byte> by
   options.page_size = header.page_size;
   options.pages = header.pages;
   if (Status status = check_options(options); !status.ok()) return status;
+  KVCacheOptions there = options;
+  there.device = device;
+  if (Status status = check_options(there); !status.ok()) return status;
   Result<std::unique_ptr<kv_cache::Cache>> cache = kv_cache::Cache::create(options);
   if (!cache.ok()) return cache;
   if (Status status = (*cache)->load(bytes.subspan(sizeof(header))); !status.ok()) return status;
-  return cache;
+  return device.type == DeviceType::cpu ? std::move(cache) : copy_to_device(**cache, device);
 }
 
 }  // namespace
@@ -123,14 +126,15 @@ std::size_t KVCache::saved_size() const noexcept {
 
 Status KVCache::save(std::span<std::byte> bytes) const noexcept {
   return guarded([&]() -> Status {
-    if (Status status = check_on_cpu(*cache_, "save()"); !status.ok()) return status;
-    return save_to(*cache_, bytes);
+    if (!cache_->on_device()) return save_to(*cache_, bytes);
+    const Result<std::unique_ptr<kv_cache::Cache>> on_host = copy_to_host(*cache_);
+    return on_host.ok() ? save_to(**on_host, bytes) : on_host.status();
   });
 }
 
-Result<KVCache> KVCache::load(std::span<const std::byte> bytes) noexcept {
+Result<KVCache> KVCache::load(std::span<const std::byte> bytes, Device device) noexcept {
   return guarded([&]() -> Result<KVCache> {
-    Result<std::unique_ptr<kv_cache::Cache>> cache = load_from(bytes);
+    Result<std::unique_ptr<kv_cache::Cache>> cache = load_from(bytes, device);
     if (!cache.ok()) return cache.status();
     return KVCache(*std::move(cache));
   });

@@ -240,10 +240,21 @@ octavo_status_t octavo_kv_cache_save(const octavo_kv_cache_t* cache, void* bytes
 }
 
 octavo_status_t octavo_kv_cache_load(const void* bytes, size_t num_bytes, octavo_kv_cache_t** result) {
+  return octavo_kv_cache_load_on(bytes, num_bytes, OCTAVO_CPU, 0, result);
+}
+
+octavo_status_t octavo_kv_cache_load_on(const void* bytes, size_t num_bytes, int32_t device_type, int32_t device_index,
+                                        octavo_kv_cache_t** result) {
   return capi::guarded([&]() -> Status {
     if (Status status = capi::check_given(result, "result"); !status.ok()) return status;
     *result = nullptr;
     if (Status status = capi::check_given(bytes, "bytes"); !status.ok()) return status;
-    return hand_out(KVCache::load({static_cast<const std::byte*>(bytes), num_bytes}), result);
+    octavo::Device device;
+    if (Status status = capi::read_enumerator("device_type", device_type, octavo::DeviceType::cuda, device.type);
+        !status.ok()) {
+      return status;
+    }
+    if (device.type != octavo::DeviceType::cpu) device.index = device_index;
+    return hand_out(KVCache::load({static_cast<const std::byte*>(bytes), num_bytes}, device), result);
   });
 }

@@ -24,6 +24,22 @@ struct CacheUpdate {
   std::int32_t value = 0;
 };
 
+// Bytes to copy within a cache on a device. Copies of one step do not overlap; steps follow each other.
+struct CacheCopy {
+  const std::byte* from = nullptr;
+  std::byte* to = nullptr;
+  std::int64_t bytes = 0, step = 0;
+};
+// Of a call on a device: what the host has changed since the last call, copies first. `captured`: the call is recorded
+// into a graph, which runs later and with other lengths; there are no changes then.
+struct CacheChanges {
+  const CacheCopy* copies = nullptr;
+  std::int64_t copy_count = 0;
+  const CacheUpdate* updates = nullptr;
+  std::int64_t update_count = 0;
+  bool captured = false;
+};
+
 struct CacheView {
   DType format = DType::s8;  // f32, f16, bf16, e4m3, s8, s4
   std::int64_t kv_heads = 0, head_dim = 0, value_dim = 0;
@@ -79,11 +95,7 @@ struct CacheAppendProblem {
   Operand k, v;
   const CacheAppend* entries = nullptr;
   std::int64_t count = 0;
-  // On a device: what the host has changed since the last call. `captured`: the call is recorded into a graph, which
-  // runs later and with other lengths; there are no updates then.
-  const CacheUpdate* updates = nullptr;
-  std::int64_t update_count = 0;
-  bool captured = false;
+  CacheChanges changes;
 };
 
 // Entry i of the batch: the first `keys` tokens of a sequence, to which rows q_begin..q_begin+q_rows-1 of q attend.
@@ -108,9 +120,7 @@ struct CacheAttentionProblem {
   double softcap = 0;
   Causal causal = Causal::bottom_right;
   std::int64_t window_left = -1, window_right = -1;
-  const CacheUpdate* updates = nullptr;  // as in CacheAppendProblem
-  std::int64_t update_count = 0;
-  bool captured = false;
+  CacheChanges changes;
 
   OCTAVO_MEMBER std::int64_t group() const noexcept { return q_heads / cache.kv_heads; }
   // Whether keys are hidden, or scores changed, by more than position and softcap.

@@ -111,6 +111,28 @@ Result<std::unique_ptr<Cache>> Cache::create(const KVCacheOptions& given, const 
   return cache;
 }
 
+Result<std::unique_ptr<Cache>> Cache::copied(Device device, const DeviceAllocator& allocate,
+                                             const Transfer& transfer) const {
+  KVCacheOptions options = options_;
+  options.device = device;
+  options.pool = {};
+  Result<std::unique_ptr<Cache>> made = create(options, allocate);
+  if (!made.ok()) return made;
+  Cache& cache = **made;
+  cache.pages_ = pages_;
+  cache.table_ = table_;
+  cache.slots_ = slots_;
+  cache.states_ = states_;
+  if (Status status = transfer(cache.pool_data(), pool_data(), layout_.bytes); !status.ok()) return status;
+  for (Memory Cache::* memory :
+       {&Cache::k_mean_, &Cache::kept_k_, &Cache::kept_v_, &Cache::kept_k_unit_, &Cache::kept_v_unit_}) {
+    const Memory& from = this->*memory;
+    if (from.size() == 0) continue;
+    if (Status status = transfer((cache.*memory).data(), from.data(), from.size()); !status.ok()) return status;
+  }
+  return made;
+}
+
 std::size_t Cache::nbytes() const noexcept {
   std::size_t bytes = table_.size() * sizeof(table_[0]) + slots_.size() * sizeof(slots_[0]) +
                       states_.size() * sizeof(states_[0]) + index(page_count_) * 2 * sizeof(std::int32_t);
@@ -185,6 +207,7 @@ Status Cache::reserve(std::span<const CacheAppend> entries) {
   if (needed > pages_.free())
     return resource_exhausted("the append needs ", needed, " pages and ", pages_.free(), " of ", page_count_,
                               " are free");
+  ++copy_step_;
   for (const CacheAppend& e : entries) {
     if (const std::int32_t last = last_page(e); last >= 0 && pages_.shared(last)) {
       const std::int32_t own = pages_.take();
@@ -227,14 +250,15 @@ void Cache::trim_slot(std::int64_t slot, std::int64_t length) noexcept {
   state.kept_begin = std::min(state.kept_begin, length);
 }
 
-void Cache::fork(std::int64_t from, std::int64_t to) noexcept {
+void Cache::fork(std::int64_t from, std::int64_t to) {
   if (from == to) return;
+  ++copy_step_;
   reset(to);
   copy_slot(slots_[index(from)], slots_[index(to)]);
 }
 
 // `to` is empty.
-void Cache::copy_slot(std::int64_t from, std::int64_t to) noexcept {
+void Cache::copy_slot(std::int64_t from, std::int64_t to) {
   states_[index(to)] = states_[index(from)];
   const std::int64_t length = states_[index(from)].length;
   if (!paged()) {
@@ -248,14 +272,31 @@ void Cache::copy_slot(std::int64_t from, std::int64_t to) noexcept {
   copy_kept(from, to);
 }
 
+void Cache::copy_bytes(std::byte* to, const std::byte* from, std::int64_t bytes) {
+  if (bytes == 0) return;
+  if (!on_device()) {
+    std::memcpy(to, from, index(bytes));
+    return;
+  }
+  // Strip after strip, each of K, V and their scales: runs are one copy.
+  const std::size_t last = copies_.size();
+  for (std::size_t i = last - std::min<std::size_t>(last, 4); i < last; ++i) {
+    CacheCopy& copy = copies_[i];
+    if (copy.step != copy_step_ || copy.from + copy.bytes != from || copy.to + copy.bytes != to) continue;
+    copy.bytes += bytes;
+    return;
+  }
+  copies_.push_back({from, to, bytes, copy_step_});
+}
+
 // The first `tokens` rows of all heads.
-void Cache::copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept {
+void Cache::copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) {
   const CacheView view = this->view();
   const std::int64_t rows = rounded_to_strips(tokens), bits = spec::cache_bits(view.format);
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {
     const std::int64_t a = (from * view.kv_heads + h) * page_size_, b = (to * view.kv_heads + h) * page_size_;
     const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
-      std::memcpy(data + b * row_bytes, data + a * row_bytes, index(rows * row_bytes));
+      copy_bytes(data + b * row_bytes, data + a * row_bytes, rows * row_bytes);
     };
     copy(view.k, view.k_columns * bits / 8);
     copy(view.v, view.v_columns * bits / 8);
@@ -266,10 +307,10 @@ void Cache::copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) n
 }
 
 // What a slot holds beside its pages.
-void Cache::copy_kept(std::int64_t from, std::int64_t to) noexcept {
+void Cache::copy_kept(std::int64_t from, std::int64_t to) {
   const CacheView view = this->view();
   const auto copy = [&](std::byte* data, std::int64_t bytes_of_slot) {
-    if (data != nullptr) std::memcpy(data + to * bytes_of_slot, data + from * bytes_of_slot, index(bytes_of_slot));
+    if (data != nullptr) copy_bytes(data + to * bytes_of_slot, data + from * bytes_of_slot, bytes_of_slot);
   };
   const std::int64_t kept_rows = view.kv_heads * kKeptSlots;
   copy(k_mean_.data(), view.kv_heads * view.mean_columns * 4);
@@ -280,6 +321,7 @@ void Cache::copy_kept(std::int64_t from, std::int64_t to) noexcept {
 }
 
 void Cache::reorder(std::span<const std::int64_t> sources) {
+  ++copy_step_;
   const std::vector<std::int64_t> old = slots_;
   std::vector<std::int64_t> unused;  // slots that no sequence continues
   std::vector<bool> taken(old.size(), false);

@@ -50,13 +50,21 @@ class Cache {
   const Memory& k_means() const noexcept { return k_mean_; }
   const std::int32_t* block_table() const noexcept { return table_.data(); }
 
-  // What the host has changed of the tables and lengths of these slots since a call on the device last brought it
-  // there; from now on it counts as brought. A call that fails makes all of it unknown.
-  std::vector<CacheUpdate> take_updates(std::span<const std::int64_t> slots) const;
-  bool has_updates(std::span<const std::int64_t> slots) const;
-  void forget_device() const;
+  // What the host has changed since a call on the device last brought it there: all copies, and tables and lengths of
+  // these slots. From now on it counts as brought. After a call that fails, give_back_changes().
+  struct Changes {
+    std::vector<CacheCopy> copies;
+    std::vector<CacheUpdate> updates;
+    CacheChanges of_call(bool captured) const noexcept;
+  };
+  Changes take_changes(std::span<const std::int64_t> slots) const;
+  bool has_changes(std::span<const std::int64_t> slots) const;
+  void give_back_changes(Changes&& changes) const;
   // Tokens that graphs have appended on the device.
   void advance(std::int64_t sequence, std::int64_t tokens) noexcept;
+
+  // The same cache in memory of its own on another device; `transfer` copies there. Over a caller's pool: for save().
+  Result<std::unique_ptr<Cache>> copied(Device device, const DeviceAllocator& allocate, const Transfer& transfer) const;
 
   // What kernels read and write. `sequence` in their entries is a slot.
   CacheView view() const noexcept;
@@ -80,9 +88,11 @@ class Cache {
   Status load(std::span<const std::byte> from);
 
   void trim(std::int64_t sequence, std::int64_t length) noexcept;
-  // resource_exhausted: pages that others share would be written, and too few are free; nothing has changed then.
+  // resource_exhausted: pages that others share would be written, and too few are free; unimplemented: not whole strips
+  // of a cache on a device. Nothing has changed then.
   Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last);
-  void fork(std::int64_t from, std::int64_t to) noexcept;
+  // On a device rows are copied by the next call.
+  void fork(std::int64_t from, std::int64_t to);
   void reorder(std::span<const std::int64_t> sources);
 
  private:
@@ -104,8 +114,10 @@ class Cache {
   template <class Blocks>
   void for_each_slot_block(std::int64_t slot, const Blocks& blocks) const;
   void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
-  void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
-                   std::int64_t removed) noexcept;
+  Status check_eviction(std::int64_t keep_first, std::int64_t removed) const;
+  void copy_strip(std::int64_t from, std::int64_t to);
+  void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end, std::int64_t keep_first,
+                   std::int64_t removed);
   std::byte* pool_data() const noexcept { return external() ? options_.pool.data() : own_pool_.data(); }
   std::int64_t device_words() const noexcept;
   std::int32_t device_word(std::int64_t word) const noexcept;
@@ -116,9 +128,10 @@ class Cache {
   void drop_table(std::int64_t slot) noexcept;
   std::int64_t sequence_of(std::int64_t slot) const noexcept;
   void trim_slot(std::int64_t slot, std::int64_t length) noexcept;
-  void copy_slot(std::int64_t from, std::int64_t to) noexcept;
-  void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens) noexcept;
-  void copy_kept(std::int64_t from, std::int64_t to) noexcept;
+  void copy_slot(std::int64_t from, std::int64_t to);
+  void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens);
+  void copy_kept(std::int64_t from, std::int64_t to);
+  void copy_bytes(std::byte* to, const std::byte* from, std::int64_t bytes);
 
   KVCacheOptions options_;
   std::int64_t page_size_, page_count_, pages_per_sequence_;
@@ -131,6 +144,8 @@ class Cache {
   Memory k_mean_, kept_k_, kept_v_, kept_k_unit_, kept_v_unit_;
   Memory words_;                            // of a cache on a device: CacheView::words
   mutable std::vector<std::int32_t> sent_;  // what it holds there; attention of several threads may bring updates
+  mutable std::vector<CacheCopy> copies_;   // not yet brought there
+  std::int64_t copy_step_ = 0;
   mutable std::mutex sent_mutex_;
 };
 

@@ -1,5 +1,6 @@
 // The tables of a cache on a device: what its memory holds of the block table and the lengths, and what must still be
-// brought there. Every call names its slots, so the others' changes wait for theirs.
+// brought there. Every call names its slots, so the others' changes wait for theirs. Copies of rows do not wait: later
+// calls change the rows that they read.
 #include <algorithm>
 #include <limits>
 
@@ -30,9 +31,17 @@ void Cache::for_each_word(std::int64_t slot, const F& f) const {
   f(options_.batch * (pages_per_sequence_ + 1) + slot);
 }
 
-std::vector<CacheUpdate> Cache::take_updates(std::span<const std::int64_t> slots) const {
+CacheChanges Cache::Changes::of_call(bool captured) const noexcept {
+  return {copies.data(), static_cast<std::int64_t>(copies.size()), updates.data(),
+          static_cast<std::int64_t>(updates.size()), captured};
+}
+
+Cache::Changes Cache::take_changes(std::span<const std::int64_t> slots) const {
+  Changes changes;
+  if (!on_device()) return changes;
   const std::lock_guard lock(sent_mutex_);
-  std::vector<CacheUpdate> updates;
+  changes.copies.swap(copies_);
+  std::vector<CacheUpdate>& updates = changes.updates;
   for (const std::int64_t slot : slots) {
     for_each_word(slot, [&](std::int64_t word) {
       const std::int32_t value = device_word(word);
@@ -41,21 +50,23 @@ std::vector<CacheUpdate> Cache::take_updates(std::span<const std::int64_t> slots
       sent_[index(word)] = value;
     });
   }
-  return updates;
+  return changes;
 }
 
-bool Cache::has_updates(std::span<const std::int64_t> slots) const {
+bool Cache::has_changes(std::span<const std::int64_t> slots) const {
   const std::lock_guard lock(sent_mutex_);
-  bool found = false;
+  bool found = !copies_.empty();
   for (const std::int64_t slot : slots) {
     for_each_word(slot, [&](std::int64_t word) { found = found || sent_[index(word)] != device_word(word); });
   }
   return found;
 }
 
-void Cache::forget_device() const {
+void Cache::give_back_changes(Changes&& changes) const {
+  if (!on_device()) return;
   const std::lock_guard lock(sent_mutex_);
   std::fill(sent_.begin(), sent_.end(), kUnknown);
+  copies_.insert(copies_.begin(), changes.copies.begin(), changes.copies.end());
 }
 
 void Cache::note_device(std::int64_t slot) const noexcept {

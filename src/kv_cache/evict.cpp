@@ -41,14 +41,6 @@ void copy_row(const CacheView& view, std::int64_t from, std::int64_t to) {
     if (side.scale != nullptr) side.scale[to] = side.scale[from];
   }
 }
-void copy_strip(const CacheView& view, std::int64_t from, std::int64_t to) {
-  for (const bool is_k : {true, false}) {
-    const Side side = side_of(view, is_k);
-    const std::int64_t row_bytes = side.columns * spec::cache_bits(view.format) / 8;
-    std::memcpy(side.data + to * row_bytes, side.data + from * row_bytes, index(kCacheStrip * row_bytes));
-    if (side.scale != nullptr) std::memcpy(side.scale + to, side.scale + from, kCacheStrip * sizeof(float));
-  }
-}
 
 // A kept row made of a row of codes: exactly what the codes stand for.
 void keep_codes(const CacheView& view, const Side& side, std::int64_t row, std::int64_t slot) {
@@ -71,8 +63,8 @@ void keep_codes(const CacheView& view, const Side& side, std::int64_t row, std::
 // Kept rows follow their tokens. `state` is the sequence's as it was; its pages are too.
 void Cache::renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed) {
   const CacheView view = this->view();
-  if (view.kept_k == nullptr) return;
-  const std::int64_t begin = std::max(state.kept_begin, keep_first + removed);  // of the rows that move
+  if (view.kept_k == nullptr || (keep_first > 0 && removed % kKeptRing == 0)) return;  // they stay where they are
+  const std::int64_t begin = std::max(state.kept_begin, keep_first + removed);         // of the rows that move
   std::vector<std::uint16_t> rows(index(kKeptSlots * std::max(view.k_columns, view.v_columns)));
   for (const bool is_k : {true, false}) {
     const Side side = side_of(view, is_k);
@@ -96,16 +88,32 @@ void Cache::renumber_kept(std::int64_t slot, const State& state, std::int64_t ke
   }
 }
 
-// Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back.
-void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
-                        std::int64_t removed) noexcept {
+void Cache::copy_strip(std::int64_t from, std::int64_t to) {
   const CacheView view = this->view();
+  for (const bool is_k : {true, false}) {
+    const Side side = side_of(view, is_k);
+    const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
+      copy_bytes(data + to * row_bytes, data + from * row_bytes, kCacheStrip * row_bytes);
+    };
+    copy(side.data, side.columns * spec::cache_bits(view.format) / 8);
+    if (side.scale != nullptr) copy(reinterpret_cast<std::byte*>(side.scale), sizeof(float));
+  }
+}
+
+// Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back. On a device those that come
+// from tokens which others move to are a later step.
+void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
+                        std::int64_t keep_first, std::int64_t removed) {
+  CacheView view = this->view();
+  view.block_table = table_.data();  // the host's, whose changes a device does not have yet
+  const std::int64_t first_step = copy_step_;
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {
     const std::int64_t rows = (to * view.kv_heads + h) * page_size_;
     for (std::int64_t t = begin; t < end;) {
       const std::int64_t from = view.row(slot, h, t + removed), row = rows + t % page_size_;
       if (removed % kCacheStrip == 0 && t % kCacheStrip == 0) {
-        copy_strip(view, from, row);
+        copy_step_ = first_step + (t - keep_first) / removed;
+        copy_strip(from, row);
         t += kCacheStrip;
       } else {
         copy_row(view, from, row);
@@ -113,6 +121,17 @@ void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, 
       }
     }
   }
+  copy_step_ = first_step;
+}
+
+// Kernels only copy: whole strips, and no kept row may move.
+Status Cache::check_eviction(std::int64_t keep_first, std::int64_t removed) const {
+  const bool keeps = kept_k_.size() > 0;
+  const std::int64_t unit = keeps ? kKeptRing : kCacheStrip;
+  if (!on_device() || (keep_first % unit == 0 && removed % unit == 0 && (keep_first > 0 || !keeps))) return {};
+  return unimplemented("keep_first is ", keep_first, " and ", removed,
+                       " tokens would be evicted; in a cache on a CUDA device ", keeps ? "with" : "without",
+                       " kept keys both must be multiples of ", unit, keeps ? ", keep_first not 0" : "");
 }
 
 Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last) {
@@ -127,6 +146,7 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
     return {};
   }
   const std::int64_t length = keep_first + keep_last, removed = old.length - length;
+  if (Status status = check_eviction(keep_first, removed); !status.ok()) return status;
   const std::int64_t first_page = keep_first / page_size_, end_page = pages_of(length);
   // Pages whose tokens move together are not copied.
   const auto moves_whole = [&](std::int64_t p) {
@@ -141,6 +161,7 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
   std::vector<std::int32_t> pages(index(end_page - first_page));
   std::vector<bool> taken(index(pages_of(old.length)), false);  // old pages that the sequence keeps
   renumber_kept(slot, old, keep_first, removed);
+  ++copy_step_;
   for (std::int64_t p = first_page; p < end_page; ++p) {
     std::int32_t& next = pages[index(p - first_page)];
     if (moves_whole(p)) {
@@ -156,8 +177,11 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
     } else {
       taken[index(p)] = true;
     }
-    move_tokens(slot, next, begin, end, removed);
+    move_tokens(slot, next, begin, end, keep_first, removed);
   }
+  const auto earlier = [](const CacheCopy& a, const CacheCopy& b) { return a.step < b.step; };
+  std::stable_sort(copies_.begin(), copies_.end(), earlier);
+  if (!copies_.empty()) copy_step_ = copies_.back().step;
   for (std::int64_t p = first_page; p < pages_of(old.length); ++p) {
     if (!taken[index(p)]) pages_.release(page(slot, p));
     page(slot, p) = p < end_page ? pages[index(p - first_page)] : -1;

@@ -14,6 +14,9 @@ namespace octavo::kv_cache {
 // Memory of `bytes` on the cache's device, a copy of the host's `initial` unless that is null.
 using DeviceAllocator = std::function<Result<std::shared_ptr<void>>(std::size_t bytes, const void* initial)>;
 
+// Copies `bytes` from one device to another.
+using Transfer = std::function<Status(void* to, const void* from, std::size_t bytes)>;
+
 class Memory {
  public:
   Memory() = default;

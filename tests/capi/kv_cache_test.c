@@ -244,6 +244,7 @@ static void test_evict_and_save(void) {
   CHECK(memcmp(before, c.out, sizeof before) == 0);
   octavo_kv_cache_free(loaded);
   CHECK_ERROR(octavo_kv_cache_load(bytes, size - 8, &loaded), OCTAVO_INVALID_ARGUMENT, "");
+  CHECK_ERROR(octavo_kv_cache_load_on(bytes, size, 7, 0, &loaded), OCTAVO_INVALID_ARGUMENT, "device_type is 7");
   bytes[size / 2] ^= 1;
   CHECK_ERROR(octavo_kv_cache_load(bytes, size, &loaded), OCTAVO_INVALID_ARGUMENT, "");
   CHECK(loaded == NULL);

@@ -152,7 +152,7 @@ TEST_F(CudaCacheGraphTest, Refusals) {
   runtime_.captured_stream = this;
   status = device->attend(query(), {}, execution);
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-  EXPECT_NE(status.message().find("lengths and block tables"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("lengths, block tables and copies"), std::string::npos) << status.message();
   runtime_.captured_stream = nullptr;
   ASSERT_TRUE(device->attend(query(), {}, execution).ok());
   runtime_.captured_stream = this;

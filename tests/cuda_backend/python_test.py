@@ -126,19 +126,48 @@ class Cache(unittest.TestCase):
         one = rows(1, 2, 8, 64, seed=4)
         self.assertLess(relative_l2(self.cache.attend(Gpu.of(one), [0]).numpy(), self.host.attend(one, [0])), 1e-4)
 
+    def test_formats_masks_and_packed_queries(self):
+        mask, slopes = rows(150, seed=5), rows(8, seed=6)
+        q = rows(4, 8, 64, seed=7)
+        for name in ("s4", "e4m3", "f16", "bf16"):
+            host = octavo.KVCache(2, 2, 64, capacity=256, format=name)
+            cache = octavo.KVCache(2, 2, 64, capacity=256, format=name, device="cuda")
+            host.append(self.k, self.v)
+            cache.append(Gpu.of(self.k), Gpu.of(self.v))
+            options = {"cu_seqlens_q": [0, 1, 4]}
+            expected = host.attend(q, mask=mask, alibi_slopes=slopes, **options)
+            o = cache.attend(Gpu.of(q), mask=Gpu.of(mask), alibi_slopes=Gpu.of(slopes), **options)
+            self.assertLess(relative_l2(o.numpy(), expected), 1e-3 if name == "s4" else 1e-5)
+
+    def test_fork_reorder_save_and_load(self):
+        for cache in (self.host, self.cache):
+            cache.trim(0, 100)
+            cache.fork(1, 0)
+            cache.trim(1, 70)
+            cache.reorder([1, 0])
+        saved = self.cache.save()
+        self.assertEqual(saved, self.host.save())
+        for device in ("cpu", "cuda:0"):
+            loaded = octavo.KVCache.load(saved, device)
+            self.assertEqual((loaded.device, loaded.lengths), (device, [70, 150]))
+            self.assertEqual(loaded.save(), saved)
+
     def test_refusals(self):
         with self.assertRaisesRegex(ValueError, "on the CPU and the key-value cache is on CUDA device 0"):
             self.cache.append(self.k[:, :1], self.v[:, :1])
         with self.assertRaisesRegex(ValueError, "on CUDA device 0 and the key-value cache is on the CPU"):
             self.host.append(Gpu.of(self.k[:, :1]), Gpu.of(self.v[:, :1]))
-        with self.assertRaisesRegex(NotImplementedError, "supports s8"):
-            octavo.KVCache(1, 1, 64, capacity=64, format="s4", device="cuda")
+        with self.assertRaisesRegex(NotImplementedError, "supports f16, bf16, e4m3, s8 and s4"):
+            octavo.KVCache(1, 1, 64, capacity=64, format="f32", device="cuda")
         with self.assertRaisesRegex(ValueError, "CUDA device 3; this process sees 1 device"):
             octavo.KVCache(1, 1, 64, capacity=64, device="cuda:3")
         with self.assertRaisesRegex(ValueError, "device: 'gpu'; 'cpu', 'cuda' and 'cuda:INDEX'"):
             octavo.KVCache(1, 1, 64, capacity=64, device="gpu")
-        with self.assertRaisesRegex(NotImplementedError, r"fork\(\) of a key-value cache on CUDA device 0"):
-            self.cache.fork(0, 1)
+        with self.assertRaisesRegex(NotImplementedError, "keep_first is 1 and 148 tokens would be evicted"):
+            self.cache.evict(0, 1, 1)
+        with self.assertRaisesRegex(ValueError, "cu_seqlens_q is on a device; it must be on the CPU"):
+            starts = Gpu.of(np.array([0, 1, 2]).astype(np.float32))
+            self.cache.attend(Gpu.of(rows(2, 8, 64, seed=1)), cu_seqlens_q=starts)
         with self.assertRaisesRegex(ValueError, "tokens is 107; sequence 0 has 150 of 256"):
             self.cache.advance(107)
 

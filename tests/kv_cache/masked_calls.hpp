@@ -39,6 +39,12 @@ inline Bytes draw_tree(std::mt19937& random, std::int64_t drafts) {
   return mask;
 }
 
+inline std::string text_of(const std::vector<std::int64_t>& numbers) {
+  std::string text = "[";
+  for (const std::int64_t number : numbers) text += (text.size() > 1 ? ", " : "") + std::to_string(number);
+  return text + "]";
+}
+
 struct MaskedCase {
   KVCacheOptions options;
   std::int64_t group = 1;
@@ -50,9 +56,9 @@ struct MaskedCase {
   std::string describe() const {
     return std::string(to_string(options.format)) + " batch " + std::to_string(options.batch) + " heads " +
            std::to_string(options.kv_heads) + " x " + std::to_string(group) + " D " + std::to_string(options.head_dim) +
-           " rows " + ::testing::PrintToString(begins) + " keys " + ::testing::PrintToString(lengths) + " packed " +
-           std::to_string(packed) + " causal " + std::to_string(params.causal) + " window " +
-           std::to_string(params.window_left) + " softcap " + std::to_string(params.softcap);
+           " rows " + text_of(begins) + " keys " + text_of(lengths) + " packed " + std::to_string(packed) + " causal " +
+           std::to_string(params.causal) + " window " + std::to_string(params.window_left) + " softcap " +
+           std::to_string(params.softcap);
   }
 };
 

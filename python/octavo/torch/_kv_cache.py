@@ -7,6 +7,7 @@ appends and attends.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterable
@@ -60,51 +61,19 @@ class KVCache(_kv_cache.KVCache):
         self.handle = torch.tensor([number, 0])
         _caches[number] = self
 
-    def append(
-        self,
-        k: Any,
-        v: Any,
-        seq_ids: Iterable[int] | None = None,
-        *,
-        counts: Iterable[int] | None = None,
-        layout: str = "NHD",
-        stream: Any = None,
+    def _append(
+        self, k: Any, v: Any, seq_ids: Iterable[int] | None, counts: Iterable[int] | None, layout: str, stream: Any
     ) -> None:
-        """Appends T tokens to each of B sequences, as `octavo.KVCache.append`."""
         _refuse(stream=stream)
         torch.ops.octavo.cache_append(self.handle, k, v, _listed(seq_ids), _listed(counts), layout)
 
-    def attend(
-        self,
-        q: Any,
-        seq_ids: Iterable[int] | None = None,
-        *,
-        causal: bool = True,
-        scale: float | None = None,
-        window: tuple[int, int] | None = (-1, -1),
-        softcap: float | None = 0.0,
-        mask: Any = None,
-        key_mask: Any = None,
-        tree_mask: Any = None,
-        sinks: Any = None,
-        alibi_slopes: Any = None,
-        alibi: str = "causal",
-        cu_seqlens_q: Any = None,
-        layout: str = "NHD",
-        return_lse: bool = False,
-        out: Any = None,
-        out_dtype: Any = None,
-        stream: Any = None,
-        workspace: Any = None,
-    ) -> Any:
-        """Attention of q over the tokens of each sequence, as `octavo.KVCache.attend`."""
-        _refuse(out=out, stream=stream, workspace=workspace)
-        operator = torch.ops.octavo.cache_attend_lse if return_lse else torch.ops.octavo.cache_attend
-        return operator(
-            self.handle, q, self.value_head_dim, _listed(seq_ids), layout, causal, scale, *sides(window),
-            0.0 if softcap is None else softcap, mask, key_mask, tree_mask, sinks, alibi_slopes, alibi, cu_seqlens_q,
-            out_dtype
-        )  # fmt: skip
+    def _attend(self, q: Any, seq_ids: Iterable[int] | None, options: dict[str, Any]) -> Any:
+        given = dict(options)
+        _refuse(out=given.pop("out"), stream=given.pop("stream"), workspace=given.pop("workspace"))
+        operator = torch.ops.octavo.cache_attend_lse if given.pop("return_lse") else torch.ops.octavo.cache_attend
+        given["window_left"], given["window_right"] = sides(given.pop("window"))
+        given["softcap"] = 0.0 if given["softcap"] is None else given["softcap"]
+        return operator(self.handle, q, self.value_head_dim, _listed(seq_ids), **given)
 
 
 def _refuse(**given: Any) -> None:
@@ -130,7 +99,7 @@ def _append_kernel(
     layout: str = "NHD",
 ) -> None:  # fmt: skip
     _operators.with_torchs_threads(
-        _kv_cache.KVCache.append, _cache_of(handle), k, v, seq_ids, counts=counts, layout=layout
+        _kv_cache.KVCache._append, _cache_of(handle), k, v, seq_ids, counts, layout, None
     )
     handle[1] += 1
 
@@ -140,12 +109,19 @@ _NAMES = ("seq_ids", "layout", "causal", "scale", "left", "right", "softcap", "m
           "alibi_slopes", "alibi", "cu_seqlens_q", "out_dtype")  # fmt: skip
 
 
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(_kv_cache.KVCache.attend).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+
+
 def _attend(handle: Tensor, q: Tensor, given: tuple[Any, ...], return_lse: bool) -> Any:
-    named = dict(zip(_NAMES, given))
+    named = dict(zip(_NAMES, given))  # torch leaves out the last ones that have their defaults
     window = named.pop("left", -1), named.pop("right", -1)
-    return _operators.with_torchs_threads(
-        _kv_cache.KVCache.attend, _cache_of(handle), q, window=window, return_lse=return_lse, **named
-    )
+    seq_ids = named.pop("seq_ids", None)
+    options = {**_DEFAULTS, **named, "window": window, "return_lse": return_lse}
+    return _operators.with_torchs_threads(_kv_cache.KVCache._attend, _cache_of(handle), q, seq_ids, options)
 
 
 def _attend_kernel(handle: Tensor, q: Tensor, value_head_dim: int, *given: Any) -> Tensor:

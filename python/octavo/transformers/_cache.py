@@ -36,7 +36,9 @@ class OctavoLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         batch, heads, _, dim = key_states.shape
-        self.cache = KVCache(batch, heads, dim, value_states.shape[-1], capacity=self.capacity, **self.options)
+        dims = dim, value_states.shape[-1]
+        device = key_states.device
+        self.cache = KVCache(batch, heads, *dims, capacity=self.capacity, device=device, **self.options)
         self.is_initialized = True
 
     def update(

@@ -1,4 +1,5 @@
 // Appends to a key-value cache on a device, with the bits of the CPU's (docs/kv_cache.md):
+//   copy_cache_bytes     rows that the host has copied by fork() and the like            any number of blocks a copy
 //   update_cache_words   the host's changes of tables and lengths                       any number of lanes
 //   sum_cache_rows       128 rows of K -> sums and numbers of the finite values          one warp a block of rows
 //   fix_cache_means      sums -> K's mean of a sequence's first append, zeros below 64   one block a head
@@ -28,6 +29,25 @@ OCTAVO_DEVICE void for_each_index(Machine& machine, std::int64_t count, const F&
 template <class Machine>
 OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams& p) {
   for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
+}
+
+template <class Machine>
+OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) {
+  struct alignas(16) Sixteen {
+    std::uint32_t words[4];
+  };
+  const CacheCopy& copy = p.copies[machine.block(1)];
+  const auto together = reinterpret_cast<std::uintptr_t>(copy.from) | reinterpret_cast<std::uintptr_t>(copy.to) |
+                        static_cast<std::uintptr_t>(copy.bytes);
+  if (together % sizeof(Sixteen) == 0) {
+    for_each_index(machine, copy.bytes / static_cast<std::int64_t>(sizeof(Sixteen)), [&](std::int64_t i) {
+      reinterpret_cast<Sixteen*>(copy.to)[i] = reinterpret_cast<const Sixteen*>(copy.from)[i];
+    });
+  } else {  // units of kept rows
+    for_each_index(machine, copy.bytes / 4, [&](std::int64_t i) {
+      reinterpret_cast<std::uint32_t*>(copy.to)[i] = reinterpret_cast<const std::uint32_t*>(copy.from)[i];
+    });
+  }
 }
 
 // A row of K or V, rotated for codes.
@@ -125,15 +145,15 @@ OCTAVO_DEVICE void with_row_range(Machine& machine, Registers<Machine, float, pe
 // K or V of a cache.
 struct DeviceCacheSide {
   bool is_k;
-  std::int64_t columns;
+  std::int64_t dim, columns;
   std::byte* data;
   float* scale;
   std::uint16_t* kept;
   float* kept_unit;
 };
 OCTAVO_INLINE DeviceCacheSide cache_side(const CacheView& cache, bool is_k) {
-  if (is_k) return {true, cache.k_columns, cache.k, cache.k_scale, cache.kept_k, cache.kept_k_unit};
-  return {false, cache.v_columns, cache.v, cache.v_scale, cache.kept_v, cache.kept_v_unit};
+  if (is_k) return {true, cache.head_dim, cache.k_columns, cache.k, cache.k_scale, cache.kept_k, cache.kept_k_unit};
+  return {false, cache.value_dim, cache.v_columns, cache.v, cache.v_scale, cache.kept_v, cache.kept_v_unit};
 }
 
 template <int per_lane>
@@ -143,7 +163,8 @@ OCTAVO_DEVICE void keep_cache_row(const DeviceCacheSide& side, std::int64_t slot
   OCTAVO_UNROLL
   for (int i = 0; i < per_lane; ++i) {
     const int c = channel_of(lane, i);
-    if (c < side.columns) side.kept[slot * side.columns + c] = f32_to_f16(v[i] * inverse);
+    // The rotation leaves zeros of both signs behind the channels.
+    if (c < side.columns) side.kept[slot * side.columns + c] = c < side.dim ? f32_to_f16(v[i] * inverse) : 0;
   }
   if (lane == 0) side.kept_unit[slot] = range.finite ? unit : f32_of_bits(0x7fc00000u);
 }

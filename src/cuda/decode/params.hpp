@@ -19,6 +19,12 @@ struct CacheUpdateParams {
   CacheUpdate updates[kUpdatesOfLaunch];
 };
 
+inline constexpr std::int64_t kCopiesOfLaunch = 100;
+// Copies of one step.
+struct CacheCopyParams {
+  CacheCopy copies[kCopiesOfLaunch];
+};
+
 struct DeviceAppendEntry {
   std::int32_t slot = 0, rows = 0;
   std::int32_t fixes_mean = 0;

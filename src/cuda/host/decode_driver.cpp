@@ -1,6 +1,6 @@
 // Appends to a key-value cache on a device and attention over one, in launches of up to 64 sequences:
-//   append      host's updates | sums, mean (first appends) | rows | lengths
-//   attention   host's updates | the mask's largest terms | splits and kept keys | end
+//   append      host's changes | sums, mean (first appends) | rows | lengths
+//   attention   host's changes | the mask's largest terms | splits and kept keys | end
 #include <algorithm>
 
 #include "core/text.hpp"
@@ -20,12 +20,25 @@ constexpr std::int64_t kMostStateBytes = std::int64_t{64} << 20;
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
-void add_updates(Launches& launches, std::int32_t* words, const CacheUpdate* updates, std::int64_t count) {
-  for (std::int64_t first = 0; first < count; first += kUpdatesOfLaunch) {
+void add_changes(Launches& launches, std::int32_t* words, const CacheChanges& changes) {
+  constexpr std::int64_t kBytesOfBlock = 16 * kCodeWarps * kLanes, kMostBlocks = 32;
+  for (std::int64_t first = 0; first < changes.copy_count;) {
+    CacheCopyParams params;
+    std::int64_t count = 0, bytes = 0;
+    for (; count < kCopiesOfLaunch && first < changes.copy_count; ++count, ++first) {
+      const CacheCopy& copy = changes.copies[first];
+      if (count > 0 && copy.step != params.copies[0].step) break;
+      params.copies[count] = copy;
+      bytes = std::max(bytes, copy.bytes);
+    }
+    const std::int64_t blocks = std::min(blocks_of(bytes, kBytesOfBlock), kMostBlocks);
+    launches.add(KernelId::copy_cache_bytes, {{blocks, count, 1}, kCodeWarps, 0}, params);
+  }
+  for (std::int64_t first = 0; first < changes.update_count; first += kUpdatesOfLaunch) {
     CacheUpdateParams params;
     params.words = words;
-    params.count = std::min(kUpdatesOfLaunch, count - first);
-    std::copy_n(updates + first, params.count, params.updates);
+    params.count = std::min(kUpdatesOfLaunch, changes.update_count - first);
+    std::copy_n(changes.updates + first, params.count, params.updates);
     launches.add(KernelId::update_cache_words, {{1, 1, 1}, kCodeWarps, 0}, params);
   }
 }
@@ -58,7 +71,7 @@ struct DecodePlan {
 DecodePlan make_plan(const CacheAttentionProblem& problem) {
   const CacheView& cache = problem.cache;
   DecodePlan plan;
-  std::int64_t keys = problem.captured ? cache.capacity : 1;
+  std::int64_t keys = problem.changes.captured ? cache.capacity : 1;
   for (std::int64_t i = 0; i < problem.batch; ++i) {
     keys = std::max(keys, problem.entries[i].keys);
     plan.q_rows = std::max(plan.q_rows, problem.entries[i].q_rows);
@@ -121,7 +134,7 @@ Status append(const CacheAppendProblem& problem, const Execution& execution) {
   if (!workspace.status().ok()) return workspace.status();
   const DeviceCall call{cache.device.index, execution.stream, workspace.data()};
   Launches launches(call);
-  add_updates(launches, cache.words, problem.updates, problem.update_count);
+  add_changes(launches, cache.words, problem.changes);
   DeviceAppendParams params;
   params.cache = cache;
   params.k = operand_rows(problem.k, cache.head_dim);
@@ -168,7 +181,7 @@ Status attention(const CacheAttentionProblem& problem, const Execution& executio
   report.workspace_bytes = static_cast<std::size_t>(plan.bytes);
   const DeviceCall call{cache.device.index, execution.stream, workspace.data()};
   Launches launches(call);
-  add_updates(launches, cache.words, problem.updates, problem.update_count);
+  add_changes(launches, cache.words, problem.changes);
   DecodeParams params;
   params.cache = cache;
   params.q = operand_rows(problem.q, cache.head_dim);
