@@ -307,7 +307,7 @@ OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t rol
                                            octavo_quantized_t** result);
 /** The same for varlen sequences, x [total, heads, head_dim] or [heads, total, head_dim]: each has the codes and scales
  *  that it would have alone. */
-OCTAVO_API octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
+OCTAVO_API octavo_status_t octavo_quantize_varlen(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
                                                   int32_t role, const octavo_recipe_t* recipe, int32_t layout,
                                                   const octavo_execution_t* execution, octavo_quantized_t** result);
 /** The same for K and V with keys that do not exist: kv_lens s32 or s64 [B], key_mask bool [B, N], as in
@@ -491,6 +491,15 @@ OCTAVO_API octavo_status_t octavo_kv_cache_fork(octavo_kv_cache_t* cache, int64_
 /** Sequence b becomes what sequence sources[b] was, for all b at once; num_sources is the cache's batch. */
 OCTAVO_API octavo_status_t octavo_kv_cache_reorder(octavo_kv_cache_t* cache, const int64_t* sources,
                                                    size_t num_sources);
+
+/** Codes (floats: values) and scales of a sequence in natural order, for tests and tools. codes: the cache's format,
+ *  [Hkv, N, D] or [Hkv, N, Dv] dense (s4: no padding after an odd D); scales: f32 [Hkv, N], NULL for f32, f16 and bf16;
+ *  mean: K's mean of rotated rows, f32 [Hkv, D], of s8 and s4 only, or NULL. */
+OCTAVO_API octavo_status_t octavo_kv_cache_read_k(const octavo_kv_cache_t* cache, int64_t sequence,
+                                                  const octavo_tensor_t* codes, const octavo_tensor_t* scales,
+                                                  const octavo_tensor_t* mean);
+OCTAVO_API octavo_status_t octavo_kv_cache_read_v(const octavo_kv_cache_t* cache, int64_t sequence,
+                                                  const octavo_tensor_t* codes, const octavo_tensor_t* scales);
 
 /** Bytes that octavo_kv_cache_save() writes now; 0 for NULL. */
 OCTAVO_API size_t octavo_kv_cache_saved_size(const octavo_kv_cache_t* cache);

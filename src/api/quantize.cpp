@@ -22,16 +22,31 @@
 namespace octavo {
 namespace {
 
-Status check(const TensorView& x, Role role, const Recipe& recipe, Layout layout, const TensorView& cu_seqlens,
-             CuSeqlens& sequences, Axes& axes, ByteRanges& ranges) {
+// The arguments, and what the checks read from them.
+struct Call {
+  const TensorView& x;
+  Role role;
+  const Recipe& recipe;
+  Layout layout;
+  Device device{};
+  Axes axes{};
+  CuSeqlens sequences{};
+};
+
+Status check_x(const TensorView& cu_seqlens, Call& call, ByteRanges& ranges) {
+  const TensorView& x = call.x;
+  const Role role = call.role;
+  const Layout layout = call.layout;
+  CuSeqlens& sequences = call.sequences;
+  Axes& axes = call.axes;
   if (role != Role::q && role != Role::k && role != Role::v) {
     return invalid_argument("role is the unknown value ", static_cast<int>(role), "; allowed are q, k and v");
   }
   if (layout != Layout::nhd && layout != Layout::hnd) {
     return invalid_argument("layout is the unknown value ", static_cast<int>(layout), "; allowed are NHD and HND");
   }
-  if (Status status = check_recipe_once(recipe); !status.ok()) return status;
-  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (Status status = check_recipe_once(call.recipe); !status.ok()) return status;
+  if (Status status = check_quantizable(call.recipe, role); !status.ok()) return status;
   if (!x.given()) return invalid_argument("x is missing");
   ByteRange touched;
   if (Status status = check_view({"x"}, x, Pointers::needed, &touched); !status.ok()) return status;
@@ -127,18 +142,18 @@ Status for_each_sequence(const QuantizeProblem& all, const CuSeqlens& sequences,
 }
 
 // Which keys exist.
-Status check_keys(const TensorView& kv_lens, const TensorView& key_mask, Role role, const Axes& axes,
-                  const CuSeqlens& sequences, Device device, QuantizeProblem& problem, ByteRanges& ranges) {
+Status check_keys(const TensorView& kv_lens, const TensorView& key_mask, const Call& call, QuantizeProblem& problem,
+                  ByteRanges& ranges) {
   if (!kv_lens.given() && !key_mask.given()) return {};
-  if (role == Role::q) {
+  if (call.role == Role::q) {
     return invalid_argument(kv_lens.given() ? "kv_lens" : "key_mask",
                             " is given for role q; it says which keys exist, for roles k and v");
   }
-  if (device.type == DeviceType::cuda) {
+  if (call.device.type == DeviceType::cuda) {
     return unimplemented("quantize() with ", kv_lens.given() ? "kv_lens" : "key_mask",
                          " on a CUDA device is not supported; it supports x without padding");
   }
-  const KeyExtents keys{device, sequences.varlen(), axes.batch, axes.rows, "x"};
+  const KeyExtents keys{call.device, call.sequences.varlen(), call.axes.batch, call.axes.rows, "x"};
   if (Status status = check_kv_lens(kv_lens, keys, Pointers::needed, problem.kv_lens, ranges); !status.ok()) {
     return status;
   }
@@ -164,6 +179,78 @@ Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Ex
   return {};
 }
 
+Status check(const TensorView& cu_seqlens, const TensorView& kv_lens, const TensorView& key_mask,
+             const Execution& execution, Call& call, QuantizeProblem& problem) {
+  if (Status status = check_execution(execution); !status.ok()) return status;
+  const NamedTensor tensors[] = {{{"x"}, &call.x}, {{"kv_lens"}, &kv_lens}, {{"key_mask"}, &key_mask}};
+  if (Status status = check_devices(tensors, call.device); !status.ok()) return status;
+  if (Status status = check_stream(execution, call.device); !status.ok()) return status;
+  ByteRanges ranges;
+  ranges.writes({"workspace"}, workspace_range(execution));
+  if (Status status = check_x(cu_seqlens, call, ranges); !status.ok()) return status;
+  if (Status status = check_keys(kv_lens, key_mask, call, problem, ranges); !status.ok()) return status;
+  if (Status status = ranges.check(); !status.ok()) return status;
+  return check_pointers(tensors, call.device);
+}
+
+// The result's shapes; its memory comes later.
+QuantizedView describe(const Call& call, const ScaleLayout& sides) {
+  QuantizedView view;
+  view.role = call.role;
+  view.layout = call.layout;
+  view.rotated = spec::is_rotated(call.recipe, call.role);
+  view.recipe = call.recipe;
+  view.codes = dense_view(*code_dtype(call.recipe, call.role), call.x.shape, call.x.rank);
+  view.scales = scale_view(sides.scales);
+  view.mean = scale_view(sides.mean);
+  if (call.sequences.varlen()) view.cu_seqlens = dense_view(DType::s64, {call.sequences.batch + 1}, 1);
+  return view;
+}
+
+Status allocate_contents(const Call& call, const Execution& execution, QuantizedView& view,
+                         std::shared_ptr<void>& memory) {
+  const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
+  const std::size_t mean_bytes = bytes_of(view.mean);
+  const std::size_t bytes = code_bytes + scale_bytes + mean_bytes + bytes_of(view.cu_seqlens);
+  Result<std::shared_ptr<void>> allocated = allocate(call.device, bytes, execution);
+  if (!allocated.ok()) return allocated.status();
+  if (bytes > 0) {
+    auto* const start = static_cast<std::byte*>(allocated->get());
+    view.codes.data = start;
+    if (view.scales.given()) view.scales.data = start + code_bytes;
+    if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
+    if (view.cu_seqlens.given()) {
+      auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
+      for (std::int64_t b = 0; b <= call.sequences.batch; ++b) entries[b] = call.sequences.at[b];
+      view.cu_seqlens.data = entries;
+    }
+    // The padding nibble behind an odd head_dim is 0. (Kernels on a device write whole bytes.)
+    if (view.codes.dtype == DType::s4 && call.axes.dim % 2 != 0 && call.device.type == DeviceType::cpu) {
+      std::memset(start, 0, code_bytes);
+    }
+  }
+  for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = call.device;
+  memory = *std::move(allocated);
+  return {};
+}
+
+// What `problem` does not yet have: the operands.
+void set_operands(const Call& call, const QuantizedView& view, const ScaleLayout& sides, QuantizeProblem& problem) {
+  problem.device = call.device;
+  problem.batch = call.axes.batch;
+  problem.heads = call.axes.heads;
+  problem.rows = call.axes.rows;
+  problem.dim = call.axes.dim;
+  problem.x = operand_of(call.x, call.layout);
+  problem.codes = operand_of(view.codes, call.layout);
+  problem.scales = static_cast<float*>(view.scales.data);
+  problem.scales_per_head = sides.of_scales.head;
+  problem.mean = static_cast<float*>(view.mean.data);
+  problem.means_per_head = sides.of_mean.head;
+  problem.role = call.role;
+  problem.recipe = spec::recipe_of_codes(call.recipe);
+}
+
 }  // namespace
 
 std::string_view to_string(Role role) noexcept { return role == Role::q ? "q" : role == Role::k ? "k" : "v"; }
@@ -173,72 +260,15 @@ Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& r
                                  const TensorView& key_mask) noexcept {
   QuantizedTensor result;
   Status status = guarded([&]() -> Status {
-    if (Status bad = check_execution(execution); !bad.ok()) return bad;
-    const NamedTensor tensors[] = {{{"x"}, &x}, {{"kv_lens"}, &kv_lens}, {{"key_mask"}, &key_mask}};
-    Device device;
-    if (Status bad = check_devices(tensors, device); !bad.ok()) return bad;
-    if (Status bad = check_stream(execution, device); !bad.ok()) return bad;
-    CuSeqlens sequences;
-    Axes axes;
-    ByteRanges ranges;
-    ranges.writes({"workspace"}, workspace_range(execution));
-    if (Status bad = check(x, role, recipe, layout, cu_seqlens, sequences, axes, ranges); !bad.ok()) return bad;
+    Call call{x, role, recipe, layout};
     QuantizeProblem problem;
-    if (Status bad = check_keys(kv_lens, key_mask, role, axes, sequences, device, problem, ranges); !bad.ok()) {
-      return bad;
-    }
-    if (Status bad = ranges.check(); !bad.ok()) return bad;
-    if (Status bad = check_pointers(tensors, device); !bad.ok()) return bad;
-    const ScaleLayout sides = scale_layout(spec::recipe_of_codes(recipe), role, axes, sequences);
-
-    QuantizedView& view = result.view_;
-    view.role = role;
-    view.layout = layout;
-    view.rotated = spec::is_rotated(recipe, role);
-    view.recipe = recipe;
-    view.codes = dense_view(*code_dtype(recipe, role), x.shape, x.rank);
-    view.scales = scale_view(sides.scales);
-    view.mean = scale_view(sides.mean);
-    if (sequences.varlen()) view.cu_seqlens = dense_view(DType::s64, {sequences.batch + 1}, 1);
-
-    const std::size_t code_bytes = bytes_of(view.codes), scale_bytes = bytes_of(view.scales);
-    const std::size_t mean_bytes = bytes_of(view.mean);
-    const std::size_t bytes = code_bytes + scale_bytes + mean_bytes + bytes_of(view.cu_seqlens);
-    Result<std::shared_ptr<void>> memory = allocate(device, bytes, execution);
-    if (!memory.ok()) return memory.status();
-    if (bytes > 0) {
-      auto* const start = static_cast<std::byte*>(memory->get());
-      view.codes.data = start;
-      if (view.scales.given()) view.scales.data = start + code_bytes;
-      if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
-      if (view.cu_seqlens.given()) {
-        auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
-        for (std::int64_t b = 0; b <= sequences.batch; ++b) entries[b] = sequences.at[b];
-        view.cu_seqlens.data = entries;
-      }
-      // The padding nibble behind an odd head_dim is 0. (Kernels on a device write whole bytes.)
-      if (view.codes.dtype == DType::s4 && axes.dim % 2 != 0 && device.type == DeviceType::cpu) {
-        std::memset(start, 0, code_bytes);
-      }
-    }
-    for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = device;
-    result.memory_ = *std::move(memory);
-
-    problem.device = device;
-    problem.batch = axes.batch;
-    problem.heads = axes.heads;
-    problem.rows = axes.rows;
-    problem.dim = axes.dim;
-    problem.x = operand_of(x, layout);
-    problem.codes = operand_of(view.codes, layout);
-    problem.scales = static_cast<float*>(view.scales.data);
-    problem.scales_per_head = sides.of_scales.head;
-    problem.mean = static_cast<float*>(view.mean.data);
-    problem.means_per_head = sides.of_mean.head;
-    problem.role = role;
-    problem.recipe = spec::recipe_of_codes(recipe);
-    if (axes.batch == 0) return {};
-    return fill(problem, sequences, execution);
+    if (Status bad = check(cu_seqlens, kv_lens, key_mask, execution, call, problem); !bad.ok()) return bad;
+    const ScaleLayout sides = scale_layout(spec::recipe_of_codes(recipe), role, call.axes, call.sequences);
+    result.view_ = describe(call, sides);
+    if (Status bad = allocate_contents(call, execution, result.view_, result.memory_); !bad.ok()) return bad;
+    if (call.axes.batch == 0) return {};
+    set_operands(call, result.view_, sides, problem);
+    return fill(problem, call.sequences, execution);
   });
   if (!status.ok()) return status;
   return result;

@@ -98,6 +98,19 @@ Status read_params(const octavo_kv_cache_params_t* from, CacheAttentionParams& t
   return {};
 }
 
+// Where the contents of a sequence go.
+struct Contents {
+  TensorView codes, scales, mean;
+};
+Status read_contents(const octavo_kv_cache_t* cache, const octavo_tensor_t* codes, const octavo_tensor_t* scales,
+                     const octavo_tensor_t* mean, Contents& to) {
+  if (Status status = capi::check_given(cache, "cache"); !status.ok()) return status;
+  if (Status status = capi::check_given(codes, "codes"); !status.ok()) return status;
+  if (Status status = capi::read_tensor(codes, "codes", to.codes); !status.ok()) return status;
+  if (Status status = capi::read_tensor(scales, "scales", to.scales); !status.ok()) return status;
+  return capi::read_tensor(mean, "mean", to.mean);
+}
+
 Status hand_out(Result<KVCache> made, octavo_kv_cache_t** result) {
   if (!made.ok()) return made.status();
   *result = std::make_unique<octavo_kv_cache_t>(*std::move(made)).release();
@@ -166,6 +179,24 @@ octavo_status_t octavo_kv_cache_attend(const octavo_kv_cache_t* cache, const oct
     capi::ExecutionArgument how;
     if (Status status = capi::read_execution(execution, how); !status.ok()) return status;
     return cache->cache.attend(rows, options, how.execution);
+  });
+}
+
+octavo_status_t octavo_kv_cache_read_k(const octavo_kv_cache_t* cache, int64_t sequence, const octavo_tensor_t* codes,
+                                       const octavo_tensor_t* scales, const octavo_tensor_t* mean) {
+  return capi::guarded([&]() -> Status {
+    Contents to;
+    if (Status status = read_contents(cache, codes, scales, mean, to); !status.ok()) return status;
+    return cache->cache.read_k(sequence, to.codes, to.scales, to.mean);
+  });
+}
+
+octavo_status_t octavo_kv_cache_read_v(const octavo_kv_cache_t* cache, int64_t sequence, const octavo_tensor_t* codes,
+                                       const octavo_tensor_t* scales) {
+  return capi::guarded([&]() -> Status {
+    Contents to;
+    if (Status status = read_contents(cache, codes, scales, nullptr, to); !status.ok()) return status;
+    return cache->cache.read_v(sequence, to.codes, to.scales);
   });
 }
 

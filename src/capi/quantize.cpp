@@ -86,7 +86,7 @@ octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t role, const oc
   });
 }
 
-octavo_status_t octavo_quantize_packed(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, int32_t role,
+octavo_status_t octavo_quantize_varlen(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens, int32_t role,
                                        const octavo_recipe_t* recipe, int32_t layout,
                                        const octavo_execution_t* execution, octavo_quantized_t** result) {
   return capi::guarded([&]() -> Status {

@@ -97,12 +97,17 @@ OCTAVO_INLINE constexpr std::int64_t strip_of(std::int64_t key) {
   return (key >= 0 ? key : key - kNearStrip + 1) / kNearStrip;
 }
 
+// The strip of a row's diagonal key. Rows of one strip keep the same near keys as far as they see them.
+OCTAVO_INLINE constexpr std::int64_t near_strip(const PositionMask& mask, std::int64_t row) {
+  return strip_of(diagonal(mask.causal, mask.queries, mask.keys, row));
+}
+
 // The near keys of a row, cut to what it sees; empty: none.
 OCTAVO_INLINE constexpr KeyRange near_keys(const KeptKeys& kept, const PositionMask& mask, std::int64_t row) {
   const KeyRange seen = visible_keys(mask, row);
   if (kept.all) return seen;
   if (kept.near == 0) return {0, 0};
-  const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, row), strip = strip_of(centre);
+  const std::int64_t centre = diagonal(mask.causal, mask.queries, mask.keys, row), strip = near_strip(mask, row);
   const std::int64_t begin = (strip - kept.near + 1) * kNearStrip;
   const std::int64_t end = mask.causal != Causal::none ? centre + 1 : (strip + kept.after + 1) * kNearStrip;
   const KeyRange range{begin > seen.begin ? begin : seen.begin, end < seen.end ? end : seen.end};

@@ -216,6 +216,49 @@ static void test_changes(void) {
   octavo_kv_cache_free(cache);
 }
 
+/* Contents in natural order: what was appended, or its codes and scales. */
+static void test_read(void) {
+  static float k[kHkv * kN * kD], v[kHkv * kN * kDv], scales[kHkv * kN], mean[kHkv * kD];
+  static signed char codes[kHkv * kN * kD];
+  octavo_kv_cache_options_t options = options_of_call();
+  octavo_tensor_t tk = tensor3(k, OCTAVO_F32, kHkv, kN, kD), tv = tensor3(v, OCTAVO_F32, kHkv, kN, kDv);
+  octavo_tensor_t tcodes = tensor3(codes, OCTAVO_S8, kHkv, kN, kD), tscales, tmean;
+  int64_t extents[2];
+  int h, j, d;
+  octavo_kv_cache_t* cache = filled_cache(options);
+  extents[0] = kHkv, extents[1] = kN;
+  tscales = octavo_dense_tensor(scales, OCTAVO_F32, 2, extents);
+  extents[1] = kD;
+  tmean = octavo_dense_tensor(mean, OCTAVO_F32, 2, extents);
+  CHECK_OK(octavo_kv_cache_read_k(cache, 1, &tk, NULL, NULL));
+  CHECK_OK(octavo_kv_cache_read_v(cache, 1, &tv, NULL));
+  for (h = 0; h < kHkv; ++h) {
+    for (j = 0; j < kN; ++j) {
+      const float* given_k = c.k + ((kN + j) * kHkv + h) * kD;
+      const float* given_v = c.v + ((kN + j) * kHkv + h) * kDv;
+      CHECK(memcmp(k + (h * kN + j) * kD, given_k, sizeof(float) * kD) == 0);
+      CHECK(memcmp(v + (h * kN + j) * kDv, given_v, sizeof(float) * kDv) == 0);
+    }
+  }
+  CHECK_ERROR(octavo_kv_cache_read_k(cache, 2, &tk, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "sequence 2");
+  CHECK_ERROR(octavo_kv_cache_read_k(cache, 0, &tk, &tscales, NULL), OCTAVO_INVALID_ARGUMENT, "no scales");
+  CHECK_ERROR(octavo_kv_cache_read_k(cache, 0, NULL, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "codes is null");
+  CHECK_ERROR(octavo_kv_cache_read_v(cache, 0, &tk, NULL), OCTAVO_INVALID_ARGUMENT, "codes has shape");
+  CHECK_ERROR(octavo_kv_cache_read_v(NULL, 0, &tv, NULL), OCTAVO_INVALID_ARGUMENT, "cache is null");
+  octavo_kv_cache_free(cache);
+
+  options.format = OCTAVO_S8;
+  cache = filled_cache(options);
+  CHECK_ERROR(octavo_kv_cache_read_k(cache, 0, &tcodes, NULL, NULL), OCTAVO_INVALID_ARGUMENT, "scales is missing");
+  CHECK_OK(octavo_kv_cache_read_k(cache, 0, &tcodes, &tscales, &tmean));
+  for (h = 0; h < kHkv * kN; ++h) {
+    int largest = 0;
+    for (d = 0; d < kD; ++d) largest = abs(codes[h * kD + d]) > largest ? abs(codes[h * kD + d]) : largest;
+    CHECK(scales[h] > 0 && largest == 127);
+  }
+  octavo_kv_cache_free(cache);
+}
+
 /* Evicted, saved and loaded: the same bits; one changed byte is noticed. */
 static void test_evict_and_save(void) {
   static float before[kB * kM * kHq * kDv];
@@ -339,6 +382,7 @@ int main(void) {
   test_some_sequences();
   test_masks_and_packed_queries();
   test_changes();
+  test_read();
   test_evict_and_save();
   test_pool();
   test_refusals();

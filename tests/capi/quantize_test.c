@@ -211,12 +211,12 @@ static void test_packed(void) {
   memcpy(floats, c.out, sizeof floats);
   wipe(&c);
 
-  CHECK_ERROR(octavo_quantize_packed(&c.tk, NULL, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
+  CHECK_ERROR(octavo_quantize_varlen(&c.tk, NULL, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
               OCTAVO_INVALID_ARGUMENT, "cu_seqlens is null");
-  CHECK_ERROR(octavo_quantize_packed(&c.tk, &tq_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
+  CHECK_ERROR(octavo_quantize_varlen(&c.tk, &tq_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k),
               OCTAVO_INVALID_ARGUMENT, "cu_seqlens ends with");
   CHECK(k == NULL);
-  CHECK_OK(octavo_quantize_packed(&c.tk, &tk_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k));
+  CHECK_OK(octavo_quantize_varlen(&c.tk, &tk_borders, OCTAVO_ROLE_K, &recipe, OCTAVO_NHD, NULL, &k));
   view = *octavo_quantized_view(k);
   CHECK(view.cu_seqlens != NULL && view.cu_seqlens->shape[0] == 3 && view.codes->rank == 3);
   c.inputs.k = NULL;

@@ -113,7 +113,7 @@ struct Codes {
     inputs_memory.remember();
     const octavo_status_t status =
         cu_seqlens != nullptr
-            ? octavo_quantize_packed(&x, cu_seqlens, role, &call.recipe, layout, &call.execution, &made)
+            ? octavo_quantize_varlen(&x, cu_seqlens, role, &call.recipe, layout, &call.execution, &made)
             : octavo_quantize(&x, role, &call.recipe, layout, &call.execution, &made);
     check(status, {});
     FUZZ_CHECK((status == OCTAVO_OK) == (made != nullptr), "status %d", status);

@@ -36,13 +36,9 @@ TEST(Merge, KeysSplitAtBlockBorders) {
     std::int64_t block;
     double output, lse;
   };
-  // Scores of a part and of the whole may differ by a constant. The kernels' 8-bit codes follow it with the error of
-  // their polynomial, 2.65e-6 of a weight (spec/exp2_poly.hpp): about ten of the 1e5 codes here change by one, each of
-  // which is up to 1 / 255 of a row's largest weight.
-  constexpr double kFewCodes = 2e-4;
   for (const Expected& e : {Expected{"exact", 128, 2e-6, 1e-5},
-                            {"int8_fast,smooth_k=off", 128, kFewCodes, 1e-5},
-                            {"int8_fast,smooth_k=off,key_block=64", 64, kFewCodes, 1e-5},
+                            {"int8_fast,smooth_k=off", 128, 2e-6, 1e-5},
+                            {"int8_fast,smooth_k=off,key_block=64", 64, 2e-6, 1e-5},
                             {"int8_p16,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int8_block,smooth_k=off", 128, 2e-6, 1e-5},
                             {"int4,smooth_k=off", 128, 2e-6, 1e-5},
@@ -56,7 +52,8 @@ TEST(Merge, KeysSplitAtBlockBorders) {
     s.d = 64;
     s.dv = 40;
     Call call(s);
-    // The fold's s_max is that of the part's keys: every block has the token with the largest scale as its first.
+    // The fold's s_max is that of the part's keys. The first token of every block has a scale far above the others',
+    // which leaves it out of s_max where the recipe is robust.
     for (std::int64_t head = 0; head < s.kv_heads; ++head)
       for (std::int64_t key = 0; key < s.n; key += e.block)
         for (std::int64_t c = 0; c < s.dv; ++c)

@@ -29,5 +29,13 @@ TEST(Fold, LargestScale) {
   EXPECT_EQ(largest_scale_or_one(0.0f), 1.0f);
 }
 
+TEST(Fold, PowerOfTwoScale) {
+  EXPECT_EQ(power_of_two_scale(1.0f), 1.0f);
+  EXPECT_EQ(power_of_two_scale(0.99f), 0.5f);
+  EXPECT_EQ(power_of_two_scale(3e38f), 0x1p127f);
+  EXPECT_EQ(power_of_two_scale(0x1p-126f), 0x1p-126f);
+  EXPECT_EQ(power_of_two_scale(1e-45f), 0x1p-126f);
+}
+
 }  // namespace
 }  // namespace octavo::spec

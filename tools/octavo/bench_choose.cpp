@@ -19,8 +19,8 @@ namespace {
 struct Options {
   BenchShape shape{.seqlen_q = 1024};
   CallOptions call;
-  std::vector<std::string> recipes{"int8", "int8_fast", "int4", "int_flash", "sage1", "sage2_8b", "fp8_e4m3", "exact"};
-  double tolerance = 3;  // percent
+  std::vector<std::string> recipes;  // none: all presets
+  double tolerance = 3;              // percent
 };
 
 struct Candidate {
@@ -72,6 +72,8 @@ void run(Options& options) {
   const BenchTensors tensors(shape);
   const AttentionInputs inputs = tensors.inputs();
 
+  if (options.recipes.empty())
+    for (const RecipeInfo& info : recipes()) options.recipes.emplace_back(info.name);
   Json choices = Json::array();
   std::vector<std::vector<std::string>> rows;
   bool all_best = true;
@@ -130,7 +132,8 @@ void add_bench_choose(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       bench.add_subcommand("choose", "Whether the implementation that is chosen is the fastest, by recipe");
-  command->add_option("--recipes", options->recipes, "Recipes, separated by spaces")->expected(1, -1);
+  command->add_option("--recipes", options->recipes, "Recipes, separated by spaces; default: all presets")
+      ->expected(1, -1);
   command->add_option("--tolerance", options->tolerance, "Percent by which another may be faster")
       ->check(CLI::Range(0.0, 1000.0))
       ->capture_default_str();

@@ -54,20 +54,28 @@ OCTAVO_INLINE void epilogue_row(const Plan& plan, const ValueVectors& values, co
   store_row<S>(problem.out, at, problem.value_dim, x);
 }
 
-// The state of a row, merged from its quantized part and its kept keys; a part without keys is ignored.
-struct JoinedRow {
-  float m, l;
-  float of_rest = 1, of_kept = 0;  // factors of both parts' sums
+// The state of a group's rows, merged from the quantized part and the kept keys; a part without keys is ignored.
+struct JoinedRows {
+  alignas(64) float m[kGroupRows];
+  alignas(64) float l[kGroupRows];
+  alignas(64) float of_rest[kGroupRows];  // factors of both parts' sums
+  alignas(64) float of_kept[kGroupRows];
 };
-OCTAVO_INLINE JoinedRow join_parts(const RowGroup& group, const KeptPart* kept, int i) {
-  JoinedRow row{group.m[i], group.l[i]};
-  if (kept == nullptr) return row;
-  const float nothing = -__builtin_inff();
-  row.m = kept->m[i] > group.m[i] ? kept->m[i] : group.m[i];
-  row.of_rest = group.m[i] == nothing ? 0.0f : __builtin_exp2f(group.m[i] - row.m);
-  row.of_kept = kept->m[i] == nothing ? 0.0f : __builtin_exp2f(kept->m[i] - row.m);
-  row.l = group.l[i] * row.of_rest + kept->l[i] * row.of_kept;
-  return row;
+template <class S>
+OCTAVO_INLINE void join_parts(const RowGroup& group, const KeptPart* kept, JoinedRows& rows) {
+  const auto nothing = S::set1(-__builtin_inff()), zero = S::set1(0.0f);
+  for (int i = 0; i < kGroupRows; i += S::kLanes) {
+    auto m = S::load(group.m + i), l = S::load(group.l + i), of_rest = S::set1(1.0f), of_kept = zero;
+    if (kept != nullptr) {
+      const auto m_rest = m, m_kept = S::load(kept->m + i);
+      m = S::max(m_kept, m_rest);
+      of_rest = S::select(S::equal(m_rest, nothing), zero, exp2_quintic<S>(S::sub(m_rest, m)));
+      of_kept = S::select(S::equal(m_kept, nothing), zero, exp2_quintic<S>(S::sub(m_kept, m)));
+      l = S::fma(l, of_rest, S::mul(S::load(kept->l + i), of_kept));
+    }
+    S::store(rows.m + i, m), S::store(rows.l + i, l);
+    S::store(rows.of_rest + i, of_rest), S::store(rows.of_kept + i, of_kept);
+  }
 }
 
 // O and the LSE of a group of rows.
@@ -85,20 +93,22 @@ OCTAVO_INLINE void epilogue(const Call& call, std::int64_t b, std::int64_t head,
                          : read_number(problem.sinks, b * problem.sinks.strides[0] + head * problem.sinks.strides[1]);
   alignas(64) std::int32_t signs[kMaxPadded];
   if (plan.rotate_v) rotation_signs(signs, problem.value_dim);
+  JoinedRows joined;
+  join_parts<S>(group, kept, joined);
   for (int i = 0; i < group.rows; ++i) {
-    const JoinedRow joined = join_parts(group, kept, i);
-    const float m = joined.m, l = joined.l;
+    const float m = joined.m[i], l = joined.l[i];
     // With softcap the offset was added before the tanh.
     const float constant = problem.softcap > 0 ? 0.0f : smooth_k_logit_offset[i];
     const double sink_logit = (static_cast<double>(sink) - constant) * std::numbers::log2e - group.lse_offset[i];
     const spec::RowEnd end = spec::end_of_row<EpilogueOps<S>>(m, l, sink, sink_logit);
     const bool sees = end.sees;
-    const auto factor = S::set1(sees ? info->out_scale * (end.factor * joined.of_rest) / end.sum : 0.0f);
+    const auto factor = S::set1(sees ? info->out_scale * (end.factor * joined.of_rest[i]) / end.sum : 0.0f);
     const std::int64_t at = problem.out.offset(b, head, sequence.q_begin + row + i);
     const float* sums = out + i * plan.v_columns;
     // The sink has no value, so V's mean is weighted by the share of the keys alone.
-    const auto present = S::set1(sees ? spec::share_of_values(end, group.l[i] * joined.of_rest) : 0.0f);
-    const float kept_share = kept != nullptr && sees ? spec::share_of_values(end, kept->l[i] * joined.of_kept) : 0.0f;
+    const auto present = S::set1(sees ? spec::share_of_values(end, group.l[i] * joined.of_rest[i]) : 0.0f);
+    const float kept_share =
+        kept != nullptr && sees ? spec::share_of_values(end, kept->l[i] * joined.of_kept[i]) : 0.0f;
     const float* kept_row = kept != nullptr && sees ? kept->out + i * plan.v_width : nullptr;
     const bool plain = sees && !plan.v_epilogue_scale && info->v_prescale == 1;
     const bool stored =

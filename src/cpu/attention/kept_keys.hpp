@@ -162,8 +162,10 @@ __attribute__((noinline)) KeptBlock gather_kept(const Call& call, std::byte* thr
 struct KeptColumns {
   std::int64_t from, span, all;  // first span column; how many of them; with the list
   std::int64_t listed;           // keys of the list
-  // What hides a column from every row of the group, and which listed keys have to be looked at row by row.
+  // What hides a column from every row of the group, whether nothing does in a vector, and which listed keys have to be
+  // looked at row by row.
   alignas(64) float hide[spec::most_kept_columns(spec::kMostKeptNear)];
+  bool shown[spec::most_kept_columns(spec::kMostKeptNear)];  // by vector
   std::int64_t uncertain[kMostListed], uncertain_count;
 };
 
@@ -180,6 +182,8 @@ OCTAVO_INLINE void find_columns(const KeptBlock& block, const RowGroup& group, K
     S::store(columns.hide + c, S::load(block.hide + columns.from + c));
   for (std::int64_t c = columns.span; c < columns.all; c += S::kLanes)
     S::store(columns.hide + c, S::load(block.hide + block.span_columns + c - columns.span));
+  for (std::int64_t c = 0; c < columns.all; c += S::kLanes)
+    columns.shown[c / S::kLanes] = S::all(S::equal(S::load(columns.hide + c), S::set1(0.0f)));
   columns.uncertain_count = 0;
   for (std::int64_t i = 0; i < block.listed; ++i) {
     const std::int64_t key = block.keys[i];
@@ -190,27 +194,31 @@ OCTAVO_INLINE void find_columns(const KeptBlock& block, const RowGroup& group, K
 }
 
 // Scores of one row in place: everything between the product and the softmax, then which keys are this row's. Returns
-// the largest one that is a number.
+// the largest ones that are numbers, by lane.
 template <class S>
-OCTAVO_INLINE float modify_kept_row(const Plan& plan, const KeptBlock& block, const KeptColumns& columns,
-                                    const RowBias& bias, spec::KeyRange visible, spec::KeyRange near, float offset,
-                                    float* t) {
+OCTAVO_INLINE typename S::f32 modify_kept_row(const Plan& plan, const KeptBlock& block, const KeptColumns& columns,
+                                              const RowBias& bias, spec::KeyRange visible, spec::KeyRange near,
+                                              float offset, float* t) {
   const Problem& problem = *plan.problem;
   const auto nothing = S::set1(-__builtin_inff()), nan = S::set1(__builtin_nanf(""));
   const std::int64_t first_key = block.span.begin + columns.from;
-  const auto begin = S::set1(static_cast<float>(near.begin - first_key));
-  const auto end = S::set1(static_cast<float>(near.end - first_key));
+  const std::int64_t first = near.begin - first_key, last = near.end - first_key;
+  const auto begin = S::set1(static_cast<float>(first)), end = S::set1(static_cast<float>(last));
   auto best = nothing;
   for (std::int64_t c = 0; c < columns.all; c += S::kLanes) {
     // A product beyond f32 stays a number: -infinity is for hidden keys.
     auto x = S::mul(S::load(t + c), S::set1(plan.logit_scale));
     x = S::max(S::set1(-__FLT_MAX__), S::min(S::set1(__FLT_MAX__), x));
     if (problem.softcap > 0) x = soften<S>(x, S::set1(0.0f), static_cast<float>(problem.softcap));
-    const auto hide = S::load(columns.hide + c);
-    x = S::add(S::sub(x, S::set1(offset)), S::select(S::equal(hide, nothing), S::set1(0.0f), hide));
-    x = S::select(S::equal(x, x), x, nan);  // a caller's NaN becomes the one whose payload exp2 keeps
-    x = S::select(S::equal(hide, nothing), nothing, x);
-    if (c < columns.span) {
+    x = S::sub(x, S::set1(offset));
+    if (columns.shown[c / S::kLanes]) {
+      x = S::select(S::equal(x, x), x, nan);  // a caller's NaN becomes the one whose payload exp2 keeps
+    } else {
+      const auto hide = S::load(columns.hide + c);
+      x = S::add(x, S::select(S::equal(hide, nothing), S::set1(0.0f), hide));
+      x = S::select(S::equal(hide, nothing), nothing, S::select(S::equal(x, x), x, nan));
+    }
+    if (c < columns.span && (c < first || c + S::kLanes > last)) {
       const auto index = S::add(S::lane_index(), S::set1(static_cast<float>(c)));
       x = S::select(S::less(index, end), S::select(S::less(index, begin), nothing, x), nothing);
     }
@@ -218,7 +226,7 @@ OCTAVO_INLINE float modify_kept_row(const Plan& plan, const KeptBlock& block, co
     best = S::max(x, best);
   }
   const bool added = problem.mask.data != nullptr || bias.slope != 0;
-  if (columns.uncertain_count == 0 && !added) return S::reduce_max(best);
+  if (columns.uncertain_count == 0 && !added) return best;
   for (std::int64_t i = 0; i < columns.uncertain_count; ++i) {
     const std::int64_t listed = columns.uncertain[i], key = block.keys[listed];
     const bool own = key >= visible.begin && key < visible.end && (key < near.begin || key >= near.end);
@@ -235,13 +243,12 @@ OCTAVO_INLINE float modify_kept_row(const Plan& plan, const KeptBlock& block, co
   }
   best = nothing;
   for (std::int64_t c = 0; c < columns.all; c += S::kLanes) best = S::max(S::load(t + c), best);
-  return S::reduce_max(best);
+  return best;
 }
 
-// Scores of a row -> shares of its softmax; m and l of the row.
+// Scores of a row -> weights; their sum, by lane.
 template <class S>
-OCTAVO_INLINE void softmax_of_kept_row(float m, std::int64_t columns, float* t, float* l) {
-  const auto nothing = S::set1(-__builtin_inff());
+OCTAVO_INLINE typename S::f32 weights_of_kept_row(float m, std::int64_t columns, float* t) {
   auto sum = S::set1(0.0f);
   if (m == -__builtin_inff()) {  // no key, or nothing but NaN
     for (std::int64_t c = 0; c < columns; c += S::kLanes) {
@@ -249,20 +256,35 @@ OCTAVO_INLINE void softmax_of_kept_row(float m, std::int64_t columns, float* t, 
       sum = S::add(sum, S::select(S::equal(x, x), S::set1(0.0f), x));
       S::store(t + c, S::set1(0.0f));
     }
-    *l = S::reduce_add(sum);
-    return;
+    return sum;
   }
-  const auto shift = S::set1(m);
+  constexpr int kTerms = sizeof(S::Exp2::kQuintic) / sizeof(float);
+  typename S::f32 terms[kTerms];
+  for (int i = 0; i < kTerms; ++i) terms[i] = S::set1(S::Exp2::kQuintic[i]);
+  const auto shift = S::set1(m), least = S::set1(-126.0f);
   for (std::int64_t c = 0; c < columns; c += S::kLanes) {
-    const auto x = S::load(t + c);
-    const auto weight = S::select(S::equal(x, nothing), S::set1(0.0f), exp2_quintic<S>(S::sub(x, shift)));
-    S::store(t + c, weight);
-    sum = S::add(sum, weight);
+    typename S::f32 weight[1] = {S::sub(S::load(t + c), shift)};
+    exp2_from<S>(weight, least, terms);
+    S::store(t + c, weight[0]);
+    sum = S::add(sum, weight[0]);
   }
-  *l = S::reduce_add(sum);
-  // Divided before the product with V: sums of values near f32's end stay finite.
-  const auto share = S::set1(1.0f / *l);
-  for (std::int64_t c = 0; c < columns; c += S::kLanes) S::store(t + c, S::mul(S::load(t + c), share));
+  return sum;
+}
+
+// Weights of a group's rows -> shares of their softmax. Divided before the product with V: sums of values near f32's
+// end stay finite.
+template <class S>
+OCTAVO_INLINE void shares_of_kept_rows(const KeptPart& result, int rows, std::int64_t columns, std::int64_t ld,
+                                       float* t) {
+  const auto one = S::set1(1.0f), nothing = S::set1(-__builtin_inff());
+  alignas(64) float share[kGroupRows];
+  for (int i = 0; i < kGroupRows; i += S::kLanes) {
+    const auto none = S::equal(S::load(result.m + i), nothing);
+    S::store(share + i, S::div(one, S::select(none, one, S::load(result.l + i))));
+  }
+  for (int i = 0; i < rows; ++i)
+    for (std::int64_t c = 0; c < columns; c += S::kLanes)
+      S::store(t + i * ld + c, S::mul(S::load(t + i * ld + c), S::set1(share[i])));
 }
 
 // The kept part of rows first_row..first_row+group.rows-1. `smooth_k_logit_offset`: what smoothing K took from each
@@ -294,17 +316,29 @@ __attribute__((noinline)) void attend_kept(const Call& call, std::byte* thread, 
   float_product<S>({{with_span, no_depth}, plan.k_width, block.columns, t, kLd}, group.rows, columns.span);
   float_product<S>({{with_list, no_depth}, plan.k_width, block.columns, t + columns.span, kLd}, group.rows,
                    columns.all - columns.span);
-  for (int i = 0; i < kGroupRows; ++i) result.m[i] = -__builtin_inff(), result.l[i] = 0;
+  // The rows' maxima, then their sums, a vector each: one reduction for all rows.
+  alignas(64) float of_rows[kGroupRows * S::kLanes];
+  const auto reduced = [&](auto reduce, float unused, float* to, auto of_row) __attribute__((always_inline)) {
+    for (int i = 0; i < kGroupRows; ++i)
+      S::store(of_rows + i * S::kLanes, i < group.rows ? of_row(i) : S::set1(unused));
+    for (int i = 0; i < kGroupRows; i += S::kLanes) S::store(to + i, reduce(of_rows + i * S::kLanes));
+  };
   const bool has_offset = smooth_k_logit_offset != nullptr && problem.softcap == 0;
-  for (int i = 0; i < group.rows; ++i) {
+  const auto modify = [&](int i) __attribute__((always_inline)) {
     const spec::KeyRange visible = spec::visible_keys(mask, first_row + i);
     RowBias bias = bias_of_row(problem, sequence, b, head, first_row + i, visible);
     bias.mask_row_max = group.mask_row_max[i];
-    float* row = t + i * kLd;
-    result.m[i] = modify_kept_row<S>(plan, block, columns, bias, visible, spec::near_keys(kept, mask, first_row + i),
-                                     q_poison[i] + (has_offset ? smooth_k_logit_offset[i] * spec::kLog2E : 0.0f), row);
-    softmax_of_kept_row<S>(result.m[i], columns.all, row, &result.l[i]);
-  }
+    const float offset = q_poison[i] + (has_offset ? smooth_k_logit_offset[i] * spec::kLog2E : 0.0f);
+    return modify_kept_row<S>(plan, block, columns, bias, visible, spec::near_keys(kept, mask, first_row + i), offset,
+                              t + i * kLd);
+  };
+  const auto weigh = [&](int i) __attribute__((always_inline)) {
+    return weights_of_kept_row<S>(result.m[i], columns.all, t + i * kLd);
+  };
+  reduced([](const float* x) __attribute__((always_inline)) { return S::row_max(x); }, -__builtin_inff(), result.m,
+          modify);
+  reduced([](const float* x) __attribute__((always_inline)) { return S::row_sum(x); }, 0.0f, result.l, weigh);
+  shares_of_kept_rows<S>(result, group.rows, columns.all, kLd, t);
   const FloatDepth of_span{t, block.v + columns.from * plan.v_width, columns.span};
   const FloatDepth of_list{t + columns.span, block.v + block.span_columns * plan.v_width, columns.all - columns.span};
   float_product<S>({{of_span, of_list}, kLd, plan.v_width, out, plan.v_width}, group.rows, plan.v_columns);

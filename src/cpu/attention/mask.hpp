@@ -52,8 +52,24 @@ OCTAVO_INLINE void mask_nan_rows(const float* row_factor, const float* key_adden
   }
 }
 
-// Hides from each row the keys that it keeps (spec/kept_keys.hpp) and recomputes the maxima: near ones, and the first
-// `first` keys, where no addend of the query block hides them.
+// The addends of a block's keys for a group of rows that all keep the same ones: the kept ones are hidden before the
+// product's maxima are taken. Near ones, and the first `first` keys, where no addend of the query block hides them.
+// `buffer` [keys] holds the result where it differs.
+OCTAVO_INLINE const float* hide_kept_keys(const float* addend, std::int64_t first, spec::KeyRange near,
+                                          std::int64_t first_key, std::int64_t keys, float* buffer) {
+  const auto in_block = [&](std::int64_t key) {
+    const std::int64_t at = key - first_key;
+    return at < 0 ? 0 : at < keys ? at : keys;
+  };
+  const std::int64_t begin = in_block(near.begin), end = in_block(near.end), after_first = in_block(first);
+  if (begin >= end && after_first == 0) return addend;
+  std::memcpy(buffer, addend, static_cast<std::size_t>(keys) * 4);
+  for (std::int64_t j = begin; j < end; ++j) buffer[j] = -__builtin_inff();
+  for (std::int64_t j = 0; j < after_first; ++j) buffer[j] = -__builtin_inff();
+  return buffer;
+}
+
+// The same row by row, in the scores, where rows keep different ones; recomputes the maxima.
 template <class S>
 OCTAVO_INLINE void mask_kept_keys(const spec::KeptKeys& kept, const spec::PositionMask& mask, std::int64_t first,
                                   std::int64_t row, int rows, std::int64_t first_key, std::int64_t keys,

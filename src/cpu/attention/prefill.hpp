@@ -29,6 +29,11 @@ struct TaskState {
   spec::KeptKeys kept;  // computed apart (kept_keys.hpp)
 };
 
+// How many first keys no query block's smooth_q_bias hides.
+OCTAVO_INLINE std::int64_t first_kept_keys(const TaskState& state) {
+  return state.has_smooth_q_bias ? 0 : state.kept.first;
+}
+
 // The keys that the query blocks of a task keep because of their weight.
 struct HeavyKeys {
   std::int64_t count[kMaxQueryBlocks];
@@ -132,8 +137,9 @@ OCTAVO_INLINE void apply_masks_and_update_max(const TaskState& state, std::byte*
   if (plan.hides_keys)
     mask_nan_rows<S>(queries.factor + g % kQueryBlockGroups * kGroupRows, key_addend, group.rows, keys, plan.key_block,
                      scores, row_max);
-  const std::int64_t first_kept = state.has_smooth_q_bias ? 0 : state.kept.first;
-  if (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key))
+  const std::int64_t first_kept = first_kept_keys(state);
+  if (!group.near_alike &&
+      (first_key < first_kept || (group.near.begin < first_key + keys && group.near.end > first_key)))
     mask_kept_keys<S>(state.kept, state.mask, first_kept, first_row, group.rows, first_key, keys, plan.key_block,
                       scores, row_max);
   alignas(64) float score_offset[kGroupRows] = {};
@@ -160,7 +166,7 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
   auto* weights = part<std::int32_t>(state.thread, plan.thread.weights);
   auto* weights_low = part<std::int32_t>(state.thread, plan.thread.weights_low);
   float* buffers = part<float>(state.thread, plan.thread.scores);
-  alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows];
+  alignas(64) float row_max[kGroupRows], shift[2][kGroupRows], row_sum[kGroupRows], addend[kMaxKeyBlock];
   RowGroup* waiting = nullptr;  // its scores are masked, its weights not yet computed
   SoftmaxStage pending{};
   int side = 0;
@@ -168,7 +174,10 @@ OCTAVO_INLINE void qk_and_softmax_of_block(const TaskState& state, std::byte* bl
     RowGroup& group = groups[g];
     if (group.keys <= 0) continue;
     float* scores = buffers + side * kGroupRows * plan.key_block;
-    const QkStage stage = qk_of_group<S>(state, block, first_key, g, group, scores, row_max);
+    QkStage stage = qk_of_group<S>(state, block, first_key, g, group, scores, row_max);
+    if (group.near_alike)
+      stage.key_addend =
+          hide_kept_keys(stage.key_addend, first_kept_keys(state), group.near, first_key, stage.keys, addend);
     if (waiting != nullptr) {
       stages.qk_and_softmax(stage, pending);
       add_row_sums<S>(*waiting, row_sum);
@@ -242,6 +251,9 @@ void attend(const Call& call, const Stages& stages, const AttentionTask& task, s
     start_group(groups[used], task.first + row, static_cast<int>(left < kGroupRows ? left : kGroupRows), seen_by);
     find_row_offsets<S>(call, task.batch, task.head, state.kv_head, task.first + row, groups[used]);
     groups[used].near = near_keys_of_rows(state.kept, mask, task.first + row, task.first + row + groups[used].rows);
+    groups[used].near_alike =
+        spec::keeps_any(state.kept) &&
+        spec::near_strip(mask, task.first + row) == spec::near_strip(mask, task.first + row + groups[used].rows - 1);
   }
   for (std::int64_t row = 0; row < task.rows; row += kQueryBlock, ++query_blocks)
     pack_queries<S>(call, thread, query_blocks, task.batch, task.head, task.first + row,

@@ -40,7 +40,7 @@ void finish_blocks(const Call& call, std::int64_t b, std::int64_t kv_head) {
       if (!spec::is_stray(scale[r], limit)) largest = spec::grow_largest_scale(largest, scale[r]);
     }
   }
-  largest = spec::largest_scale_or_one(spec::bounded_largest_scale(largest, largest_of_all));
+  largest = spec::power_of_two_scale(spec::largest_scale_or_one(spec::bounded_largest_scale(largest, largest_of_all)));
   head_at(call, b, kv_head)->out_scale = largest;
   const auto unit = S::set1(largest), floor = S::set1(static_cast<float>(spec::kFoldFloor));
   for (std::int64_t i = 0; i < blocks; ++i) {
