@@ -14,8 +14,10 @@ namespace octavo::cuda {
 
 template <class Machine, class Shape>
 using QkSums = Registers<Machine, MmaSum<kQkProduct<Shape>>, Shape::kKeys / 2>;
+template <class Shape>
+constexpr Mma kPvProductSm90 = Shape::kSumsInF16 ? kF16SumProduct<Shape> : kPvProduct<Shape>;
 template <class Machine, class Shape>
-using PvSums = Registers<Machine, MmaSum<kPvProduct<Shape>>, Shape::kDim / 2>;
+using PvSums = Registers<Machine, MmaSum<kPvProductSm90<Shape>>, kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
@@ -58,7 +60,7 @@ OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_
   OCTAVO_UNROLL
   for (std::uint32_t step = 0; step < Shape::kKeys / kStepKeys; ++step) {
     const std::uint32_t key = step * kStepKeys;
-    machine.template wgmma<kPvProduct<Shape>, Shape::kDim, kTransposed>(
+    machine.template wgmma<kPvProductSm90<Shape>, Shape::kDim, kTransposed>(
         pv, weights, static_cast<int>(4 * step),
         advance(values, kTransposed ? key * ValueTile::kPanelRowBytes : ValueTile::at(key)),
         !kTwoLevels<Shape> || step > 0);
@@ -83,19 +85,28 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
   }
 }
 
+// Number i of a lane's sums of P V, which start at 0.
+template <class Shape, class Machine, int n>
+OCTAVO_DEVICE float pv_sum(const MmaSum<kPvProductSm90<Shape>> (&sums)[n], int i) {
+  if constexpr (Shape::kSumsInF16) {
+    return sum_element<kPvProductSm90<Shape>, Machine>(sums, i);
+  } else {
+    return static_cast<float>(sums[i]);
+  }
+}
+
 // O += beta (P V) * column_scale.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
                                    std::uint32_t stage, TileStep<Machine>& step,
                                    Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr int kSums = kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>;
   machine.lanes(
-      [&](int lane, MmaSum<kPvProduct<Shape>>(&from)[Shape::kDim / 2], float(&beta)[2],
-          float(&o)[kOutputRegisters<Shape>]) {
+      [&](int lane, MmaSum<kPvProductSm90<Shape>>(&from)[kSums], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
         OCTAVO_UNROLL
         for (int channel = 0; channel < Shape::kDim; channel += 8) {
-          const MmaSum<kPvProduct<Shape>>* const sum = from + channel / 2;
-          const float sums[4] = {static_cast<float>(sum[0]), static_cast<float>(sum[1]), static_cast<float>(sum[2]),
-                                 static_cast<float>(sum[3])};
+          const auto sum = [&](int i) { return pv_sum<Shape, Machine>(from, channel / 2 + i); };
+          const float sums[4] = {sum(0), sum(1), sum(2), sum(3)};
           add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
         }
       },
