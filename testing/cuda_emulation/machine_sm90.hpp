@@ -106,8 +106,8 @@ class EmulatedSm90 : public Emulated {
         block_.completes_at_issue());
   }
   template <Mma kind, int n, bool transposed = false, int na>
-  void wgmma(Registers<MmaSum<kind>, n / 2>& c, const Registers<std::uint32_t, na>& a, int a0, std::uint64_t b,
-             bool add) {
+  void wgmma(Registers<MmaSum<kind>, kWgmmaSums<kind, n>>& c, const Registers<std::uint32_t, na>& a, int a0,
+             std::uint64_t b, bool add) {
     static_assert(!transposed || elements_of_register(kind) == 2);
     in_step<kind, n>(text("A in registers from ", a0), transposed ? text(b, " transposed") : text(b), add);
     products_.issue(
@@ -168,7 +168,7 @@ class EmulatedSm90 : public Emulated {
   }
   template <Mma kind, int n>
   void in_step(const std::string& a, const std::string& b, bool add) {
-    static_assert(is_wgmma_kind(kind) && is_wgmma_width(n));
+    static_assert((is_wgmma_kind(kind) && is_wgmma_width(n)) || is_wgmma_to_f16(kind, n));
     block_.in_step(warp_, text("wgmma ", static_cast<int>(kind), " of width ", n, ", ", a, ", B ", b, add ? " +" : ""));
   }
   template <int n>
@@ -226,7 +226,7 @@ class EmulatedSm90 : public Emulated {
   // This warp's 16 rows of the sums, as all its lanes' registers.
   template <Mma kind, int n, bool transposed>
   void multiply(std::byte* sums, const Bits (&a)[kRows][kDepthBytes], std::uint64_t b, bool add) {
-    constexpr int kDepth = 8 * elements_of_register(kind), kSums = n / 2;
+    constexpr int kDepth = 8 * elements_of_register(kind), kSums = kWgmmaSums<kind, n>;
     Bits columns[n][kDepthBytes];
     if constexpr (transposed) {
       read_transposed(b, columns);
@@ -237,14 +237,15 @@ class EmulatedSm90 : public Emulated {
     for (int row = 0; row < kRows; ++row) factors<kind, true>(a[row], a_rows[row]);
     for (int column = 0; column < n; ++column) factors<kind, false>(columns[column], b_columns[column]);
     for (int lane = 0; lane < kLanes; ++lane) {
-      for (int reg = 0; reg < kSums; ++reg) {
-        std::byte* place = sums + sizeof(MmaSum<kind>) * static_cast<std::size_t>(lane * kSums + reg);
-        MmaSum<kind> c{};
-        if (add) std::memcpy(&c, place, sizeof c);
-        const Place at = place_in_wgmma_c(lane, reg);
-        c = dot<kind>(a_rows[at.row], b_columns[at.column], c, Accumulator::sm90);
-        std::memcpy(place, &c, sizeof c);
+      MmaSum<kind> c[kSums];
+      std::byte* place = sums + sizeof c * static_cast<std::size_t>(lane);
+      std::memcpy(c, place, sizeof c);
+      for (int i = 0; i < n / 2; ++i) {
+        const Place at = place_in_wgmma_c(lane, i);
+        const Number<kind> start = add ? get_sum<kind>(c, i) : Number<kind>{};
+        set_sum<kind>(c, i, dot<kind>(a_rows[at.row], b_columns[at.column], start, Accumulator::sm90));
       }
+      std::memcpy(place, c, sizeof c);
     }
   }
 

@@ -187,6 +187,12 @@ constexpr Entry kEntriesSm90[] = {
     {"sage2_8b,qk_gains=on,robust=on", 6, DType::f32, Flavour::turning_key_bias},
     {"exact", 14, DType::f16},
     {"exact", 14, DType::bf16},
+    {"int_flash_half", 10},
+    {"sage1", 8},
+    {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,hadamard_v=on", 6},
+    {"sage1,qk_gains=on,robust=on", 6, DType::f32, Flavour::turning_key_bias},
+    {"sage2pp", 12},
+    {"sage2pp,v_range=4.5,p_range=224,smooth_q=on", 6},
 };
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {

@@ -58,6 +58,8 @@ TEST(CudaE4m3, IsChosenOnHopper) {
   runtime.gpus.at(0).wgmma_kernels = true;
   ASSERT_TRUE(run_on_device(Call(scenario_of(20, 70))).status.ok());
   EXPECT_TRUE(launched(runtime, "attend_sm90_s8_e4m3_64"));
+  ASSERT_TRUE(run_on_device(Call(scenario_of(20, 70)), "sage2pp").status.ok());
+  EXPECT_TRUE(launched(runtime, "attend_sm90_s8_e4m3_to_f16_64"));
   // Without keys no kernel by wgmma is launched, and on 9.0 mma.sync has no product of E4M3.
   ASSERT_TRUE(run_on_device(Call(scenario_of(20, 0))).status.ok());
   EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));

@@ -27,9 +27,9 @@ void run(const cuda::emulation::Grid& grid, const cuda::emulation::Options& opti
 const EmulatedKernel& emulated_sm90_kernel(int index) {
   using cuda::AttentionShapeSm90, cuda::AttentionVariant, cuda::PackedFormat;
   static const EmulatedKernel kTable[] = {
-#define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, variant) \
-  {#name, sizeof(Params),                                           \
-   &run<AttentionShapeSm90<dim, PackedFormat::scores, PackedFormat::values>, AttentionVariant::variant>},
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, f16_sums, variant) \
+  {#name, sizeof(Params),                                                     \
+   &run<AttentionShapeSm90<dim, PackedFormat::scores, PackedFormat::values, f16_sums>, AttentionVariant::variant>},
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
   };

@@ -56,6 +56,7 @@ INSTANTIATE_TEST_SUITE_P(AttentionSm90, RecipesSm90,
                                          Entry{"int8_fast,v_scale=block,row_sum=codes", DType::f32},
                                          Entry{"int8_fast,p=s8,p_range=127,hadamard_v=off", DType::f32},
                                          Entry{"exact", DType::f16}, Entry{"exact", DType::bf16},
+                                         Entry{"int_flash_half", DType::f16}, Entry{"sage1,row_sum=codes", DType::bf16},
                                          Entry{"exact,row_sum=codes", DType::bf16}));
 
 TEST(AttentionSm90, ShapesAroundTheTiles) {

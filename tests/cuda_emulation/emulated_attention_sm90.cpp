@@ -5,7 +5,9 @@
 namespace octavo::test {
 namespace {
 
+// PackedProblem has no codes of E4M3: those kernels are for the tests of the back end.
 template <class Shape>
+  requires(!Shape::kFloat8Values)
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
   const std::vector<std::uint8_t> v_codes = values_sm90<Shape>(packed);
@@ -35,14 +37,19 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
   }
 }
 
+template <class Shape>
+  requires Shape::kFloat8Values
+void run(const PackedProblem&, const cuda::emulation::Options&, std::int64_t) {}
+
 }  // namespace
 
 bool run_emulated_sm90(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
-#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, variant)                                 \
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, its_f16_sums, variant)                   \
   if (cuda::AttentionVariant::variant == cuda::AttentionVariant::plain && packed.dim() == (its_dim) &&          \
-      packed.scores() == cuda::PackedFormat::its_scores && packed.values() == cuda::PackedFormat::its_values) { \
-    run<cuda::AttentionShapeSm90<its_dim, cuda::PackedFormat::its_scores, cuda::PackedFormat::its_values>>(     \
-        packed, options, blocks);                                                                               \
+      packed.scores() == cuda::PackedFormat::its_scores && packed.values() == cuda::PackedFormat::its_values && \
+      packed.params().f16_sums == (its_f16_sums)) {                                                             \
+    run<cuda::AttentionShapeSm90<its_dim, cuda::PackedFormat::its_scores, cuda::PackedFormat::its_values,       \
+                                 its_f16_sums>>(packed, options, blocks);                                       \
     return true;                                                                                                \
   }
 #include "cuda/host/sm90_kernels.inc"

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "core/float_types.hpp"
 #include "cuda_emulation/machine_sm90.hpp"
 #include "faults.hpp"
 
@@ -315,6 +316,42 @@ float sum_of(std::uint32_t a, std::uint32_t b, float start) {
     m.lanes([&](int, float(&x)[4]) { sum = x[3]; }, c);
   });
   return sum;
+}
+
+// The same of E4M3 with sums in f16, ones everywhere.
+float f16_sum_of_ones(float start, bool add) {
+  float sum = 0;
+  emulation::launch<EmulatedSm90>(kGroup, {}, [&](EmulatedSm90& m) {
+    for (std::uint32_t i = 0; m.warp() == 0 && i < 64 * 32; i += 4) m.store_shared(i, 0x38383838u);
+    m.fence_async();
+    m.sync("stored");
+    Registers<EmulatedSm90, std::uint32_t, 4> a;
+    Registers<EmulatedSm90, std::uint32_t, 16> c;
+    m.lanes(
+        [&](int, std::uint32_t(&x)[4], std::uint32_t(&y)[16]) {
+          for (auto& word : x) word = 0x38383838u;
+          for (auto& word : y) word = 0x00010001u * f32_to_f16(start);
+        },
+        a, c);
+    m.wgmma_fence(a, c);
+    m.wgmma<Mma::e4m3_to_f16, 64>(c, a, 0, m.matrix(0, Swizzle::bytes32), add);
+    m.wgmma_commit();
+    m.wgmma_wait<0>(c);
+    m.lanes(
+        [&](int, std::uint32_t(&y)[16]) {
+          for (auto word : y) EXPECT_EQ(word, y[0]);
+          EXPECT_EQ(y[0] >> 16, y[0] & 0xffff);
+          sum = f16_to_f32(static_cast<std::uint16_t>(y[0]));
+        },
+        c);
+  });
+  return sum;
+}
+TEST(Wgmma, SumsInF16AreRoundedOnceAProduct) {
+  EXPECT_EQ(f16_sum_of_ones(100.0625f, false), 32.0f);
+  EXPECT_EQ(f16_sum_of_ones(3.0f, true), 35.0f);
+  EXPECT_EQ(f16_sum_of_ones(100.0625f, true), 132.0f);  // from 128 on f16 has eighths; half to even
+  EXPECT_EQ(f16_sum_of_ones(100.1875f, true), 132.25f);
 }
 
 // Hopper keeps 25 bits beside the largest of 16-bit products, one more than Ampere, and adds sixteen at once; of FP8's

@@ -16,9 +16,11 @@ template <class Machine, class Shape>
 using QkSums = Registers<Machine, MmaSum<kQkProduct<Shape>>, Shape::kKeys / 2>;
 // Codes of V are stored as u8 (add_integer_values()).
 template <class Shape>
-constexpr Mma kWgmmaPv = Shape::kIntegerValues ? Mma::u8u8 : kPvProduct<Shape>;
+constexpr Mma kPvProductSm90 = Shape::kIntegerValues ? Mma::u8u8
+                               : Shape::kSumsInF16   ? kF16SumProduct<Shape>
+                                                     : kPvProduct<Shape>;
 template <class Machine, class Shape>
-using PvSums = Registers<Machine, MmaSum<kWgmmaPv<Shape>>, Shape::kDim / 2>;
+using PvSums = Registers<Machine, MmaSum<kPvProductSm90<Shape>>, kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
@@ -61,7 +63,7 @@ OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_
   OCTAVO_UNROLL
   for (std::uint32_t step = 0; step < Shape::kKeys / kStepKeys; ++step) {
     const std::uint32_t key = step * kStepKeys;
-    machine.template wgmma<kWgmmaPv<Shape>, Shape::kDim, kTransposed>(
+    machine.template wgmma<kPvProductSm90<Shape>, Shape::kDim, kTransposed>(
         pv, weights, static_cast<int>(4 * step),
         advance(values, kTransposed ? key * ValueTile::kPanelRowBytes : ValueTile::at(key)),
         !kTwoLevels<Shape> || step > 0);
@@ -91,12 +93,13 @@ template <class Shape, class Machine>
 OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
                                    std::uint32_t stage, TileStep<Machine>& step,
                                    Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr int kSums = kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>;
   machine.lanes(
-      [&](int lane, float(&from)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+      [&](int lane, MmaSum<kPvProductSm90<Shape>>(&from)[kSums], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
         OCTAVO_UNROLL
         for (int channel = 0; channel < Shape::kDim; channel += 8) {
-          const float* const sum = from + channel / 2;
-          const float sums[4] = {sum[0], sum[1], sum[2], sum[3]};
+          const auto sum = [&](int i) { return sum_element<kPvProductSm90<Shape>, Machine>(from, channel / 2 + i); };
+          const float sums[4] = {sum(0), sum(1), sum(2), sum(3)};
           add_values<Shape>(machine, lane, channel, column_scales, stage, sums, beta, o);
         }
       },

@@ -15,7 +15,8 @@ constexpr std::uint32_t kMostSharedBytesSm90 = 227u << 10;
 
 // A consumer warpgroup owns 64 rows, their scores [64, kKeys] and their O [64, kDim], of which a thread holds half as
 // many registers as there are columns; one more warpgroup brings the tiles.
-template <int dim, PackedFormat score_format = PackedFormat::s8, PackedFormat value_format = PackedFormat::s8>
+template <int dim, PackedFormat score_format = PackedFormat::s8, PackedFormat value_format = PackedFormat::s8,
+          bool f16_sums = false>
 struct AttentionShapeSm90 {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
@@ -25,6 +26,8 @@ struct AttentionShapeSm90 {
   static constexpr bool kByteValues = is_byte(kValues);    // V is transposed, K's rows are permuted
   static constexpr bool kShiftsScores = !kByteValues;      // before the exponential (shift_far_scores())
   static constexpr int kPlanes = 1;
+  static constexpr bool kSumsInF16 = f16_sums;  // a tile's P V
+  static_assert(!kSumsInF16 || (kIntegerScores && kFloat8Values));
 
   static constexpr int kConsumers = 2;
   static constexpr int kWarps = 4 * kConsumers;  // with rows

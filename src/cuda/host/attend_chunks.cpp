@@ -147,7 +147,7 @@ class ChunkDriver {
     to.running_maximum = plan_.steps.running_maximum;
     to.sum_codes = plan_.steps.sum_codes;
     to.p_rounding = float8_rounding(plan_.recipe.p == WeightFormat::e5m2);
-    to.f16_sums = plan_.recipe.accumulator == Accumulator::f16;
+    to.f16_sums = plan_.f16_sums;
     to.rotate_output = plan_.steps.rotate_v;
     to.out = p.out;
     to.lse = p.lse;

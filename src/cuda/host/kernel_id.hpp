@@ -35,7 +35,7 @@ enum class KernelId : int {
 #undef OCTAVO_CUDA_E4M3_KERNEL
   before_sm90,  // how many the five tables have
   last_before_sm90 = before_sm90 - 1,
-#define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, variant) name,
+#define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, f16_sums, variant) name,
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
   all,

@@ -59,7 +59,8 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   const bool uses_wgmma = implementation.wgmma && key_blocks() > 0;
   const OperandFormats formats = formats_of(problem, uses_wgmma || multiplies_e4m3(device));
   qk_format = formats.qk, v_format = formats.v;
-  wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, dim);
+  f16_sums = recipe.accumulator == Accumulator::f16;
+  wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   bytes = lay_out(*this, nullptr).bytes;

@@ -23,6 +23,7 @@ struct AttentionPlan {
   const Recipe& recipe;
   std::int32_t dim = 0;
   PackedFormat qk_format{}, v_format{};
+  bool f16_sums = false;  // PV of a key block of floats is summed in f16
   spec::CallSteps steps;
   bool smooth_q_bias = false, q16 = false;  // of some sequence
   bool plain_v_ranges = false;              // V's ranges are those of its rows as they are; its prescale uses them, too

@@ -84,10 +84,10 @@ std::string missing_in_recipe(const Problem& problem) {
 std::string missing_in_wgmma(const Problem& problem) {
   const std::int32_t dim = packed_dim(problem.head_dim, problem.value_dim);
   const OperandFormats formats = formats_of(problem, true);
-  if (!has_wgmma_attention(formats.qk, formats.v, dim)) {
-    return text("these formats of Q, K and V with ", dim, " channels");
+  const bool f16_sums = problem.recipe.accumulator == Accumulator::f16;
+  if (!has_wgmma_attention(formats.qk, formats.v, f16_sums, dim)) {
+    return text("these formats of Q, K and V with ", dim, " channels", f16_sums ? " and accumulator=f16" : "");
   }
-  if (problem.recipe.accumulator == Accumulator::f16) return "accumulator=f16";
   if (problem.recipe.p == WeightFormat::u16) return "p=u16";
   if (problem.varlen()) {
     // Such sequences of a batch take kernels by mma.sync, which has no E4M3 there.

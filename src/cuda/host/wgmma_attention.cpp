@@ -10,12 +10,13 @@ constexpr std::int64_t kCachedBytes = std::int64_t{24} << 20;
 
 // f.template operator()<Shape>() of the kernels for these operands; false: there are none.
 template <class F>
-bool with_shape(PackedFormat scores, PackedFormat values, std::int32_t dim, F&& f) {
-#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, variant)                               \
-  if (AttentionVariant::variant == AttentionVariant::plain && dim == (its_dim) &&                             \
-      scores == PackedFormat::its_scores && values == PackedFormat::its_values) {                             \
-    f.template operator()<AttentionShapeSm90<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>(); \
-    return true;                                                                                              \
+bool with_shape(PackedFormat scores, PackedFormat values, bool f16_sums, std::int32_t dim, F&& f) {
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, its_f16_sums, variant)                    \
+  if (AttentionVariant::variant == AttentionVariant::plain && dim == (its_dim) &&                                \
+      scores == PackedFormat::its_scores && values == PackedFormat::its_values && f16_sums == (its_f16_sums)) {  \
+    f.template                                                                                                   \
+    operator()<AttentionShapeSm90<its_dim, PackedFormat::its_scores, PackedFormat::its_values, its_f16_sums>>(); \
+    return true;                                                                                                 \
   }
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
@@ -32,8 +33,8 @@ std::uint32_t heads_at_once(const AttentionPlan& plan) {
 
 }  // namespace
 
-bool has_wgmma_attention(PackedFormat scores, PackedFormat values, std::int32_t dim) {
-  return with_shape(scores, values, dim, []<class Shape>() {});
+bool has_wgmma_attention(PackedFormat scores, PackedFormat values, bool f16_sums, std::int32_t dim) {
+  return with_shape(scores, values, f16_sums, dim, []<class Shape>() {});
 }
 
 WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const AttentionScratch& scratch) : plan_(plan) {
@@ -44,7 +45,7 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
     status_ = map.status();
     if (map.ok()) to = *map;
   };
-  with_shape(plan.qk_format, plan.v_format, plan.dim, [&]<class Shape>() {
+  with_shape(plan.qk_format, plan.v_format, plan.f16_sums, plan.dim, [&]<class Shape>() {
     make(query_box<Shape>(scratch.q.codes, packed_q_rows(plan)), params_.q);
     make(key_box<Shape>(scratch.k.codes, packed_k_rows(plan)), params_.k);
     make(value_box<Shape>(scratch.v.codes, packed_k_rows(plan)), params_.v);
@@ -56,10 +57,10 @@ bool WgmmaAttention::attend(Launches& launches, const AttentionKernelParams& par
   if (!plan_.wgmma) return false;
   params_.attention = params;
   const std::int64_t blocks = std::min<std::int64_t>(tasks_of_chunk(params.chunk), plan_.multiprocessors);
-#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, scores, values, its_variant)                                          \
+#define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, scores, values, its_f16_sums, its_variant)                            \
   if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::scores && plan_.v_format == PackedFormat::values && \
-      variant == AttentionVariant::its_variant) {                                                                    \
-    using Shape = AttentionShapeSm90<its_dim, PackedFormat::scores, PackedFormat::values>;                           \
+      plan_.f16_sums == (its_f16_sums) && variant == AttentionVariant::its_variant) {                                \
+    using Shape = AttentionShapeSm90<its_dim, PackedFormat::scores, PackedFormat::values, its_f16_sums>;             \
     launches.add(KernelId::name, {{blocks, 1, 1}, Shape::kAllWarps, Shape::kBytes}, params_);                        \
     return true;                                                                                                     \
   }

@@ -8,7 +8,7 @@
 namespace octavo::cuda {
 
 // Whether attention of these operands has such a kernel; sequences of 16-bit Q take another one.
-bool has_wgmma_attention(PackedFormat scores, PackedFormat values, std::int32_t dim);
+bool has_wgmma_attention(PackedFormat scores, PackedFormat values, bool f16_sums, std::int32_t dim);
 
 class WgmmaAttention {
  public:

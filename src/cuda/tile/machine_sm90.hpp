@@ -29,6 +29,7 @@
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp
 //   wgmma<kind, n, true>(c, a, a0, b, add)       b transposed, [16, n]: 16-bit kinds
+//                                                sums in f16, two a register: of E4M3, a in registers, n 64 or 128
 //   wgmma_commit()                               those since the last one are a group
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
 //                                                products into these registers, which may be touched again
@@ -54,6 +55,12 @@ constexpr std::uint32_t kMbarrierBytes = 8;
 OCTAVO_INLINE constexpr bool is_wgmma_width(int n) {
   return n == 8 || n == 16 || n == 32 || n == 64 || n == 96 || n == 128 || n == 192 || n == 256;
 }
-OCTAVO_INLINE constexpr bool is_wgmma_kind(Mma kind) { return kind != Mma::s4s4; }
+OCTAVO_INLINE constexpr bool is_wgmma_kind(Mma kind) { return kind != Mma::s4s4 && !sums_in_f16(kind); }
+OCTAVO_INLINE constexpr bool is_wgmma_to_f16(Mma kind, int n) {
+  return kind == Mma::e4m3_to_f16 && (n == 64 || n == 128);
+}
+// Registers of C.
+template <Mma kind, int n>
+constexpr int kWgmmaSums = sums_in_f16(kind) ? n / 4 : n / 2;
 
 }  // namespace octavo::cuda

@@ -104,9 +104,10 @@ class PtxSm90 : public Ptx {
     ptx::wgmma<kind, n>(c.r[0], a, b, add);
   }
   template <Mma kind, int n, bool transposed = false, int na>
-  OCTAVO_DEVICE void wgmma(Registers<MmaSum<kind>, n / 2>& c, const Registers<std::uint32_t, na>& a, int a0,
-                           std::uint64_t b, bool add) {
-    static_assert(is_wgmma_kind(kind) && is_wgmma_width(n) && (!transposed || elements_of_register(kind) == 2));
+  OCTAVO_DEVICE void wgmma(Registers<MmaSum<kind>, kWgmmaSums<kind, n>>& c, const Registers<std::uint32_t, na>& a,
+                           int a0, std::uint64_t b, bool add) {
+    static_assert((is_wgmma_kind(kind) && is_wgmma_width(n)) || is_wgmma_to_f16(kind, n));
+    static_assert(!transposed || elements_of_register(kind) == 2);
     ptx::wgmma<kind, n, transposed>(c.r[0], a.r[0] + a0, b, add);
   }
   OCTAVO_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -91,8 +91,17 @@ OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[n / 2], std::uint64_t a, std::uint64_
   }
 }
 template <Mma kind, int n, bool transposed>
-OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[n / 2], const std::uint32_t* a, std::uint64_t b, bool add) {
+OCTAVO_DEVICE void wgmma(MmaSum<kind> (&d)[kWgmmaSums<kind, n>], const std::uint32_t* a, std::uint64_t b, bool add) {
 #define OCTAVO_A "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+  if constexpr (sums_in_f16(kind)) {
+    // Two sums a register.
+    if constexpr (n == 64) {
+      OCTAVO_WGMMA(64, 16, "r", "k32.f16.e4m3.e4m3", "{%16, %17, %18, %19}, %20", "%21", ", 1, 1", OCTAVO_A);
+    } else {
+      OCTAVO_WGMMA(128, 32, "r", "k32.f16.e4m3.e4m3", "{%32, %33, %34, %35}, %36", "%37", ", 1, 1", OCTAVO_A);
+    }
+    return;
+  }
   if constexpr (n == 8) {
     OCTAVO_WGMMA_KINDS(8, 4, "{%4, %5, %6, %7}, %8", "%9", ", 1, 1, %10", OCTAVO_A);
   }
