@@ -406,7 +406,7 @@ typedef struct octavo_kv_cache_options_t {
   int64_t pages;          /* 0 = enough for all sequences at full capacity */
   void* pool;             /* the caller's memory of the pages, at a multiple of 64; NULL = the cache's own */
   size_t pool_bytes;      /* octavo_kv_cache_pool_size() or more */
-  int32_t device_type;    /* where the cache and the tensors of its calls are; OCTAVO_CUDA: OCTAVO_S8 only */
+  int32_t device_type;    /* where the cache and the tensors of its calls are; OCTAVO_CUDA: not OCTAVO_F32 */
   int32_t device_index;
 } octavo_kv_cache_options_t;
 #define OCTAVO_KV_CACHE_OPTIONS_INIT \
@@ -424,7 +424,7 @@ typedef struct octavo_kv_cache_query_t {
   size_t num_sequences;
   int32_t layout;
   int32_t reserved;
-  const octavo_tensor_t* cu_seqlens_q; /* s32 or s64 [B + 1]: varlen queries */
+  const octavo_tensor_t* cu_seqlens_q; /* s32 or s64 [B + 1] on the CPU: varlen queries */
   const octavo_tensor_t* mask;         /* bool or floats, broadcast to [B, Hq, M, N] */
   const octavo_tensor_t* key_mask;     /* bool [B, N]: false = the key does not exist */
   const octavo_tensor_t* tree_mask;    /* bool [M, M] or [B, M, M]: which of its last M keys a row sees */

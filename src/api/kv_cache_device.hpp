@@ -21,8 +21,8 @@ Status check_cache_device(const kv_cache::Cache& cache, std::span<const NamedTen
 // default stream.
 Result<std::unique_ptr<kv_cache::Cache>> copy_to_host(const kv_cache::Cache& cache);
 Result<std::unique_ptr<kv_cache::Cache>> copy_to_device(const kv_cache::Cache& cache, Device device);
-// The slots of entries, and whether the call is recorded into a graph; failed_precondition: the graph would lack what
-// the host has changed since the last call.
+// Whether a call on these slots is recorded into a graph; failed_precondition: the graph would lack what the host has
+// changed since the last call.
 Result<bool> check_capture(const kv_cache::Cache& cache, const Execution& execution,
                            std::span<const std::int64_t> slots);
 // A graph runs again with lengths that the host does not know: it can neither take pages nor fix a mean.

@@ -1,6 +1,5 @@
 // Removing tokens from the middle of a sequence: what follows moves to the front, by pages where these line up.
 #include <algorithm>
-#include <cstring>
 
 #include "core/float_types.hpp"
 #include "core/text.hpp"

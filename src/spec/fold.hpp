@@ -41,9 +41,9 @@ OCTAVO_INLINE constexpr T largest_scale_or_one(T largest) {
   return largest > T(0) ? largest : T(1);
 }
 
-// What kernels take in place of s_max, which cancels: the power of two not above it. Scores of a part of the keys and
-// of all keys then differ by an integer, with which the error of the polynomial of 2^x does not change: both have the
-// same codes.
+// What the CPU kernels take in place of s_max, which cancels: the power of two not above it. Scores of a part of the
+// keys and of all keys then differ by an integer, with which the error of the polynomial of 2^x does not change: both
+// have the same codes. (s~ is below 2 then, not at most 1.)
 OCTAVO_INLINE constexpr float power_of_two_scale(float largest) {
   const float power = f32_of_bits(bits_of_f32(largest) & 0x7f800000u);
   return power > 0x1p-126f ? power : 0x1p-126f;

@@ -29,7 +29,7 @@ struct TaskState {
   spec::KeptKeys kept;  // computed apart (kept_keys.hpp)
 };
 
-// How many first keys no query block's smooth_q_bias hides.
+// How many first keys are still to be hidden: smooth_q_bias, where there is one, has hidden them.
 OCTAVO_INLINE std::int64_t first_kept_keys(const TaskState& state) {
   return state.has_smooth_q_bias ? 0 : state.kept.first;
 }

@@ -27,7 +27,7 @@ struct RowGroup {
   spec::KeyRange seen;             // by any of its rows
   spec::KeyRange seen_by_all;
   spec::KeyRange near;  // kept by some of its rows
-  bool near_alike;      // by each of them as far as it sees them
+  bool near_alike;      // all rows keep the same near keys, cut to what each sees
 };
 
 // Both ends of a row's range grow with the row: all rows see what lies between the last one's begin and the first one's

@@ -142,7 +142,7 @@ OCTAVO_DEVICE float apply_softcap(float logit, float offset, float inverse, floa
   return (__builtin_fabsf(t) < spec::kTanhNear ? near : far) * softcap * kLog2E;
 }
 
-// f(half, key, score) for a lane's scores of one half; keys counted from the tile's first.
+// f(key, score) for a lane's scores of one half; keys counted from the tile's first.
 template <class Shape, class F>
 OCTAVO_DEVICE void for_each_key(int lane, int half, float (&s)[Shape::kKeys / 2], F&& f) {
   OCTAVO_UNROLL

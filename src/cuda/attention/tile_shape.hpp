@@ -81,6 +81,7 @@ OCTAVO_INLINE constexpr int weight_planes(AttentionVariant variant) { return var
 OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
   return variant != AttentionVariant::plain && !is_folded(variant);
 }
+
 // With FP8 scores, whose key block of 128 rows of two bytes is one tile.
 constexpr std::int64_t kMostFloat8Channels = 128;
 

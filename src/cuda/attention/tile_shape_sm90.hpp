@@ -21,7 +21,7 @@ struct AttentionShapeSm90 {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
-  static constexpr bool kFloat8Scores = kScores == PackedFormat::e4m3, kFloat8Values = kValues == PackedFormat::e4m3;
+  static constexpr bool kFloat8Values = kValues == PackedFormat::e4m3;
   static constexpr bool kScaledScores = is_byte(kScores);  // keys have factors
   static constexpr bool kByteValues = is_byte(kValues);    // V is transposed, K's rows are permuted
   static constexpr bool kShiftsScores = !kByteValues;      // before the exponential (shift_far_scores())

@@ -1,10 +1,10 @@
 // Appends to a key-value cache on a device, with the bits of the CPU's (docs/kv_cache.md):
-//   copy_cache_bytes     rows that the host has copied by fork() and the like            any number of blocks a copy
+//   copy_cache_bytes     the copies that fork(), reorder() and evict() have noted        any number of blocks a copy
 //   update_cache_words   the host's changes of tables and lengths                       any number of lanes
 //   sum_cache_rows       128 rows of K -> sums and numbers of the finite values          one warp a block of rows
 //   fix_cache_means      sums -> K's mean of a sequence's first append, zeros below 64   one block a head
 //   append_cache_rows    rows of K and V -> codes, scales, kept rows                     one warp a row, of s4 eight
-//   rows advance_lengths      the lengths after the append                                    one lane an entry
+//   advance_lengths      the lengths after the append                                    one lane an entry
 // Lengths are read from the device, so that a graph that holds an append adds tokens each time it runs.
 #pragma once
 

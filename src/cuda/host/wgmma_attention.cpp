@@ -5,7 +5,7 @@
 namespace octavo::cuda {
 namespace {
 
-// K and V of the heads that are worked on at once shall stay in the L2 cache, of which Hopper has 50 MiB.
+// K and V of the heads that are worked on at once are to stay in the L2 cache, of which Hopper has 50 MiB.
 constexpr std::int64_t kCachedBytes = std::int64_t{24} << 20;
 
 // f.template operator()<Shape>() of the kernels for these operands; false: there are none.

@@ -28,16 +28,15 @@
 //   wgmma_fence(registers...)                    before products touch registers that something else has touched
 //   wgmma<kind, n>(c, a, b, add)                 c [64, n] = (add ? c : 0) + a bᵀ, a [64, 32 bytes], b [n, 32 bytes]
 //   wgmma<kind, n>(c, a, a0, b, add)             a in registers a0 .. a0 + 3; fragments: tile/wgmma_fragments.hpp
-//   wgmma<kind, n, true>(c, a, a0, b, add)       b transposed, [16, n]: 16-bit kinds
-//                                                sums in f16, two a register: of E4M3, a in registers, n 64 or 128
+//   wgmma<kind, n, true>(c, a, a0, b, add)       the same of 16-bit kinds with b transposed, [16, n]
+//                                                kind e4m3_to_f16: a in registers, n 64 or 128, two sums a register
 //   wgmma_commit()                               those since the last one are a group
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
 //                                                products into these registers, which may be touched again
 //
 //   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
 //
-// Registers are named at the fence and at the wait for the compilers' sake, which see a product as done when it is
-// said.
+// The fence and the wait name registers because compilers treat a product as complete where it is written.
 #pragma once
 
 #include "cuda/tile/machine.hpp"

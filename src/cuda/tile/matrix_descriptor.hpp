@@ -3,9 +3,10 @@
 // Eight rows are an atom. Swizzled, its rows lie one after another, as wide as the swizzle, and a product of 32 bytes
 // depth starts at any 32 of them; `leading` is not read. Without, an atom is 8 x 16 bytes, `leading` further lies the
 // next 16 bytes of the same rows. In both, `stride` further lie the next eight rows.
-// So it is of operands whose rows are the product's depth (A [64, K] and B [N, K], "K-major", the only order of 8-bit
-// elements). B of 16-bit elements may be transposed, [K, N] ("N-major"), here always swizzled: an atom is eight rows of
-// the depth, `stride` further lie the next eight, `leading` further what follows in the same rows.
+// This holds for operands whose rows run along the product's depth, A [64, K] and B [N, K]: "K-major", the only order
+// of 8-bit elements. B of 16-bit elements may be transposed, [K, N] ("N-major"), here always swizzled: an atom is eight
+// rows, each of one index of the depth; `stride` further lie the next eight, `leading` further what follows in the same
+// rows.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // wgmma.mma_async as inline PTX: one statement for each width and kind, since an asm statement spells out its operands.
-// Sums are the first n / 2 operands, read and written; the four registers or the descriptor of A, the descriptor of B
-// and `add` follow. Floats have factors 1 and -1 for A and B, here 1; 16-bit operands in shared memory may lie in the
-// other order, here B beside A in registers.
+// Sums are the first n / 2 operands (in f16 n / 4), read and written; the four registers or the descriptor of A, the
+// descriptor of B, `add` and `transposed` follow. Floats have factors 1 and -1 for A and B, here 1. 16-bit operands in
+// shared memory may be transposed: here B alone, where A is in registers.
 #pragma once
 
 #if !defined(__CUDACC__)
