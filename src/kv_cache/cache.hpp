@@ -55,6 +55,7 @@ class Cache {
   struct Changes {
     std::vector<CacheCopy> copies;
     std::vector<CacheUpdate> updates;
+    std::unique_lock<std::mutex> order;  // until the call has launched them, no other call comes in between
     CacheChanges of_call(bool captured) const noexcept;
   };
   Changes take_changes(std::span<const std::int64_t> slots) const;
@@ -146,7 +147,7 @@ class Cache {
   mutable std::vector<std::int32_t> sent_;  // what it holds there; attention of several threads may bring updates
   mutable std::vector<CacheCopy> copies_;   // not yet brought there
   std::int64_t copy_step_ = 0;
-  mutable std::mutex sent_mutex_;
+  mutable std::mutex launch_mutex_, sent_mutex_;
 };
 
 }  // namespace octavo::kv_cache

@@ -39,6 +39,7 @@ CacheChanges Cache::Changes::of_call(bool captured) const noexcept {
 Cache::Changes Cache::take_changes(std::span<const std::int64_t> slots) const {
   Changes changes;
   if (!on_device()) return changes;
+  changes.order = std::unique_lock(launch_mutex_);
   const std::lock_guard lock(sent_mutex_);
   changes.copies.swap(copies_);
   std::vector<CacheUpdate>& updates = changes.updates;

@@ -75,6 +75,18 @@ TEST(AttentionSm90, ShapesAroundTheTiles) {
   }
 }
 
+// V's codes are stored as 128 more: over many keys O must not lose digits beside what that adds.
+TEST(AttentionSm90, ManyKeysCostNoDigits) {
+  Sample s{.recipe = "int8_fast", .m = 20, .n = 16 << 10, .softmax_scale = 1e-3};  // rows of about equal weights
+  DrawnProblem drawn(s);
+  std::vector<float> by_mma_sync, by_wgmma, lse;
+  const PackedProblem own(drawn.problem(by_mma_sync, lse));
+  ASSERT_TRUE(run_emulated(own));
+  const PackedProblem packed(drawn.problem(by_wgmma, lse));
+  ASSERT_TRUE(run_emulated_sm90(packed));
+  EXPECT_LT(relative_l2(by_wgmma, by_mma_sync), 1e-5);
+}
+
 TEST(AttentionSm90, NothingToSee) {
   for (const char* recipe : {"int8_fast", "int_flash"}) {
     Sample s{.recipe = recipe, .m = 140, .n = 0};

@@ -146,6 +146,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 
   OCTAVO_DEVICE bool column_scales() const { return Shape::kBlockScales && !folded && p.v.column_scale != nullptr; }
 
+  // Whether O is held in its unit, with an excess (add_integer_values()).
+  OCTAVO_DEVICE bool holds_output() const { return Shape::kIntegerValues && !column_scales(); }
+
   // Where the product P V goes: sums of its own for each tile, or O itself.
   OCTAVO_DEVICE PvSums<Machine, Shape>& pv_sums() {
     if constexpr (kTwoLevels<Shape>) {
@@ -223,12 +226,17 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     machine.template wgmma_wait<0>(s);
     softmax_of_tile<true>(machine, tiles.begin);
     // Tiles whose scores stay as they are have a loop of their own: where both kinds meet, registers are moved.
-    std::int32_t key = tiles.begin + Shape::kKeys;
+    std::int32_t key = tiles.begin + Shape::kKeys, take_at = key + kExcessKeys;
     OCTAVO_ROLLED
     while (key < tiles.end) {
+      if (key >= take_at) {
+        if (holds_output()) take_excess<Shape>(machine, excess, out);
+        take_at = key + kExcessKeys;
+      }
+      const std::int32_t end = take_at < tiles.end ? take_at : tiles.end;
       OCTAVO_ROLLED
-      for (; key < tiles.end && !modifies(key); key += Shape::kKeys) turn<false>(machine, key);
-      if (key >= tiles.end) break;
+      for (; key < end && !modifies(key); key += Shape::kKeys) turn<false>(machine, key);
+      if (key >= end) continue;
       turn<true>(machine, key);
       key += Shape::kKeys;
     }
@@ -236,8 +244,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     start_pv(machine);
     machine.template wgmma_wait<0>(pv_sums(), weights);
     add_pv(machine);
-    if constexpr (Shape::kIntegerValues) {
-      if (!column_scales()) take_excess<Shape>(machine, excess, out);
+    if (holds_output()) {
+      take_excess<Shape>(machine, excess, out);
+      release_output<Shape>(machine, out);
     }
   }
 };

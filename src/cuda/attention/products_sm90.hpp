@@ -112,9 +112,11 @@ OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv,
 constexpr float kHeldUnit = 0x1p-64f, kOfSum = 0x1p85f;  // 2^-149 kOfSum = kHeldUnit
 static_assert(255 * 255 * kPackedRows < 1 << 23);
 
-// What the 128 added to every code of V adds to a row's O, in each channel the same: a lane's share of it.
+// What the 128 added to every code of V adds to a row's O, in each channel the same: a lane's share of it. Over many
+// keys it outgrows O, which would lose its digits: it is taken off every kExcessKeys keys.
 template <class Machine>
 using ExcessOfRows = Registers<Machine, float, 2>;
+constexpr std::int32_t kExcessKeys = 2048;
 
 // The sum of a lane's weights, by row.
 template <class Shape, class Machine>
@@ -175,7 +177,7 @@ OCTAVO_DEVICE void add_integer_values(Machine& machine, PvSums<Machine, Shape>& 
       pv, step.beta, out);
 }
 
-// O as it is.
+// Takes the excess off O, which stays held.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void take_excess(Machine& machine, ExcessOfRows<Machine>& excess,
                                Registers<Machine, float, kOutputRegisters<Shape>>& out) {
@@ -183,9 +185,21 @@ OCTAVO_DEVICE void take_excess(Machine& machine, ExcessOfRows<Machine>& excess,
   machine.lanes(
       [](int, float(&more)[2], float(&o)[kOutputRegisters<Shape>]) {
         OCTAVO_UNROLL
-        for (int i = 0; i < kOutputRegisters<Shape>; ++i) o[i] = (o[i] - more[i / 2 % 2]) * (1 / kHeldUnit);
+        for (int i = 0; i < kOutputRegisters<Shape>; ++i) o[i] -= more[i / 2 % 2];
+        more[0] = more[1] = 0;
       },
       excess, out);
+}
+
+// O as it is.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void release_output(Machine& machine, Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  machine.lanes(
+      [](int, float(&o)[kOutputRegisters<Shape>]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < kOutputRegisters<Shape>; ++i) o[i] *= 1 / kHeldUnit;
+      },
+      out);
 }
 
 }  // namespace octavo::cuda
