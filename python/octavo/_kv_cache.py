@@ -13,15 +13,15 @@ from ._kv_cache_options import by_recipe, device_number, integer, integers, opti
 _LISTS = ("sinks", "alibi_slopes")  # may be lists of numbers
 
 
-def _set_parameters(call: _core.CacheCall, options: dict[str, Any]) -> None:
-    causal, window, softcap = options["causal"], options["window"], options["softcap"]
+def _set_parameters(call: _core.CacheCall, parameters: dict[str, Any]) -> None:
+    causal, window, softcap = parameters["causal"], parameters["window"], parameters["softcap"]
     if not isinstance(causal, bool):
         raise ValueError(f"causal: {causal!r}; True and False are allowed")
     call.causal = causal
-    call.scale = _arguments.scale(options["scale"])
+    call.scale = _arguments.scale(parameters["scale"])
     call.window = (-1, -1) if window is None else _arguments.window(window)
     call.softcap = 0.0 if softcap is None else _arguments.number(softcap, "softcap")
-    call.alibi = _arguments.alibi(options["alibi"])
+    call.alibi = _arguments.alibi(parameters["alibi"])
 
 
 class KVCache:
@@ -255,13 +255,13 @@ class KVCache:
         o or (o, lse)
             As `octavo.attention`.
         """
-        options = {
+        parameters = {
             "causal": causal, "scale": scale, "window": window, "softcap": softcap, "mask": mask, "key_mask": key_mask,
             "tree_mask": tree_mask, "sinks": sinks, "alibi_slopes": alibi_slopes, "alibi": alibi,
             "cu_seqlens_q": cu_seqlens_q, "layout": layout, "return_lse": return_lse, "out": out,
             "out_dtype": out_dtype, "stream": stream, "workspace": workspace,
         }  # fmt: skip
-        return self._attend(q, seq_ids, options)
+        return self._attend(q, seq_ids, parameters)
 
     # What append and attend do; octavo.torch replaces these two.
     def _append(
@@ -282,19 +282,19 @@ class KVCache:
         )
         keys.backend.sync(device, on)
 
-    def _attend(self, q: Any, seq_ids: Iterable[int] | None, options: dict[str, Any]) -> Any:
-        order = _arguments.layout(options["layout"])
+    def _attend(self, q: Any, seq_ids: Iterable[int] | None, parameters: dict[str, Any]) -> Any:
+        order = _arguments.layout(parameters["layout"])
         queries = _containers.read(q, "q")
         arrays = {"q": queries}
         for name in ("sinks", "alibi_slopes", "mask", "key_mask", "tree_mask"):
-            if (x := options[name]) is not None:
+            if (x := parameters[name]) is not None:
                 arrays[name] = _containers.read(_containers.listed(x, name) if name in _LISTS else x, name)
-        out = options["out"]
-        dtype = _outputs.output_dtype(options["out_dtype"], queries.dtype)
+        out = parameters["out"]
+        dtype = _outputs.output_dtype(parameters["out_dtype"], queries.dtype)
         output = _outputs.output(out, (*queries.shape[:-1], self.value_head_dim), dtype, queries.backend, q)
         device = _containers.check_places({**arrays, "out": output})
         # The host reads it, wherever the other arrays are.
-        if (starts := options["cu_seqlens_q"]) is not None:
+        if (starts := parameters["cu_seqlens_q"]) is not None:
             arrays["cu_seqlens_q"] = _containers.read(_containers.listed(starts, "cu_seqlens_q"), "cu_seqlens_q")
 
         call = _core.CacheCall(queries.view, output.view, order)
@@ -302,14 +302,14 @@ class KVCache:
             if name != "q":
                 setattr(call, name, array.view)
         log_sum = None
-        if options["return_lse"]:
+        if parameters["return_lse"]:
             log_sum = queries.backend.empty(_outputs.lse_shape(queries.shape, order), DType.f32, q)
             call.lse = log_sum.view
         call.sequences = self._sequences(seq_ids)
-        _set_parameters(call, options)
+        _set_parameters(call, parameters)
         call.implementation = _runtime.forced.get() or ""
-        call.stream = on = _containers.stream_of(options["stream"], queries.backend, device)
-        scratch = None if options["workspace"] is None else _containers.scratch(options["workspace"])
+        call.stream = on = _containers.stream_of(parameters["stream"], queries.backend, device)
+        scratch = None if parameters["workspace"] is None else _containers.scratch(parameters["workspace"])
         if scratch is not None:
             call.set_workspace(scratch[0])
         self._cache.attend(call)

@@ -67,8 +67,8 @@ class KVCache(_kv_cache.KVCache):
         _refuse(stream=stream)
         torch.ops.octavo.cache_append(self.handle, k, v, _listed(seq_ids), _listed(counts), layout)
 
-    def _attend(self, q: Any, seq_ids: Iterable[int] | None, options: dict[str, Any]) -> Any:
-        given = dict(options)
+    def _attend(self, q: Any, seq_ids: Iterable[int] | None, parameters: dict[str, Any]) -> Any:
+        given = dict(parameters)
         _refuse(out=given.pop("out"), stream=given.pop("stream"), workspace=given.pop("workspace"))
         operator = torch.ops.octavo.cache_attend_lse if given.pop("return_lse") else torch.ops.octavo.cache_attend
         given["window_left"], given["window_right"] = sides(given.pop("window"))
@@ -120,8 +120,8 @@ def _attend(handle: Tensor, q: Tensor, given: tuple[Any, ...], return_lse: bool)
     named = dict(zip(_NAMES, given))  # torch leaves out the last ones that have their defaults
     window = named.pop("left", -1), named.pop("right", -1)
     seq_ids = named.pop("seq_ids", None)
-    options = {**_DEFAULTS, **named, "window": window, "return_lse": return_lse}
-    return _operators.with_torchs_threads(_kv_cache.KVCache._attend, _cache_of(handle), q, seq_ids, options)
+    parameters = {**_DEFAULTS, **named, "window": window, "return_lse": return_lse}
+    return _operators.with_torchs_threads(_kv_cache.KVCache._attend, _cache_of(handle), q, seq_ids, parameters)
 
 
 def _attend_kernel(handle: Tensor, q: Tensor, value_head_dim: int, *given: Any) -> Tensor:
