@@ -128,6 +128,8 @@ def check(name, blocks, bound, list_opcodes):
         failures.append(f"{name} has {others} instructions beside {products} WGMMAs; at most {bound} are allowed")
     if "_128_folded" in name and predicted < LEAST_TOPS:
         failures.append(f"{name}: the model predicts {predicted:.0f} TOPS, at least {LEAST_TOPS} are wanted")
+    if spilled := sum(check_sass.INSTRUCTION.match(line).group(2).startswith(("LDL", "STL")) for line in lines):
+        failures.append(f"{name} has {spilled} accesses of local memory in the loop")
     splits = list(registers_beyond_split(blocks))
     if len(splits) != 2:
         failures.append(f"{name} has {len(splits)} setmaxnreg instructions, not 2")

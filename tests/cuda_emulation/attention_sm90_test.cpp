@@ -9,6 +9,7 @@
 
 #include "compare.hpp"
 #include "dealt_samples.hpp"
+#include "emulated_attention.hpp"
 #include "emulated_attention_sm90.hpp"
 #include "reference/reference.hpp"
 #include "sample.hpp"

@@ -85,6 +85,8 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
         },
         s, sums);
     scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+    // As in qk_tile(): without it masked tiles spill more.
+    if (Shape::kDim == 128 && slot == 48) machine.sync_warp();
   }
 }
 
