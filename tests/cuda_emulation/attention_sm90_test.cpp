@@ -76,16 +76,20 @@ TEST(AttentionSm90, ShapesAroundTheTiles) {
   }
 }
 
-// V's codes are stored as 128 more: over many keys O must not lose digits beside what that adds.
+// V's codes are stored as 128 more: over many keys O must not lose digits beside what that adds (6e-5 were it taken off
+// at the end only).
 TEST(AttentionSm90, ManyKeysCostNoDigits) {
   Sample s{.recipe = "int8_fast", .m = 20, .n = 16 << 10, .softmax_scale = 1e-3};  // rows of about equal weights
   DrawnProblem drawn(s);
   std::vector<float> by_mma_sync, by_wgmma, lse;
   const PackedProblem own(drawn.problem(by_mma_sync, lse));
-  ASSERT_TRUE(run_emulated(own));
+  using Sm80 = cuda::AttentionShape<64, cuda::PackedFormat::s8, cuda::PackedFormat::s8>;
+  cuda::emulation::launch(attention_grid<Sm80>(own.params()), {}, [&](cuda::emulation::Emulated& machine) {
+    cuda::attend<cuda::emulation::Emulated, Sm80, cuda::AttentionVariant::folded>(machine, own.params());
+  });
   const PackedProblem packed(drawn.problem(by_wgmma, lse));
   ASSERT_TRUE(run_emulated_sm90(packed));
-  EXPECT_LT(relative_l2(by_wgmma, by_mma_sync), 1e-5);
+  EXPECT_LT(relative_l2(by_wgmma, by_mma_sync), 2e-5);
 }
 
 TEST(AttentionSm90, NothingToSee) {

@@ -118,7 +118,7 @@ static_assert(255 * 255 * kPackedRows < 1 << 23);
 // keys it outgrows O, which would lose its digits: it is taken off every kExcessKeys keys.
 template <class Machine>
 using ExcessOfRows = Registers<Machine, float, 2>;
-constexpr std::int32_t kExcessKeys = 2048;
+constexpr std::int32_t kExcessKeys = 1024;
 
 // The sum of a lane's weights, by row.
 template <class Shape, class Machine>
