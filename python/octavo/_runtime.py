@@ -14,7 +14,13 @@ from . import _arguments, _core
 # Per thread or task, not per process: calls of other threads are unaffected.
 forced: ContextVar[str] = ContextVar("octavo.implementation", default="")
 
-_ENVIRONMENT = ("OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG", "OCTAVO_INTERLEAVE_SOFTMAX")
+_ENVIRONMENT = (
+    "OCTAVO_FORCE_IMPLEMENTATION",
+    "OCTAVO_NUM_THREADS",
+    "OCTAVO_LOG",
+    "OCTAVO_INTERLEAVE_SOFTMAX",
+    "OCTAVO_CUDA_PING_PONG",
+)
 
 
 def set_num_threads(n: int) -> None:

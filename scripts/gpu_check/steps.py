@@ -27,12 +27,14 @@ SANITIZED = ("*NoRows", "*IsTheCpus", "*/3_*", "*/6_*")
 REFUSALS = re.compile(r"device not supported|not supported on|unable to (init|attach|find)|failed to initialize|"
                       r"initialization error|internal (sanitizer )?error|operation not permitted|permission|"
                       r"terminated before first instrumented", re.IGNORECASE)
-# The shapes of the first bars: (name, arguments of gpu_attention_bench).
-SPEEDS = (("D 128, 16384 keys", ("--rows", "16384", "--heads", "64", "--kv-heads", "8")),
-          ("D 128, 16384 keys, causal", ("--rows", "16384", "--heads", "64", "--kv-heads", "8", "--causal")),
-          ("D 64, 16384 keys", ("--rows", "16384", "--heads", "32", "--kv-heads", "32", "--head-dim", "64")),
+# The shapes of the first bars: (name, arguments of gpu_attention_bench, environment).
+LONG = ("--rows", "16384", "--heads", "64", "--kv-heads", "8")
+SPEEDS = (("D 128, 16384 keys", LONG, {}),
+          ("D 128, 16384 keys, without ping-pong", LONG, {"OCTAVO_CUDA_PING_PONG": "off"}),
+          ("D 128, 16384 keys, causal", (*LONG, "--causal"), {}),
+          ("D 64, 16384 keys", ("--rows", "16384", "--heads", "32", "--kv-heads", "32", "--head-dim", "64"), {}),
           ("D 128, 1024 keys, causal", ("--rows", "1024", "--batch", "8", "--heads", "32", "--kv-heads", "8",
-                                        "--causal")))
+                                        "--causal"), {}))
 
 @dataclasses.dataclass
 class Context:
@@ -230,8 +232,9 @@ def batches(context: Context) -> Iterator[list[Step]]:
     yield conformance_steps(context)
     for step in measurement_steps(context):
         yield [step]
-    for name, arguments in SPEEDS:
-        yield [Step(f"speed: {name}", speed_command(arguments), 45, least=15, read=json_lines)]
+    for name, arguments, environment in SPEEDS:
+        yield [Step(f"speed: {name}", speed_command(arguments), 45, least=15, read=json_lines,
+                    environment=lambda _, its=environment: its)]
     yield [Step("python: configure", python_configure, 60, on_gpu=False)]
     yield [Step("python: build", python_build, 240, least=30, after=make_package, on_gpu=False)]
     yield [Step("baselines", baselines_command, 300, least=40, read=json_of, file="baselines.json",

@@ -13,6 +13,7 @@ Status check_execution(const Execution& execution) {
   }
   if (const Status& status = environment().log_status; !status.ok()) return status;
   if (const Status& status = environment().interleave_softmax_status; !status.ok()) return status;
+  if (const Status& status = environment().cuda_ping_pong_status; !status.ok()) return status;
   if (execution.workspace == nullptr && execution.workspace_bytes != 0) {
     return invalid_argument("workspace_bytes is ", execution.workspace_bytes, " and workspace is null");
   }

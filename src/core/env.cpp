@@ -14,10 +14,21 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kLogNames{"off", "error", "warn", "info", "dispatch", "trace"};
 
+// "on" or "off"; empty is not set.
+Status read_switch(const char* name, const char* text, std::optional<bool>& to) {
+  const std::string_view value = text == nullptr ? "" : text;
+  if (value == "on" || value == "off") {
+    to = value == "on";
+  } else if (!value.empty()) {
+    return invalid_argument(name, " is \"", value, "\"; allowed are on and off");
+  }
+  return {};
+}
+
 }  // namespace
 
 Environment parse_environment(const char* force_implementation, const char* num_threads, const char* log,
-                              const char* interleave_softmax) {
+                              const char* interleave_softmax, const char* cuda_ping_pong) {
   Environment result;
   if (force_implementation != nullptr) result.force_implementation = force_implementation;
 
@@ -46,23 +57,17 @@ Environment parse_environment(const char* force_implementation, const char* num_
     }
   }
 
-  if (interleave_softmax != nullptr && *interleave_softmax != '\0') {
-    const std::string_view value = interleave_softmax;
-    if (value == "on" || value == "off") {
-      result.interleave_softmax = value == "on";
-    } else {
-      result.interleave_softmax_status =
-          invalid_argument("OCTAVO_INTERLEAVE_SOFTMAX is \"", value, "\"; allowed are on and off");
-    }
-  }
+  result.interleave_softmax_status =
+      read_switch("OCTAVO_INTERLEAVE_SOFTMAX", interleave_softmax, result.interleave_softmax);
+  result.cuda_ping_pong_status = read_switch("OCTAVO_CUDA_PING_PONG", cuda_ping_pong, result.cuda_ping_pong);
   return result;
 }
 
 const Environment& environment() {
   // Never destroyed: calls from other threads may still be running while the process ends.
-  static const Environment* const kRead =
-      new Environment(parse_environment(std::getenv("OCTAVO_FORCE_IMPLEMENTATION"), std::getenv("OCTAVO_NUM_THREADS"),
-                                        std::getenv("OCTAVO_LOG"), std::getenv("OCTAVO_INTERLEAVE_SOFTMAX")));
+  static const Environment* const kRead = new Environment(parse_environment(
+      std::getenv("OCTAVO_FORCE_IMPLEMENTATION"), std::getenv("OCTAVO_NUM_THREADS"), std::getenv("OCTAVO_LOG"),
+      std::getenv("OCTAVO_INTERLEAVE_SOFTMAX"), std::getenv("OCTAVO_CUDA_PING_PONG")));
   return *kRead;
 }
 

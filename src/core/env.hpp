@@ -18,10 +18,13 @@ struct Environment {
   LogLevel log = LogLevel::off;      // OCTAVO_LOG
   // OCTAVO_INTERLEAVE_SOFTMAX; without a value: what the processor's table says (cpu/features.hpp).
   std::optional<bool> interleave_softmax;
+  // OCTAVO_CUDA_PING_PONG: whether the two warpgroups of Hopper's attention kernels start their products in turn.
+  std::optional<bool> cuda_ping_pong;
   // Errors of invalid values; a call reports them unless a setter replaced the value.
   Status num_threads_status;
   Status log_status;
   Status interleave_softmax_status;
+  Status cuda_ping_pong_status;
 };
 
 // The environment as it was at the first call.
@@ -29,6 +32,6 @@ const Environment& environment();
 
 // What the variables mean; null stands for "not set". Apart from environment() for tests.
 Environment parse_environment(const char* force_implementation, const char* num_threads, const char* log,
-                              const char* interleave_softmax);
+                              const char* interleave_softmax, const char* cuda_ping_pong);
 
 }  // namespace octavo

@@ -139,6 +139,8 @@ class EmulatedSm90 : public Emulated {
     products_.wait(left, {range(registers)...});
   }
 
+  std::uint32_t count_up(std::uint32_t* number) { return (*number)++; }
+
   template <int n>
   void more_registers() {
     set_registers<n>(true);

@@ -19,7 +19,7 @@ class Info(CommandTest):
         self.assertIn("exact", recipes)
         self.assertEqual(info["environment"],
                          {"OCTAVO_FORCE_IMPLEMENTATION": None, "OCTAVO_NUM_THREADS": None, "OCTAVO_LOG": "error",
-                          "OCTAVO_INTERLEAVE_SOFTMAX": None})
+                          "OCTAVO_INTERLEAVE_SOFTMAX": None, "OCTAVO_CUDA_PING_PONG": None})
         self.assertGreaterEqual(info["threads"], 1)
 
     def test_text_goes_to_stdout_and_leaves_it_to_json(self):

@@ -11,7 +11,7 @@ namespace octavo {
 namespace {
 
 TEST(EnvTest, NothingSet) {
-  const Environment env = parse_environment(nullptr, nullptr, nullptr, nullptr);
+  const Environment env = parse_environment(nullptr, nullptr, nullptr, nullptr, nullptr);
   EXPECT_EQ(env.force_implementation, "");
   EXPECT_EQ(env.num_threads, 0);
   EXPECT_EQ(env.log, LogLevel::off);
@@ -19,37 +19,42 @@ TEST(EnvTest, NothingSet) {
   EXPECT_TRUE(env.log_status.ok());
   EXPECT_TRUE(env.interleave_softmax_status.ok());
   EXPECT_FALSE(env.interleave_softmax.has_value());
-  EXPECT_TRUE(parse_environment("", "", "", "").num_threads_status.ok()) << "empty is not set";
+  EXPECT_TRUE(env.cuda_ping_pong_status.ok());
+  EXPECT_FALSE(env.cuda_ping_pong.has_value());
+  EXPECT_TRUE(parse_environment("", "", "", "", "").num_threads_status.ok()) << "empty is not set";
 }
 
 TEST(EnvTest, GoodValues) {
-  const Environment env = parse_environment("scalar", "12", "dispatch", "off");
+  const Environment env = parse_environment("scalar", "12", "dispatch", "off", "on");
   EXPECT_EQ(env.force_implementation, "scalar");
   EXPECT_EQ(env.num_threads, 12);
   EXPECT_EQ(env.log, LogLevel::dispatch);
   EXPECT_EQ(env.interleave_softmax, false);
-  EXPECT_EQ(parse_environment(nullptr, nullptr, nullptr, "on").interleave_softmax, true);
-  EXPECT_EQ(parse_environment(nullptr, "0", "trace", nullptr).log, LogLevel::trace);
-  EXPECT_EQ(parse_environment(nullptr, nullptr, "error", nullptr).log, LogLevel::error);
-  EXPECT_EQ(parse_environment(nullptr, nullptr, "warn", nullptr).log, LogLevel::warn);
-  EXPECT_EQ(parse_environment(nullptr, nullptr, "info", nullptr).log, LogLevel::info);
+  EXPECT_EQ(env.cuda_ping_pong, true);
+  EXPECT_EQ(parse_environment(nullptr, nullptr, nullptr, "on", nullptr).interleave_softmax, true);
+  EXPECT_EQ(parse_environment(nullptr, "0", "trace", nullptr, nullptr).log, LogLevel::trace);
+  EXPECT_EQ(parse_environment(nullptr, nullptr, "error", nullptr, nullptr).log, LogLevel::error);
+  EXPECT_EQ(parse_environment(nullptr, nullptr, "warn", nullptr, nullptr).log, LogLevel::warn);
+  EXPECT_EQ(parse_environment(nullptr, nullptr, "info", nullptr, nullptr).log, LogLevel::info);
 }
 
 TEST(EnvTest, BadValuesAreNamedTogetherWithWhatIsAllowed) {
   for (const char* threads : {"abc", "-2", "3x", "1.5", " 4", "99999999999999999999", "1025"}) {
-    const Environment env = parse_environment(nullptr, threads, nullptr, nullptr);
+    const Environment env = parse_environment(nullptr, threads, nullptr, nullptr, nullptr);
     EXPECT_EQ(env.num_threads_status.code(), StatusCode::kInvalidArgument) << threads;
     EXPECT_NE(env.num_threads_status.message().find("OCTAVO_NUM_THREADS is \"" + std::string(threads) + "\""),
               std::string::npos);
     EXPECT_NE(env.num_threads_status.message().find("1024"), std::string::npos);
     EXPECT_EQ(env.num_threads, 0);
   }
-  const Environment env = parse_environment(nullptr, nullptr, "verbose", "yes");
+  const Environment env = parse_environment(nullptr, nullptr, "verbose", "yes", "1");
   EXPECT_EQ(env.log_status.code(), StatusCode::kInvalidArgument);
   EXPECT_NE(env.log_status.message().find("\"verbose\""), std::string::npos);
   EXPECT_NE(env.log_status.message().find("dispatch"), std::string::npos);
   EXPECT_EQ(env.interleave_softmax_status.code(), StatusCode::kInvalidArgument);
   EXPECT_NE(env.interleave_softmax_status.message().find("\"yes\"; allowed are on and off"), std::string::npos);
+  EXPECT_EQ(env.cuda_ping_pong_status.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(env.cuda_ping_pong_status.message().find("OCTAVO_CUDA_PING_PONG is \"1\""), std::string::npos);
 }
 
 // In a process of its own, where nothing has read the environment yet. Exit code 0: as expected.

@@ -20,9 +20,10 @@ inline bool has_wgmma(const Card&) {
 #include "emulated_runtime.hpp"
 namespace octavo::test {
 using Card = EmulatedRuntime;
-// The emulated GPU has what it is asked for.
+// The emulated GPU has what it is asked for; few multiprocessors, so that their blocks take several tasks.
 inline bool has_wgmma(Card& card) {
   card.gpus.at(0).wgmma_kernels = true;
+  card.gpus.at(0).multiprocessors = 2;
   return true;
 }
 }  // namespace octavo::test

@@ -2,6 +2,7 @@
 // shared by few blocks; the mma.sync kernels' numbers where the arithmetic is the same.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -156,6 +157,29 @@ TEST(AttentionSm90, TasksAreEachOnce) {
     }
     EXPECT_EQ(seen.size(), 30u);
   }
+}
+
+// A causal call of 8 heads and 4096 rows on 132 multiprocessors, its tiles of keys counted for each block.
+TEST(AttentionSm90, BlocksThatAskForTasksGetEqualShares) {
+  constexpr std::uint32_t kBlocks = 132;
+  cuda::AttentionKernelParams p;
+  p.causal = Causal::bottom_right;
+  p.queries.heads = p.keys.heads = 8, p.queries.rows = p.keys.rows = 4096;
+  p.queries.grid = p.keys.grid = cuda::grid_of_batch(8, 4096);
+  p.chunk = {0, 32, 0, 8, 0, 1};
+  std::vector<std::int64_t> by_number(kBlocks), asked(kBlocks);
+  std::int64_t all = 0;
+  for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p.chunk); ++index) {
+    const cuda::AttentionTask task = cuda::task_of_index(p, 8, index);
+    const cuda::Keys32 keys = cuda::keys_of_rows(p, task, task.first_row, 128);
+    const std::int64_t tiles = (keys.end - keys.begin + 127) / 128;
+    all += tiles;
+    by_number[index % kBlocks] += tiles;
+    *std::min_element(asked.begin(), asked.end()) += tiles;  // the block that is done first
+  }
+  const double share = static_cast<double>(all) / kBlocks;
+  EXPECT_LT(static_cast<double>(*std::max_element(asked.begin(), asked.end())), 1.05 * share);
+  EXPECT_GT(static_cast<double>(*std::max_element(by_number.begin(), by_number.end())), 1.4 * share);
 }
 
 TEST(AttentionSm90, NeitherWarpsNorBlocksChangeABit) {

@@ -11,7 +11,11 @@ template <class Shape>
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
   const std::vector<std::uint8_t> v_codes = values_sm90<Shape>(packed);
-  const ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
+  ParamsSm90 params = params_sm90<Shape>(packed, v_codes);
+  // Every way to share the tasks and the tensor cores, over the samples of a test.
+  std::uint32_t asked = 0;
+  params.asked = options.shuffle % 3 == 0 ? nullptr : &asked;
+  params.ping_pong = options.shuffle % 2 == 0;
   const cuda::AttentionKernelParams& p = params.attention;
   const auto launch = [&]<cuda::AttentionVariant variant>() {
     cuda::emulation::launch<EmulatedSm90>(grid_sm90<Shape>(blocks), options, [&](EmulatedSm90& machine) {
@@ -25,6 +29,7 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
   } else {
     launch.template operator()<cuda::AttentionVariant::plain>();
   }
+  if (asked != 0) throw cuda::emulation::Fault("the count of tasks asked for is not 0 after the launch");
   // Sequences of 16-bit Q, which the kernels above skip, as the host side has it.
   if constexpr (Shape::kIntegerScores && Shape::kIntegerValues) {
     if (p.q.codes_low == nullptr) return;

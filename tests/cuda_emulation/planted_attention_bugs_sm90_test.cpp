@@ -26,21 +26,23 @@ Sample sample() {
   return s;
 }
 template <class Machine, class OfShape = Shape>
-std::string fault(const Options& options, std::vector<float>* out = nullptr) {
-  DrawnProblem drawn(sample<OfShape>());
+std::string fault(const Options& options, std::vector<float>* out = nullptr, const Sample& of = sample<OfShape>()) {
+  DrawnProblem drawn(of);
   std::vector<float> own, lse;
   const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse));
   const std::vector<std::uint8_t> v_codes = values_sm90<OfShape>(packed);
-  const ParamsSm90 params = params_sm90<OfShape>(packed, v_codes);
+  ParamsSm90 params = params_sm90<OfShape>(packed, v_codes);
+  std::uint32_t asked = 0;
+  params.asked = &asked;
   using enum cuda::AttentionVariant;
   return fault_of<Machine>(grid_sm90<OfShape>(1), options, [&](Machine& machine) {
     cuda::attend_sm90<Machine, OfShape, OfShape::kIntegerScores ? folded : plain>(machine, params);
   });
 }
 template <class Machine, class OfShape = Shape>
-void expect_each(std::initializer_list<const char*> one_of) {
+void expect_each(std::initializer_list<const char*> one_of, const Sample& of = sample<OfShape>()) {
   for (const Options& options : kAllOptions) {
-    const std::string sentence = fault<Machine, OfShape>(options);
+    const std::string sentence = fault<Machine, OfShape>(options, nullptr, of);
     bool said = false;
     for (const char* part : one_of) said = said || sentence.find(part) != std::string::npos;
     EXPECT_TRUE(said) << '"' << sentence << '"';
@@ -110,7 +112,8 @@ struct ReleasesVEarly : EmulatedSm90 {
     }
   }
   void arrive_mbarrier(std::uint32_t offset, std::uint32_t bytes = 0) {
-    if (offset < Shape::kValuesEmpty) EmulatedSm90::arrive_mbarrier(offset, bytes);
+    const bool of_v = offset >= Shape::kValuesEmpty && offset < Shape::kTaskFull;
+    if (!of_v) EmulatedSm90::arrive_mbarrier(offset, bytes);
   }
 };
 // One warp of a warpgroup never hands K back.
@@ -122,8 +125,37 @@ struct KeepsK : EmulatedSm90 {
   }
 };
 TEST(PlantedAttentionBugsSm90, StagesHandedBackEarlyOrNever) {
-  expect_each<ReleasesVEarly>({"race", "without a barrier in between", "a bulk copy"});
+  expect_each<ReleasesVEarly>({"race", "without a barrier in between", "a bulk copy", "while a copy"});
   expect_each<KeepsK>({"deadlock"});
+}
+
+// A warpgroup does not pass its turn on.
+struct KeepsItsTurn : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void arrive(const char* name, int id, int warps) {
+    if (warp() < 4) EmulatedSm90::arrive(name, id, warps);
+  }
+};
+TEST(PlantedAttentionBugsSm90, TurnsOfTheWarpgroups) { expect_each<KeepsItsTurn>({"deadlock"}); }
+
+struct TakesATaskUntold : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void wait_mbarrier(const char* name, std::uint32_t offset, std::uint32_t parity) {
+    if (offset != Shape::kTaskFull) EmulatedSm90::wait_mbarrier(name, offset, parity);
+  }
+};
+struct TellsATaskTooEarly : EmulatedSm90 {
+  using EmulatedSm90::EmulatedSm90;
+  void wait_mbarrier(const char* name, std::uint32_t offset, std::uint32_t parity) {
+    if (offset != Shape::kTaskEmpty) EmulatedSm90::wait_mbarrier(name, offset, parity);
+  }
+};
+TEST(PlantedAttentionBugsSm90, TheNextTask) {
+  expect_each<TakesATaskUntold>({"nobody has written", "race"});
+  // Else a task's tiles are more than there are stages, and the consumers are in it when the producer is done.
+  Sample few_keys = sample<Shape>();
+  few_keys.kv_heads = 3, few_keys.n = 150;
+  expect_each<TellsATaskTooEarly>({"race", "wrong phase"}, few_keys);
 }
 
 // A matrix that begins 32 bytes too far: its last step begins in the next row.

@@ -135,6 +135,7 @@ def test_info_is_plain():
         "OCTAVO_NUM_THREADS",
         "OCTAVO_LOG",
         "OCTAVO_INTERLEAVE_SOFTMAX",
+        "OCTAVO_CUDA_PING_PONG",
     }
     assert info["recipes"] == octavo.recipes()
 

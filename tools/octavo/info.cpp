@@ -18,7 +18,7 @@ namespace octavo::tool {
 namespace {
 
 constexpr const char* kVariables[] = {"OCTAVO_FORCE_IMPLEMENTATION", "OCTAVO_NUM_THREADS", "OCTAVO_LOG",
-                                      "OCTAVO_INTERLEAVE_SOFTMAX"};
+                                      "OCTAVO_INTERLEAVE_SOFTMAX", "OCTAVO_CUDA_PING_PONG"};
 
 // Whether a plain call with this recipe would be served: asked without data, through the size of its workspace.
 Status serves(const Recipe& recipe) {

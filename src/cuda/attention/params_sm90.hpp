@@ -15,6 +15,10 @@ template <class TensorMap>
 struct AttentionParamsSm90 {
   AttentionKernelParams attention;
   std::uint32_t heads_at_once = 1;  // see task_of_index()
+  // How many tasks beyond every block's first have been asked for: 0 before a launch and after it. Null: block b takes
+  // tasks b, b + blocks and so on.
+  std::uint32_t* asked = nullptr;
+  bool ping_pong = true;  // one warpgroup's products run beside the other's softmax
   alignas(kTensorMapAlignment) TensorMap q;
   alignas(kTensorMapAlignment) TensorMap k;
   alignas(kTensorMapAlignment) TensorMap v;

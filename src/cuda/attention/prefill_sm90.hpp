@@ -2,8 +2,10 @@
 // prefill_sm80.hpp, by wgmma and the copy engine.
 //   for each tile of keys:   T = Q K^T scaled,   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
 // A block takes 128 query rows of a head at a time, and tasks until none is left. Its last warpgroup is the producer:
-// one warp of it asks for the tiles of K and V ahead of their use. Each of the two consumer warpgroups owns 64 rows. A
-// tile's Q K^T runs with the P V of the tile before it; P stays in registers, where the scores were (packed_block.hpp).
+// one warp of it asks for the tiles of K and V ahead of their use, and for the next task. Each of the two consumer
+// warpgroups owns 64 rows. A tile's Q K^T runs with the P V of the tile before it; P stays in registers, where the
+// scores were (packed_block.hpp). The warpgroups start their products in turn, so that the tensor cores work for one
+// while the other makes weights (FlashAttention-3's ping-pong).
 #pragma once
 
 #include <cstdint>
@@ -97,6 +99,26 @@ struct ConsumerStages {
   StageRing<Shape::kStages> keys, values;
 };
 
+// The turns of the two consumer warpgroups: each takes one for every tile of a task, whether its rows see it or not.
+template <class Machine, class Shape>
+struct Turns {
+  bool in_turn;
+
+  OCTAVO_DEVICE void take(Machine& machine) const {
+    if (in_turn) machine.sync("the warpgroup's turn", Shape::kTurnBarrier + machine.warp() / 4, Shape::kWarps);
+  }
+  OCTAVO_DEVICE void pass(Machine& machine) const {
+    if (in_turn) machine.arrive("the warpgroup's turn", Shape::kTurnBarrier + 1 - machine.warp() / 4, Shape::kWarps);
+  }
+  // The first turn is that of warpgroup 0, to which the other one passes it; at the end it takes the last one.
+  OCTAVO_DEVICE void start(Machine& machine) const {
+    if (machine.warp() >= 4) pass(machine);
+  }
+  OCTAVO_DEVICE void end(Machine& machine) const {
+    if (machine.warp() < 4) take(machine);
+  }
+};
+
 // A consumer warp with its rows of one task; the four warps of a warpgroup go through it in step.
 template <class Machine, class Shape, AttentionVariant variant>
 struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
@@ -105,6 +127,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   using typename Rows::Scores;
 
   ConsumerStages<Shape>& at;
+  const Turns<Machine, Shape>& turns;
   std::int32_t own_row;  // of the warpgroup, in the sequence
   Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
@@ -112,9 +135,10 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   ExcessOfRows<Machine> excess;
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
-                             ConsumerStages<Shape>& stages)
+                             ConsumerStages<Shape>& stages, const Turns<Machine, Shape>& all_turns)
       : Rows(machine, params, its),
         at(stages),
+        turns(all_turns),
         own_row(its.first_row + kWarpgroupRows * (machine.warp() / 4)),
         all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {
     clear<Machine, float, 2>(machine, excess);
@@ -139,6 +163,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   OCTAVO_DEVICE void pass_tiles(Machine& machine, std::int32_t key, std::int32_t end) {
     OCTAVO_ROLLED
     for (; key < end; key += Shape::kKeys) {
+      turns.take(machine), turns.pass(machine);
       wait_for_keys(machine), release_keys(machine);
       wait_for_values(machine), release_values(machine);
     }
@@ -211,9 +236,11 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   template <bool modified>
   OCTAVO_DEVICE void turn(Machine& machine, std::int32_t key) {
     wait_for_values(machine);
+    turns.take(machine);
     start_pv(machine);
     wait_for_keys(machine);
     start_qk(machine);
+    turns.pass(machine);
     machine.template wgmma_wait<1>(pv_sums(), weights);
     add_pv(machine);
     machine.template wgmma_wait<0>(s);
@@ -222,7 +249,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 
   OCTAVO_DEVICE void walk(Machine& machine, const Keys32& tiles) {
     wait_for_keys(machine);
+    turns.take(machine);
     start_qk(machine);
+    turns.pass(machine);
     machine.template wgmma_wait<0>(s);
     softmax_of_tile<true>(machine, tiles.begin);
     // Tiles whose scores stay as they are have a loop of their own: where both kinds meet, registers are moved.
@@ -251,18 +280,66 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   }
 };
 
+// Which tasks a block takes: the first has its own number. The producer asks for the next one and tells the consumers,
+// so that a block with short tasks takes more of them.
+template <class Machine, class Shape>
+struct TaskQueue {
+  using Params = AttentionParamsSm90<typename Machine::TensorMap>;
+  std::uint32_t* asked;
+  std::uint32_t tasks, blocks, number;
+  StageRing<1> ring;
+
+  OCTAVO_DEVICE TaskQueue(const Machine& machine, const Params& params)
+      : asked(params.asked),
+        tasks(tasks_of_chunk(params.attention.chunk)),
+        blocks(static_cast<std::uint32_t>(machine.blocks(0))),
+        number(static_cast<std::uint32_t>(machine.block(0))) {}
+
+  OCTAVO_DEVICE bool has_task() const { return number < tasks; }
+
+  // For the producer, which asks while its task is still to be loaded.
+  OCTAVO_DEVICE std::uint32_t ask(Machine& machine) const {
+    if (asked == nullptr) return number + blocks;
+    const std::uint32_t before = machine.count_up(asked);
+    // Every block asks once in vain: all of them together as many times as there are tasks.
+    if (before == tasks - 1) *asked = 0;
+    return blocks + before;
+  }
+  OCTAVO_DEVICE void tell(Machine& machine, std::uint32_t next) {
+    if (asked != nullptr) {
+      machine.wait_mbarrier("the task's number has been read", Shape::kTaskEmpty, ring.parity ^ 1);
+      machine.store_shared(Shape::kNextTaskAt, next);
+      machine.arrive_mbarrier(Shape::kTaskFull);
+      ring.next();
+    }
+    number = next;
+  }
+
+  // For the consumers.
+  OCTAVO_DEVICE void go_on(Machine& machine) {
+    if (asked == nullptr) {
+      number += blocks;
+      return;
+    }
+    machine.wait_mbarrier("the task's number has come", Shape::kTaskFull, ring.parity);
+    number = machine.template shared<std::uint32_t>(Shape::kNextTaskAt);
+    machine.arrive_mbarrier(Shape::kTaskEmpty);
+    ring.next();
+  }
+};
+
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
   const AttentionKernelParams& p = params.attention;
-  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
+  const Turns<Machine, Shape> turns{params.ping_pong};
   ConsumerStages<Shape> at;
+  turns.start(machine);
   OCTAVO_ROLLED
-  for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;
-       index += static_cast<std::uint32_t>(machine.blocks(0))) {
-    const AttentionTask task = task_of_index(p, params.heads_at_once, index);
+  for (TaskQueue<Machine, Shape> queue(machine, params); queue.has_task(); queue.go_on(machine)) {
+    const AttentionTask task = task_of_index(p, params.heads_at_once, queue.number);
     if (!task.present || task.q16) continue;
     const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
-    ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at);
+    ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at, turns);
     if (tiles.begin < tiles.end) {
       const Keys32 own = keys_of_tiles<Shape>(p, task, warp.own_row, kWarpgroupRows);
       machine.wait_mbarrier("Q has come", Shape::kQueryFull, at.query.parity);
@@ -277,20 +354,22 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
       at.query.next();
     }
     machine.renew_warp();
-    warp.epilogue(machine, task_of_index(p, params.heads_at_once, index));
+    warp.epilogue(machine, task_of_index(p, params.heads_at_once, queue.number));
   }
+  turns.end(machine);
 }
 
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void produce(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
   const AttentionKernelParams& p = params.attention;
-  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
   ProducerWarp<Machine, Shape, variant> warp(params);
+  TaskQueue<Machine, Shape> queue(machine, params);
   OCTAVO_ROLLED
-  for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;
-       index += static_cast<std::uint32_t>(machine.blocks(0))) {
-    const AttentionTask task = task_of_index(p, params.heads_at_once, index);
+  while (queue.has_task()) {
+    const AttentionTask task = task_of_index(p, params.heads_at_once, queue.number);
+    const std::uint32_t next = queue.ask(machine);
     if (task.present && !task.q16) warp.load_task(machine, task);
+    queue.tell(machine, next);
   }
 }
 
@@ -299,6 +378,8 @@ OCTAVO_DEVICE void attend_sm90(Machine& machine, const AttentionParamsSm90<typen
   if (machine.warp() == 0) {
     machine.init_mbarrier(Shape::kQueryFull, 1);
     machine.init_mbarrier(Shape::kQueryEmpty, Shape::kWarps);
+    machine.init_mbarrier(Shape::kTaskFull, 1);
+    machine.init_mbarrier(Shape::kTaskEmpty, Shape::kWarps);
     OCTAVO_UNROLL
     for (std::uint32_t stage = 0; stage < Shape::kStages; ++stage) {
       machine.init_mbarrier(Shape::kKeysFull + stage * kMbarrierBytes, 1);

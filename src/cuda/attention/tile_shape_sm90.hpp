@@ -49,7 +49,7 @@ struct AttentionShapeSm90 {
   using ValueTile = PanelTile<kByteValues ? kDim : kKeys, kByteValues ? kKeys : 2 * kDim>;
   static constexpr std::uint32_t kVectorBytes = 4 * kKeys, kColumnBytes = kBlockScales ? 4 * kDim : 0;
   static constexpr std::uint32_t kStagedBytes = kWarps * 8 * 4 * (kDim + 8);  // rows of O on their way out
-  static constexpr std::uint32_t kTaskBytes = 64;
+  static constexpr std::uint32_t kTaskBytes = 64, kNextTaskBytes = 16;
 
   // Stages, each of K and of V: as many as fit, at most four. Vectors of keys share the stages of K, those of channels
   // the stages of V.
@@ -57,7 +57,7 @@ struct AttentionShapeSm90 {
   static constexpr std::uint32_t kStageBytes =
       KeyTile::kBytes + ValueTile::kBytes + kVectors * kVectorBytes + kColumnBytes + 4 * kMbarrierBytes;
   static constexpr std::uint32_t kOtherBytes =
-      QueryTile::kBytes + kStagedBytes + kWarps * kTaskBytes + 2 * kMbarrierBytes;
+      QueryTile::kBytes + kStagedBytes + kWarps * kTaskBytes + 4 * kMbarrierBytes + kNextTaskBytes;
   static constexpr int kMostStages = static_cast<int>((kMostSharedBytesSm90 - kOtherBytes) / kStageBytes);
   static constexpr int kStages = kMostStages < 4 ? kMostStages : 4;
   static_assert(kStages >= 2);
@@ -74,16 +74,22 @@ struct AttentionShapeSm90 {
   static constexpr std::uint32_t kStagedAt = kColumnScaleAt + kStages * kColumnBytes;
   static constexpr std::uint32_t kTaskAt = kStagedAt + kStagedBytes;
   static constexpr bool kTaskInShared = true;
-  static constexpr std::uint32_t kBarriersAt = kTaskAt + kWarps * kTaskBytes;
-  static constexpr std::uint32_t kBytes = kBarriersAt + (2 + 4 * kStages) * kMbarrierBytes;
+  static constexpr std::uint32_t kNextTaskAt = kTaskAt + kWarps * kTaskBytes;  // number of the block's next task
+  static constexpr std::uint32_t kBarriersAt = kNextTaskAt + kNextTaskBytes;
+  static constexpr std::uint32_t kBytes = kBarriersAt + (4 + 4 * kStages) * kMbarrierBytes;
   static_assert(kBytes <= kMostSharedBytesSm90);
 
-  // mbarriers: a tile has come, and all consumers are done with it.
+  // mbarriers: a tile has come, and all consumers are done with it; the same of the next task's number.
   static constexpr std::uint32_t kQueryFull = kBarriersAt, kQueryEmpty = kQueryFull + kMbarrierBytes;
   static constexpr std::uint32_t kKeysFull = kQueryEmpty + kMbarrierBytes;
   static constexpr std::uint32_t kKeysEmpty = kKeysFull + kStages * kMbarrierBytes;
   static constexpr std::uint32_t kValuesFull = kKeysEmpty + kStages * kMbarrierBytes;
   static constexpr std::uint32_t kValuesEmpty = kValuesFull + kStages * kMbarrierBytes;
+  static constexpr std::uint32_t kTaskFull = kValuesEmpty + kStages * kMbarrierBytes;
+  static constexpr std::uint32_t kTaskEmpty = kTaskFull + kMbarrierBytes;
+
+  // Named barriers: the turns of the consumer warpgroups, one each from here on.
+  static constexpr int kTurnBarrier = 1;
 };
 
 template <class Shape>

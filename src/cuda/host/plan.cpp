@@ -63,6 +63,9 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
+  const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||
+                      problem.varlen() || problem.kv_lens.data != nullptr;
+  uneven_tasks = wgmma && uneven && chunk.batches * chunk.heads * chunk.blocks > multiprocessors;
   bytes = lay_out(*this, nullptr).bytes;
 }
 
@@ -119,7 +122,8 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   const std::int64_t plain = plan.steps.v_prescale && !plan.plain_v_ranges ? kv_heads : 0;
   const std::int64_t k_exponents = plan.steps.robust && plan.steps.k_needs.sums ? 256 * kv_heads : 0;
   const std::int64_t v_exponents = plan.steps.robust && plan.steps.fold ? 256 * kv_heads : 0;
-  to.zeroed_count = 2 * (of_q + of_k + of_v + plain + v_exponents) + of_fold + k_exponents;
+  to.zeroed_count =
+      2 * (of_q + of_k + of_v + plain + v_exponents) + of_fold + k_exponents + (plan.uneven_tasks ? 1 : 0);
   to.zeroed = parts.take<std::uint32_t>(to.zeroed_count);
   std::uint32_t* next = to.zeroed;
   const auto take = [&](std::int64_t count) {
@@ -134,6 +138,7 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.largest_v_scale = take(of_fold);
   to.k_exponents = take(k_exponents);
   to.v_by_exponent = {take(v_exponents), take(v_exponents)};
+  to.asked_tasks = take(plan.uneven_tasks ? 1 : 0);
 
   const auto floats = [&](bool wanted, std::int64_t count) { return parts.take<float>(wanted ? count : 0); };
   const auto bytes = [&](bool wanted, std::int64_t count) { return parts.take<std::uint8_t>(wanted ? count : 0); };

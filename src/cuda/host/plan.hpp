@@ -32,6 +32,7 @@ struct AttentionPlan {
   bool divides_v = false;                   // by a number that brings V into f16's range
   Granularity v_granularity = Granularity::none;  // none: the values as they are
   bool wgmma = false;                             // attention by Hopper's kernels, where there is one
+  bool uneven_tasks = false;                      // its tasks take different times: blocks ask for them
   int multiprocessors = 1;
   DeviceSequences queries, keys;
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
@@ -70,6 +71,7 @@ struct AttentionScratch {
   float* dot_key_mean = nullptr;
   SmoothQBias smooth_q_bias;
   KeptKeysOfCall kept;
+  std::uint32_t* asked_tasks = nullptr;  // by the blocks of Hopper's kernels
   std::size_t bytes = 0;
 };
 

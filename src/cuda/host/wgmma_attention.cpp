@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/env.hpp"
+
 namespace octavo::cuda {
 namespace {
 
@@ -51,6 +53,8 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
     make(value_box<Shape>(scratch.v.codes, packed_k_rows(plan)), params_.v);
   });
   params_.heads_at_once = heads_at_once(plan);
+  params_.asked = scratch.asked_tasks;
+  params_.ping_pong = environment().cuda_ping_pong.value_or(true);
 }
 
 bool WgmmaAttention::attend(Launches& launches, const AttentionKernelParams& params, AttentionVariant variant) {

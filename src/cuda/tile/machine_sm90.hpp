@@ -34,6 +34,8 @@
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
 //                                                products into these registers, which may be touched again
 //
+//   count_up(number)                             adds 1 to a u32 in global memory, atomically; what it was before
+//
 //   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
 //
 // The fence and the wait name registers because compilers treat a product as complete where it is written.

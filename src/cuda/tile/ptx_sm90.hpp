@@ -117,6 +117,12 @@ class PtxSm90 : public Ptx {
     (keep(registers), ...);
   }
 
+  OCTAVO_DEVICE std::uint32_t count_up(std::uint32_t* number) {
+    std::uint32_t before = 0;
+    if (lane() == 0) before = atomicAdd(number, 1u);
+    return __shfl_sync(0xffffffffu, before, 0);
+  }
+
   template <int n>
   OCTAVO_DEVICE void more_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
