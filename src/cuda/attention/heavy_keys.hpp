@@ -1,5 +1,7 @@
 // Heavy keys of a query block (spec/kept_keys.hpp): those with the largest smooth_q bias plus, under the fold, b. One
-// warp a query block, with the best keys so far one in each lane; 32 keys are compared with the least of them at once.
+// warp a query block. Each lane finds the largest weight of every 32nd key; as many lanes as there are heavy keys have
+// a largest weight of at least the bound, so no lighter key is heavy. Few keys reach it: these are joined one by one
+// with the best keys so far, one in each lane.
 #pragma once
 
 #include "cuda/attention/mask.hpp"
@@ -42,6 +44,33 @@ OCTAVO_DEVICE WeighedKey heaviest_of_lanes(Machine& machine, Registers<Machine, 
   return best;
 }
 
+// The `rank`th largest of the lanes' numbers, at least 1.
+template <class Machine>
+OCTAVO_DEVICE float largest_by_rank(Machine& machine, Registers<Machine, float, 1>& x, std::int32_t rank) {
+  Registers<Machine, float, 1> other, bound;
+  Registers<Machine, std::int32_t, 1> larger;
+  machine.lanes([](int, std::int32_t(&n)[1]) { n[0] = 0; }, larger);
+  OCTAVO_ROLLED
+  for (int mask = 1; mask < kLanes; ++mask) {
+    machine.shuffle_xor(other, x, mask);
+    machine.lanes(
+        [&](int lane, float(&own)[1], float(&its)[1], std::int32_t(&n)[1]) {
+          if (its[0] > own[0] || (its[0] == own[0] && (lane ^ mask) < lane)) ++n[0];
+        },
+        x, other, larger);
+  }
+  machine.lanes([&](int, float(&own)[1], std::int32_t(&n)[1],
+                    float(&b)[1]) { b[0] = n[0] >= rank - 1 ? own[0] : -__builtin_inff(); },
+                x, larger, bound);
+  max_over<kLanes>(machine, bound);
+  float result = 0;
+  machine.lanes([&](int, float(&b)[1]) { result = b[0]; }, bound);
+  return result;
+}
+
+// Loads of a lane at a time, which hide the latency of global memory from a kernel that is nothing but loads.
+constexpr int kWeightsAtOnce = 8;
+
 template <class Machine>
 OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
   const Chunk& chunk = p.chunk;
@@ -59,22 +88,41 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
   const std::int64_t last_row = rows.row + kPackedRows < rows.rows ? rows.row + kPackedRows : rows.rows;
   const spec::KeyRange range = spec::heavy_candidates(kept, mask, rows.row, last_row);
 
+  const bool selects = has_bias && kept.heavy > 0;
+  const auto weight_of = [&](std::int64_t key) {
+    return key < range.end ? bias[key] + (p.fold != nullptr ? p.fold[first_key + key] : 0.0f) : -__builtin_inff();
+  };
+  Registers<Machine, float, 1> largest;
+  machine.lanes(
+      [&](int lane, float(&most)[1]) {
+        most[0] = -__builtin_inff();
+        OCTAVO_ROLLED
+        for (std::int64_t first = range.begin; selects && first < range.end; first += kWeightsAtOnce * kLanes) {
+          float weights[kWeightsAtOnce];
+          OCTAVO_UNROLL
+          for (int i = 0; i < kWeightsAtOnce; ++i) weights[i] = weight_of(first + kLanes * i + lane);
+          OCTAVO_UNROLL
+          for (int i = 0; i < kWeightsAtOnce; ++i) most[0] = __builtin_fmaxf(most[0], weights[i]);  // skips NaN
+        }
+      },
+      largest);
+  const float bound = largest_by_rank(machine, largest, kept.heavy);
+
   // Lanes from kept.heavy on hold nothing and are never the least.
   const WeighedKey never{__builtin_inff(), -1}, nothing{-__builtin_inff(), 0x7fffffff};
   Registers<Machine, WeighedKey, 1> best, found;
   machine.lanes([&](int lane, WeighedKey(&x)[1]) { x[0] = lane < kept.heavy ? nothing : never; }, best);
   WeighedKey least = nothing;
-  for (std::int64_t first = range.begin; has_bias && first < range.end; first += kLanes) {
+  // Joins the keys from `first` on, one of each lane, that reach the bound. Those that do not exist, or whose weight is
+  // NaN, are none.
+  const auto join = [&](std::int64_t first) {
     Registers<Machine, std::uint32_t, 1> heavier;
     machine.lanes(
         [&](int lane, WeighedKey(&x)[1], std::uint32_t(&flag)[1]) {
-          const std::int64_t key = first + lane;
-          x[0] = nothing;
-          if (key < range.end) {
-            const float weight = bias[key] + (p.fold != nullptr ? p.fold[first_key + key] : 0.0f);
-            // Keys that do not exist, or whose weight is NaN, are none.
-            if (weight > -__builtin_inff()) x[0] = {weight, static_cast<std::int32_t>(key)};
-          }
+          const float weight = weight_of(first + lane);
+          x[0] = weight > -__builtin_inff() && weight >= bound
+                     ? WeighedKey{weight, static_cast<std::int32_t>(first + lane)}
+                     : nothing;
           flag[0] = x[0].weight > -__builtin_inff() && is_heavier(x[0], least);
         },
         found, heavier);
@@ -87,7 +135,7 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
           },
           best, found);
       // Where several lanes hold nothing, each has taken the key: all but the first give it back.
-      Registers<Machine, std::int32_t, 1> holder, other;
+      Registers<Machine, std::int32_t, 1> holder;
       machine.lanes([&](int lane, WeighedKey(&b)[1], std::int32_t(&h)[1]) { h[0] = b[0].key == next.key ? lane : 32; },
                     best, holder);
       reduce_over<kLanes>(machine, holder, [](std::int32_t a, std::int32_t b) { return a < b ? a : b; });
@@ -102,6 +150,28 @@ OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
             flag[0] = x[0].weight > -__builtin_inff() && is_heavier(x[0], least);
           },
           found, heavier);
+    }
+  };
+  OCTAVO_ROLLED
+  for (std::int64_t first = range.begin; selects && first < range.end; first += kWeightsAtOnce * kLanes) {
+    Registers<Machine, float, kWeightsAtOnce> weights;
+    machine.lanes(
+        [&](int lane, float(&w)[kWeightsAtOnce]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < kWeightsAtOnce; ++i) w[i] = weight_of(first + kLanes * i + lane);
+        },
+        weights);
+    std::uint32_t reached = 0;  // bit i: some of the 32 keys from kLanes * i on reach the bound
+    OCTAVO_UNROLL
+    for (int i = 0; i < kWeightsAtOnce; ++i) {
+      Registers<Machine, std::uint32_t, 1> flag;
+      machine.lanes([&](int, float(&w)[kWeightsAtOnce], std::uint32_t(&f)[1]) { f[0] = w[i] >= bound ? 1u : 0u; },
+                    weights, flag);
+      if (machine.any(flag)) reached |= 1u << i;
+    }
+    OCTAVO_ROLLED
+    for (int i = 0; reached >> i != 0; ++i) {
+      if ((reached >> i & 1) != 0) join(first + kLanes * i);
     }
   }
   machine.lanes(
