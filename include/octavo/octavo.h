@@ -306,7 +306,7 @@ OCTAVO_API octavo_status_t octavo_quantize(const octavo_tensor_t* x, int32_t rol
                                            int32_t layout, const octavo_execution_t* execution,
                                            octavo_quantized_t** result);
 /** The same for varlen sequences, x [total, heads, head_dim] or [heads, total, head_dim]: each has the codes and scales
- *  that it would have alone. */
+ *  that it would have alone. cu_seqlens s32 or s64 [B + 1], on x's device; the scales' shape there: quantize.hpp. */
 OCTAVO_API octavo_status_t octavo_quantize_varlen(const octavo_tensor_t* x, const octavo_tensor_t* cu_seqlens,
                                                   int32_t role, const octavo_recipe_t* recipe, int32_t layout,
                                                   const octavo_execution_t* execution, octavo_quantized_t** result);

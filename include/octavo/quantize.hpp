@@ -28,7 +28,9 @@ struct QuantizedView {
   /// rows has scale 1, one of zeros only 1 (a token of V: 0), one with a NaN or infinity NaN.
   /// Varlen sequences, codes [total, H, D] or [H, total, D]: groups and blocks restart with each sequence. Scales whose
   /// number depends on the rows are concatenated over the sequences: [H, groups], [H, total], [H, blocks, D]. Others
-  /// keep their shape; B is the number of sequences.
+  /// keep their shape; B is the number of sequences. On a device, where the host does not know the sequences' lengths,
+  /// axis 1 of the concatenated ones may have up to the most groups that B sequences with this total can have, as
+  /// quantize() makes it (docs/quantization.md); what lies behind the last group has no meaning.
   TensorView scales;
   /// f32, dense, in the codes' (rotated) domain: [B, H, D] for K (smooth_k) and V (smooth_v without the fold), [B, H,
   /// blocks, D] for Q (smooth_q; blocks of 128 rows; varlen [H, blocks, D]); not given if nothing was subtracted.
@@ -38,8 +40,8 @@ struct QuantizedView {
   Layout layout = Layout::nhd;
   bool rotated = false;  // whether the recipe's Hadamard rotation was applied
   Recipe recipe;         // the one the codes were made for
-  /// s32 or s64 [B + 1]: start of each varlen sequence, then the total. If given, it must equal the cu_seqlens of
-  /// attention(); dequantize() of varlen codes requires it.
+  /// s32 or s64 [B + 1], on the codes' device: start of each varlen sequence, then the total. If given, it must equal
+  /// the cu_seqlens of attention() (not checked on a device); dequantize() of varlen codes requires it.
   TensorView cu_seqlens;
 };
 
@@ -60,7 +62,7 @@ class OCTAVO_API QuantizedTensor {
 /// the operand: rotation, smoothing, scales and codes in f32, bit-equal on every implementation. Q has codes of the
 /// recipe's format and block means for any number of rows. With `cu_seqlens` (s32 or s64 [B + 1]) x has varlen
 /// sequences, [total, H, D] or [H, total, D], and each sequence has the codes and scales that it would have alone; the
-/// view's cu_seqlens is a copy.
+/// view's cu_seqlens is a copy. On a device their values are not checked.
 /// `kv_lens` (s32 or s64 [B], 0 to N) and `key_mask` (bool [B, N], false = the key does not exist) are those of
 /// attention(); for K and V, not together with cu_seqlens. Keys that they exclude take part in no mean, range or scale,
 /// whatever x holds there; their codes are 0, and a group that has no other rows has the scale of a group of zeros.
@@ -70,9 +72,8 @@ class OCTAVO_API QuantizedTensor {
 /// The result's memory is allocated. The size of scratch memory depends on the implementation and the threads; if the
 /// workspace is too small, the error names the required number of bytes.
 /// Errors: invalid_argument (shape, dtype, cu_seqlens, kv_lens, key_mask, workspace), unimplemented (the recipe keeps
-/// this operand in floats, or has channel_gains for V; varlen sequences, kv_lens or key_mask on a CUDA device),
-/// unavailable (device, implementation),
-/// failed_precondition (the stream is being captured into a graph), resource_exhausted (memory).
+/// this operand in floats, or has channel_gains for V; kv_lens or key_mask on a CUDA device), unavailable (device,
+/// implementation), failed_precondition (the stream is being captured into a graph), resource_exhausted (memory).
 OCTAVO_API Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe,
                                             Layout layout = Layout::nhd, const Execution& execution = {},
                                             const TensorView& cu_seqlens = {}, const TensorView& kv_lens = {},

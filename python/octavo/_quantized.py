@@ -37,7 +37,8 @@ class Quantized:
         float32, B x H leading in every layout: [B, H] (granularity tensor), [B, H, groups] (block, warp, thread),
         [B, H, N] (token, token_folded), [B, H, D] (channel), [B, H, blocks, D] (block_channel). None if the recipe
         has no scale. docs/quantization.md defines the groups. Varlen, with B sequences: [B, H], [B, H, D], and,
-        concatenated over the sequences, [H, groups], [H, total], [H, blocks, D].
+        concatenated over the sequences, [H, groups], [H, total], [H, blocks, D]; on a CUDA device with room behind the
+        last group, where `quantize` made them.
     role : {"q", "k", "v"}
         Which operand it is.
     recipe : str or Recipe
@@ -307,8 +308,8 @@ def quantize(
     layout : {"NHD", "HND"}
         Order of the axes of `x` and of the codes.
     cu_seqlens : array, optional
-        int32 or int64 [B + 1]: start of each varlen sequence, then the total. Each sequence has the codes and scales
-        that it would have alone.
+        int32 or int64 [B + 1], on the device of `x`: start of each varlen sequence, then the total. Each sequence has
+        the codes and scales that it would have alone. On a CUDA device values are not checked.
     kv_lens : array or list, optional
         [B], int32 or int64, 0 to N: number of keys of each sequence, as in `octavo.attention`; for roles "k" and "v",
         not together with cu_seqlens.
@@ -328,7 +329,7 @@ def quantize(
     TypeError
         `x` is not an array.
     NotImplementedError
-        The recipe keeps this operand in floats; kv_lens, key_mask or cu_seqlens on a CUDA device.
+        The recipe keeps this operand in floats; kv_lens or key_mask on a CUDA device.
 
     Notes
     -----

@@ -61,7 +61,7 @@ std::array<std::int64_t, 4> mask_target(const Problem& problem) {
   return {problem.batch, problem.q_heads, rows, keys};
 }
 
-std::array<NamedTensor, 21> tensors_of(const AttentionInputs& inputs) {
+std::array<NamedTensor, 24> tensors_of(const AttentionInputs& inputs) {
   const auto part = [](const QuantizedView* quantized, const TensorView QuantizedView::* which) {
     return quantized != nullptr ? &(quantized->*which) : nullptr;
   };
@@ -72,12 +72,15 @@ std::array<NamedTensor, 21> tensors_of(const AttentionInputs& inputs) {
            {{"quantized_q", ".codes"}, part(q, &QuantizedView::codes)},
            {{"quantized_q", ".scales"}, part(q, &QuantizedView::scales)},
            {{"quantized_q", ".mean"}, part(q, &QuantizedView::mean)},
+           {{"quantized_q", ".cu_seqlens"}, part(q, &QuantizedView::cu_seqlens)},
            {{"quantized_k", ".codes"}, part(k, &QuantizedView::codes)},
            {{"quantized_k", ".scales"}, part(k, &QuantizedView::scales)},
            {{"quantized_k", ".mean"}, part(k, &QuantizedView::mean)},
+           {{"quantized_k", ".cu_seqlens"}, part(k, &QuantizedView::cu_seqlens)},
            {{"quantized_v", ".codes"}, part(v, &QuantizedView::codes)},
            {{"quantized_v", ".scales"}, part(v, &QuantizedView::scales)},
            {{"quantized_v", ".mean"}, part(v, &QuantizedView::mean)},
+           {{"quantized_v", ".cu_seqlens"}, part(v, &QuantizedView::cu_seqlens)},
            {{"out"}, &inputs.out},
            {{"lse"}, &inputs.lse},
            {{"mask"}, &inputs.mask},
@@ -130,7 +133,7 @@ Status check_attention(const AttentionInputs& inputs, const AttentionParams& par
                        Problem& problem, ByteRanges& ranges) {
   if (Status status = check_recipe_once(params.recipe); !status.ok()) return status;
   problem.recipe = params.recipe;
-  const std::array<NamedTensor, 21> tensors = tensors_of(inputs);
+  const std::array<NamedTensor, 24> tensors = tensors_of(inputs);
   if (Status status = check_devices(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_operands(inputs, pointers, problem, ranges); !status.ok()) return status;
   // Codes have lost the originals that kept keys and gains need.

@@ -15,7 +15,7 @@ Status read_cu_seqlens(std::string_view name, const TensorView& view, std::int64
     return status;
   }
   if (view.shape[0] < 1) return invalid_argument(name, " has no entries; it must be [batch + 1]");
-  sequences = {name, entries, view.shape[0] - 1};
+  sequences = {name, entries, view.shape[0] - 1, view.device.type == DeviceType::cpu};
   return {};
 }
 
@@ -28,6 +28,10 @@ Status read_host_cu_seqlens(std::string_view name, const TensorView& view, std::
 }
 
 Status check_cu_seqlens(const CuSeqlens& sequences, std::int64_t total, std::string_view tensor) {
+  if (!sequences.readable) {
+    if (sequences.batch > 0 || total == 0) return {};
+    return invalid_argument(sequences.name, " has no sequences; ", tensor, " has ", total, " rows");
+  }
   const IntegerArray& at = sequences.at;
   if (at[0] != 0) return invalid_argument(sequences.name, " begins with ", at[0], "; it must begin with 0");
   for (std::int64_t b = 0; b < sequences.batch; ++b) {

@@ -14,6 +14,7 @@ struct CuSeqlens {
   std::string_view name;   // in messages
   IntegerArray at;         // data == nullptr: not varlen
   std::int64_t batch = 0;  // sequences
+  bool readable = true;    // by the host: they are not on a device
 
   bool varlen() const noexcept { return at.data != nullptr; }
   std::int64_t rows(std::int64_t b) const noexcept { return at[b + 1] - at[b]; }
@@ -23,11 +24,11 @@ struct CuSeqlens {
 // cu_seqlens_q").
 Status read_cu_seqlens(std::string_view name, const TensorView& view, std::int64_t batch,
                        std::string_view expected_shape, Pointers pointers, ByteRange& range, CuSeqlens& sequences);
-// The same for values that are read here: the tensor must be on the CPU.
+// The same for values that the host must read: the tensor must be on the CPU.
 Status read_host_cu_seqlens(std::string_view name, const TensorView& view, std::int64_t batch,
                             std::string_view expected_shape, ByteRange& range, CuSeqlens& sequences);
 
-// The values rise from 0 to `total`, the rows of `tensor`.
+// The values rise from 0 to `total`, the rows of `tensor`. Those on a device are not checked: kernels clamp them.
 Status check_cu_seqlens(const CuSeqlens& sequences, std::int64_t total, std::string_view tensor);
 
 // The sum of count(rows) over all sequences, for example of their row groups.

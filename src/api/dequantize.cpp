@@ -13,16 +13,19 @@ namespace {
 Status run(const QuantizedView& x, const TensorView& out, const Execution& execution) {
   if (Status status = check_execution(execution); !status.ok()) return status;
   if (Status status = check_recipe_once(x.recipe); !status.ok()) return status;
-  const NamedTensor tensors[] = {
-      {{"x", ".codes"}, &x.codes}, {{"x", ".scales"}, &x.scales}, {{"x", ".mean"}, &x.mean}, {{"out"}, &out}};
+  const NamedTensor tensors[] = {{{"x", ".codes"}, &x.codes},
+                                 {{"x", ".scales"}, &x.scales},
+                                 {{"x", ".mean"}, &x.mean},
+                                 {{"x", ".cu_seqlens"}, &x.cu_seqlens},
+                                 {{"out"}, &out}};
   DequantizeProblem problem;
   CuSeqlens sequences;
   if (Status status = check_devices(tensors, problem.device); !status.ok()) return status;
   if (Status status = check_stream(execution, problem.device); !status.ok()) return status;
   QuantizedRanges read;
   if (x.cu_seqlens.given()) {
-    if (Status status =
-            read_host_cu_seqlens("x.cu_seqlens", x.cu_seqlens, -1, "[batch + 1]", read.cu_seqlens, sequences);
+    if (Status status = read_cu_seqlens("x.cu_seqlens", x.cu_seqlens, -1, "[batch + 1]", Pointers::needed,
+                                        read.cu_seqlens, sequences);
         !status.ok()) {
       return status;
     }

@@ -52,11 +52,8 @@ Status check_x(const TensorView& cu_seqlens, Call& call, ByteRanges& ranges) {
   if (Status status = check_view({"x"}, x, Pointers::needed, &touched); !status.ok()) return status;
   ranges.reads({"x"}, touched);
   if (cu_seqlens.given()) {
-    if (x.device.type == DeviceType::cuda) {
-      return unimplemented(
-          "x of varlen sequences on a CUDA device is not supported; quantize the sequences one by one");
-    }
-    if (Status status = read_host_cu_seqlens("cu_seqlens", cu_seqlens, -1, "[batch + 1]", touched, sequences);
+    if (Status status =
+            read_cu_seqlens("cu_seqlens", cu_seqlens, -1, "[batch + 1]", Pointers::needed, touched, sequences);
         !status.ok()) {
       return status;
     }
@@ -128,6 +125,7 @@ Status for_each_sequence(const QuantizeProblem& all, const CuSeqlens& sequences,
   spec::ScaleCursor walk(sides, spec::groups_of(all.role, all.recipe), all.dim, true);
   for (std::int64_t b = 0; b < sequences.batch; ++b) {
     QuantizeProblem sequence = all;
+    sequence.cu_seqlens = {};
     sequence.rows = sequences.rows(b);
     if (all.rows > 0) {
       sequence.x = moved_by(all.x, sequences.at[b]);
@@ -160,7 +158,7 @@ Status check_keys(const TensorView& kv_lens, const TensorView& key_mask, const C
   return check_key_mask(key_mask, keys, Pointers::needed, problem.key_mask, ranges);
 }
 
-// Runs `problem`: at once, or a varlen batch sequence by sequence.
+// Runs `problem`: at once, or a varlen batch on the CPU sequence by sequence.
 Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Execution& execution) {
   const Result<const Implementation*> selected = select_implementation(problem, execution.implementation);
   if (!selected.ok()) return selected.status();
@@ -168,7 +166,8 @@ Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Ex
   const auto run = [&](const QuantizeProblem& part) {
     return implementation.backend().quantize(implementation, part, execution);
   };
-  Status status = sequences.varlen() ? for_each_sequence(problem, sequences, run) : run(problem);
+  const bool one_by_one = sequences.varlen() && sequences.readable;
+  Status status = one_by_one ? for_each_sequence(problem, sequences, run) : run(problem);
   if (!status.ok()) return status;
   note_served_by(implementation);
   if (log_enabled(LogLevel::dispatch)) {
@@ -182,7 +181,8 @@ Status fill(const QuantizeProblem& problem, const CuSeqlens& sequences, const Ex
 Status check(const TensorView& cu_seqlens, const TensorView& kv_lens, const TensorView& key_mask,
              const Execution& execution, Call& call, QuantizeProblem& problem) {
   if (Status status = check_execution(execution); !status.ok()) return status;
-  const NamedTensor tensors[] = {{{"x"}, &call.x}, {{"kv_lens"}, &kv_lens}, {{"key_mask"}, &key_mask}};
+  const NamedTensor tensors[] = {
+      {{"x"}, &call.x}, {{"cu_seqlens"}, &cu_seqlens}, {{"kv_lens"}, &kv_lens}, {{"key_mask"}, &key_mask}};
   if (Status status = check_devices(tensors, call.device); !status.ok()) return status;
   if (Status status = check_stream(execution, call.device); !status.ok()) return status;
   ByteRanges ranges;
@@ -221,15 +221,17 @@ Status allocate_contents(const Call& call, const Execution& execution, Quantized
     if (view.mean.given()) view.mean.data = start + code_bytes + scale_bytes;
     if (view.cu_seqlens.given()) {
       auto* const entries = reinterpret_cast<std::int64_t*>(start + code_bytes + scale_bytes + mean_bytes);
-      for (std::int64_t b = 0; b <= call.sequences.batch; ++b) entries[b] = call.sequences.at[b];
       view.cu_seqlens.data = entries;
+      if (call.sequences.readable) {
+        for (std::int64_t b = 0; b <= call.sequences.batch; ++b) entries[b] = call.sequences.at[b];
+      }
     }
     // The padding nibble behind an odd head_dim is 0. (Kernels on a device write whole bytes.)
     if (view.codes.dtype == DType::s4 && call.axes.dim % 2 != 0 && call.device.type == DeviceType::cpu) {
       std::memset(start, 0, code_bytes);
     }
   }
-  for (TensorView* made : {&view.codes, &view.scales, &view.mean}) made->device = call.device;
+  for (TensorView* made : {&view.codes, &view.scales, &view.mean, &view.cu_seqlens}) made->device = call.device;
   memory = *std::move(allocated);
   return {};
 }
@@ -249,6 +251,9 @@ void set_operands(const Call& call, const QuantizedView& view, const ScaleLayout
   problem.means_per_head = sides.of_mean.head;
   problem.role = call.role;
   problem.recipe = spec::recipe_of_codes(call.recipe);
+  problem.cu_seqlens = call.sequences.at;
+  problem.sequences = call.sequences.batch;
+  if (!call.sequences.readable) problem.cu_seqlens_copy = static_cast<std::int64_t*>(view.cu_seqlens.data);
 }
 
 }  // namespace

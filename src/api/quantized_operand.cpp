@@ -1,6 +1,7 @@
 // Checks of codes, scales and means against docs/quantization.md.
 #include "api/quantized_operand.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "core/text.hpp"
@@ -54,20 +55,18 @@ std::string field_text(const Recipe& recipe, std::string_view field) {
 
 // The call's sequences fit varlen codes and equal those that the codes were made with.
 Status check_varlen(std::string_view name, const QuantizedView& view, const CuSeqlens& sequences, const Axes& axes,
-                    QuantizedRanges& ranges) {
+                    Pointers pointers, QuantizedRanges& ranges) {
   if (!sequences.varlen()) return {};
-  if (view.codes.device.type == DeviceType::cuda) {
-    return unimplemented(name, " of varlen sequences on a CUDA device is not supported; pass them as floats");
-  }
   if (Status status = check_cu_seqlens(sequences, axes.rows, name); !status.ok()) return status;
   if (!view.cu_seqlens.given()) return {};
   CuSeqlens own;
   const std::string own_name = text(name, ".cu_seqlens");
-  if (Status status = read_host_cu_seqlens(own_name, view.cu_seqlens, sequences.batch,
-                                           text("[batch + 1] like ", sequences.name), ranges.cu_seqlens, own);
+  if (Status status = read_cu_seqlens(own_name, view.cu_seqlens, sequences.batch,
+                                      text("[batch + 1] like ", sequences.name), pointers, ranges.cu_seqlens, own);
       !status.ok()) {
     return status;
   }
+  if (!own.readable || !sequences.readable) return {};
   for (std::int64_t b = 0; b <= sequences.batch; ++b) {
     if (own.at[b] != sequences.at[b]) {
       return invalid_argument(own_name, " has ", own.at[b], " at entry ", b, " and ", sequences.name, " has ",
@@ -82,9 +81,14 @@ Status check_scales(const Name& name, const TensorView& view, const ScaleShape& 
                     ByteRange& range) {
   if (Status status = check_view(name, view, pointers, &range); !status.ok()) return status;
   if (view.dtype != DType::f32) return invalid_argument(name, " is ", to_string(view.dtype), "; it must be f32");
-  if (!has_shape(view, expected.shape, expected.rank)) {
+  std::array<std::int64_t, 4> needed = expected.shape;
+  if (expected.least > 0 && view.rank == expected.rank) {
+    needed[1] = std::clamp(view.shape[1], expected.least, expected.shape[1]);
+  }
+  if (!has_shape(view, needed, expected.rank)) {
     return invalid_argument(name, " has shape ", shape_string(view), "; these codes and this recipe need ",
-                            shape_text(expected.shape, expected.rank));
+                            shape_text(expected.shape, expected.rank),
+                            expected.least > 0 ? text(", or as few as ", expected.least, " along axis 1") : "");
   }
   if (!is_dense(view)) return invalid_argument(name, " must be dense in row-major order");
   return {};
@@ -120,13 +124,6 @@ Status check_quantizable(const Recipe& recipe, Role role) {
   return {};
 }
 
-std::int64_t ScaleShape::elements() const noexcept {
-  if (rank == 0) return 0;
-  std::int64_t count = 1;
-  for (int axis = 0; axis < rank; ++axis) count *= shape[static_cast<std::size_t>(axis)];
-  return count;
-}
-
 namespace {
 
 ScaleShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const CuSeqlens& sequences) noexcept {
@@ -144,9 +141,12 @@ ScaleShape scales_shape(const Recipe& recipe, Role role, const Axes& axes, const
   }
   const bool by_channel = spec::per_channel(groups.granularity);
   if (sequences.varlen()) {
-    const std::int64_t all =
-        sum_over_sequences(sequences, [&](std::int64_t rows) { return spec::row_groups(groups, rows); });
-    return by_channel ? ScaleShape{{axes.heads, all, axes.dim}, 3} : ScaleShape{{axes.heads, all}, 2};
+    const bool known = sequences.readable;
+    const std::int64_t most =
+        known ? sum_over_sequences(sequences, [&](std::int64_t rows) { return spec::row_groups(groups, rows); })
+              : spec::most_row_groups(groups, axes.rows, batch);
+    const std::int64_t least = known ? 0 : spec::row_groups(groups, axes.rows);
+    return by_channel ? ScaleShape{{axes.heads, most, axes.dim}, 3, least} : ScaleShape{{axes.heads, most}, 2, least};
   }
   const std::int64_t row_groups = spec::row_groups(groups, axes.rows);
   return by_channel ? ScaleShape{{batch, axes.heads, row_groups, axes.dim}, 4}
@@ -159,6 +159,9 @@ ScaleShape mean_shape(const Recipe& recipe, Role role, const Axes& axes, const C
   const auto blocks = [](std::int64_t rows) {
     return spec::query_blocks(rows);
   };  // always inline: not through a pointer
+  if (sequences.varlen() && !sequences.readable) {
+    return {{axes.heads, spec::most_query_blocks(axes.rows, sequences.batch), axes.dim}, 3, blocks(axes.rows)};
+  }
   if (sequences.varlen()) return {{axes.heads, sum_over_sequences(sequences, blocks), axes.dim}, 3};
   return {{axes.batch, axes.heads, spec::query_blocks(axes.rows), axes.dim}, 4};
 }
@@ -173,15 +176,20 @@ ScaleStrides strides_of(const ScaleShape& side, bool heads_lead) noexcept {
   return {per_head, heads_lead ? 0 : heads * per_head};
 }
 
+// From the shapes.
+void set_strides(const Recipe& recipe, Role role, const CuSeqlens& sequences, ScaleLayout& layout) noexcept {
+  const bool by_rows = spec::grows_with_rows(spec::granularity_of(recipe, role));
+  layout.of_scales = strides_of(layout.scales, sequences.varlen() && by_rows);
+  layout.of_mean = strides_of(layout.mean, sequences.varlen() && role == Role::q);
+}
+
 }  // namespace
 
 ScaleLayout scale_layout(const Recipe& recipe, Role role, const Axes& axes, const CuSeqlens& sequences) noexcept {
   ScaleLayout layout;
   layout.scales = scales_shape(recipe, role, axes, sequences);
   layout.mean = mean_shape(recipe, role, axes, sequences);
-  const bool by_rows = spec::grows_with_rows(spec::granularity_of(recipe, role));
-  layout.of_scales = strides_of(layout.scales, sequences.varlen() && by_rows);
-  layout.of_mean = strides_of(layout.mean, sequences.varlen() && role == Role::q);
+  set_strides(recipe, role, sequences, layout);
   return layout;
 }
 
@@ -227,8 +235,9 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
     }
   }
 
-  if (Status status = check_varlen(name, view, sequences, axes, ranges); !status.ok()) return status;
-  const auto [scales, mean, of_scales, of_mean] = scale_layout(recipe, role, axes, sequences);
+  if (Status status = check_varlen(name, view, sequences, axes, pointers, ranges); !status.ok()) return status;
+  ScaleLayout sides = scale_layout(recipe, role, axes, sequences);
+  const ScaleShape &scales = sides.scales, &mean = sides.mean;
   if (scales.rank == 0) {
     if (view.scales.given()) {
       return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
@@ -254,11 +263,14 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   operand.quantized = true;
   operand.rotated = view.rotated;
   operand.scales = static_cast<const float*>(data_or_placeholder(view.scales));
-  operand.scales_per_head = of_scales.head;
-  operand.scales_per_sequence = of_scales.sequence;
+  if (scales.least > 0) sides.scales.shape[1] = view.scales.shape[1];
+  if (mean.least > 0 && view.mean.given()) sides.mean.shape[1] = view.mean.shape[1];
+  set_strides(recipe, role, sequences, sides);
+  operand.scales_per_head = sides.of_scales.head;
+  operand.scales_per_sequence = sides.of_scales.sequence;
   operand.mean = static_cast<const float*>(data_or_placeholder(view.mean));
-  operand.means_per_head = of_mean.head;
-  operand.means_per_sequence = of_mean.sequence;
+  operand.means_per_head = sides.of_mean.head;
+  operand.means_per_sequence = sides.of_mean.sequence;
   return {};
 }
 

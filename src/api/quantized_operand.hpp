@@ -25,7 +25,8 @@ Status check_quantizable(const Recipe& recipe, Role role);
 struct ScaleShape {
   std::array<std::int64_t, 4> shape{};
   int rank = 0;
-  std::int64_t elements() const noexcept;
+  // Axis 1 may be as short as this, where cu_seqlens on a device decide its extent; 0: it may not.
+  std::int64_t least = 0;
 };
 // Floats from the scales (means) of one head to those of the next, and of one sequence to the next.
 struct ScaleStrides {

@@ -78,13 +78,13 @@ struct DequantizeProblem {
   Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
   Operand codes, out;
-  IntegerArray cu_seqlens;     // on the host; null: `batch` equal sequences
+  IntegerArray cu_seqlens;     // null: `batch` equal sequences; on a device only kernels may read them
   std::int64_t sequences = 0;  // of cu_seqlens
   Role role = Role::q;
   Recipe recipe;
 };
 
-// One quantize() call after every check; of varlen sequences, one of them.
+// One quantize() call after every check; of varlen sequences one of them, on a device all.
 struct QuantizeProblem {
   Device device;
   std::int64_t batch = 0, heads = 0, rows = 0, dim = 0;
@@ -94,6 +94,10 @@ struct QuantizeProblem {
   std::int64_t scales_per_head = 0;  // floats from one (batch, head) to the next
   float* mean = nullptr;             // null where nothing is subtracted
   std::int64_t means_per_head = 0;   // likewise
+  // Of all varlen sequences; null: `batch` equal ones. Scales and means lie as spec/scale_layout.hpp says.
+  IntegerArray cu_seqlens;
+  std::int64_t sequences = 0;
+  std::int64_t* cu_seqlens_copy = nullptr;  // [sequences + 1], to be written
   Role role = Role::q;
   Recipe recipe;
   // Which keys exist, for K and V. The others take part in no statistic and have codes of zeros.

@@ -4,6 +4,8 @@
 //   means of K and V)                                 [B, H, n]           likewise
 //   varlen, in row order (every other granularity;
 //   means of Q's blocks)                              [H, sum of all n]   n of the sequences before + h * sum of all n
+// On a device the host does not know the sum of varlen sequences: there the axis has its bound, most_slices() and
+// most_row_groups(), and what lies behind the last group has no meaning.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +22,20 @@ OCTAVO_INLINE constexpr bool grows_with_rows(Granularity granularity) {
 }
 
 OCTAVO_INLINE constexpr std::int64_t query_blocks(std::int64_t rows) { return (rows + kQueryBlock - 1) / kQueryBlock; }
+
+// The most slices of `width` rows that `total` rows in `sequences` sequences have: as many sequences as possible begin
+// one with a single row, and all other slices are whole.
+OCTAVO_INLINE constexpr std::int64_t most_slices(std::int64_t total, std::int64_t sequences, std::int64_t width) {
+  const std::int64_t begun = total < sequences ? total : sequences;
+  return begun + (total - begun) / width;
+}
+OCTAVO_INLINE constexpr std::int64_t most_query_blocks(std::int64_t total, std::int64_t sequences) {
+  return most_slices(total, sequences, kQueryBlock);
+}
+// Of granularities that grow with the rows.
+OCTAVO_INLINE constexpr std::int64_t most_row_groups(const Groups& groups, std::int64_t total, std::int64_t sequences) {
+  return row_groups(groups, most_slices(total, sequences, groups.width) * groups.width);
+}
 
 // Of head 0 of a sequence.
 struct ScalePlace {

@@ -94,6 +94,20 @@ constexpr Entry kEntries[] = {
     {"int4,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
     {"int8_block,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
     {"int_flash,keep_first=1,keep_near=2", 6},
+    // Kept keys as an option of the kernels with every option.
+    {"int8_p16,keep_first=1,keep_near=2,keep_heavy=16", 10},
+    {"int8_p16,p_reference=running,v_scale=block,row_sum=codes,keep_first=1,keep_near=2", 4},
+    {"sage2_8b,keep_first=1,keep_near=2", 8},
+    {"sage2_8b,smooth_q=on,q_scale=token,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 8},
+    {"sage2_8b,keep_first=1,keep_near=2", 8, DType::f32, Flavour::gaussian, 89},
+    {"sage2pp,smooth_q=on,keep_first=1,keep_near=2,keep_heavy=16", 6},
+    {"sage1,keep_first=16,keep_near=4", 6},
+    {"int_flash_half,hadamard=on,smooth_q=on,smooth_k=on,hadamard_v=on,keep_near=2,keep_heavy=8", 6},
+    {"fa3_fp8,keep_first=1,keep_near=2", 6},
+    {"fp8_e5m2,smooth_q=on,keep_first=3,keep_heavy=32", 4},
+    {"exact,keep_first=1,keep_near=2", 6},
+    {"exact,keep_first=4,keep_near=1", 6, DType::f16},
+    {"exact,keep_first=4,keep_near=1", 6, DType::bf16},
     // K's mean per block of keys.
     {"int8", 30, DType::f32, Flavour::turning_key_bias},
     {"int8_fast,qk_gains=on", 12, DType::f32, Flavour::turning_key_bias},
@@ -138,10 +152,11 @@ void expect_the_oracles(const Entry& entry, const Card& runtime, const char* imp
     Difference difference;
     difference.add(got.out, expected.out);
     EXPECT_EQ(difference.wrong, "");
-    const double exact16 = text == "exact" && scenario.dtype == DType::bf16  ? kExactBf16Gate
-                           : text == "exact" && scenario.dtype == DType::f16 ? 5e-4
-                                                                             : 0;
-    const double bound = text == "exact" && scenario.dtype == DType::f32
+    const bool exact = text.starts_with("exact");
+    const double exact16 = exact && scenario.dtype == DType::bf16  ? kExactBf16Gate
+                           : exact && scenario.dtype == DType::f16 ? 5e-4
+                                                                   : 0;
+    const double bound = exact && scenario.dtype == DType::f32
                              ? kExactF32Gate
                              : std::max(exact16, output_bound(recipe_of(text), own_error, difference.elements));
     EXPECT_LE(difference.relative(), bound);

@@ -69,6 +69,29 @@ TEST_F(CudaCapiTest, Devices) {
   EXPECT_EQ(octavo_synchronize(OCTAVO_CUDA, 3, nullptr), OCTAVO_INVALID_ARGUMENT);
 }
 
+TEST_F(CudaCapiTest, VarlenCodes) {
+  const std::vector<float> x(150 * 2 * 16, 0.5f);
+  const std::vector<std::int32_t> starts = {0, 20, 20, 150};
+  const octavo_tensor_t given = on_device(twins_.to_device(TensorView(x.data(), DType::f32, {150, 2, 16})));
+  octavo_tensor_t cu_seqlens = on_device(twins_.to_device(TensorView(starts.data(), DType::s32, {4})));
+  cu_seqlens.dtype = OCTAVO_S32;
+  octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
+  ASSERT_EQ(octavo_recipe_parse("int8_block", &recipe), OCTAVO_OK) << octavo_last_error();
+  octavo_quantized_t* codes = nullptr;
+  ASSERT_EQ(octavo_quantize_varlen(&given, &cu_seqlens, OCTAVO_ROLE_V, &recipe, OCTAVO_NHD, nullptr, &codes), OCTAVO_OK)
+      << octavo_last_error();
+  const octavo_quantized_view_t* view = octavo_quantized_view(codes);
+  EXPECT_EQ(view->cu_seqlens->device_type, OCTAVO_CUDA);
+  EXPECT_EQ(view->cu_seqlens->dtype, OCTAVO_S64);
+  std::vector<float> back(x.size());
+  DeviceTwins written({DeviceType::cuda, 0});
+  const octavo_tensor_t out = on_device(written.to_device(TensorView(back.data(), DType::f32, {150, 2, 16})));
+  EXPECT_EQ(octavo_dequantize(view, &out, nullptr), OCTAVO_OK) << octavo_last_error();
+  written.to_host();
+  for (const float value : back) ASSERT_NEAR(value, 0.5f, 1e-6f);
+  octavo_quantized_free(codes);
+}
+
 // A program on the CPU that logs who served it shall not wake the driver.
 TEST_F(CudaCapiTest, NamesAskTheDriverNothing) {
   std::vector<float> x(3 * 2 * 8, 1.0f), out(x.size());

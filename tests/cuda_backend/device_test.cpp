@@ -246,10 +246,10 @@ TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
   expect_refused(StatusCode::kUnimplemented, {"v_scale=block_channel", "v_scale=channel, tensor and none"});
   params_.recipe = recipe_of("exact,hadamard=on");
   expect_refused(StatusCode::kUnimplemented, {"rotation and smoothing of operands that are not quantized"});
-  params_.recipe = recipe_of("int_flash_half,keep_near=1");
-  expect_refused(StatusCode::kUnimplemented, {"kept keys beside products that are not integer", "keep_near=0"});
-  params_.recipe = recipe_of("int8_p16,keep_near=1");
-  expect_refused(StatusCode::kUnimplemented, {"kept keys beside two-byte weights", "keep_near=0"});
+  runtime_.gpus.at(0).wgmma_kernels = true;
+  execution_.implementation = "sm90";
+  params_.recipe = recipe_of("sage2_8b,keep_near=1");
+  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support kept keys beside these formats"});
 }
 
 TEST_F(CudaDeviceTest, HeadsThatAreTooWide) {

@@ -32,6 +32,7 @@ QuantizedView DeviceTwins::to_device(const QuantizedView& host) {
   view.codes = to_device(host.codes);
   view.scales = to_device(host.scales);
   view.mean = to_device(host.mean);
+  view.cu_seqlens = to_device(host.cu_seqlens);
   return view;
 }
 

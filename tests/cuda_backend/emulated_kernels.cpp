@@ -12,6 +12,7 @@
 #include "cuda/operands/pack_qk.hpp"
 #include "cuda/operands/pack_v.hpp"
 #include "cuda/operands/robust_stats.hpp"
+#include "cuda/operands/scale_places.hpp"
 #include "cuda/operands/seen_keys.hpp"
 #include "cuda/operands/v_factors.hpp"
 #include "cuda_emulation/machine.hpp"

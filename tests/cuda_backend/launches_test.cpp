@@ -55,6 +55,16 @@ TEST(CudaLaunches, OfSage2) {
                                               "pack_rows_64",  // Q
                                               "attend_sm90_s8_e4m3_64"}));
 }
+// Of the kernels with every option, which mma.sync alone has for kept keys beside floats.
+TEST(CudaLaunches, OfSage2WithKeptKeys) {
+  EXPECT_EQ(launches_of("sage2_8b,keep_first=1,keep_near=2"),
+            (Kernels{"sum_channels_64", "finish_means",  // K
+                     "find_ranges_64",                   // V
+                     "pack_rows_64",                     // K
+                     "pack_values_64", "value_factors",
+                     "pack_rows_64",  // Q
+                     "attend_s8_float8_64_score_mod", "join_kept_keys_f16_64"}));
+}
 TEST(CudaLaunches, OfExact) {
   EXPECT_EQ(launches_of("exact"),
             (Kernels{"pack_rows_64", "pack_values_64", "value_factors", "pack_rows_64", "attend_sm90_f16_64"}));

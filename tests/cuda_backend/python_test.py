@@ -14,7 +14,12 @@ spec.loader.exec_module(sys.modules["octavo._core"])
 import octavo  # noqa: E402
 from octavo import _core  # noqa: E402
 
-DTYPES = {np.dtype(np.float32): _core.DType.f32, np.dtype(np.float16): _core.DType.f16}
+DTYPES = {
+    np.dtype(np.float32): _core.DType.f32,
+    np.dtype(np.float16): _core.DType.f16,
+    np.dtype(np.int8): _core.DType.s8,
+    np.dtype(np.int64): _core.DType.s64,
+}
 
 
 class Namespace:
@@ -98,6 +103,34 @@ class Attention(unittest.TestCase):
     def test_one_place(self):
         with self.assertRaisesRegex(RuntimeError, "k is on the CPU and q on cuda:0"):
             octavo.attention(self.on_gpu[0], self.k, self.v)
+
+
+class VarlenCodes(unittest.TestCase):
+    def setUp(self):
+        self.starts = np.array([0, 5, 5, 150, 190])
+        self.q, self.k, self.v = rows(190, 4, 32, seed=1), rows(190, 2, 32, seed=2), rows(190, 2, 32, seed=3)
+
+    def quantized(self, x, role, recipe):
+        here = octavo.quantize(x, role=role, recipe=recipe, cu_seqlens=self.starts)
+        there = octavo.quantize(Gpu.of(x), role=role, recipe=recipe, cu_seqlens=Gpu.of(self.starts))
+        return here, there
+
+    def test_codes_and_results_are_the_cpus(self):
+        for recipe in ("int8_fast", "int8_block,smooth_q=on"):
+            here, there = zip(*(self.quantized(x, role, recipe) for x, role in zip((self.q, self.k, self.v), "qkv")))
+            for a, b in zip(here, there):
+                np.testing.assert_array_equal(b.codes.numpy(), a.codes)
+                np.testing.assert_array_equal(b.scales.numpy()[:, : a.scales.shape[1]], a.scales)
+                self.assertEqual(b.dequantize().numpy().tobytes(), a.dequantize().tobytes())
+            np.testing.assert_array_equal(there[0].mean.numpy()[:, : here[0].mean.shape[1]], here[0].mean)
+            expected = octavo.attention(*here, recipe=recipe, cu_seqlens_q=self.starts, cu_seqlens_k=self.starts)
+            starts = Gpu.of(self.starts)
+            o = octavo.attention(*there, recipe=recipe, cu_seqlens_q=starts, cu_seqlens_k=starts)
+            self.assertLess(relative_l2(o.numpy(), expected), 5e-3)
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(ValueError, "cu_seqlens is on the CPU and x on CUDA device 0"):
+            octavo.quantize(Gpu.of(self.k), role="k", cu_seqlens=self.starts)
 
 
 class Cache(unittest.TestCase):

@@ -119,5 +119,27 @@ TEST(SideArrays, WhatIsNotThereHasNoPlace) {
   EXPECT_FALSE(grows_with_rows(Granularity::none));
 }
 
+// The bound is reached, and no division of the rows into sequences exceeds it.
+TEST(SideArrays, MostGroupsOfVarlenSequences) {
+  const Groups all[] = {{Granularity::block, Role::k, 3},
+                        {Granularity::thread, Role::q, 4},
+                        {Granularity::token, Role::v, 1},
+                        {Granularity::block_channel, Role::v, 2}};
+  for (const Groups& groups : all) {
+    for (std::int64_t total = 0; total <= 9; ++total) {
+      std::int64_t most = 0;
+      for (std::int64_t a = 0; a <= total; ++a) {
+        for (std::int64_t b = 0; a + b <= total; ++b) {
+          const std::int64_t sum = row_groups(groups, a) + row_groups(groups, b) + row_groups(groups, total - a - b);
+          most = sum > most ? sum : most;
+        }
+      }
+      EXPECT_EQ(most_row_groups(groups, total, 3), most) << total << " rows";
+    }
+  }
+  EXPECT_EQ(most_query_blocks(300, 2), 4);
+  EXPECT_EQ(most_query_blocks(1, 5), 1);
+}
+
 }  // namespace
 }  // namespace octavo::spec

@@ -130,12 +130,13 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   }
 }
 
-// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `kept`: O and the rows' state stay
-// in f32 for join_kept_keys().
-template <class Shape, bool kept, class Machine>
+// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `keeps`, where it may be: O and
+// the rows' state stay in f32 for join_kept_keys().
+template <class Shape, bool may_keep, class Machine>
 OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
-                                  std::int32_t warp_row, RowState<Machine>& state, RowTerms<Machine>& terms,
+                                  std::int32_t warp_row, bool keeps, RowState<Machine>& state, RowTerms<Machine>& terms,
                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  const bool kept = may_keep && keeps;
   sum_over<4>(machine, state.l);
   const float sink =
       kept || p.sinks.data == nullptr
@@ -174,7 +175,10 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
       },
       state.m, state.l, terms.lse_offset, out);
   if (p.rotate_output && p.value_dim == Shape::kDim) rotate_back<Shape::kDim>(machine, out);
-  if constexpr (kept) {
+  const std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
+                            task.q_begin * p.out.strides[2];
+  if (!kept) return store_rows<Shape>(machine, p, task, p.out, head, warp_row, out);
+  if constexpr (may_keep) {
     machine.lanes(
         [&](int lane, float(&m)[2], float(&l)[2], float(&offset)[2], float(&row_max)[2]) {
           for (int half = 0; half < 2; ++half) {
@@ -190,10 +194,6 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
     rest.dtype = DType::f32;
     rest.strides = {0, 0, Shape::kDim, 1};
     store_rows<Shape>(machine, p, task, rest, (task.chunk_row - task.first_row) * Shape::kDim, warp_row, out);
-  } else {
-    const std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
-                              task.q_begin * p.out.strides[2];
-    store_rows<Shape>(machine, p, task, p.out, head, warp_row, out);
   }
 }
 

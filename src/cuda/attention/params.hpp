@@ -97,8 +97,8 @@ struct UnrotateMeansParams {
   DeviceSequences queries;
   std::int64_t dim = 0;
   bool rotate = false;
-  const float* mean = nullptr;      // [query blocks][dim], or by head where the caller made it
-  std::int64_t means_per_head = 0;  // of the caller's
+  OperandRows given;            // the caller's codes, if they have means
+  const float* mean = nullptr;  // else [query blocks][dim]
   const float* key_mean = nullptr;
   const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
   std::int64_t heads_per_kv_head = 1;

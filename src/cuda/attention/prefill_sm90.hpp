@@ -216,7 +216,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   OCTAVO_DEVICE bool modifies(std::int32_t key) const {
     if constexpr (Rows::score_mod) return true;
     if (key < all.begin || (all.end < key + Shape::kKeys && all.end < task.k_rows)) return true;
-    return Rows::kept &&
+    return Rows::may_keep &&
            may_keep_keys<Shape>(p, task.q_rows, task.k_rows, hides_first_keys(p, false), own_row, kWarpgroupRows, key);
   }
 

@@ -17,9 +17,8 @@ template <int per_lane, class Machine>
 OCTAVO_DEVICE void unrotate_means(Machine& machine, const UnrotateMeansParams& p) {
   const BlockOfRows at = own_block(machine, p.queries);
   if (!at.live) return;
-  const std::int64_t head = at.b * p.queries.heads + at.head;
-  const float* mean = p.means_per_head > 0 ? p.mean + head * p.means_per_head + at.row / kPackedRows * p.dim
-                                           : p.mean + at.block * p.dim;
+  const float* const mean = p.given.mean != nullptr ? means_of(p.given, at.b, at.head) + at.row / kPackedRows * p.dim
+                                                    : p.mean + at.block * p.dim;
   const std::int64_t kv_head = at.b * (p.queries.heads / p.heads_per_kv_head) + at.head / p.heads_per_kv_head;
   const float* const key_mean = p.key_mean != nullptr ? p.key_mean + kv_head * p.dim : nullptr;
   const float* const gain = p.gain != nullptr ? p.gain + kv_head * p.dim : nullptr;
@@ -129,7 +128,7 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
   const std::int64_t behind = chunk.first_block + chunk.blocks - offset;
   const std::int64_t to = behind < blocks ? behind : blocks;
   const std::int64_t k_at = keys.b * k.strides[0] + kv_head * k.strides[1] + (keys.begin + keys.row) * k.strides[2];
-  const std::int64_t scales_at = (keys.b * p.keys.sequences.heads + kv_head) * k.scales_per_head;
+  const float* const scales = k.quantized ? scales_of(k, keys.b, kv_head) : nullptr;
   const std::int64_t entry = (machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks;
   const int planes = planes_of(k.dtype);
 
@@ -174,8 +173,8 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
               float scale[2], addend[2];
               OCTAVO_UNROLL
               for (int i = 0; i < 2; ++i) {
-                scale[i] = k.quantized && k.scales != nullptr && keys.row + key + i < keys.rows
-                               ? k.scales[scales_at + spec::group_of_row(p.groups, keys.row + key + i)]
+                scale[i] = scales != nullptr && keys.row + key + i < keys.rows
+                               ? scales[spec::group_of_row(p.groups, keys.row + key + i)]
                                : 1.0f;
                 addend[i] = p.addend[keys.block * kPackedRows + key + i];
               }

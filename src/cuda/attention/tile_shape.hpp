@@ -18,6 +18,8 @@ struct AttentionShape {
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
   static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
   static constexpr bool kShiftsScores = true;  // before the exponential (shift_far_scores())
+  // Kept keys are an option of the kernels with every option, not variants of these.
+  static constexpr bool kKeepingIsAnOption = true;
   static constexpr bool kFloat8Scores = kScores == PackedFormat::float8;
   static constexpr bool kFloat8Values = kValues == PackedFormat::float8 || kValues == PackedFormat::e4m3;
   static constexpr bool kScaledScores = kIntegerScores || kFloat8Scores;  // keys have factors
@@ -69,8 +71,9 @@ struct AttentionShape {
 // into them (is_folded()): known when the kernel is compiled, these choices cost the loop nothing. score_mod: whatever
 // the call may ask for, softcap, masks and ALiBi between the products, and sequences of 16-bit Q (spec/q16.hpp), for
 // which there is a launch of its own (AttentionKernelParams::short_queries); it serves plain calls, too, where a shape
-// has no kernel for them. p16: the same with integer weights of two bytes. kept*: where rows have kept keys, which are
-// hidden here; the rows' state goes to join_kept_keys(). kept: folded, kept_score_mod: anything.
+// has no kernel for them. p16: the same with integer weights of two bytes. Kept keys are hidden here, and the rows'
+// state goes to join_kept_keys(): kept is folded with kept keys; elsewhere they are one more option of score_mod and
+// p16, on Hopper in a variant of its own, kept_score_mod.
 enum class AttentionVariant : std::uint8_t { plain, folded, score_mod, p16, kept, kept_score_mod };
 OCTAVO_INLINE constexpr bool keeps_keys(AttentionVariant variant) { return variant >= AttentionVariant::kept; }
 OCTAVO_INLINE constexpr bool is_folded(AttentionVariant variant) {

@@ -25,6 +25,7 @@ struct AttentionShapeSm90 {
   static constexpr bool kScaledScores = is_byte(kScores);  // keys have factors
   static constexpr bool kByteValues = is_byte(kValues);    // V is transposed, K's rows are permuted
   static constexpr bool kShiftsScores = !kByteValues;      // before the exponential (shift_far_scores())
+  static constexpr bool kKeepingIsAnOption = false;        // registers are scarce: kept_score_mod
   static constexpr int kPlanes = 1;
   static constexpr bool kSumsInF16 = f16_sums;  // a tile's P V
   static_assert(!kSumsInF16 || (kIntegerScores && kFloat8Values));

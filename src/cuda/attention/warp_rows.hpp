@@ -32,7 +32,8 @@ struct alignas(16) WarpTask {
 template <class Machine, class Shape, AttentionVariant variant>
 struct WarpRows {
   static constexpr bool score_mod = modifies_scores(variant);
-  static constexpr bool kept = keeps_keys(variant), folded = is_folded(variant);
+  static constexpr bool folded = is_folded(variant);
+  static constexpr bool may_keep = keeps_keys(variant) || (score_mod && Shape::kKeepingIsAnOption);
   // A sum of integer codes cannot be NaN: the rows' maxima bring it (integer_weights_sum_codes()).
   static constexpr bool nan_maxima = Shape::kIntegerValues && variant == AttentionVariant::plain;
   using Scores = Registers<Machine, float, Shape::kKeys / 2>;
@@ -89,6 +90,7 @@ struct WarpRows {
   }
 
   OCTAVO_DEVICE bool q16() const { return score_mod && p.short_queries; }
+  OCTAVO_DEVICE bool keeps() const { return keeps_keys(variant) || (may_keep && p.kept.rest != nullptr); }
 
   // Whether scores have offsets because K's means are those of blocks.
   OCTAVO_DEVICE bool has_block_means(Machine& machine) const { return warp_task(machine).block_means != 0; }
@@ -123,7 +125,8 @@ struct WarpRows {
       apply_score_mod<Shape>(machine, p, task, first_row, key, terms, of_cap, scores);
     }
     mask(machine, key, scores);
-    if constexpr (kept) {
+    if constexpr (may_keep) {
+      if (!keeps()) return;
       const WarpTask seen = warp_task(machine);
       if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16()), seen.first_row, 16, key))
         return;
@@ -185,8 +188,9 @@ struct WarpRows {
   // `again`: the task, found anew. Kept in registers through the loop it would displace scores and O.
   OCTAVO_DEVICE void epilogue(Machine& machine, const AttentionTask& again) {
     if constexpr (!score_mod) clear<Machine, float, 2>(machine, terms.lse_offset);
-    if constexpr (kept && !score_mod) clear<Machine, float, 2>(machine, terms.row_max);
-    store_epilogue<Shape, kept>(machine, p, again, again.first_row + 16 * machine.warp(), state, terms, out);
+    if constexpr (may_keep && !score_mod) clear<Machine, float, 2>(machine, terms.row_max);
+    store_epilogue<Shape, may_keep>(machine, p, again, again.first_row + 16 * machine.warp(), keeps(), state, terms,
+                                    out);
   }
 };
 

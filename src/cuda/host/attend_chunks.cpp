@@ -159,9 +159,9 @@ class ChunkDriver {
   void attend(const AttentionKernelParams& params) {
     const bool short_queries = problem_.q_rows < spec::kQ16Rows;
     const bool keeps = plan_.steps.keeps, p16 = plan_.recipe.p == WeightFormat::u16;
-    const AttentionVariant any_options = keeps ? AttentionVariant::kept_score_mod
-                                         : p16 ? AttentionVariant::p16
-                                               : AttentionVariant::score_mod;
+    const AttentionVariant any_options = p16     ? AttentionVariant::p16
+                                         : keeps ? AttentionVariant::kept_score_mod
+                                                 : AttentionVariant::score_mod;
     if (plan_.q16 && (problem_.varlen() || short_queries)) {
       AttentionKernelParams of_short = params;
       of_short.short_queries = true;
@@ -180,6 +180,8 @@ class ChunkDriver {
   // false: there is no such kernel.
   bool attend(const AttentionKernelParams& params, AttentionVariant wanted) {
     if (!params.short_queries && wgmma_.attend(launches_, params, wanted)) return true;
+    // Of mma.sync one kernel has every option, kept keys or not.
+    if (wanted == AttentionVariant::kept_score_mod) wanted = AttentionVariant::score_mod;
     bool started = false;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
       launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);

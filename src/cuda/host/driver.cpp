@@ -1,6 +1,6 @@
 // The launches of an attention call on a device:
-//   keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole tensors | K, V and Q packed | the
-//   fold's vectors | chunks of query blocks (attend_chunks.hpp)
+//   places of the caller's scales | keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole
+//   tensors | K, V and Q packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <numbers>
 
@@ -8,6 +8,7 @@
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
 #include "cuda/host/plan.hpp"
+#include "cuda/host/scale_places.hpp"
 #include "cuda/host/workspace.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/format.hpp"
@@ -37,6 +38,7 @@ class AttentionDriver {
 
   Status run() {
     launches_.clear(scratch_.zeroed, static_cast<std::size_t>(scratch_.zeroed_count) * sizeof(std::uint32_t));
+    find_scale_places();
     mark_seen();
     find_v_prescale();
     find_key_means();
@@ -52,6 +54,22 @@ class AttentionDriver {
   }
 
  private:
+  // Where scales and means of the caller's codes of varlen sequences begin.
+  void find_scale_places() {
+    ScalePlaceParams params;
+    std::int64_t count = 0;
+    const auto of = [&](RowSteps& steps, Role role, spec::ScalePlace* places) {
+      if (places == nullptr) return;
+      const spec::Groups groups = spec::groups_of(role, plan_.recipe);
+      params.of[count++] = scales_of_sequences(steps.x, groups, steps.sequences, places);
+      steps.x.places = places;
+    };
+    of(queries_, Role::q, scratch_.q_places);
+    of(keys_, Role::k, scratch_.k_places);
+    of(values_, Role::v, scratch_.v_places);
+    launches_.add(KernelId::find_scale_places, {{count, 1, 1}}, params);
+  }
+
   void mark_seen() {
     if (!plan_.marks_seen) return;
     SeenKeysParams params;
@@ -74,9 +92,7 @@ class AttentionDriver {
       ScaleRangeParams params;
       params.sequences = plan_.keys;
       params.groups = spec::groups_of(Role::v, plan_.recipe);
-      params.dim = problem_.value_dim;
-      params.scales_per_head = problem_.v.scales_per_head;
-      params.scales = problem_.v.scales;
+      params.x = values_.x;
       params.largest_code = spec::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
       params.amax = scratch_.v_plain.amax;
       launches_.add(KernelId::range_scales, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
@@ -193,6 +209,7 @@ class AttentionDriver {
       RangeParams params;
       params.steps = steps;
       params.groups = spec::Groups{granularity, role, 1};
+      params.array.per_head = granularity == Granularity::channel ? steps.x.dim : 1;
       params.ranges = ranges;
       launches_.add(row_kernel(KernelId::find_ranges_64, steps.x.dim), {grid_of(steps.sequences)}, params);
     };
@@ -315,8 +332,8 @@ class AttentionDriver {
     params.dim = problem_.head_dim;
     // Codes of K stand for rotated, smoothed rows: there the mean stays as it is.
     params.rotate = plan_.steps.rotate_qk && !problem_.k.quantized;
-    params.mean = problem_.q.quantized ? problem_.q.mean : scratch_.q_mean;
-    params.means_per_head = problem_.q.quantized ? problem_.q.means_per_head : 0;
+    if (problem_.q.quantized) params.given = queries_.x;
+    params.mean = scratch_.q_mean;
     params.key_mean = problem_.k.quantized ? nullptr : keys_.mean;
     params.gain = keys_.gain;
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;

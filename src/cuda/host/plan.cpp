@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cuda/attention/tile_shape.hpp"
+#include "cuda/host/scale_places.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
@@ -157,6 +158,13 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
                       floats(true, k_blocks * head_dim), floats(true, kv_heads * 2 * head_dim)};
   }
   to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
+  const auto places = [&](const Operand& x, Role role) {
+    const bool wanted = problem.varlen() && x.quantized && needs_places(x, spec::groups_of(role, plan.recipe));
+    return parts.take<spec::ScalePlace>(wanted ? problem.batch : 0);
+  };
+  to.q_places = places(problem.q, Role::q);
+  to.k_places = places(problem.k, Role::k);
+  to.v_places = places(problem.v, Role::v);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
 
   to.q.codes = bytes(true, q_rows * dim * packed_bytes(plan.qk_format));

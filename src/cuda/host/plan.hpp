@@ -61,6 +61,8 @@ struct AttentionScratch {
   PackedValues v;
   float* v_token_scale = nullptr;
   std::uint8_t* seen = nullptr;
+  // Of the caller's codes of varlen sequences; null: not needed.
+  spec::ScalePlace *q_places = nullptr, *k_places = nullptr, *v_places = nullptr;
   // Statistics without stray rows, and gains (operands/robust_stats.hpp).
   std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
   float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;

@@ -1,8 +1,10 @@
 // The launches of quantize(), dequantize() and merge_state() on a device, and quantize()'s scratch memory:
-//   sums of channels -> mean | ranges of groups larger than a block -> their scales | codes, and all other scales
+//   places of the sequences' scales | sums of channels -> mean | ranges of groups larger than a block -> their scales |
+//   codes, and all other scales
 #include "core/text.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
+#include "cuda/host/scale_places.hpp"
 #include "cuda/host/workspace.hpp"
 #include "cuda/operands/params.hpp"
 #include "cuda/operands/tile_config.hpp"
@@ -17,13 +19,17 @@ Status refuse_dim(const Implementation& implementation, std::int64_t dim) {
                        "; on CUDA 1 to ", kMostChannels, " are supported");
 }
 
-DeviceSequences equal_sequences(std::int64_t batch, std::int64_t heads, std::int64_t rows) {
-  DeviceSequences sequences;
-  sequences.count = batch;
-  sequences.heads = heads;
-  sequences.rows = rows;
-  sequences.grid = grid_of_batch(heads, rows);
-  return sequences;
+// Of a QuantizeProblem or DequantizeProblem.
+template <class Problem>
+DeviceSequences sequences_of(const Problem& problem) {
+  const bool varlen = problem.cu_seqlens.data != nullptr;
+  DeviceSequences to;
+  to.count = varlen ? problem.sequences : problem.batch;
+  to.heads = problem.heads;
+  to.rows = problem.rows;
+  to.cu_seqlens = problem.cu_seqlens;
+  to.grid = varlen ? grid_of_varlen(to.count, to.rows) : grid_of_batch(to.heads, to.rows);
+  return to;
 }
 
 // Whether find_ranges must run before the codes are made.
@@ -39,16 +45,19 @@ bool needs_ranges(const spec::Groups& groups) {
 }
 
 struct QuantizePlan {
+  DeviceSequences sequences;
+  OperandRows codes;  // where scales and means go
   spec::Groups groups;
   ScaleRule rule;
   bool rotate = false;
-  std::int64_t groups_per_head = 0, range_count = 0;
+  std::int64_t place_count = 0, range_count = 0;
   std::int64_t sum_count = 0;
   std::int64_t exponent_count = 0, block_count = 0;  // of K, for means without stray rows
   std::size_t bytes = 0;                             // of scratch memory
 };
 
 struct QuantizeScratch {
+  spec::ScalePlace* places = nullptr;
   float* sums = nullptr;
   std::uint32_t *exponents = nullptr, *largest_exponent = nullptr;
   RangeArrays ranges;
@@ -61,6 +70,7 @@ QuantizeScratch lay_out(const QuantizePlan& plan, std::byte* memory) {
   // Amax and flags side by side: one command clears both.
   to.ranges.amax = parts.take<std::uint32_t>(2 * plan.range_count);
   to.ranges.nonfinite = to.ranges.amax != nullptr ? to.ranges.amax + plan.range_count : nullptr;
+  to.places = parts.take<spec::ScalePlace>(plan.place_count);
   to.sums = parts.take<float>(plan.sum_count);
   to.exponents = parts.take<std::uint32_t>(plan.exponent_count);
   to.largest_exponent = parts.take<std::uint32_t>(plan.block_count);
@@ -74,10 +84,20 @@ QuantizePlan make_plan(const QuantizeProblem& problem) {
   plan.groups = spec::groups_of(problem.role, recipe);
   plan.rule = scale_rule(recipe, problem.role);
   plan.rotate = spec::is_rotated(recipe, problem.role);
-  plan.groups_per_head = spec::row_groups(plan.groups, problem.rows);
-  const std::int64_t heads = problem.batch * problem.heads, blocks = heads * packed_blocks(problem.rows);
+  plan.sequences = sequences_of(problem);
+  const bool varlen = plan.sequences.varlen();
+  plan.codes = operand_rows(problem.codes, problem.dim);
+  plan.codes.scales = problem.scales, plan.codes.mean = problem.mean;
+  plan.codes.scales_per_head = problem.scales_per_head, plan.codes.means_per_head = problem.means_per_head;
+  plan.codes.scales_per_sequence = problem.heads * problem.scales_per_head;
+  plan.codes.means_per_sequence = problem.heads * problem.means_per_head;
+  if (varlen) plan.place_count = plan.sequences.count;
+  const std::int64_t heads = plan.sequences.count * problem.heads;
+  const std::array<std::int64_t, 3> grid = grid_of(plan.sequences);
+  const std::int64_t blocks = grid[0] * grid[1] * grid[2];
   if (needs_ranges(plan.groups)) {
-    plan.range_count = heads * spec::scales_per_head(plan.groups, problem.rows, problem.dim);
+    const bool in_rows = varlen && spec::grows_with_rows(plan.groups.granularity);
+    plan.range_count = (in_rows ? problem.heads : heads) * problem.scales_per_head;
   }
   if (problem.mean != nullptr && problem.role != Role::q) plan.sum_count = blocks * 2 * problem.dim;
   if (problem.mean != nullptr && problem.role == Role::k && recipe.robust) {
@@ -96,7 +116,7 @@ ScaleRule scale_rule(const Recipe& recipe, Role role) {
 
 Status supports(const Implementation& implementation, const QuantizeProblem& problem) {
   if (Status status = refuse_dim(implementation, problem.dim); !status.ok()) return status;
-  return check_grid(implementation.name, problem.batch, problem.heads);
+  return check_grid(implementation.name, sequences_of(problem).count, problem.heads);
 }
 
 Status quantize(const QuantizeProblem& problem, const Execution& execution) {
@@ -107,10 +127,25 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
   const QuantizeScratch scratch = lay_out(plan, memory.data());
   RowSteps steps;
   steps.x = operand_rows(problem.x, problem.dim);
-  steps.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
+  steps.sequences = plan.sequences;
   steps.rotate = plan.rotate;
   const std::array<std::int64_t, 3> blocks = grid_of(steps.sequences);
+  ScaleArray array{problem.scales_per_head};
   Launches launches(call);
+  if (plan.sequences.varlen()) {
+    ScalePlaceParams places;
+    places.of[0] = scales_of_sequences(plan.codes, plan.groups, plan.sequences, scratch.places);
+    places.of[0].cu_seqlens_copy = problem.cu_seqlens_copy;
+    launches.add(KernelId::find_scale_places, {}, places);
+    // Behind the last group of a head nothing else is written.
+    const auto clear = [&](bool in_rows, float* numbers, std::int64_t per_head) {
+      if (in_rows) launches.clear(numbers, sizeof(float) * static_cast<std::size_t>(problem.heads * per_head));
+    };
+    clear(places.of[0].scales_in_rows, problem.scales, problem.scales_per_head);
+    clear(places.of[0].means_in_rows, problem.mean, problem.means_per_head);
+    array.places = steps.mean_places = scratch.places;
+    steps.means_per_head = problem.means_per_head;
+  }
   if (problem.mean != nullptr) {
     float* const block_means = problem.role == Role::q ? problem.mean : nullptr;
     if (problem.recipe.robust && problem.role != Role::v) {
@@ -136,14 +171,14 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
     }
     if (problem.role != Role::q) {
       const MeanParams mean{steps.sequences, problem.dim, scratch.sums, problem.mean};
-      launches.add(KernelId::finish_means, {{problem.heads, problem.batch, 1}, kCodeWarps}, mean);
+      launches.add(KernelId::finish_means, {{problem.heads, plan.sequences.count, 1}, kCodeWarps}, mean);
     }
     steps.mean = problem.mean;
     steps.mean_of_block = problem.role == Role::q;
   }
   if (plan.range_count > 0) {
     launches.clear(scratch.ranges.amax, 2 * sizeof(std::uint32_t) * static_cast<std::size_t>(plan.range_count));
-    const RangeParams ranges{steps, plan.groups, plan.groups_per_head, scratch.ranges};
+    const RangeParams ranges{steps, plan.groups, array, scratch.ranges};
     launches.add(row_kernel(KernelId::find_ranges_64, problem.dim), {blocks}, ranges);
     const ScaleParams scales{scratch.ranges, plan.range_count, plan.rule, problem.scales};
     launches.add(KernelId::finish_scales, {{(plan.range_count + 127) / 128, 1, 1}, kCodeWarps}, scales);
@@ -151,7 +186,7 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
   QuantizeParams params;
   params.steps = steps;
   params.groups = plan.groups;
-  params.groups_per_head = plan.groups_per_head;
+  params.array = array;
   params.ranges = scratch.ranges;
   params.rule = plan.rule;
   params.codes = problem.codes.data;
@@ -168,18 +203,29 @@ Status supports(const Implementation& implementation, const DequantizeProblem& p
 }
 
 Status dequantize(const DequantizeProblem& problem, const Execution& execution) {
-  const DeviceWorkspace none(execution, problem.device.index, 0);  // checks the stream
-  if (!none.status().ok()) return none.status();
-  const Recipe& recipe = problem.recipe;
   DequantizeParams params;
   params.x = operand_rows(problem.codes, problem.dim);
-  params.sequences = equal_sequences(problem.batch, problem.heads, problem.rows);
-  params.groups = spec::groups_of(problem.role, recipe);
+  params.sequences = sequences_of(problem);
+  params.groups = spec::groups_of(problem.role, problem.recipe);
   params.mean_of_block = problem.role == Role::q;
   params.rotated = problem.codes.rotated;
   params.out = problem.out;
-  return launch({problem.device.index, execution.stream}, row_kernel(KernelId::dequantize_rows_64, problem.dim),
-                {grid_of(params.sequences), kCodeWarps}, params);
+  const bool places = params.sequences.varlen() && needs_places(params.x, params.groups);
+  Parts none(nullptr);
+  none.take<spec::ScalePlace>(places ? params.sequences.count : 0);
+  const DeviceWorkspace memory(execution, problem.device.index, none.bytes());  // also checks the stream
+  if (!memory.status().ok()) return memory.status();
+  const DeviceCall call{problem.device.index, execution.stream, memory.data()};
+  Launches launches(call);
+  if (places) {
+    auto* const found = Parts(memory.data()).take<spec::ScalePlace>(params.sequences.count);
+    ScalePlaceParams find;
+    find.of[0] = scales_of_sequences(params.x, params.groups, params.sequences, found);
+    launches.add(KernelId::find_scale_places, {}, find);
+    params.x.places = found;
+  }
+  launches.add(row_kernel(KernelId::dequantize_rows_64, problem.dim), {grid_of(params.sequences), kCodeWarps}, params);
+  return launches.status();
 }
 
 Status supports(const Implementation& implementation, const MergeProblem& problem) {

@@ -48,16 +48,8 @@ std::string missing_in_recipe(const Problem& problem) {
                                 : "");
   }
   if (r.channel_gains) return "channel_gains";
-  const bool codes = problem.q.quantized || problem.k.quantized || problem.v.quantized;
-  const bool keeps = !codes && (r.keep_first > 0 || r.keep_near > 0 || r.keep_heavy > 0);
-  if (keeps && !(integer_scores && integer_values)) {
-    return "kept keys beside products that are not integer; there it supports keep_first=0, keep_near=0, keep_heavy=0";
-  }
   if (integer_scores && integer_values) {
     if (!spec::is_integer(r.p)) return "integer values beside float weights; it supports p=u8, s8 and u16 there";
-    if (keeps && r.p == WeightFormat::u16) {
-      return "kept keys beside two-byte weights; there it supports keep_first=0, keep_near=0, keep_heavy=0";
-    }
     if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
     return {};
   }
@@ -89,6 +81,9 @@ std::string missing_in_wgmma(const Problem& problem) {
     return text("these formats of Q, K and V with ", dim, " channels", f16_sums ? " and accumulator=f16" : "");
   }
   if (problem.recipe.p == WeightFormat::u16) return "p=u16";
+  if (spec::steps_of(problem).keeps && !(formats.qk == PackedFormat::s8 && formats.v == PackedFormat::s8)) {
+    return "kept keys beside these formats of Q, K and V";
+  }
   if (problem.varlen()) {
     // Such sequences of a batch take kernels by mma.sync, which has no E4M3 there.
     const bool some_q16 = formats.v == PackedFormat::e4m3 && spec::takes_q16(problem, 1);

@@ -45,6 +45,7 @@ OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {
         },
         sum, count, x);
   }
+  const std::int64_t mean_at = block_mean_at(p.steps, at);
   machine.lanes(
       [&](int lane, float(&s)[per_lane], float(&n)[per_lane]) {
         OCTAVO_UNROLL
@@ -55,8 +56,7 @@ OCTAVO_DEVICE void sum_channels(Machine& machine, const SumParams& p) {
             p.sums[(2 * at.block) * dim + c] = s[i];
             p.sums[(2 * at.block + 1) * dim + c] = n[i];
           }
-          if (p.mean != nullptr)
-            p.mean[at.block * dim + c] = spec::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
+          if (p.mean != nullptr) p.mean[mean_at + c] = spec::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
         }
       },
       sum, count);
@@ -90,7 +90,7 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
   if (!at.live) return;
   const std::int64_t dim = p.steps.x.dim;
   const bool by_channel = spec::per_channel(p.groups.granularity);
-  const std::int64_t first_group = (at.b * p.steps.sequences.heads + at.head) * p.groups_per_head;
+  const std::int64_t first = first_scale(p.array, p.steps.sequences, at.b, at.head);
   const float* mean = mean_of(p.steps, at);
   Registers<Machine, float, per_lane> amax;
   Registers<Machine, std::uint32_t, per_lane> nonfinite;
@@ -101,7 +101,7 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
             OCTAVO_UNROLL
             for (int i = 0; i < per_lane; ++i) {
               const int c = channel_of(lane, i);
-              if (c < dim) grow_range(p.ranges, (first_group + group) * dim + c, a[i], o[i]);
+              if (c < dim) grow_range(p.ranges, first + group * dim + c, a[i], o[i]);
             }
           },
           amax, nonfinite);
@@ -111,7 +111,7 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const RangeParams& p) {
       join_lanes<per_lane>(machine, of_rows, nonfinite_rows, amax, nonfinite);
       machine.lanes(
           [&](int lane, float(&a)[1], std::uint32_t(&o)[1]) {
-            if (lane == 0) grow_range(p.ranges, first_group + group, a[0], o[0]);
+            if (lane == 0) grow_range(p.ranges, first + group, a[0], o[0]);
           },
           of_rows, nonfinite_rows);
     }

@@ -18,13 +18,14 @@ template <int per_lane, class Machine>
 OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) {
   const BlockOfRows at = own_block(machine, p.sequences);
   if (!at.live) return;
-  const std::int64_t dim = p.x.dim, head = at.b * p.sequences.heads + at.head;
+  const std::int64_t dim = p.x.dim;
+  const float *const scales = scales_of(p.x, at.b, at.head), *const means = means_of(p.x, at.b, at.head);
   const bool by_channel = spec::per_channel(p.groups.granularity);
   for (std::int64_t r = machine.warp() * kRowsAtOnce<per_lane>; r < kPackedRows && at.row + r < at.rows;
        r += kCodeWarps * kRowsAtOnce<per_lane>) {
     const std::int64_t valid = at.rows - at.row - r;
-    const std::int64_t from = at.b * p.x.strides[0] + at.head * p.x.strides[1] + (at.row + r) * p.x.strides[2];
-    const std::int64_t to = at.b * p.out.strides[0] + at.head * p.out.strides[1] + (at.row + r) * p.out.strides[2];
+    const std::int64_t from = p.x.offset(at.b, at.head, at.begin + at.row + r);
+    const std::int64_t to = p.out.offset(at.b, at.head, at.begin + at.row + r);
     Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;
     load_rows<per_lane, kRowsAtOnce<per_lane>>(machine, x, p.x, from, valid);
     machine.lanes(
@@ -33,17 +34,15 @@ OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) 
           for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
             if (i >= valid) continue;
             const std::int64_t row = at.row + r + i, group = spec::group_of_row(p.groups, row);
-            const float* const mean = p.x.mean == nullptr ? nullptr
-                                                          : p.x.mean + head * p.x.means_per_head +
-                                                                (p.mean_of_block ? row / spec::kQueryBlock * dim : 0);
+            const float* const mean = means == nullptr  ? nullptr
+                                      : p.mean_of_block ? means + row / spec::kQueryBlock * dim
+                                                        : means;
             OCTAVO_UNROLL
             for (int s = 0; s < per_lane; ++s) {
               const int c = channel_of(lane, s);
               float& value = v[i * per_lane + s];
               if (c >= dim) continue;
-              if (p.x.scales != nullptr) {
-                value = value * p.x.scales[head * p.x.scales_per_head + (by_channel ? group * dim + c : group)];
-              }
+              if (scales != nullptr) value = value * scales[by_channel ? group * dim + c : group];
               if (mean != nullptr) value = value + mean[c];
             }
           }

@@ -41,16 +41,14 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
   const BlockOfRows at = own_block(machine, p.steps.sequences);
   if (!at.live) return;
   const OperandRows& source = p.steps.x;
-  const std::int64_t dim = source.dim, head = at.b * p.steps.sequences.heads + at.head;
+  const std::int64_t dim = source.dim;
   const bool q16 = p.q16 && at.rows < spec::kQ16Rows;
   const bool bits16 = !is_byte(p.format), float8 = p.format == PackedFormat::float8;
   ScaleRule rule = p.rule;
   if (q16) rule.range = spec::kRangeQ16;
   // Codes of the caller's stay as they are; the row as given is code * scale + mean.
-  const float* const given_mean =
-      source.quantized && source.mean != nullptr
-          ? source.mean + head * source.means_per_head + (p.steps.mean_of_block ? at.row / kPackedRows * dim : 0)
-          : nullptr;
+  const float* given_mean = source.quantized ? means_of(source, at.b, at.head) : nullptr;
+  if (given_mean != nullptr && p.steps.mean_of_block) given_mean += at.row / kPackedRows * dim;
   const float* const mean = q16 || source.quantized ? nullptr : mean_of(p.steps, at);
   spec::Groups groups = p.groups;
   if (source.quantized) groups.granularity = Granularity::none;  // their scales are read, not made
@@ -64,8 +62,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
           for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
             c[i] = 0;
             if (!source.quantized || source.scales == nullptr || at.row + r + i >= at.rows) continue;
-            const float given =
-                source.scales[head * source.scales_per_head + spec::group_of_row(p.groups, at.row + r + i)];
+            const float given = scales_of(source, at.b, at.head)[spec::group_of_row(p.groups, at.row + r + i)];
             scale[i] = is_finite(given) ? given : f32_of_bits(0x7fc00000u);
           }
         },
@@ -153,7 +150,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
         },
         x, scales.scale, scales.inverse, scales.nonfinite, dot);
   };
-  for_coded_rows<per_lane>(machine, p.steps, groups, 1, p.ranges, rule, at, mean, emit);
+  for_coded_rows<per_lane>(machine, p.steps, groups, {}, p.ranges, rule, at, mean, emit);
 }
 
 }  // namespace octavo::cuda

@@ -76,8 +76,7 @@ OCTAVO_DEVICE void scale_value_block(Machine& machine, const PackValuesParams& p
             spec::Scale scale = by_channel ? scale_of_range(a[i], o[i], p.rule.range, false)
                                            : scale_of_range(b[0], q[0], p.rule.range, false);
             if (source.quantized && c < dim) {
-              scale.scale =
-                  prescale * source.scales[head * source.scales_per_head + (by_channel ? block * dim + c : block)];
+              scale.scale = prescale * scales_of(source, at.b, at.head)[by_channel ? block * dim + c : block];
             }
             p.column_scale[at.block * p.dim + c] = c < dim ? scale.scale : 1.0f;
             machine.store_shared(inverse_at + static_cast<std::uint32_t>(c) * 4, scale.inverse);
@@ -116,8 +115,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
           const bool exists = (existing >> i & 1) != 0;
           spec::Scale token{1, 1};
           if (by_token && source.quantized) {
-            const float given =
-                exists ? prescale * source.scales[head * source.scales_per_head + at.row + r + i] : 0.0f;
+            const float given = exists ? prescale * scales_of(source, at.b, at.head)[at.row + r + i] : 0.0f;
             token.scale = spec::scale_to_fold(given);
           } else if (by_token) {
             token = scale_of_range(a[i], o[i], p.rule.range, true);

@@ -25,6 +25,9 @@ struct RowSteps {
   bool rotate = false;
   const float* mean = nullptr;  // f32 [sequence, head][dim], or of every block; null: nothing is subtracted
   bool mean_of_block = false;
+  // Means of blocks lie beside codes of varlen sequences, with so many floats of each head; null: by block index.
+  const spec::ScalePlace* mean_places = nullptr;
+  std::int64_t means_per_head = 0;
   BlockMeansOfKeys block_means;  // K
   // V: bits of the largest magnitude of [sequence, head], which decides the prescale of its rows
   // (spec/v_prescale.hpp); null: 1.
@@ -45,21 +48,51 @@ OCTAVO_INLINE std::uint32_t existing_rows(const RowSteps& steps, const BlockOfRo
   }
   return bits;
 }
+// Where the mean of the block lies among those of blocks, in floats.
+OCTAVO_INLINE std::int64_t block_mean_at(const RowSteps& steps, const BlockOfRows& at) {
+  if (steps.mean_places == nullptr) return at.block * steps.x.dim;
+  return at.head * steps.means_per_head + steps.mean_places[at.b].means + at.row / kPackedRows * steps.x.dim;
+}
 OCTAVO_INLINE const float* mean_of(const RowSteps& steps, const BlockOfRows& at) {
   if (steps.mean == nullptr) return nullptr;
   const std::uint32_t* const taken = steps.block_means.taken;
   if (taken != nullptr && taken[at.b * steps.sequences.heads + at.head] != 0) {
     return steps.block_means.mean + at.block * steps.x.dim;
   }
-  return steps.mean + (steps.mean_of_block ? at.block : at.b * steps.sequences.heads + at.head) * steps.x.dim;
+  return steps.mean +
+         (steps.mean_of_block ? block_mean_at(steps, at) : (at.b * steps.sequences.heads + at.head) * steps.x.dim);
 }
+
+// Arrays of scales or ranges: so many floats of each head, [sequence, head] or, of varlen sequences, by place.
+struct ScaleArray {
+  std::int64_t per_head = 1;
+  const spec::ScalePlace* places = nullptr;
+};
+OCTAVO_INLINE std::int64_t first_scale(const ScaleArray& array, const DeviceSequences& sequences, std::int64_t b,
+                                       std::int64_t head) {
+  if (array.places != nullptr) return head * array.per_head + array.places[b].scales;
+  return (b * sequences.heads + head) * array.per_head;
+}
+
+// Where scales and means of the sequences of an operand begin (operands/scale_places.hpp).
+struct ScalesOfSequences {
+  DeviceSequences sequences;
+  spec::Groups groups;
+  std::int64_t dim = 0;
+  bool scales_in_rows = false, means_in_rows = false;
+  std::int64_t scales_per_head = 0, scales_per_sequence = 0, means_per_head = 0, means_per_sequence = 0;
+  spec::ScalePlace* places = nullptr;       // [sequences]
+  std::int64_t* cu_seqlens_copy = nullptr;  // [sequences + 1]; null: not wanted
+};
+struct ScalePlaceParams {
+  ScalesOfSequences of[3];
+};
 
 // Codes of the caller's -> the largest magnitude that their scales allow, bits of f32 [sequence, head].
 struct ScaleRangeParams {
   DeviceSequences sequences;
   spec::Groups groups;
-  std::int64_t dim = 0, scales_per_head = 0;
-  const float* scales = nullptr;
+  OperandRows x;
   float largest_code = 128;
   std::uint32_t* amax = nullptr;  // zero at first
 };
@@ -147,8 +180,8 @@ struct MeanParams {
 struct RangeParams {
   RowSteps steps;
   spec::Groups groups;
-  std::int64_t groups_per_head = 1;  // row groups
-  RangeArrays ranges;                // [sequence, head][groups][dim where each channel has its own]
+  ScaleArray array;    // of the ranges
+  RangeArrays ranges;  // of a head [groups][dim where each channel has its own]
 };
 
 // How a range is turned into a scale.
@@ -168,13 +201,13 @@ struct ScaleParams {
 struct QuantizeParams {
   RowSteps steps;
   spec::Groups groups;
-  std::int64_t groups_per_head = 1;
+  ScaleArray array;    // of the scales, and of the ranges
   RangeArrays ranges;  // of RangeParams, where it has them
   ScaleRule rule;
   void* codes = nullptr;
   DType dtype = DType::s8;  // s8, s4, e4m3, e5m2
   Strides<4> strides;       // b, head, row, channel (1); s4 in nibbles
-  float* scales = nullptr;  // [b, head][groups]; null: none, or made from the ranges
+  float* scales = nullptr;  // of a head [groups]; null: none, or made from the ranges
 };
 
 // Rows of Q or K -> blocks as packed_block.hpp defines them.

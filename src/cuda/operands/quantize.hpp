@@ -22,12 +22,12 @@ template <int per_lane, class Machine>
 OCTAVO_DEVICE void quantize_rows(Machine& machine, const QuantizeParams& p) {
   const BlockOfRows at = own_block(machine, p.steps.sequences);
   if (!at.live) return;
-  const std::int64_t dim = p.steps.x.dim, head = at.b * p.steps.sequences.heads + at.head;
-  const std::int64_t codes_at = at.b * p.strides[0] + at.head * p.strides[1];
+  const std::int64_t dim = p.steps.x.dim, of_head = first_scale(p.array, p.steps.sequences, at.b, at.head);
+  const std::int64_t codes_at = at.b * p.strides[0] + at.head * p.strides[1] + at.begin * p.strides[2];
   const bool by_channel = spec::per_channel(p.groups.granularity), by_group = groups_in_block(p.groups);
   auto* const bytes = static_cast<std::uint8_t*>(p.codes);
   for_coded_rows<per_lane>(
-      machine, p.steps, p.groups, p.groups_per_head, p.ranges, p.rule, at, mean_of(p.steps, at),
+      machine, p.steps, p.groups, p.array, p.ranges, p.rule, at, mean_of(p.steps, at),
       [&](std::int64_t r, Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>>& x,
           RowScales<Machine, per_lane>& scales) {
         machine.lanes(
@@ -37,7 +37,7 @@ OCTAVO_DEVICE void quantize_rows(Machine& machine, const QuantizeParams& p) {
               for (int i = 0; i < kRowsAtOnce<per_lane>; ++i) {
                 const std::int64_t row = at.row + r + i;
                 if (row >= at.rows) continue;
-                if (p.scales != nullptr && !by_group && lane == i) p.scales[head * p.groups_per_head + row] = scale[i];
+                if (p.scales != nullptr && !by_group && lane == i) p.scales[of_head + row] = scale[i];
                 const std::int64_t group = spec::group_of_row(p.groups, row);
                 const std::int64_t to = codes_at + row * p.strides[2];
                 OCTAVO_UNROLL
@@ -46,7 +46,7 @@ OCTAVO_DEVICE void quantize_rows(Machine& machine, const QuantizeParams& p) {
                   if (c >= dim) continue;
                   const auto factor = [&](int channel) {
                     if (!by_channel) return inverse[i];
-                    const std::int64_t index = (head * p.groups_per_head + group) * dim + channel;
+                    const std::int64_t index = of_head + group * dim + channel;
                     return spec::scale_of(f32_of_bits(p.ranges.amax[index]), p.rule.range).inverse;
                   };
                   const float* pair = v + i * per_lane + s;
@@ -71,8 +71,9 @@ OCTAVO_DEVICE void quantize_rows(Machine& machine, const QuantizeParams& p) {
   machine.lanes(
       [&](int lane, float(&)[1]) {
         const std::int64_t per_block = spec::row_groups(p.groups, kPackedRows);
-        for (std::int64_t group = lane; group < per_block && first + group < p.groups_per_head; group += kLanes) {
-          p.scales[head * p.groups_per_head + first + group] =
+        const std::int64_t groups = spec::row_groups(p.groups, at.rows);
+        for (std::int64_t group = lane; group < per_block && first + group < groups; group += kLanes) {
+          p.scales[of_head + first + group] =
               machine.template shared<float>(kScaleAt + static_cast<std::uint32_t>(group) * 4);
         }
       },

@@ -128,6 +128,7 @@ OCTAVO_DEVICE void channel_stats(Machine& machine, const StatsParams& p) {
           most);
     }
   }
+  const std::int64_t mean_at = block_mean_at(p.steps, at);
   machine.lanes(
       [&](int lane, float(&s)[per_lane], float(&n)[per_lane], float(&low)[per_lane], float(&high)[per_lane]) {
         OCTAVO_UNROLL
@@ -137,7 +138,7 @@ OCTAVO_DEVICE void channel_stats(Machine& machine, const StatsParams& p) {
           const std::int64_t pair = 2 * at.block * dim + c;
           const float mean = spec::mean_of(0.0f + s[i], static_cast<std::int64_t>(n[i]));
           if (p.sums != nullptr) p.sums[pair] = s[i], p.sums[pair + dim] = n[i];
-          if (p.mean != nullptr) p.mean[at.block * dim + c] = mean;
+          if (p.mean != nullptr) p.mean[mean_at + c] = mean;
           if (p.extremes != nullptr) p.extremes[pair] = low[i], p.extremes[pair + dim] = high[i];
           if (p.spread != nullptr) {
             p.spread[at.block * dim + c] = low[i] > high[i] ? -1.0f : spec::spread(low[i], high[i], mean);

@@ -70,12 +70,12 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const s
 // sequence's last row x is minus the mean. Scales per channel are emit's own business: it has the ranges.
 template <int per_lane, class Machine, class Emit>
 OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const spec::Groups& groups,
-                                  std::int64_t groups_per_head, const RangeArrays& ranges, const ScaleRule& rule,
+                                  const ScaleArray& array, const RangeArrays& ranges, const ScaleRule& rule,
                                   const BlockOfRows& at, const float* mean, Emit&& emit) {
   const bool local = groups_in_block(groups);
   if (local) range_groups<per_lane>(machine, steps, groups, rule, at, mean);
   const std::int64_t first = spec::group_of_row(groups, at.row);
-  const std::int64_t of_head = (at.b * steps.sequences.heads + at.head) * groups_per_head;
+  const std::int64_t of_head = first_scale(array, steps.sequences, at.b, at.head);
   for (std::int64_t r = machine.warp() * kRowsAtOnce<per_lane>; r < kPackedRows;
        r += kCodeWarps * kRowsAtOnce<per_lane>) {
     Registers<Machine, float, per_lane * kRowsAtOnce<per_lane>> x;

@@ -6,6 +6,7 @@
 #include "core/inline.hpp"
 #include "core/problem.hpp"
 #include "cuda/operands/packed_block.hpp"
+#include "spec/scale_layout.hpp"
 
 namespace octavo::cuda {
 
@@ -13,7 +14,19 @@ namespace octavo::cuda {
 struct OperandRows : Operand {
   std::int64_t dim = 0;
   bool pairs = false;  // floats; channels 2i, 2i + 1 of a row are one aligned 32- or 64-bit load, and dim is even
+  // Codes of varlen sequences whose scales or means are in row order: [sequences] (operands/scale_places.hpp).
+  const spec::ScalePlace* places = nullptr;
 };
+OCTAVO_INLINE spec::ScalePlace place_of(const OperandRows& x, std::int64_t b) {
+  return x.places != nullptr ? x.places[b] : spec::ScalePlace{b * x.scales_per_sequence, b * x.means_per_sequence};
+}
+// Of codes; null: none.
+OCTAVO_INLINE const float* scales_of(const OperandRows& x, std::int64_t b, std::int64_t head) {
+  return spec::scales_at(x, place_of(x, b), head);
+}
+OCTAVO_INLINE const float* means_of(const OperandRows& x, std::int64_t b, std::int64_t head) {
+  return spec::means_at(x, place_of(x, b), head);
+}
 
 // The sequences of a tensor of rows. Blocks of 128 rows are numbered as in packed_block.hpp.
 struct DeviceSequences {

@@ -11,12 +11,13 @@ namespace octavo::cuda {
 template <class Machine>
 OCTAVO_DEVICE void range_scales(Machine& machine, const ScaleRangeParams& p) {
   const std::int64_t b = machine.block(1), head = b * p.sequences.heads + machine.block(0);
-  const std::int64_t count = spec::scales_per_head(p.groups, sequence_rows(p.sequences, b).rows, p.dim);
+  const std::int64_t count = spec::scales_per_head(p.groups, sequence_rows(p.sequences, b).rows, p.x.dim);
+  const float* const scales = scales_of(p.x, b, machine.block(0));
   const int warp = machine.warp(), threads = machine.warps() * kLanes;
   machine.lanes([&](int lane) {
     float largest = 0;
     for (std::int64_t i = warp * kLanes + lane; i < count; i += threads) {
-      largest = spec::grow_amax(largest, p.scales[head * p.scales_per_head + i]);
+      largest = spec::grow_amax(largest, scales[i]);
     }
     constexpr float kMost = 0x1.fffffep127f;
     const float amax = largest * p.largest_code;
