@@ -1,12 +1,13 @@
 // Kept keys (spec/kept_keys.hpp): attention over a few keys of each row from Q, K and V as the caller gave them, by
-// 16-bit products, and its join with the rest that the attention kernels left. A warp takes 16 rows; 16 keys at a time
-// pass through shared memory: the strips around the rows' diagonal, then the first and heavy keys of the query block.
+// 16-bit products, and its join with the rest that the attention kernels left. A warp takes 16 rows. 16 keys at a time
+// pass through shared memory, loaded by all warps for all: the strips around the diagonals of the block's rows, of
+// which a warp takes those of its own, then the first and heavy keys of the query block.
 //   T = softmax_scale log2(e) q . k (+ softcap, mask, ALiBi),   m = max T,   l = sum 2^(T - m),   O = sum 2^(T - m) v
 // Numbers of f32 are the sum of three of bf16, multiplied plane by plane; weights are the sum of two or three.
 #pragma once
 
 #include "cuda/attention/epilogue.hpp"
-#include "cuda/attention/kept_shape.hpp"
+#include "cuda/attention/kept_tiles.hpp"
 #include "cuda/attention/mask.hpp"
 #include "cuda/attention/params.hpp"
 #include "cuda/attention/score_mod.hpp"
@@ -16,134 +17,34 @@
 
 namespace octavo::cuda {
 
-// 16 rows of `x` into the planes at `to`, zeros where row_of(i) is negative; NaN at `flags` [16] for those that hold a
-// NaN or infinity, which become zeros, else 0.
-template <class Shape, class Machine, class RowOf>
-OCTAVO_DEVICE void load_kept_rows(Machine& machine, OperandRows x, std::int64_t base, float factor, std::uint32_t to,
-                                  std::uint32_t flags, bool joins_flags, const RowOf& row_of) {
-  constexpr int kPerLane = Shape::kDim / kLanes, kRows = 4;
-  if (Shape::kNumbers != DType::f32) x.dtype = Shape::kNumbers;  // known when the kernel is compiled
-  OCTAVO_ROLLED
-  for (int first = 0; first < 16; first += kRows) {
-    Registers<Machine, float, kPerLane * kRows> numbers;
-    Registers<Machine, std::uint32_t, kRows> nonfinite;
-    std::int64_t rows[kRows];
-    OCTAVO_UNROLL
-    for (int i = 0; i < kRows; ++i) rows[i] = row_of(first + i);
-    machine.lanes(
-        [&](int lane, float(&v)[kPerLane * kRows]) {
-          if (x.pairs) {
-            OCTAVO_UNROLL
-            for (int i = 0; i < kPerLane * kRows; i += 2) {
-              const int c = channel_of(lane, i % kPerLane), row = i / kPerLane;
-              v[i] = v[i + 1] = 0;
-              if (rows[row] >= 0 && c < x.dim)
-                load_pair<Machine>(x, base + rows[row] * x.strides[2], c, v[i], v[i + 1]);
-            }
-            return;
-          }
-          OCTAVO_ROLLED
-          for (int i = 0; i < kPerLane * kRows; ++i) {
-            const int c = channel_of(lane, i % kPerLane);
-            std::int64_t row = -1;
-            OCTAVO_UNROLL
-            for (int k = 0; k < kRows; ++k) {
-              if (k == i / kPerLane) row = rows[k];
-            }
-            float number = 0;
-            if (row >= 0 && c < x.dim) number = load_number<Machine>(x, base + row * x.strides[2] + c * x.strides[3]);
-            OCTAVO_UNROLL
-            for (int k = 0; k < kPerLane * kRows; ++k) {
-              if (k == i) v[k] = number;
-            }
-          }
-        },
-        numbers);
-    machine.lanes(
-        [](int, float(&v)[kPerLane * kRows], std::uint32_t(&o)[kRows]) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < kRows; ++i) {
-            o[i] = 0;
-            OCTAVO_UNROLL
-            for (int s = 0; s < kPerLane; ++s) o[i] |= is_finite(v[i * kPerLane + s]) ? 0u : 1u;
-          }
-        },
-        numbers, nonfinite);
-    reduce_over<kLanes>(machine, nonfinite, [](std::uint32_t a, std::uint32_t b) { return a | b; });
-    machine.lanes(
-        [&](int lane, float(&v)[kPerLane * kRows], std::uint32_t(&o)[kRows]) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < kRows; ++i) {
-            const auto row = static_cast<std::uint32_t>(first + i);
-            OCTAVO_UNROLL
-            for (int s = 0; s < kPerLane; s += 2) {
-              float a = o[i] != 0 ? 0.0f : v[i * kPerLane + s] * factor;
-              float b = o[i] != 0 ? 0.0f : v[i * kPerLane + s + 1] * factor;
-              const auto byte = static_cast<std::uint32_t>(2 * channel_of(lane, s));
-              const std::uint32_t at =
-                  to + SharedTile<Shape::kRowBytes>::at(row, byte / kChunkBytes) + byte % kChunkBytes;
-              OCTAVO_UNROLL
-              for (int plane = 0; plane < Shape::kPlanes; ++plane) {
-                machine.store_shared(at + static_cast<std::uint32_t>(plane) * Shape::kPlaneBytes,
-                                     Shape::kF16 ? Machine::pack_f16(a, b) : take_upper_halves(a, b));
-              }
-            }
-            if (lane != i || (joins_flags && o[i] == 0)) continue;
-            machine.store_shared(flags + 4 * row, o[i] != 0 ? f32_of_bits(0x7fc00000u) : 0.0f);
-          }
-        },
-        numbers, nonfinite);
-  }
-}
-
-// The keys of a warp's columns: a stretch of near keys, then the list of first and heavy ones.
-struct KeptColumns {
-  std::int32_t span_begin = 0, span_end = 0;
-  std::int32_t first = 0;   // of the list: keys 0 .. first - 1
-  std::int32_t listed = 0;  // all of the list
-  const std::int32_t* heavy = nullptr;
-
-  OCTAVO_MEMBER std::int32_t span_tiles() const { return (span_end - span_begin + 15) / 16; }
-  OCTAVO_MEMBER std::int32_t tiles() const { return span_tiles() + (listed + 15) / 16; }
-  // -1: none.
-  OCTAVO_MEMBER std::int32_t key(std::int32_t tile, std::int32_t i) const {
-    const std::int32_t behind = tile - span_tiles();
-    if (behind < 0) {
-      const std::int32_t key = span_begin + 16 * tile + i;
-      return key < span_end ? key : -1;
-    }
-    const std::int32_t at = 16 * behind + i;
-    return at < first ? at : at < listed ? heavy[at - first] : -1;
-  }
-};
-
 template <class Shape, class Machine>
 struct KeptWarp {
   const KeptKeysParams& params;
   const AttentionKernelParams& p;
   const AttentionTask& task;
   std::int32_t first_row;
-  std::uint32_t shared_at;
-  spec::PositionMask mask;
-  spec::KeptKeys kept;
   KeptColumns columns;
+  std::int32_t own_begin = 0, own_end = 0;   // near keys of the warp's rows
+  Registers<Machine, std::int32_t, 8> keys;  // of both rows of a lane: those that it sees, its near ones
   RowTerms<Machine> terms;
   RowState<Machine> state;
   Registers<Machine, float, Shape::kDim / 2> out;
 
   OCTAVO_DEVICE KeptWarp(Machine& machine, const KeptKeysParams& all, const AttentionTask& its)
-      : params(all),
-        p(all.attention),
-        task(its),
-        first_row(its.first_row + 16 * machine.warp()),
-        shared_at(static_cast<std::uint32_t>(machine.warp()) * Shape::kWarpBytes),
-        mask(position_mask(p, its.q_rows, its.k_rows)),
-        kept(kept_keys_of(p.kept, mask)) {
+      : params(all), p(all.attention), task(its), first_row(its.first_row + 16 * machine.warp()) {
     start_rows(machine, state);
     clear<Machine, float, Shape::kDim / 2>(machine, out);
     read_row_terms(machine);
-    find_columns(machine);
+    const spec::PositionMask mask = position_mask(p, its.q_rows, its.k_rows);
+    const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
+    find_row_keys(machine, mask, kept);
+    find_list(kept);
   }
+
+  OCTAVO_DEVICE static std::uint32_t of_warp(Machine& machine, std::uint32_t at, std::uint32_t bytes) {
+    return at + static_cast<std::uint32_t>(machine.warp()) * bytes;
+  }
+  OCTAVO_DEVICE bool has_rows() const { return first_row < task.q_rows; }
 
   // What the attention kernel knew of the rows.
   OCTAVO_DEVICE const float* state_of_row(std::int32_t row) const {
@@ -163,21 +64,30 @@ struct KeptWarp {
         terms.row_max, terms.lse_offset, terms.logit_offset);
   }
 
-  OCTAVO_DEVICE void find_columns(Machine& machine) {
+  OCTAVO_DEVICE void find_row_keys(Machine& machine, const spec::PositionMask& mask, const spec::KeptKeys& kept) {
     Registers<Machine, std::int32_t, 2> ends;  // the least begin, the negated largest end
     machine.lanes(
-        [&](int lane, std::int32_t(&x)[2]) {
+        [&](int lane, std::int32_t(&own)[8], std::int32_t(&x)[2]) {
           x[0] = 0x7fffffff, x[1] = 0;
-          const std::int32_t row = first_row + lane % 16;
-          if (row >= task.q_rows) return;
-          const spec::KeyRange near = spec::near_keys(kept, mask, row);
-          if (near.begin < near.end)
-            x[0] = static_cast<std::int32_t>(near.begin), x[1] = -static_cast<std::int32_t>(near.end);
+          OCTAVO_UNROLL
+          for (int half = 0; half < 2; ++half) {
+            const std::int32_t row = row_of_lane(first_row, lane, half);
+            const bool exists = row < task.q_rows;
+            const spec::KeyRange seen = exists ? spec::visible_keys(mask, row) : spec::KeyRange{0, 0};
+            const spec::KeyRange near = exists ? spec::near_keys(kept, mask, row) : spec::KeyRange{0, 0};
+            own[4 * half] = static_cast<std::int32_t>(seen.begin);
+            own[4 * half + 1] = static_cast<std::int32_t>(seen.end);
+            const auto begin = own[4 * half + 2] = static_cast<std::int32_t>(near.begin);
+            const auto end = own[4 * half + 3] = static_cast<std::int32_t>(near.end);
+            if (begin >= end) continue;
+            x[0] = begin < x[0] ? begin : x[0], x[1] = -end < x[1] ? -end : x[1];
+          }
         },
-        ends);
-    reduce_over<16>(machine, ends, [](std::int32_t a, std::int32_t b) { return a < b ? a : b; });
-    machine.lanes([&](int, std::int32_t(&x)[2]) { columns.span_begin = x[0], columns.span_end = -x[1]; }, ends);
-    if (columns.span_end == 0) columns.span_begin = 0;
+        keys, ends);
+    reduce_over<kLanes>(machine, ends, [](std::int32_t a, std::int32_t b) { return a < b ? a : b; });
+    machine.lanes([&](int, std::int32_t(&x)[2]) { own_begin = x[0], own_end = -x[1]; }, ends);
+  }
+  OCTAVO_DEVICE void find_list(const spec::KeptKeys& kept) {
     columns.first = kept.first < task.k_rows ? static_cast<std::int32_t>(kept.first) : task.k_rows;
     columns.listed = columns.first;
     if (p.kept.heavy_keys == nullptr) return;
@@ -185,42 +95,70 @@ struct KeptWarp {
     for (std::int32_t i = 0; i < kept.heavy && columns.heavy[i] >= 0; ++i) ++columns.listed;
   }
 
+  // What the warps tell each other, and the columns that follow from it.
+  OCTAVO_DEVICE void share_columns(Machine& machine) {
+    const Keys32 own{own_begin, own_end};
+    machine.store_shared(of_warp(machine, Shape::kSpansAt, sizeof own), own);
+    machine.sync("near keys of the warps");
+    std::int32_t begin = 0x7fffffff, end = 0;
+    OCTAVO_UNROLL
+    for (std::uint32_t warp = 0; warp < Shape::kWarps; ++warp) {
+      const auto its = machine.template shared<Keys32>(Shape::kSpansAt + warp * sizeof own);
+      begin = its.begin < begin ? its.begin : begin;
+      end = its.end > end ? its.end : end;
+    }
+    if (end > 0) columns.span_begin = begin, columns.span_end = end;
+  }
+
   OCTAVO_DEVICE void load_queries(Machine& machine) {
     const OperandRows& q = params.q;
     const std::int64_t base =
         task.batch * q.strides[0] + task.head * q.strides[1] + (task.q_begin + first_row) * q.strides[2];
-    load_kept_rows<Shape>(machine, q, base, 1.0f, shared_at, shared_at + Shape::kNonfiniteAt, false,
-                          [&](int i) -> std::int64_t { return first_row + i < task.q_rows ? i : -1; });
+    OCTAVO_ROLLED
+    for (std::uint32_t first = 0; first < 16; first += Shape::kRowsOfUnit) {
+      load_kept_rows<Shape>(machine, q, base, 1.0f, of_warp(machine, Shape::kQueriesAt, Shape::kTileBytes),
+                            of_warp(machine, Shape::kFlagsAt, 16 * 4), first,
+                            [&](int i) -> std::int64_t { return first_row + i < task.q_rows ? i : -1; });
+    }
   }
 
-  // K and V of a tile. Keys that do not exist are zeros.
-  OCTAVO_DEVICE void load_tile(Machine& machine, std::int32_t tile) {
+  // The warp's part of K and V of a tile. Keys that do not exist are zeros.
+  OCTAVO_DEVICE void load_tile(Machine& machine, std::int32_t tile, std::uint32_t stage) {
     const std::int64_t begin = p.keys.varlen() ? varlen_rows(p.keys, task.batch).begin : 0;
     const auto row_of = [&](int i) -> std::int64_t {
       const std::int32_t key = columns.key(tile, i);
       return key >= 0 && key < task.k_rows && key_exists(p, task, key) ? key : -1;
     };
-    const float prescale = v_prescale(params.prescale_amax, task.batch * p.keys.heads + task.kv_head);
-    const auto base = [&](const OperandRows& x) {
-      return task.batch * x.strides[0] + task.kv_head * x.strides[1] + begin * x.strides[2];
-    };
-    const std::uint32_t flags = shared_at + Shape::kNonfiniteAt + 64;
-    load_kept_rows<Shape>(machine, params.k, base(params.k), 1.0f, shared_at + Shape::kKeysAt, flags, false, row_of);
-    machine.sync_warp();
-    load_kept_rows<Shape>(machine, params.v, base(params.v), prescale, shared_at + Shape::kValuesAt, flags, true,
-                          row_of);
-    machine.sync_warp();
+    OCTAVO_ROLLED
+    for (auto unit = static_cast<std::uint32_t>(machine.warp()); unit < Shape::kUnits; unit += Shape::kWarps) {
+      const std::uint32_t of_v = unit / (Shape::kUnits / 2), part = 2 * stage + of_v;
+      const OperandRows& x = of_v != 0 ? params.v : params.k;
+      const float factor =
+          of_v != 0 ? v_prescale(params.prescale_amax, task.batch * p.keys.heads + task.kv_head) : 1.0f;
+      load_kept_rows<Shape>(machine, x, task.batch * x.strides[0] + task.kv_head * x.strides[1] + begin * x.strides[2],
+                            factor, Shape::kStagesAt + part * Shape::kTileBytes, Shape::kKeyFlagsAt + part * 16 * 4,
+                            unit % (Shape::kUnits / 2) * Shape::kRowsOfUnit, row_of);
+    }
+  }
+
+  // Whether some row of the warp may keep keys of the tile.
+  OCTAVO_DEVICE bool takes(std::int32_t tile) const {
+    if (!has_rows()) return false;
+    const std::int32_t key = 16 * (columns.first_strip() + tile);
+    return tile >= columns.span_tiles() || (own_begin < key + 16 && own_end > key);
   }
 
   // Q . K [16, 16].
-  OCTAVO_DEVICE void multiply(Machine& machine, Registers<Machine, float, 8>& scores) {
+  OCTAVO_DEVICE void multiply(Machine& machine, std::uint32_t stage, Registers<Machine, float, 8>& scores) {
     clear<Machine, float, 8>(machine, scores);
     OCTAVO_UNROLL
     for (int i = Shape::kPlanes - 1; i >= 0; --i) {
       OCTAVO_UNROLL
       for (int j = Shape::kPlanes - 1 - i; j >= 0; --j) {
-        const std::uint32_t q = shared_at + static_cast<std::uint32_t>(i) * Shape::kPlaneBytes;
-        const std::uint32_t k = shared_at + Shape::kKeysAt + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
+        const std::uint32_t q =
+            of_warp(machine, Shape::kQueriesAt, Shape::kTileBytes) + static_cast<std::uint32_t>(i) * Shape::kPlaneBytes;
+        const std::uint32_t k =
+            Shape::kStagesAt + 2 * stage * Shape::kTileBytes + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
         OCTAVO_UNROLL
         for (std::uint32_t chunk = 0; chunk < Shape::kRowBytes / kChunkBytes; chunk += 2) {
           Registers<Machine, std::uint32_t, 4> a, b;
@@ -241,21 +179,22 @@ struct KeptWarp {
   }
 
   // From products to T: everything between the product and the softmax, then which keys are the rows' own.
-  OCTAVO_DEVICE void modify(Machine& machine, std::int32_t tile, Registers<Machine, float, 8>& scores) {
+  OCTAVO_DEVICE void modify(Machine& machine, std::int32_t tile, std::uint32_t stage,
+                            Registers<Machine, float, 8>& scores) {
     const bool of_span = tile < columns.span_tiles();
-    const std::uint32_t flags = shared_at + Shape::kNonfiniteAt;
+    const std::uint32_t row_flags = of_warp(machine, Shape::kFlagsAt, 16 * 4);
+    const std::uint32_t key_flags = Shape::kKeyFlagsAt + 2 * stage * 16 * 4;
     const float inverse = p.softcap > 0 ? 1.0f / p.softcap : 0.0f;
     machine.lanes(
-        [&](int lane, float(&s)[8], float(&row_max)[2], float(&logit_offset)[2]) {
+        [&](int lane, float(&s)[8], float(&row_max)[2], float(&logit_offset)[2], std::int32_t(&of_rows)[8]) {
           OCTAVO_ROLLED
           for (int half = 0; half < 2; ++half) {
             const std::int32_t row = row_of_lane(first_row, lane, half);
-            const bool exists = row < task.q_rows;
-            const spec::KeyRange visible = exists ? spec::visible_keys(mask, row) : spec::KeyRange{0, 0};
-            const spec::KeyRange near = exists ? spec::near_keys(kept, mask, row) : spec::KeyRange{0, 0};
+            const Keys32 seen{half == 0 ? of_rows[0] : of_rows[4], half == 0 ? of_rows[1] : of_rows[5]};
+            const Keys32 near{half == 0 ? of_rows[2] : of_rows[6], half == 0 ? of_rows[3] : of_rows[7]};
             const RowAlibi alibi = alibi_of_row<Machine>(p, task, row);
             const float poison =
-                machine.template shared<float>(flags + 4 * static_cast<std::uint32_t>(lane / 4 + 8 * half));
+                machine.template shared<float>(row_flags + 4 * static_cast<std::uint32_t>(lane / 4 + 8 * half));
             const float max_of_mask = half == 0 ? row_max[0] : row_max[1];
             const float logit = half == 0 ? logit_offset[0] : logit_offset[1];
             // Both halves take turns in the registers of the first.
@@ -264,7 +203,7 @@ struct KeptWarp {
               const int i = j / 2 * 4 + j % 2, column = j / 2 * 8 + lane % 4 * 2 + j % 2;
               const std::int32_t key = columns.key(tile, column);
               const bool is_near = key >= near.begin && key < near.end;
-              bool own = key >= visible.begin && key < visible.end && is_near == of_span && key_exists(p, task, key);
+              bool own = key >= seen.begin && key < seen.end && is_near == of_span && key_exists(p, task, key);
               // A product beyond f32 stays a number: -infinity is for hidden keys.
               float x = s[i] * p.logit_scale;
               x = x != x ? x : spec::bounded(x);
@@ -285,17 +224,18 @@ struct KeptWarp {
                 own = term != -__builtin_inff();
                 x = __builtin_fmaf(term - max_of_mask, kLog2E, x);
               }
-              x = x + poison + machine.template shared<float>(flags + 64 + 4 * static_cast<std::uint32_t>(column));
+              const std::uint32_t flag = key_flags + 4 * static_cast<std::uint32_t>(column);
+              x = x + poison + machine.template shared<float>(flag) + machine.template shared<float>(flag + 16 * 4);
               s[i] = s[i + 2];
               s[i + 2] = own ? x : -__builtin_inff();
             }
           }
         },
-        scores, terms.row_max, terms.logit_offset);
+        scores, terms.row_max, terms.logit_offset, keys);
   }
 
   // O += P V, the weights as a sum of planes.
-  OCTAVO_DEVICE void add_values(Machine& machine, Registers<Machine, float, 8>& weights) {
+  OCTAVO_DEVICE void add_values(Machine& machine, std::uint32_t stage, Registers<Machine, float, 8>& weights) {
     constexpr int kWeightPlanes = Shape::kWeightPlanes;
     Registers<Machine, std::uint32_t, 4 * kWeightPlanes> a;
     machine.lanes(
@@ -321,7 +261,8 @@ struct KeptWarp {
     for (int channel = 0; channel < Shape::kDim; channel += 16) {
       OCTAVO_UNROLL
       for (int j = Shape::kPlanes - 1; j >= 0; --j) {
-        const std::uint32_t v = shared_at + Shape::kValuesAt + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
+        const std::uint32_t v =
+            Shape::kStagesAt + (2 * stage + 1) * Shape::kTileBytes + static_cast<std::uint32_t>(j) * Shape::kPlaneBytes;
         Registers<Machine, std::uint32_t, 4> b;
         machine.template ldmatrix<true>(b, 0, [&](int lane) {
           const auto l = static_cast<std::uint32_t>(lane);
@@ -336,13 +277,12 @@ struct KeptWarp {
     }
   }
 
-  OCTAVO_DEVICE void add_tile(Machine& machine, std::int32_t tile) {
+  OCTAVO_DEVICE void add_tile(Machine& machine, std::int32_t tile, std::uint32_t stage) {
     Registers<Machine, float, 8> scores;
     Registers<Machine, float, 2> maxima, offset, sums;
     TileStep<Machine> step;
-    load_tile(machine, tile);
-    multiply(machine, scores);
-    modify(machine, tile, scores);
+    multiply(machine, stage, scores);
+    modify(machine, tile, stage, scores);
     row_maxima(machine, scores, maxima);
     clear<Machine, float, 2>(machine, offset);
     online_softmax_update(machine, state, maxima, offset, true, 0.0f, step);
@@ -358,8 +298,7 @@ struct KeptWarp {
         scores, step.shift, sums);
     add_row_sums(machine, state, sums, step);
     rescale_output<Shape>(machine, step, out);
-    add_values(machine, scores);
-    machine.sync_warp();
+    add_values(machine, stage, scores);
   }
 
   // Joins both parts, then the sink; stores O and the LSE.
@@ -436,12 +375,20 @@ struct KeptWarp {
 template <class Shape, class Machine>
 OCTAVO_DEVICE void join_kept_keys(Machine& machine, const KeptKeysParams& params) {
   const AttentionTask task = find_task(machine, params.attention, Shape::kRows);
-  if (!task.present || task.first_row + 16 * machine.warp() >= task.q_rows) return;
+  if (!task.present) return;
   KeptWarp<Shape, Machine> warp(machine, params, task);
   warp.load_queries(machine);
-  machine.sync_warp();
+  warp.share_columns(machine);
+  std::uint32_t stage = 0;
   OCTAVO_ROLLED
-  for (std::int32_t tile = 0; tile < warp.columns.tiles(); ++tile) warp.add_tile(machine, tile);
+  for (std::int32_t tile = 0; tile < warp.columns.tiles(); ++tile) {
+    warp.load_tile(machine, tile, stage);
+    machine.sync("kept keys are there");
+    if (warp.takes(tile)) warp.add_tile(machine, tile, stage);
+    // With two stages no warp loads into one before all have passed the barrier after its use.
+    if (Shape::kStages == 1) machine.sync("kept keys are done with");
+    stage = Shape::kStages - 1 - stage;
+  }
   warp.store(machine);
 }
 

@@ -9,7 +9,8 @@
 
 namespace octavo::cuda {
 
-// Shared memory of each warp: planes of Q, K and V [16][kDim], then f32 [2][16] for rows and keys that are not finite.
+// Shared memory: planes of each warp's 16 rows of Q, stages of 16 keys of K and V that all warps read, then f32 NaN or
+// 0 for each row of Q and each key of the stages' K and V, and the near keys of each warp's rows.
 template <int dim, DType numbers>
 struct KeptShape {
   static constexpr int kDim = dim;
@@ -20,12 +21,25 @@ struct KeptShape {
   static constexpr int kWeightPlanes = kPlanes == 1 ? 2 : 3;
   static constexpr std::uint32_t kRowBytes = 2 * kDim;
   static constexpr std::uint32_t kPlaneBytes = 16 * kRowBytes, kTileBytes = kPlanes * kPlaneBytes;
-  static constexpr std::uint32_t kKeysAt = kTileBytes, kValuesAt = 2 * kTileBytes, kNonfiniteAt = 3 * kTileBytes;
-  static constexpr std::uint32_t kWarpBytes = kNonfiniteAt + 128;
-  static constexpr std::uint32_t kFitting = kMostSharedBytes / kWarpBytes;
-  static constexpr int kWarps = kFitting >= 8 ? 8 : kFitting >= 4 ? 4 : kFitting >= 2 ? 2 : 1;
+  static constexpr std::uint32_t kRowsOfUnit = 4, kUnits = 8;  // K and V of a stage, by parts that a warp loads
+  static constexpr std::uint32_t kWarpBytes = kTileBytes + 16 * 4 + 8, kStageBytes = 2 * (kTileBytes + 16 * 4);
+
+  // As many warps as fit with two stages, else with one: what they share is read once.
+  OCTAVO_INLINE constexpr bool fits(std::uint32_t warps, std::uint32_t stages) {
+    return warps * kWarpBytes + stages * kStageBytes <= kMostSharedBytes;
+  }
+  static constexpr int kWarps = fits(8, 2) ? 8 : fits(4, 2) ? 4 : 2;
+  static constexpr std::uint32_t kStages = fits(kWarps, 2) ? 2 : 1;
+  static_assert(fits(kWarps, kStages));
   static constexpr int kRows = 16 * kWarps;
-  static constexpr std::uint32_t kBytes = static_cast<std::uint32_t>(kWarps) * kWarpBytes;
+  static constexpr int kBlocks = kPlanes == 1 && kDim <= 128 ? 2 : 1;  // that share a multiprocessor's registers
+
+  static constexpr std::uint32_t kQueriesAt = 0, kStagesAt = kWarps * kTileBytes;
+  static constexpr std::uint32_t kFlagsAt = kStagesAt + kStages * 2 * kTileBytes;
+  static constexpr std::uint32_t kKeyFlagsAt = kFlagsAt + kRows * 4;  // [kStages][K, V][16]
+  static constexpr std::uint32_t kSpansAt = kKeyFlagsAt + kStages * 2 * 16 * 4;
+  static constexpr std::uint32_t kBytes = kSpansAt + kWarps * 8;
+  static_assert(kBytes == kWarps * kWarpBytes + kStages * kStageBytes);
 };
 template <class Shape>
 constexpr AttentionLaunch kept_launch() {
