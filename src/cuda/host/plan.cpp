@@ -47,10 +47,7 @@ OperandFormats formats_of(const Problem& problem, bool e4m3) {
   const Recipe& recipe = problem.recipe;
   OperandFormats to{packed_format(recipe.scores, problem.q.dtype), packed_format(recipe.values, problem.v.dtype)};
   const bool of_e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
-  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8 &&
-      packed_dim(problem.head_dim, problem.value_dim) <= kMostFloat8Channels) {
-    to.v = PackedFormat::e4m3;
-  }
+  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8) to.v = PackedFormat::e4m3;
   return to;
 }
 
