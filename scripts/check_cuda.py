@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # GPU generations with machine code in the library, and their PTX, as in src/cuda/targets/gencode.cmake.
 GENERATIONS = ["80", "90", "100", "120"]
 # Of files whose instructions other GPUs lack.
-GENERATIONS_OF = {"attention_sm89": ["89", "120"]}
+GENERATIONS_OF = {"attention_sm89": ["89", "120"], "attention_s4_sm80": ["80"], "attention_s4_sm89": ["89"]}
 # Files whose PTX for 10.0 and later is of 10.0; of others it is that of the first generation.
 LATE_FRONT = ["decode_sm80", "kept_keys_sm80"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Three planes of 256 channels

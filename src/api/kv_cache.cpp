@@ -1,6 +1,7 @@
 // KVCache: checks of options and of calls, then pages by kv_cache/cache and rows by an implementation.
 #include "octavo/kv_cache.hpp"
 
+#include <optional>
 #include <vector>
 
 #include "api/byte_ranges.hpp"
@@ -93,6 +94,23 @@ Status check_options(const KVCacheOptions& o) {
 
 namespace {
 
+// What an append has reserved. Unless it is kept, pages go back, and what the append has overwritten is given up.
+class Reservation {
+ public:
+  Reservation(Cache& cache, std::span<const CacheAppend> entries) noexcept : cache_(&cache), entries_(entries) {}
+  ~Reservation() {
+    if (cache_ != nullptr) cache_->abandon(entries_, progress_ != nullptr && (!cache_->on_device() || progress_->rows));
+  }
+  // The back end writes rows from now on; on the CPU it does not say how far it has come.
+  void runs(const CacheProgress& progress, bool captured) noexcept { progress_ = captured ? nullptr : &progress; }
+  void keep() noexcept { cache_ = nullptr; }
+
+ private:
+  Cache* cache_;
+  std::span<const CacheAppend> entries_;
+  const CacheProgress* progress_ = nullptr;
+};
+
 Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layout layout,
                    std::span<const std::int64_t> named, std::span<const std::int64_t> counts,
                    const Execution& execution) {
@@ -159,20 +177,21 @@ Status append_rows(Cache& cache, const TensorView& k, const TensorView& v, Layou
   if (*captured) {
     if (Status status = check_captured_append(cache, entries); !status.ok()) return status;
   }
+  std::optional<Cache::Changes> changes;  // lives longer than what looks at its progress
   if (Status status = cache.reserve(entries); !status.ok()) return status;
+  Reservation reservation(cache, entries);
   CacheAppendProblem problem;
   problem.cache = cache.view();
   problem.k = operand_of(k, layout);
   problem.v = operand_of(v, layout);
   problem.entries = entries.data();
   problem.count = static_cast<std::int64_t>(entries.size());
-  Cache::Changes changes = cache.take_changes(slots);
-  problem.changes = changes.of_call(*captured);
-  // On the CPU it cannot fail: back ends were asked before. Pages that were reserved stay with their sequences.
-  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) {
-    cache.give_back_changes(std::move(changes));
-    return status;
-  }
+  changes.emplace(cache.take_changes(slots));
+  problem.changes = changes->of_call(*captured);
+  reservation.runs(changes->progress(), *captured);
+  if (Status status = implementation.backend().append(implementation, problem, execution); !status.ok()) return status;
+  changes->brought();
+  reservation.keep();
   // A graph adds its tokens when it runs: advance().
   if (!*captured) cache.commit(entries);
   note_served_by(implementation);

@@ -248,9 +248,9 @@ Status attend_to(const Cache& cache, const CacheQuery& query, const CacheAttenti
   problem.changes = changes.of_call(*captured);
   CallReport report;
   if (Status status = implementation.backend().attention(implementation, problem, execution, report); !status.ok()) {
-    cache.give_back_changes(std::move(changes));
     return status;
   }
+  changes.brought();
   note_served_by(implementation);
   if (log_enabled(LogLevel::dispatch)) {
     log_line(LogLevel::dispatch, text("attention over a ", to_string(options.format), " cache, batch ", problem.batch,

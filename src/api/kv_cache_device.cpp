@@ -85,7 +85,10 @@ namespace {
 // Copies that no call has brought to the device yet.
 Status make_copies(const kv_cache::Cache& cache) {
   kv_cache::Cache::Changes changes = cache.take_changes({});
-  if (changes.copies.empty()) return {};
+  if (!changes.has_copies()) {
+    changes.brought();
+    return {};
+  }
   const auto run = [&]() -> Status {
     const Result<const Implementation*> selected = select_cache_implementation({}, cache.options().device);
     if (!selected.ok()) return selected.status();
@@ -95,7 +98,7 @@ Status make_copies(const kv_cache::Cache& cache) {
     return (*selected)->backend().append(**selected, problem, {});
   };
   Status status = run();
-  if (!status.ok()) cache.give_back_changes(std::move(changes));
+  if (status.ok()) changes.brought();
   return status;
 }
 

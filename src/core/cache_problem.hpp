@@ -24,11 +24,17 @@ struct CacheUpdate {
   std::int32_t value = 0;
 };
 
-// Bytes to copy within a cache on a device. Copies of one step do not overlap; steps follow each other.
+// Bytes to copy within a cache on a device. Copies of one step do not overlap; steps follow each other. Within a copy
+// `to` may lie before `from` by less than `bytes`: bytes move to the front.
 struct CacheCopy {
   const std::byte* from = nullptr;
   std::byte* to = nullptr;
   std::int64_t bytes = 0, step = 0;
+};
+// What a call has enqueued by the time it fails.
+struct CacheProgress {
+  std::int64_t copies = 0;  // the first ones of CacheChanges
+  bool rows = false;        // a kernel that writes rows of an append
 };
 // Of a call on a device: what the host has changed since the last call, copies first. `captured`: the call is recorded
 // into a graph, which runs later and with other lengths; there are no changes then.
@@ -38,6 +44,7 @@ struct CacheChanges {
   const CacheUpdate* updates = nullptr;
   std::int64_t update_count = 0;
   bool captured = false;
+  CacheProgress* progress = nullptr;  // of a cache on a device
 };
 
 struct CacheView {

@@ -207,6 +207,7 @@ Status Cache::reserve(std::span<const CacheAppend> entries) {
   if (needed > pages_.free())
     return resource_exhausted("the append needs ", needed, " pages and ", pages_.free(), " of ", page_count_,
                               " are free");
+  reserve_copies(static_cast<std::int64_t>(entries.size()) * copies_of_page());
   ++copy_step_;
   for (const CacheAppend& e : entries) {
     if (const std::int32_t last = last_page(e); last >= 0 && pages_.shared(last)) {
@@ -231,6 +232,17 @@ void Cache::commit(std::span<const CacheAppend> entries) noexcept {
   }
 }
 
+void Cache::abandon(std::span<const CacheAppend> entries, bool written) noexcept {
+  for (const CacheAppend& e : entries) {
+    for (std::int64_t p = pages_of(e.first); paged() && !external() && p < pages_of(e.first + e.rows); ++p) {
+      pages_.release(page(e.sequence, p));
+      page(e.sequence, p) = -1;
+    }
+    State& state = states_[index(e.sequence)];
+    if (written) state.kept_begin = std::min(std::max(state.kept_begin, e.first + e.rows - kKeptRing), e.first);
+  }
+}
+
 void Cache::reset(std::int64_t sequence) noexcept {
   trim_slot(slots_[index(sequence)], 0);
   drop_table(slots_[index(sequence)]);
@@ -252,6 +264,7 @@ void Cache::trim_slot(std::int64_t slot, std::int64_t length) noexcept {
 
 void Cache::fork(std::int64_t from, std::int64_t to) {
   if (from == to) return;
+  reserve_copies(copies_of_slot());
   ++copy_step_;
   reset(to);
   copy_slot(slots_[index(from)], slots_[index(to)]);
@@ -272,10 +285,16 @@ void Cache::copy_slot(std::int64_t from, std::int64_t to) {
   copy_kept(from, to);
 }
 
+// The copies that follow are noted without an allocation, so that none is missing.
+void Cache::reserve_copies(std::int64_t count) {
+  const std::size_t needed = copies_.size() + index(count);
+  if (on_device() && needed > copies_.capacity()) copies_.reserve(std::max(needed, 2 * copies_.capacity()));
+}
+
 void Cache::copy_bytes(std::byte* to, const std::byte* from, std::int64_t bytes) {
   if (bytes == 0) return;
   if (!on_device()) {
-    std::memcpy(to, from, index(bytes));
+    std::memmove(to, from, index(bytes));
     return;
   }
   // Strip after strip, each of K, V and their scales: runs are one copy.
@@ -321,7 +340,6 @@ void Cache::copy_kept(std::int64_t from, std::int64_t to) {
 }
 
 void Cache::reorder(std::span<const std::int64_t> sources) {
-  ++copy_step_;
   const std::vector<std::int64_t> old = slots_;
   std::vector<std::int64_t> unused;  // slots that no sequence continues
   std::vector<bool> taken(old.size(), false);
@@ -330,6 +348,8 @@ void Cache::reorder(std::span<const std::int64_t> sources) {
   for (std::size_t b = 0; b < old.size(); ++b) {
     if (!taken[b]) unused.push_back(old[b]);
   }
+  reserve_copies(static_cast<std::int64_t>(unused.size()) * copies_of_slot());
+  ++copy_step_;
   for (const std::int64_t slot : unused) {
     trim_slot(slot, 0);
     drop_table(slot);

@@ -51,16 +51,28 @@ class Cache {
   const std::int32_t* block_table() const noexcept { return table_.data(); }
 
   // What the host has changed since a call on the device last brought it there: all copies, and tables and lengths of
-  // these slots. From now on it counts as brought. After a call that fails, give_back_changes().
-  struct Changes {
-    std::vector<CacheCopy> copies;
-    std::vector<CacheUpdate> updates;
-    std::unique_lock<std::mutex> order;  // until the call has launched them, no other call comes in between
-    CacheChanges of_call(bool captured) const noexcept;
+  // these slots. From now on it counts as brought. Unless the call ends with brought(), the cache takes back the copies
+  // that were not enqueued, and brings all tables and lengths again.
+  class Changes {
+   public:
+    Changes() = default;
+    Changes(Changes&& other) noexcept;
+    ~Changes();
+    bool has_copies() const noexcept { return !copies_.empty(); }
+    CacheChanges of_call(bool captured) noexcept;
+    const CacheProgress& progress() const noexcept { return progress_; }
+    void brought() noexcept { cache_ = nullptr; }
+
+   private:
+    friend class Cache;
+    const Cache* cache_ = nullptr;
+    std::unique_lock<std::mutex> order_;  // until the call has launched them, no other call comes in between
+    std::vector<CacheCopy> copies_;
+    std::vector<CacheUpdate> updates_;
+    CacheProgress progress_;
   };
   Changes take_changes(std::span<const std::int64_t> slots) const;
   bool has_changes(std::span<const std::int64_t> slots) const;
-  void give_back_changes(Changes&& changes) const;
   // Tokens that graphs have appended on the device.
   void advance(std::int64_t sequence, std::int64_t tokens) noexcept;
 
@@ -82,6 +94,9 @@ class Cache {
   Status reserve(std::span<const CacheAppend> entries);
   // On a device the kernels have done the same to its lengths.
   void commit(std::span<const CacheAppend> entries) noexcept;
+  // After an append that failed: pages go back. `written`: its rows may have taken the places of kept rows, as before
+  // a trim().
+  void abandon(std::span<const CacheAppend> entries, bool written) noexcept;
 
   // What a saved cache holds behind its header. null: only counts. load(): into an empty cache of the same options;
   // invalid_argument: not the contents of such a cache, which is of no use then.
@@ -92,7 +107,7 @@ class Cache {
   // resource_exhausted: pages that others share would be written, and too few are free; unimplemented: not whole strips
   // of a cache on a device. Nothing has changed then.
   Status evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t keep_last);
-  // On a device rows are copied by the next call.
+  // On a device rows are copied by the next call. What throws has changed nothing.
   void fork(std::int64_t from, std::int64_t to);
   void reorder(std::span<const std::int64_t> sources);
 
@@ -116,7 +131,7 @@ class Cache {
   void for_each_slot_block(std::int64_t slot, const Blocks& blocks) const;
   void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
   Status check_eviction(std::int64_t keep_first, std::int64_t removed) const;
-  void copy_strip(std::int64_t from, std::int64_t to);
+  void copy_strips(std::int64_t from, std::int64_t to, std::int64_t count);
   void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end, std::int64_t keep_first,
                    std::int64_t removed);
   std::byte* pool_data() const noexcept { return external() ? options_.pool.data() : own_pool_.data(); }
@@ -133,6 +148,9 @@ class Cache {
   void copy_page(std::int32_t from, std::int32_t to, std::int64_t tokens);
   void copy_kept(std::int64_t from, std::int64_t to);
   void copy_bytes(std::byte* to, const std::byte* from, std::int64_t bytes);
+  void reserve_copies(std::int64_t count);
+  std::int64_t copies_of_page() const noexcept { return 4 * options_.kv_heads; }
+  std::int64_t copies_of_slot() const noexcept { return 5 + (paged() ? 0 : copies_of_page()); }
 
   KVCacheOptions options_;
   std::int64_t page_size_, page_count_, pages_per_sequence_;

@@ -3,6 +3,7 @@
 // calls change the rows that they read.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "kv_cache/cache.hpp"
 
@@ -31,26 +32,44 @@ void Cache::for_each_word(std::int64_t slot, const F& f) const {
   f(options_.batch * (pages_per_sequence_ + 1) + slot);
 }
 
-CacheChanges Cache::Changes::of_call(bool captured) const noexcept {
-  return {copies.data(), static_cast<std::int64_t>(copies.size()), updates.data(),
-          static_cast<std::int64_t>(updates.size()), captured};
+Cache::Changes::Changes(Changes&& other) noexcept
+    : cache_(std::exchange(other.cache_, nullptr)),
+      order_(std::move(other.order_)),
+      copies_(std::move(other.copies_)),
+      updates_(std::move(other.updates_)),
+      progress_(other.progress_) {}
+
+// Nobody has noted copies in the meantime: what notes them excludes calls, and `order_` the calls of other threads.
+Cache::Changes::~Changes() {
+  if (cache_ == nullptr) return;
+  const std::lock_guard lock(cache_->sent_mutex_);
+  std::fill(cache_->sent_.begin(), cache_->sent_.end(), kUnknown);
+  copies_.erase(copies_.begin(), copies_.begin() + progress_.copies);
+  copies_.swap(cache_->copies_);
+}
+
+CacheChanges Cache::Changes::of_call(bool captured) noexcept {
+  return {copies_.data(),  static_cast<std::int64_t>(copies_.size()),
+          updates_.data(), static_cast<std::int64_t>(updates_.size()),
+          captured,        &progress_};
 }
 
 Cache::Changes Cache::take_changes(std::span<const std::int64_t> slots) const {
   Changes changes;
   if (!on_device()) return changes;
-  changes.order = std::unique_lock(launch_mutex_);
+  changes.order_ = std::unique_lock(launch_mutex_);
   const std::lock_guard lock(sent_mutex_);
-  changes.copies.swap(copies_);
-  std::vector<CacheUpdate>& updates = changes.updates;
+  std::vector<CacheUpdate>& updates = changes.updates_;
   for (const std::int64_t slot : slots) {
     for_each_word(slot, [&](std::int64_t word) {
-      const std::int32_t value = device_word(word);
-      if (sent_[index(word)] == value) return;
-      updates.push_back({static_cast<std::uint32_t>(word), value});
-      sent_[index(word)] = value;
+      if (sent_[index(word)] == device_word(word)) return;
+      updates.push_back({static_cast<std::uint32_t>(word), device_word(word)});
     });
   }
+  // Nothing is thrown from here on.
+  for (const CacheUpdate& update : updates) sent_[update.word] = update.value;
+  changes.copies_.swap(copies_);
+  changes.cache_ = this;
   return changes;
 }
 
@@ -61,13 +80,6 @@ bool Cache::has_changes(std::span<const std::int64_t> slots) const {
     for_each_word(slot, [&](std::int64_t word) { found = found || sent_[index(word)] != device_word(word); });
   }
   return found;
-}
-
-void Cache::give_back_changes(Changes&& changes) const {
-  if (!on_device()) return;
-  const std::lock_guard lock(sent_mutex_);
-  std::fill(sent_.begin(), sent_.end(), kUnknown);
-  copies_.insert(copies_.begin(), changes.copies.begin(), changes.copies.end());
 }
 
 void Cache::note_device(std::int64_t slot) const noexcept {

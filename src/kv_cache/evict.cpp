@@ -87,12 +87,12 @@ void Cache::renumber_kept(std::int64_t slot, const State& state, std::int64_t ke
   }
 }
 
-void Cache::copy_strip(std::int64_t from, std::int64_t to) {
+void Cache::copy_strips(std::int64_t from, std::int64_t to, std::int64_t count) {
   const CacheView view = this->view();
   for (const bool is_k : {true, false}) {
     const Side side = side_of(view, is_k);
     const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
-      copy_bytes(data + to * row_bytes, data + from * row_bytes, kCacheStrip * row_bytes);
+      copy_bytes(data + to * row_bytes, data + from * row_bytes, count * kCacheStrip * row_bytes);
     };
     copy(side.data, side.columns * spec::cache_bits(view.format) / 8);
     if (side.scale != nullptr) copy(reinterpret_cast<std::byte*>(side.scale), sizeof(float));
@@ -100,7 +100,7 @@ void Cache::copy_strip(std::int64_t from, std::int64_t to) {
 }
 
 // Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back. On a device those that come
-// from tokens which others move to are a later step.
+// from tokens of other pages which others move to are a later step; within a page all strips of a head are one copy.
 void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
                         std::int64_t keep_first, std::int64_t removed) {
   CacheView view = this->view();
@@ -111,9 +111,10 @@ void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, 
     for (std::int64_t t = begin; t < end;) {
       const std::int64_t from = view.row(slot, h, t + removed), row = rows + t % page_size_;
       if (removed % kCacheStrip == 0 && t % kCacheStrip == 0) {
-        copy_step_ = first_step + (t - keep_first) / removed;
-        copy_strip(from, row);
-        t += kCacheStrip;
+        const std::int64_t strips = paged() ? 1 : (end - t + kCacheStrip - 1) / kCacheStrip;
+        copy_step_ = first_step + (paged() ? (t - keep_first) / removed : 0);
+        copy_strips(from, row, strips);
+        t += strips * kCacheStrip;
       } else {
         copy_row(view, from, row);
         ++t;
@@ -159,6 +160,9 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
                               pages_.free(), " of ", page_count_, " are free");
   std::vector<std::int32_t> pages(index(end_page - first_page));
   std::vector<bool> taken(index(pages_of(old.length)), false);  // old pages that the sequence keeps
+  // A page at the most is copied beside each moved strip, or head of a contiguous cache.
+  const std::int64_t strips = paged() ? (keep_last + kCacheStrip - 1) / kCacheStrip : 1;
+  reserve_copies((needed + strips) * copies_of_page());
   renumber_kept(slot, old, keep_first, removed);
   ++copy_step_;
   for (std::int64_t p = first_page; p < end_page; ++p) {

@@ -53,6 +53,21 @@ TEST(CudaE4m3, IsChosenWhereMmaSyncHasIt) {
   EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));  // E5M2 is multiplied in f16
 }
 
+TEST(CudaE4m3, IsChosenWithMoreThan128Channels) {
+  Scenario wide = scenario_of(20, 70);
+  wide.d = 192, wide.dv = 130;
+  for (const int capability : {80, 89, 100, 120}) {
+    EmulatedRuntime runtime;
+    runtime.pretend(capability);
+    for (const char* recipe : {"sage2_8b", "sage2_4b"}) {
+      runtime.launched.clear();
+      ASSERT_TRUE(run_on_device(Call(wide), recipe).status.ok());
+      const bool own = capability == 89 || capability == 120;
+      EXPECT_TRUE(launched(runtime, own ? "attend_s8_e4m3_256_score_mod" : "attend_s8_float8_256_score_mod"));
+    }
+  }
+}
+
 TEST(CudaE4m3, IsChosenOnHopper) {
   EmulatedRuntime runtime;
   runtime.gpus.at(0).wgmma_kernels = true;
@@ -65,8 +80,10 @@ TEST(CudaE4m3, IsChosenOnHopper) {
   EXPECT_TRUE(launched(runtime, "attend_s8_float8_64"));
 }
 
-void expect_sums_of_the_model(EmulatedRuntime& runtime, const std::string& model_of) {
-  const Call call(scenario_of(64, 1000));
+void expect_sums_of_the_model(EmulatedRuntime& runtime, const std::string& model_of, std::int64_t dim = 64) {
+  Scenario scenario = scenario_of(64, 1000);
+  scenario.d = scenario.dv = dim;
+  const Call call(scenario);
   const Outcome exact = run_oracle(call, "sage2_8b"), model = run_oracle(call, "sage2_8b,accumulator=" + model_of);
   const Outcome one_level = run_oracle(call, "sage2_8b,two_level=off,accumulator=" + model_of);
   const double in_f16 = relative_l2(run_on_device(call).out, exact.out);
@@ -84,6 +101,8 @@ TEST(CudaE4m3, SumsAsTheModelOfTheAccumulator) {
     EmulatedRuntime runtime;
     expect_sums_of_the_model(runtime, model_of);
   }
+  EmulatedRuntime runtime;
+  expect_sums_of_the_model(runtime, "sm89", 144);
 }
 
 }  // namespace

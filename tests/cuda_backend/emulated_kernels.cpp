@@ -45,7 +45,9 @@ const EmulatedKernel& emulated_kernel(int id) {
          : id < kKernelsBeforeKept   ? emulated_attention_kernel(id - kQuantizeKernels)
          : id < kKernelsBeforeDecode ? emulated_kept_kernel(id - kKernelsBeforeKept)
          : id < kKernelsBeforeE4m3   ? emulated_decode_kernel(id - kKernelsBeforeDecode)
-         : id < kKernelsBeforeSm90   ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
+         : id < kKernelsBeforeS4     ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
+         : id < kKernelsBeforeS4E4m3 ? emulated_s4_kernel(id - kKernelsBeforeS4)
+         : id < kKernelsBeforeSm90   ? emulated_s4_e4m3_kernel(id - kKernelsBeforeS4E4m3)
                                      : emulated_sm90_kernel(id - kKernelsBeforeSm90);
 }
 

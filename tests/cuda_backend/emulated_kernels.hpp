@@ -18,6 +18,8 @@ const EmulatedKernel& emulated_attention_kernel(int index);
 const EmulatedKernel& emulated_kept_kernel(int index);
 const EmulatedKernel& emulated_decode_kernel(int index);
 const EmulatedKernel& emulated_e4m3_kernel(int index);
+const EmulatedKernel& emulated_s4_kernel(int index);
+const EmulatedKernel& emulated_s4_e4m3_kernel(int index);
 const EmulatedKernel& emulated_sm90_kernel(int index);
 
 }  // namespace octavo::test

@@ -107,6 +107,7 @@ Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& lau
     graph_.push_back({device, launch, {params, params + launch.params_bytes}});
     return {};
   }
+  if (before_launch != nullptr) before_launch();
   const EmulatedKernel& kernel = emulated_kernel(launch.kernel);
   if (launches == failing_launch)
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, " was not launched"));

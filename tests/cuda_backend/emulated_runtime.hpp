@@ -23,7 +23,8 @@ class EmulatedRuntime final : public cuda::Runtime {
   bool records = false;                      // launches on it wait for replay()
   void* broken_stream = nullptr;             // may not be used, unless null
   std::size_t memory_left = std::size_t{4} << 30;
-  int failing_launch = -1;  // the launch (counted from now) that fails
+  int failing_launch = -1;            // the launch (counted from the first) that fails
+  void (*before_launch)() = nullptr;  // called then
   cuda::emulation::Options options;
 
   // The GPU has that compute capability, 89 for 8.9.

@@ -35,3 +35,16 @@ endfunction()
 expect_e4m3("80;89;90a;100;120" "-gencode=arch=compute_89,code=[sm_89,sm_120,compute_89]")
 expect_e4m3("89" "-gencode=arch=compute_89,code=[sm_89,compute_89]")
 expect_e4m3("90a" "-gencode=arch=compute_89,code=[compute_89]")
+
+# Products of s4, and of both.
+function(expect_s4 gpus expected expected_with_e4m3)
+  octavo_s4_gencode("${gpus}" got got_with_e4m3)
+  if(NOT got STREQUAL expected OR NOT got_with_e4m3 STREQUAL expected_with_e4m3)
+    message(SEND_ERROR "products of s4, GPUs ${gpus}: ${got}, ${got_with_e4m3}\n"
+                       "expected: ${expected}, ${expected_with_e4m3}")
+  endif()
+endfunction()
+expect_s4("80;89;90a;100;120" "-gencode=arch=compute_80,code=[sm_80]" "-gencode=arch=compute_89,code=[sm_89]")
+expect_s4("89;86" "-gencode=arch=compute_86,code=[sm_86]" "-gencode=arch=compute_89,code=[sm_89]")
+expect_s4("80" "-gencode=arch=compute_80,code=[sm_80]" "-gencode=arch=compute_89,code=[compute_89]")
+expect_s4("90a" "-gencode=arch=compute_80,code=[compute_80]" "-gencode=arch=compute_89,code=[compute_89]")

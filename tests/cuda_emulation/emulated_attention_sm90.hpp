@@ -22,7 +22,7 @@ std::vector<std::uint8_t> values_sm90(const PackedProblem& packed) {
 template <class Shape>
 ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8_t>& v_codes) {
   const auto rows_of = [](std::size_t bytes, cuda::PackedFormat format) {
-    return static_cast<std::int64_t>(bytes) / Shape::kDim / cuda::packed_bytes(format);
+    return static_cast<std::int64_t>(bytes) / cuda::packed_bytes(format, Shape::kDim);
   };
   ParamsSm90 params;
   params.attention = packed.params();

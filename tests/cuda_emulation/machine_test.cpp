@@ -350,6 +350,7 @@ TEST(SharedTile, EightRowsOfAColumnLieInEightBanks) {
       }
     }
   };
+  expect(SharedTile<32>{}, 32);
   expect(SharedTile<64>{}, 64);
   expect(SharedTile<128>{}, 128);
   expect(SharedTile<256>{}, 256);

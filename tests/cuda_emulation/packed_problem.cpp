@@ -111,10 +111,10 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
 
   // What nobody writes shall be found if it is read: codes of 0x7f and vectors of NaN.
-  q_codes.assign(size(q_blocks * kPackedRows * dim_ * cuda::packed_bytes(scores_)), 0x7f);
+  q_codes.assign(size(cuda::packed_bytes(scores_, q_blocks * kPackedRows * dim_)), 0x7f);
   q_low.assign(scores_ == PackedFormat::s8 ? q_codes.size() : 0, 0x7f);
-  k_codes.assign(size(k_blocks * kPackedRows * dim_ * cuda::packed_bytes(scores_)), 0x7f);
-  v_codes.assign(size(k_blocks * kPackedRows * dim_ * cuda::packed_bytes(values_)), 0x7f);
+  k_codes.assign(size(cuda::packed_bytes(scores_, k_blocks * kPackedRows * dim_)), 0x7f);
+  v_codes.assign(size(cuda::packed_bytes(values_, k_blocks * kPackedRows * dim_)), 0x7f);
   q_factor.assign(size(q_blocks * kPackedRows), kNan);
   q_constant = q_factor;
   k_factor.assign(size(k_blocks * kPackedRows), kNan);

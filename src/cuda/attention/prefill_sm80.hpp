@@ -18,9 +18,9 @@
 
 namespace octavo::cuda {
 
-// Whether the kernel has the product of 16-bit Q, too.
+// Whether the kernel has the product of 16-bit Q, too, whose planes are codes of s8.
 template <class Shape, AttentionVariant variant>
-constexpr bool takes_q16 = Shape::kIntegerScores && modifies_scores(variant);
+constexpr bool takes_q16 = Shape::kScores == PackedFormat::s8 && modifies_scores(variant);
 
 // A warp of the mma.sync kernels: how it comes to its operands and multiplies them.
 template <class Machine, class Shape, AttentionVariant variant>

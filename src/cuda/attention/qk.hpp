@@ -23,15 +23,21 @@ struct alignas(16) FloatQuad {
 
 template <class Shape>
 constexpr Mma kQkProduct = Shape::kScores == PackedFormat::s8                           ? Mma::s8s8
+                           : Shape::kScores == PackedFormat::s4                         ? Mma::s4s4
                            : Shape::kScores == PackedFormat::bf16 || Shape::kPlanes > 1 ? Mma::bf16
                                                                                         : Mma::f16;
 
-// Two steps of a product are 64 bytes of a row: 8 registers of A, and one ldmatrix for 8 rows of B.
+// Two steps of a product are 64 bytes of a row: 8 registers of A, and one ldmatrix for 8 rows of B. Rows of 32 bytes
+// (64 channels of s4) are one step: 4 registers of A, and one ldmatrix for 16 rows of B.
 constexpr std::uint32_t kPairBytes = 64, kPairChunks = 4;
+template <class Shape>
+constexpr bool kOneStep = Shape::kRowBytes < kPairBytes;
 template <class Shape>
 constexpr int kQueryPairs = static_cast<int>(Shape::kRowBytes / kPairBytes);
 template <class Shape>
-constexpr int kQueryRegisters = Shape::kQueryInRegisters ? 8 * kQueryPairs<Shape> : 8;
+constexpr int kQueryRegisters = kOneStep<Shape>            ? 4
+                                : Shape::kQueryInRegisters ? 8 * kQueryPairs<Shape>
+                                                           : 8;
 
 // A [16, 64 bytes] of the warp's rows at chunk `chunk` of the tile at `tile` into q[first .. first + 7].
 template <std::uint32_t kRowBytes, int n, class Machine>
@@ -39,7 +45,7 @@ OCTAVO_DEVICE void load_a(Machine& machine, Registers<Machine, std::uint32_t, n>
                           std::uint32_t chunk) {
   const auto row = static_cast<std::uint32_t>(16 * machine.warp());
   OCTAVO_UNROLL
-  for (std::uint32_t half = 0; half < 2; ++half) {
+  for (std::uint32_t half = 0; half < (n < 8 ? 1 : 2); ++half) {
     machine.template ldmatrix<false>(q, first + 4 * static_cast<int>(half), [&](int lane) {
       const auto l = static_cast<std::uint32_t>(lane);
       return tile + SharedTile<kRowBytes>::at(row + l % 16, chunk + 2 * half + l / 16);
@@ -49,7 +55,9 @@ OCTAVO_DEVICE void load_a(Machine& machine, Registers<Machine, std::uint32_t, n>
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_query(Machine& machine, Registers<Machine, std::uint32_t, kQueryRegisters<Shape>>& q) {
-  if constexpr (Shape::kQueryInRegisters) {
+  if constexpr (kOneStep<Shape>) {
+    load_a<Shape::kRowBytes>(machine, q, 0, Shape::kQueryAt, 0);
+  } else if constexpr (Shape::kQueryInRegisters) {
     OCTAVO_UNROLL
     for (int pair = 0; pair < kQueryPairs<Shape>; ++pair) {
       load_a<Shape::kRowBytes>(machine, q, 8 * pair, Shape::kQueryAt, kPairChunks * static_cast<std::uint32_t>(pair));
@@ -77,6 +85,23 @@ constexpr std::int32_t kSumStart<std::int32_t> = 0x4b400000;
 OCTAVO_INLINE float float_of_sum(float sum) { return sum; }
 OCTAVO_INLINE float float_of_sum(std::int32_t sum) {
   return f32_of_bits(static_cast<std::uint32_t>(sum)) - 12582912.0f;
+}
+
+// Q . K for 16 slots from `slot`, of rows of one step.
+template <class Shape, class Machine>
+OCTAVO_DEVICE void multiply_16_keys_in_one_step(Machine& machine, Registers<Machine, std::uint32_t, 4>& q,
+                                                std::uint32_t keys, int slot,
+                                                Registers<Machine, MmaSum<kQkProduct<Shape>>, 8>& acc) {
+  constexpr Mma kProduct = kQkProduct<Shape>;
+  Registers<Machine, std::uint32_t, 4> b;
+  machine.template ldmatrix<false>(b, 0, [&](int lane) {
+    const auto l = static_cast<std::uint32_t>(lane);
+    return keys + SharedTile<Shape::kRowBytes>::at(static_cast<std::uint32_t>(slot) + l / 16 * 8 + l % 8, l / 8 % 2);
+  });
+  OCTAVO_UNROLL
+  for (int tile = 0; tile < 2; ++tile) {
+    machine.template first_mma<kProduct>(acc, 4 * tile, q, 0, b, 2 * tile, kSumStart<MmaSum<kProduct>>);
+  }
 }
 
 // Q . K for 16 slots from `slot`; K's tile is at `keys`. `in_registers`: Q is in q; else its tile is at `queries`.
@@ -189,6 +214,8 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, k
     Registers<Machine, float, 8> sums;
     if constexpr (Shape::kPlanes > 1) {
       multiply_planes<Shape>(machine, q, keys, slot, acc);
+    } else if constexpr (kOneStep<Shape>) {
+      multiply_16_keys_in_one_step<Shape>(machine, q, keys, slot, acc);
     } else {
       multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
     }

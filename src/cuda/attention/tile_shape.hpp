@@ -16,7 +16,7 @@ template <int dim, PackedFormat score_format, PackedFormat value_format>
 struct AttentionShape {
   static constexpr int kDim = dim;
   static constexpr PackedFormat kScores = score_format, kValues = value_format;
-  static constexpr bool kIntegerScores = kScores == PackedFormat::s8, kIntegerValues = kValues == PackedFormat::s8;
+  static constexpr bool kIntegerScores = is_integer(kScores), kIntegerValues = kValues == PackedFormat::s8;
   static constexpr bool kShiftsScores = true;  // before the exponential (shift_far_scores())
   // Kept keys are an option of the kernels with every option, not variants of these.
   static constexpr bool kKeepingIsAnOption = true;
@@ -31,7 +31,7 @@ struct AttentionShape {
   static constexpr int kPlanes = packed_planes(kScores);
   static constexpr int kKeys = kPlanes > 1 ? kDim == 256 ? 16 : 32 : kIntegerValues || kFloat8Scores ? 128 : 64;
   static constexpr bool kBlockScales = kKeys == kPackedRows;  // V may have scales that change with the block
-  static constexpr std::uint32_t kRowBytes = kDim * (is_byte(kScores) ? 1 : 2);  // of a plane
+  static constexpr std::uint32_t kRowBytes = packed_bytes(kScores, kDim) / kPlanes;  // of a plane
   static constexpr std::uint32_t kValueRows = kByteValues ? kDim : kKeys;
   static constexpr std::uint32_t kValueRowBytes = kByteValues ? kKeys : 2 * kDim;
 
@@ -57,13 +57,16 @@ struct AttentionShape {
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
   static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
-  static constexpr std::uint32_t kTaskAt = kColumnScaleAt + (kBlockScales ? kStages * 4u * kDim : 0);
+  static constexpr std::uint32_t kTilesEnd = kColumnScaleAt + (kBlockScales ? kStages * 4u * kDim : 0);
+  // Rows of O on their way out, over tiles that are done with, not over tasks: a call without keys has no barrier
+  // between.
+  static constexpr std::uint32_t kStagedAt = 0, kStagedBytes = kWarps * 8 * 4 * (kDim + 8);
+  static constexpr std::uint32_t kTaskAt = kTilesEnd > kStagedBytes ? kTilesEnd : kStagedBytes;
   // What a warp needs of its task (WarpTask), where there is room and registers are scarce.
   static constexpr std::uint32_t kTaskBytes = 64;
   static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
   static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
-  static constexpr std::uint32_t kStagedAt = 0;  // rows of O on their way out, over tiles that are done with
 };
 
 // Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where
@@ -84,6 +87,9 @@ OCTAVO_INLINE constexpr int weight_planes(AttentionVariant variant) { return var
 OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
   return variant != AttentionVariant::plain && !is_folded(variant);
 }
+
+// With codes of s4 multiplied as such.
+constexpr std::int32_t kMostS4Channels = 128;
 
 // With FP8 scores, whose key block of 128 rows of two bytes is one tile.
 constexpr std::int64_t kMostFloat8Channels = 128;

@@ -44,7 +44,7 @@ struct AttentionShapeSm90 {
   static_assert(kProducerRegisters + kConsumers * kConsumerRegisters <= (kConsumers + 1) * kRegisters);
 
   // Tiles: Q [kRows, kDim], K [kKeys, kDim], V [kDim, kKeys] of bytes, [kKeys, kDim] of 16 bits.
-  static constexpr std::uint32_t kRowBytes = kDim * packed_bytes(kScores);
+  static constexpr std::uint32_t kRowBytes = packed_bytes(kScores, kDim);
   using QueryTile = PanelTile<kRows, kRowBytes>;
   using KeyTile = PanelTile<kKeys, kRowBytes>;
   using ValueTile = PanelTile<kByteValues ? kDim : kKeys, kByteValues ? kKeys : 2 * kDim>;

@@ -31,6 +31,31 @@ OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams&
   for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
 }
 
+// Moved by d units, unit u goes where unit u - d was read. One lane moves units u, u + d, u + 2 d, ... in this order,
+// so no lane waits for another; of each step it reads some units ahead.
+template <class Unit, class Machine>
+OCTAVO_DEVICE void copy_units(Machine& machine, const CacheCopy& copy) {
+  constexpr std::int64_t kSize = sizeof(Unit), kAhead = 8;
+  const std::int64_t units = copy.bytes / kSize;
+  const std::int64_t distance = moves_within(copy) ? (copy.from - copy.to) / kSize : units;
+  const Unit* const from = reinterpret_cast<const Unit*>(copy.from);
+  Unit* const to = reinterpret_cast<Unit*>(copy.to);
+  for_each_index(machine, distance, [&](std::int64_t i) {
+    OCTAVO_ROLLED
+    for (std::int64_t first = i; first < units; first += kAhead * distance) {
+      Unit held[kAhead];
+      OCTAVO_UNROLL
+      for (std::int64_t k = 0; k < kAhead; ++k) {
+        if (const std::int64_t u = first + k * distance; u < units) held[k] = from[u];
+      }
+      OCTAVO_UNROLL
+      for (std::int64_t k = 0; k < kAhead; ++k) {
+        if (const std::int64_t u = first + k * distance; u < units) to[u] = held[k];
+      }
+    }
+  });
+}
+
 template <class Machine>
 OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) {
   struct alignas(16) Sixteen {
@@ -40,13 +65,9 @@ OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) 
   const auto together = reinterpret_cast<std::uintptr_t>(copy.from) | reinterpret_cast<std::uintptr_t>(copy.to) |
                         static_cast<std::uintptr_t>(copy.bytes);
   if (together % sizeof(Sixteen) == 0) {
-    for_each_index(machine, copy.bytes / static_cast<std::int64_t>(sizeof(Sixteen)), [&](std::int64_t i) {
-      reinterpret_cast<Sixteen*>(copy.to)[i] = reinterpret_cast<const Sixteen*>(copy.from)[i];
-    });
+    copy_units<Sixteen>(machine, copy);
   } else {  // units of kept rows
-    for_each_index(machine, copy.bytes / 4, [&](std::int64_t i) {
-      reinterpret_cast<std::uint32_t*>(copy.to)[i] = reinterpret_cast<const std::uint32_t*>(copy.from)[i];
-    });
+    copy_units<std::uint32_t>(machine, copy);
   }
 }
 

@@ -25,6 +25,11 @@ struct CacheCopyParams {
   CacheCopy copies[kCopiesOfLaunch];
 };
 
+// Whether bytes of a copy move to the front by less than its length.
+OCTAVO_INLINE bool moves_within(const CacheCopy& copy) {
+  return copy.to < copy.from && copy.from - copy.to < copy.bytes;
+}
+
 struct DeviceAppendEntry {
   std::int32_t slot = 0, rows = 0;
   std::int32_t fixes_mean = 0;

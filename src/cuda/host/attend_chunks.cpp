@@ -168,8 +168,7 @@ class ChunkDriver {
       attend(of_short, any_options);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    const bool folded = plan_.steps.fold && !plan_.steps.running_maximum && !plan_.steps.sum_codes &&
-                        plan_.qk_format == PackedFormat::s8 && plan_.v_format == PackedFormat::s8;
+    const bool folded = plan_.folded();
     const bool any = plan_.steps.score_mod || p16 || (keeps && !folded);
     const AttentionVariant special = !folded ? AttentionVariant::plain
                                      : keeps ? AttentionVariant::kept
@@ -198,9 +197,17 @@ class ChunkDriver {
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)
 #define OCTAVO_CUDA_E4M3_KERNEL(name, its_dim, its_scores, its_values, variant) \
   OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
+#define OCTAVO_CUDA_S4_KERNEL(name, its_dim, its_scores, its_values, variant) \
+  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
+#define OCTAVO_CUDA_S4_E4M3_KERNEL(name, its_dim, its_scores, its_values, variant) \
+  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
 #include "cuda/host/attention_kernels.inc"
 #include "cuda/host/e4m3_kernels.inc"
 #include "cuda/host/kept_kernels.inc"
+#include "cuda/host/s4_e4m3_kernels.inc"
+#include "cuda/host/s4_kernels.inc"
+#undef OCTAVO_CUDA_S4_E4M3_KERNEL
+#undef OCTAVO_CUDA_S4_KERNEL
 #undef OCTAVO_CUDA_E4M3_KERNEL
 #undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL

@@ -22,6 +22,9 @@ std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + 
 
 void add_changes(Launches& launches, std::int32_t* words, const CacheChanges& changes) {
   constexpr std::int64_t kBytesOfBlock = 16 * kCodeWarps * kLanes, kMostBlocks = 32;
+  const auto parallel_bytes = [](const CacheCopy& copy) {
+    return moves_within(copy) ? std::int64_t{copy.from - copy.to} : copy.bytes;
+  };
   for (std::int64_t first = 0; first < changes.copy_count;) {
     CacheCopyParams params;
     std::int64_t count = 0, bytes = 0;
@@ -29,10 +32,11 @@ void add_changes(Launches& launches, std::int32_t* words, const CacheChanges& ch
       const CacheCopy& copy = changes.copies[first];
       if (count > 0 && copy.step != params.copies[0].step) break;
       params.copies[count] = copy;
-      bytes = std::max(bytes, copy.bytes);
+      bytes = std::max(bytes, parallel_bytes(copy));
     }
     const std::int64_t blocks = std::min(blocks_of(bytes, kBytesOfBlock), kMostBlocks);
     launches.add(KernelId::copy_cache_bytes, {{blocks, count, 1}, kCodeWarps, 0}, params);
+    if (launches.status().ok()) changes.progress->copies = first;
   }
   for (std::int64_t first = 0; first < changes.update_count; first += kUpdatesOfLaunch) {
     CacheUpdateParams params;
@@ -163,6 +167,7 @@ Status append(const CacheAppendProblem& problem, const Execution& execution) {
         row_kernel(KernelId::append_cache_rows_64, dim),
         {{blocks_of(warps_of_append(cache.format, rows), kCodeWarps), 2 * cache.kv_heads, params.count}, kCodeWarps, 0},
         params);
+    if (launches.status().ok() && problem.count > 0) problem.changes.progress->rows = true;
     if (rows > 0) launches.add(KernelId::advance_lengths, {{1, 1, 1}, kCodeWarps, 0}, params);
   }
   return launches.status();

@@ -33,7 +33,17 @@ enum class KernelId : int {
 #define OCTAVO_CUDA_E4M3_KERNEL(name, dim, scores, values, variant) name,
 #include "cuda/host/e4m3_kernels.inc"
 #undef OCTAVO_CUDA_E4M3_KERNEL
-  before_sm90,  // how many the five tables have
+  before_s4,  // how many the five tables have
+  last_before_s4 = before_s4 - 1,
+#define OCTAVO_CUDA_S4_KERNEL(name, dim, scores, values, variant) name,
+#include "cuda/host/s4_kernels.inc"
+#undef OCTAVO_CUDA_S4_KERNEL
+  before_s4_e4m3,  // how many the six tables have
+  last_before_s4_e4m3 = before_s4_e4m3 - 1,
+#define OCTAVO_CUDA_S4_E4M3_KERNEL(name, dim, scores, values, variant) name,
+#include "cuda/host/s4_e4m3_kernels.inc"
+#undef OCTAVO_CUDA_S4_E4M3_KERNEL
+  before_sm90,  // how many the seven tables have
   last_before_sm90 = before_sm90 - 1,
 #define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, f16_sums, variant) name,
 #include "cuda/host/sm90_kernels.inc"
@@ -45,6 +55,8 @@ constexpr int kQuantizeKernels = static_cast<int>(KernelId::quantizers);
 constexpr int kKernelsBeforeKept = static_cast<int>(KernelId::before_kept);
 constexpr int kKernelsBeforeDecode = static_cast<int>(KernelId::before_decode);
 constexpr int kKernelsBeforeE4m3 = static_cast<int>(KernelId::before_e4m3);
+constexpr int kKernelsBeforeS4 = static_cast<int>(KernelId::before_s4);
+constexpr int kKernelsBeforeS4E4m3 = static_cast<int>(KernelId::before_s4_e4m3);
 constexpr int kKernelsBeforeSm90 = static_cast<int>(KernelId::before_sm90);
 constexpr int kKernels = static_cast<int>(KernelId::all);
 

@@ -16,6 +16,8 @@ const DeviceKernel& attention_kernel(int index);
 const DeviceKernel& kept_kernel(int index);
 const DeviceKernel& decode_kernel(int index);
 const DeviceKernel& e4m3_kernel(int index);
+const DeviceKernel& s4_kernel(int index);
+const DeviceKernel& s4_e4m3_kernel(int index);
 const DeviceKernel& sm90_kernel(int index);
 
 // Whether this build has the last table's kernels.
@@ -27,7 +29,9 @@ inline const DeviceKernel& device_kernel(KernelId id) {
          : index < kKernelsBeforeKept   ? attention_kernel(index - kQuantizeKernels)
          : index < kKernelsBeforeDecode ? kept_kernel(index - kKernelsBeforeKept)
          : index < kKernelsBeforeE4m3   ? decode_kernel(index - kKernelsBeforeDecode)
-         : index < kKernelsBeforeSm90   ? e4m3_kernel(index - kKernelsBeforeE4m3)
+         : index < kKernelsBeforeS4     ? e4m3_kernel(index - kKernelsBeforeE4m3)
+         : index < kKernelsBeforeS4E4m3 ? s4_kernel(index - kKernelsBeforeS4)
+         : index < kKernelsBeforeSm90   ? s4_e4m3_kernel(index - kKernelsBeforeS4E4m3)
                                         : sm90_kernel(index - kKernelsBeforeSm90);
 }
 

@@ -31,6 +31,9 @@ PackedFormat packed_format(Format format, DType input) {
 // Whether mma.sync multiplies numbers of E4M3 as they are; 9.0 and 10.0 convert them to f16.
 bool multiplies_e4m3(const DeviceProperties& device) { return device.capability() == 89 || device.major == 12; }
 
+// Whether it multiplies codes of s4: from 9.0 on they are converted to s8 first.
+bool multiplies_s4(const DeviceProperties& device) { return device.major == 8; }
+
 // `cu_seqlens` and `lens` are null where not given.
 DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_t rows, const IntegerArray& lens,
                              const IntegerArray& cu_seqlens) {
@@ -45,10 +48,7 @@ OperandFormats formats_of(const Problem& problem, bool e4m3) {
   const Recipe& recipe = problem.recipe;
   OperandFormats to{packed_format(recipe.scores, problem.q.dtype), packed_format(recipe.values, problem.v.dtype)};
   const bool of_e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
-  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8 &&
-      packed_dim(problem.head_dim, problem.value_dim) <= kMostFloat8Channels) {
-    to.v = PackedFormat::e4m3;
-  }
+  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8) to.v = PackedFormat::e4m3;
   return to;
 }
 
@@ -63,6 +63,7 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   f16_sums = recipe.accumulator == Accumulator::f16;
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
+  if (multiplies_s4(device) && has_s4_attention()) qk_format = PackedFormat::s4;
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||
                       problem.varlen() || problem.kv_lens.data != nullptr;
@@ -85,6 +86,19 @@ void AttentionPlan::choose_steps() {
   if (problem.v.dtype == DType::f16 || (problem.v.quantized && problem.v.scales == nullptr)) steps.v_prescale = false;
   plain_v_ranges = steps.v_prescale && steps.v_needs.extremes && v_granularity != Granularity::channel &&
                    !steps.rotate_v && !steps.smooth_v;
+}
+
+bool AttentionPlan::folded() const {
+  return steps.fold && !steps.running_maximum && !steps.sum_codes && is_integer(qk_format) &&
+         v_format == PackedFormat::s8;
+}
+
+// host/s4_kernels.inc and s4_e4m3_kernels.inc: 16-bit Q would need K in bytes.
+bool AttentionPlan::has_s4_attention() const {
+  const bool some_q16 = spec::takes_q16(problem, problem.varlen() ? 1 : problem.q_rows);
+  const bool float8_values = v_format == PackedFormat::float8 || v_format == PackedFormat::e4m3;
+  return recipe.scores == Format::s4 && dim <= kMostS4Channels && !some_q16 && !steps.keeps &&
+         (float8_values || (folded() && recipe.p != WeightFormat::u16));
 }
 
 // What a query block with kept keys hands from kernel to kernel.
@@ -167,14 +181,14 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.v_places = places(problem.v, Role::v);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);
 
-  to.q.codes = bytes(true, q_rows * dim * packed_bytes(plan.qk_format));
+  to.q.codes = bytes(true, packed_bytes(plan.qk_format, q_rows * dim));
   to.q.codes_low = bytes(plan.q16, q_rows * dim);
-  to.k.codes = bytes(true, k_rows * dim * packed_bytes(plan.qk_format));
-  to.v.codes = bytes(true, k_rows * dim * packed_bytes(plan.v_format));
+  to.k.codes = bytes(true, packed_bytes(plan.qk_format, k_rows * dim));
+  to.v.codes = bytes(true, packed_bytes(plan.v_format, k_rows * dim));
   if (plan.wgmma && plan.v_format == PackedFormat::s8) to.v.flip = kOffsetCodes;
   to.q.factor = floats(true, q_rows);
   to.q.smooth_k_logit_offset = floats(plan.steps.smooth_k_logit_offset, q_rows);
-  to.k.factor = floats(plan.qk_format == PackedFormat::s8 || plan.qk_format == PackedFormat::float8, k_rows);
+  to.k.factor = floats(is_integer(plan.qk_format) || plan.qk_format == PackedFormat::float8, k_rows);
   to.k.addend = floats(true, k_rows);
   to.k.inverse = floats(plan.steps.fold, k_rows);
   to.k.fold = floats(plan.steps.fold && plan.steps.score_mod, k_rows);

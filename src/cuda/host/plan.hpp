@@ -39,11 +39,15 @@ struct AttentionPlan {
   std::size_t bytes = 0;  // of scratch memory
 
   bool permuted_keys() const { return is_byte(v_format); }
+  // Integer weights are relative to the key block's maximum, their sum is of the weights, and V's scales are folded
+  // into them.
+  bool folded() const;
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
   std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }
 
  private:
+  bool has_s4_attention() const;
   void choose_steps();
   void choose_chunk(std::size_t most_bytes);
   std::int64_t rest_bytes() const;

@@ -26,7 +26,7 @@ bool with_shape(PackedFormat scores, PackedFormat values, bool f16_sums, std::in
 }
 
 std::uint32_t heads_at_once(const AttentionPlan& plan) {
-  const std::int64_t key_bytes = plan.dim * (packed_bytes(plan.qk_format) + packed_bytes(plan.v_format));
+  const std::int64_t key_bytes = packed_bytes(plan.qk_format, plan.dim) + packed_bytes(plan.v_format, plan.dim);
   const std::int64_t head_bytes = plan.key_blocks() * kPackedRows * key_bytes;
   const std::int64_t kv_heads = std::max<std::int64_t>(kCachedBytes / head_bytes, 1);
   const std::int64_t heads = kv_heads * (plan.problem.q_heads / plan.problem.kv_heads);

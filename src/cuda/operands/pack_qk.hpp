@@ -43,7 +43,7 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim;
   const bool q16 = p.q16 && at.rows < spec::kQ16Rows;
-  const bool bits16 = !is_byte(p.format), float8 = p.format == PackedFormat::float8;
+  const bool bits16 = !is_byte(p.format) && p.format != PackedFormat::s4, float8 = p.format == PackedFormat::float8;
   ScaleRule rule = p.rule;
   if (q16) rule.range = spec::kRangeQ16;
   // Codes of the caller's stay as they are; the row as given is code * scale + mean.
@@ -122,6 +122,11 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
               } else {
                 first = spec::integer_code(a, inverse[i], rule.range);
                 second = spec::integer_code(b, inverse[i], rule.range);
+              }
+              if (p.format == PackedFormat::s4) {
+                static_cast<std::uint8_t*>(p.codes)[to / 2] =
+                    static_cast<std::uint8_t>((first & 15) | (second & 15) << 4);
+                continue;
               }
               if (q16) {
                 const spec::Q16Code low = spec::split_q16(first), high = spec::split_q16(second);

@@ -57,19 +57,23 @@ OCTAVO_INLINE constexpr BlockGrid grid_of_varlen(std::int64_t sequences, std::in
   return {0, total / kPackedRows + sequences};
 }
 
-// How operands are stored. s4 codes are stored as s8: the same integers. float8: numbers of E4M3 or E5M2, stored in
+// How operands are stored. s4 codes are stored as s8, the same integers, but for GPUs that multiply them (8.x): s4, two
+// channels a byte, the even one in its low nibble. float8: numbers of E4M3 or E5M2, stored in
 // f16, which holds each of them exactly; their products are exact, too, so every GPU gives the recipe's results. e4m3:
 // codes of V, a byte each, for GPUs that multiply them (kFloat8Keys of them are one tile). f32: as planes of bf16.
-enum class PackedFormat : std::uint8_t { s8, f16, bf16, float8, e4m3, f32 };
+enum class PackedFormat : std::uint8_t { s8, f16, bf16, float8, e4m3, f32, s4 };
+OCTAVO_INLINE constexpr bool is_integer(PackedFormat format) {
+  return format == PackedFormat::s8 || format == PackedFormat::s4;
+}
 OCTAVO_INLINE constexpr bool is_byte(PackedFormat format) {
   return format == PackedFormat::s8 || format == PackedFormat::e4m3;
 }
 OCTAVO_INLINE constexpr int packed_planes(PackedFormat format) {
   return format == PackedFormat::f32 ? kPlanesOfF32 : 1;
 }
-// Of a number, with all its planes.
-OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format) {
-  return is_byte(format) ? 1 : 2 * packed_planes(format);
+// Of `count` numbers of a row, with all their planes.
+OCTAVO_INLINE constexpr std::int64_t packed_bytes(PackedFormat format, std::int64_t count) {
+  return format == PackedFormat::s4 ? count / 2 : is_byte(format) ? count : 2 * packed_planes(format) * count;
 }
 // Where row `row`, counted over blocks, of plane `plane` lies.
 template <int planes>

@@ -5,6 +5,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_gencode)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_late_front_gencode late_front)
 octavo_e4m3_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_e4m3_gencode)
+octavo_s4_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_s4_gencode octavo_s4_e4m3_gencode)
 
 # `gencode`: nvcc's -gencode options; further arguments are more of its options.
 function(octavo_cuda_target source gencode)
@@ -23,6 +24,8 @@ octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu "${octa
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu "${octavo_late_front_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/decode_sm80.cu "${octavo_late_front_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm89.cu "${octavo_e4m3_gencode}")
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_s4_sm80.cu "${octavo_s4_gencode}")
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_s4_sm89.cu "${octavo_s4_e4m3_gencode}")
 # wgmma is Hopper's alone, and only 9.0a has it: no other GPU gets this file, nor its PTX.
 if(OCTAVO_CUDA_ARCHITECTURES MATCHES "(^|;)90")
   octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm90.cu "-gencode=arch=compute_90a,code=sm_90a")
