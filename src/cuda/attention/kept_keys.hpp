@@ -435,6 +435,7 @@ struct KeptWarp {
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void join_kept_keys(Machine& machine, const KeptKeysParams& params) {
+  begin_kernel(machine);
   const AttentionTask task = find_task(machine, params.attention, Shape::kRows);
   if (!task.present || task.first_row + 16 * machine.warp() >= task.q_rows) return;
   KeptWarp<Shape, Machine> warp(machine, params, task);

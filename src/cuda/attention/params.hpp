@@ -92,21 +92,6 @@ struct AttentionKernelParams {
   Strides<3> lse_strides;  // b (varlen: 0), hq, row
 };
 
-// smooth_q's means in the basis of the caller's K: rotated back, with their dot product with K's mean.
-struct UnrotateMeansParams {
-  DeviceSequences queries;
-  std::int64_t dim = 0;
-  bool rotate = false;
-  const float* mean = nullptr;      // [query blocks][dim], or by head where the caller made it
-  std::int64_t means_per_head = 0;  // of the caller's
-  const float* key_mean = nullptr;
-  const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
-  std::int64_t heads_per_kv_head = 1;
-  // [query blocks][kPlanesOfF32][64, 128 or 256], bf16 in pairs, zeros behind dim
-  std::uint32_t* unrotated = nullptr;
-  float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean
-};
-
 struct SmoothQBiasParams {
   RowSteps keys;  // K; only x and sequences count
   spec::Groups groups;
@@ -132,6 +117,13 @@ struct BlockOffsetParams {
   float logit_scale = 1;
   Chunk chunk;
   BlockOffsets offsets;
+};
+
+// Both, which need Q's means: x of the grid modulo 2, or one of them.
+struct ScoreBiasParams {
+  bool biases = false, offsets = false;
+  SmoothQBiasParams bias;
+  BlockOffsetParams offset;
 };
 
 // Which keys a query block keeps for their weight; they and the first keys are hidden from its bias.

@@ -296,6 +296,7 @@ OCTAVO_DEVICE void produce(Machine& machine, const AttentionParamsSm90<typename 
 
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend_sm90(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
+  begin_kernel(machine);
   if (machine.warp() == 0) {
     machine.init_mbarrier(Shape::kQueryFull, 1);
     machine.init_mbarrier(Shape::kQueryEmpty, Shape::kWarps);

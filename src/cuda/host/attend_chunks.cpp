@@ -43,8 +43,7 @@ class ChunkDriver {
           params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
-          if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
-          if (plan_.steps.block_means) find_block_offsets(params.chunk);
+          if (plan_.smooth_q_bias || plan_.steps.block_means) add_score_biases(params.chunk);
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
           if (plan_.steps.keeps) join_kept_keys(params);
@@ -55,7 +54,23 @@ class ChunkDriver {
   }
 
  private:
-  void add_smooth_q_bias(const Chunk& chunk) {
+  // smooth_q's bias, and the offsets of K's block means.
+  void add_score_biases(const Chunk& chunk) {
+    ScoreBiasParams params;
+    params.biases = plan_.smooth_q_bias;
+    params.offsets = plan_.steps.block_means;
+    if (params.biases) params.bias = smooth_q_bias(chunk);
+    if (params.offsets) params.offset = block_offsets(chunk);
+    const std::int64_t key_blocks = params.biases ? plan_.key_blocks() : 0, blocks = params.offsets ? chunk.blocks : 0;
+    const std::int64_t parts = params.biases && params.offsets ? 2 : 1;
+    launches_.add(row_kernel(KernelId::add_score_biases_64, problem_.head_dim),
+                  {{parts * std::max(key_blocks, blocks), chunk.heads, chunk.batches},
+                   kCodeWarps,
+                   params.offsets ? kBlockOffsetsSharedBytes : 0},
+                  params);
+  }
+
+  SmoothQBiasParams smooth_q_bias(const Chunk& chunk) const {
     SmoothQBiasParams params;
     params.keys = operands_.keys;
     params.groups = spec::groups_of(Role::k, plan_.recipe);
@@ -67,11 +82,10 @@ class ChunkDriver {
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
     params.bias = scratch_.smooth_q_bias;
-    launches_.add(row_kernel(KernelId::add_smooth_q_bias_64, problem_.head_dim),
-                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps}, params);
+    return params;
   }
 
-  void find_block_offsets(const Chunk& chunk) {
+  BlockOffsetParams block_offsets(const Chunk& chunk) const {
     BlockOffsetParams params;
     params.queries = operands_.queries;
     params.keys = plan_.keys;
@@ -83,8 +97,7 @@ class ChunkDriver {
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
     params.offsets = scratch_.block_offsets;
-    launches_.add(KernelId::find_block_offsets,
-                  {{chunk.blocks, chunk.heads, chunk.batches}, kCodeWarps, kBlockOffsetsSharedBytes}, params);
+    return params;
   }
 
   void find_heavy_keys(const Chunk& chunk) {

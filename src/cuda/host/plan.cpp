@@ -149,7 +149,7 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.gain_of_q = floats(plan.steps.qk_gains, kv_heads * head_dim);
   if (plan.steps.block_means) {
     to.block_means = {parts.take<std::uint32_t>(kv_heads), floats(true, k_blocks * head_dim),
-                      floats(true, k_blocks * head_dim), floats(true, kv_heads * 2 * head_dim)};
+                      floats(true, k_blocks * head_dim)};
   }
   to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
   to.q_mean = floats(plan.smooth_q_bias && !problem.q.quantized, q_blocks * head_dim);

@@ -60,7 +60,7 @@ struct AttentionScratch {
   PackedValues v;
   float* v_token_scale = nullptr;
   std::uint8_t* seen = nullptr;
-  // Statistics without stray rows, and gains (operands/robust_stats.hpp).
+  // Statistics without stray rows, and gains (operands/channel_stats.hpp, head_stats.hpp).
   std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
   float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;
   BlockMeansOfKeys block_means;

@@ -1,6 +1,5 @@
 // The device's entries of host/operand_kernels.inc. Compiled without contraction, since the quantizers' f32 arithmetic
 // is specified: products and sums are rounded one by one, divisions to nearest, denormals kept.
-#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
@@ -9,9 +8,8 @@
 #include "cuda/decode/terms.hpp"
 #include "cuda/host/kernel_table.hpp"
 #include "cuda/operands/dequantize.hpp"
-#include "cuda/operands/pack_qk.hpp"
-#include "cuda/operands/pack_v.hpp"
-#include "cuda/operands/robust_stats.hpp"
+#include "cuda/operands/head_stats.hpp"
+#include "cuda/operands/pack_call.hpp"
 #include "cuda/operands/seen_keys.hpp"
 #include "cuda/operands/v_factors.hpp"
 #include "cuda/tile/ptx.hpp"
