@@ -146,7 +146,7 @@ TEST(AttentionSm90, TasksAreEachOnce) {
     p.chunk = {1, 5, 2, 3, 1, 2};  // of blocks, heads and batch entries: the first, how many
     std::set<std::tuple<std::int64_t, std::int32_t, std::int32_t>> seen;
     std::int32_t last_row = 0;
-    for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p.chunk); ++index) {
+    for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p); ++index) {
       const cuda::AttentionTask task = cuda::task_of_index(p, heads_at_once, index);
       EXPECT_TRUE(task.present && task.batch >= 1 && task.batch < 3 && task.head >= 2 && task.head < 5);
       EXPECT_TRUE(task.first_row >= 128 && task.first_row < 128 * 6 && task.first_row % 128 == 0);

@@ -69,6 +69,7 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
       machine.sync("slice is there");
       machine.lanes(
           [&](int lane, float(&s)[kMeansAtOnce]) {
+            if (thread0 >= kPackedRows) return;
             const std::uint32_t row = static_cast<std::uint32_t>(thread0 + lane) * kSliceRow * 4;
             for (std::uint32_t c = 0; c < kSliceChannels; ++c) {
               const float x = machine.template shared<float>(row + c * 4);
@@ -85,7 +86,7 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
         [&](int lane, float(&s)[kMeansAtOnce]) {
           OCTAVO_UNROLL
           for (int j = 0; j < kMeansAtOnce; ++j) {
-            if (j >= count) continue;
+            if (j >= count || thread0 >= kPackedRows) continue;
             // A row of Q that is not finite is marked in its factor.
             const float offset = is_finite(s[j]) ? spec::bounded(p.logit_scale * s[j]) : 0.0f;
             p.offsets.of_row[(entry * p.offsets.key_blocks + first + j) * kPackedRows + thread0 + lane] = offset;

@@ -30,15 +30,20 @@ struct SmoothQBias {
 };
 
 // Kept keys (spec/kept_keys.hpp): the recipe's fields, and what the kernels of a chunk hand on. The attention kernels
-// leave the rows' quantized part; join_kept_keys() adds the kept keys and finishes the rows. Rows are those of
-// [batches][heads][blocks][128].
+// leave the rows' quantized part; join_kept_keys() adds the kept keys and finishes the rows.
 inline constexpr std::int64_t kHeavyList = 32;
 struct KeptKeysOfCall {
   std::int32_t first = 0, near = 0, heavy = 0;
   bool smooth_q = false;
   std::int32_t* heavy_keys = nullptr;  // [batches][heads][blocks][kHeavyList], -1: no more; null: none
-  float* rest = nullptr;               // O of the quantized part, f32 [rows][dim]
-  float* state = nullptr;              // [rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
+};
+
+// What attention kernels leave of rows that another kernel finishes: those with kept keys, and those whose keys several
+// tasks share (host/split.hpp), each of which has its own rows here. Rows are those of [batches][heads][blocks][128].
+struct UnfinishedRows {
+  std::int32_t parts = 1;  // tasks that share the keys of a row
+  float* out = nullptr;    // O, f32 [parts][rows][dim]
+  float* state = nullptr;  // [parts][rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
 };
 
 // What the own means of K's blocks of 128 keys add to the scores of the chunk's rows, base 2 (spec/block_mean.hpp).
@@ -73,6 +78,7 @@ struct AttentionKernelParams {
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
   KeptKeysOfCall kept;
+  UnfinishedRows unfinished;
   // The launch is for the sequences of 16-bit Q, else for all others; a varlen batch may hold both.
   bool short_queries = false;
   const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
@@ -137,6 +143,13 @@ struct HeavyKeysParams {
   const float* fold = nullptr;  // b of the fold, unless the addends have it; null: they do
   Chunk chunk;
   SmoothQBias bias;
+};
+
+// The parts of rows whose keys several tasks shared become one: the result, or with kept keys part 0.
+struct MergePartsParams {
+  AttentionKernelParams attention;
+  std::int32_t dim = 128;  // of unfinished rows
+  bool keeps = false;
 };
 
 struct KeptKeysParams {

@@ -254,7 +254,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
   const AttentionKernelParams& p = params.attention;
-  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
+  const std::uint32_t tasks = tasks_of_chunk(p);
   ConsumerStages<Shape> at;
   OCTAVO_ROLLED
   for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;
@@ -284,7 +284,7 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void produce(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
   const AttentionKernelParams& p = params.attention;
-  const std::uint32_t tasks = tasks_of_chunk(p.chunk);
+  const std::uint32_t tasks = tasks_of_chunk(p);
   ProducerWarp<Machine, Shape, variant> warp(params);
   OCTAVO_ROLLED
   for (auto index = static_cast<std::uint32_t>(machine.block(0)); index < tasks;

@@ -6,6 +6,7 @@
 
 #include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
+#include "cuda/attention/merge_parts.hpp"
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/tile_config.hpp"
@@ -14,10 +15,11 @@
 namespace octavo::cuda {
 namespace {
 
-// Thread blocks for all query rows of a chunk.
-LaunchShape rows_of_chunk(const AttentionLaunch& shape, const Chunk& chunk) {
-  return {
-      {chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches}, shape.threads / 32, shape.shared_bytes};
+// Thread blocks for all query rows of a chunk, and all parts of their keys.
+LaunchShape tasks_of(const AttentionLaunch& shape, const AttentionKernelParams& p) {
+  return {{p.chunk.blocks * (kPackedRows / shape.rows) * p.unfinished.parts, p.chunk.heads, p.chunk.batches},
+          shape.threads / 32,
+          shape.shared_bytes};
 }
 
 class ChunkDriver {
@@ -46,6 +48,7 @@ class ChunkDriver {
           if (plan_.smooth_q_bias || plan_.steps.block_means) add_score_biases(params.chunk);
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
+          if (plan_.parts > 1) merge_parts(params);
           if (plan_.steps.keeps) join_kept_keys(params);
         }
       }
@@ -115,17 +118,25 @@ class ChunkDriver {
     launches_.add(KernelId::find_heavy_keys, {{chunk.blocks, chunk.heads, chunk.batches}}, params);
   }
 
+  void merge_parts(const AttentionKernelParams& attention) {
+    const Chunk& chunk = attention.chunk;
+    const MergePartsParams params{attention, plan_.dim, plan_.steps.keeps};
+    launches_.add(KernelId::merge_parts,
+                  {{chunk.blocks * (kPackedRows / kMergeRows), chunk.heads, chunk.batches}, kCodeWarps}, params);
+  }
+
   // Numbers of 16 bits are multiplied as they are, all others as sums of bf16.
   void join_kept_keys(const AttentionKernelParams& attention) {
     KeptKeysParams params;
     params.attention = attention;
+    params.attention.unfinished.parts = 1;
     params.q = operands_.queries.x, params.k = operands_.keys.x, params.v = operands_.values.x;
     params.prescale_amax = scratch_.v_plain.amax;
     const DType q = problem_.q.dtype;
     const bool same = problem_.k.dtype == q && problem_.v.dtype == q;
     const DType wanted = same && q != DType::f32 ? q : DType::f32;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel, rows_of_chunk(shape, attention.chunk), params);
+      launches_.add(kernel, tasks_of(shape, params.attention), params);
     };
 #define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
@@ -152,6 +163,7 @@ class ChunkDriver {
     to.softcap = static_cast<float>(p.softcap);
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
     to.kept = scratch_.kept;
+    to.unfinished = scratch_.unfinished;
     if (plan_.steps.hides_keys) to.seen = scratch_.seen;
     to.hides_keys = plan_.steps.score_mod && (plan_.steps.hides_keys || plan_.steps.keeps);
     to.alibi = p.alibi;
@@ -195,7 +207,7 @@ class ChunkDriver {
     if (!params.short_queries && wgmma_.attend(launches_, params, wanted)) return true;
     bool started = false;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);
+      launches_.add(kernel, tasks_of(shape, params), params);
       started = true;
     };
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \

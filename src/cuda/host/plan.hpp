@@ -33,6 +33,7 @@ struct AttentionPlan {
   Granularity v_granularity = Granularity::none;  // none: the values as they are
   bool wgmma = false;                             // attention by Hopper's kernels, where there is one
   int multiprocessors = 1;
+  std::int64_t parts = 1;  // tasks that share the keys of a block of query rows
   DeviceSequences queries, keys;
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
   std::size_t bytes = 0;  // of scratch memory
@@ -40,12 +41,15 @@ struct AttentionPlan {
   bool permuted_keys() const { return is_byte(v_format); }
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
+  // Attention kernels leave rows to another one.
+  bool leaves_rows() const { return steps.keeps || parts > 1; }
   std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }
 
  private:
   void choose_steps();
   void choose_chunk(std::size_t most_bytes);
-  std::int64_t rest_bytes() const;
+  bool may_split() const;
+  std::int64_t unfinished_bytes() const;
 };
 
 // The parts of a call's scratch memory. What must start at zero comes first.
@@ -70,6 +74,7 @@ struct AttentionScratch {
   float* dot_key_mean = nullptr;
   SmoothQBias smooth_q_bias;
   KeptKeysOfCall kept;
+  UnfinishedRows unfinished;
   std::size_t bytes = 0;
 };
 

@@ -11,8 +11,9 @@
 
 namespace octavo::cuda {
 
-// Warps of a block of 128 rows: 32 rows each, and 16 blocks fill a multiprocessor's 64 warps.
-inline constexpr int kCodeWarps = 4;
+// Warps of a block of 128 rows: 16 rows each. A call of 8 heads with 1024 rows has 64 blocks of each operand for 132
+// multiprocessors: there the chain of a warp's loads counts. 8 blocks fill a multiprocessor's 64 warps.
+inline constexpr int kCodeWarps = 8;
 
 // Groups that lie inside a block of 128 rows, at the most: per thread, with slices of 16 rows of Q.
 inline constexpr int kMostGroups = 64;
@@ -22,8 +23,10 @@ inline constexpr std::uint32_t kAmaxAt = 0, kNonfiniteAt = 512, kInverseAt = 102
                                kCodeSharedBytes = 1536;
 
 // Rows on their way from the warps that load them to the threads that add up channels, twice: f32 [rows][channels], 8
-// numbers of every thread, then a word for each of at most 16 rows. Then the exponents of the block's rows, u32 [128].
-inline constexpr std::uint32_t kStageWordsAt = 8 * kCodeWarps * kLanes * 4, kStageBytes = kStageWordsAt + 64;
+// numbers of every thread, then a word for each of at most 4 rows of every warp. Then the exponents of the block's
+// rows, u32 [128].
+inline constexpr std::uint32_t kStageWordsAt = 8 * kCodeWarps * kLanes * 4,
+                               kStageBytes = kStageWordsAt + 16 * kCodeWarps;
 inline constexpr std::uint32_t kExponentsAt = 2 * kStageBytes, kStatsSharedBytes = kExponentsAt + 512;
 
 // Vectors of a head: mean, gain, A and B (spec/block_mean.hpp), f32 [kMostChannels] each.

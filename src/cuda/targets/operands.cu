@@ -2,6 +2,7 @@
 // is specified: products and sums are rounded one by one, divisions to nearest, denormals kept.
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
+#include "cuda/attention/merge_parts.hpp"
 #include "cuda/attention/smooth_q_bias.hpp"
 #include "cuda/decode/append.hpp"
 #include "cuda/decode/finish.hpp"
