@@ -25,6 +25,8 @@ GENERATIONS = ["80", "90", "100", "120"]
 GENERATIONS_OF = {"attention_sm89": ["89", "120"], "attention_s4_sm80": ["80"], "attention_s4_sm89": ["89"]}
 # Files whose PTX for 10.0 and later is of 10.0; of others it is that of the first generation.
 LATE_FRONT = ["decode_sm80", "kept_keys_sm80"]
+# Files whose PTX for 9.0 and later is of 9.0.
+FRONT_OF_9 = ["operands"]
 # What a kernel may store to memory because registers ran out, per thread; hot: nothing. Three planes of 256 channels
 # (attend_f32_f32_256_score_mod, the worst) keep more sums than there are registers: up to 1920 bytes with nvcc 13.0.
 MOST_SPILLED = 2048
@@ -92,6 +94,8 @@ def compile_for(source, generation, folder):
     first = GENERATIONS_OF.get(source.stem, GENERATIONS)[0]
     late = generation.isdigit() and int(generation) >= 100 and source.stem in LATE_FRONT
     front = generation if not generation.isdigit() else "100" if late else first
+    if source.stem in FRONT_OF_9 and generation.isdigit() and int(generation) >= 90:
+        front = "90"
     command += ["-diag-suppress", "177,20012", f"-gencode=arch=compute_{front},code=sm_{generation}"]
     start = time.monotonic()
     done = subprocess.run([*command, source, "-o", target], capture_output=True, text=True, check=False)

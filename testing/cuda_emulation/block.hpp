@@ -25,6 +25,7 @@ enum class Completion : std::uint8_t { at_issue, at_wait };
 struct Options {
   Completion completion = Completion::at_wait;
   std::uint32_t shuffle = 0;  // 0: warps take turns in order; else the seed of the order
+  bool overlaps = false;      // the kernel may begin before the one before it has ended: it must wait
 };
 
 struct Grid {
@@ -42,6 +43,7 @@ class Block {
   void run(const std::array<std::int64_t, 3>& place, const std::function<void(int warp)>& body);
 
   const Grid& grid() const { return grid_; }
+  bool overlaps() const { return options_.overlaps; }
   const std::array<std::int64_t, 3>& place() const { return place_; }
 
   // Primitives of a warp, called inside its fiber.

@@ -28,10 +28,11 @@ class Emulated {
 
   template <class F, class... R>
   void lanes(F&& f, R&... registers) {
+    check_waited();
     for (int lane = 0; lane < kLanes; ++lane) f(lane, registers.r[lane]...);
   }
 
-  void finish() {}  // the kernel has ended
+  void finish() { check_waited(); }  // the kernel has ended
 
   int warp() const { return warp_; }
   void renew_warp() {}
@@ -71,6 +72,7 @@ class Emulated {
 
   template <class F>
   void copy16(F&& item_of_lane) {
+    check_waited();
     for (int lane = 0; lane < kLanes; ++lane) {
       const CopyItem item = item_of_lane(lane);
       if (item.what != CopyWhat::nothing) block_.copy(warp_, item.to, item.from, item.what == CopyWhat::zeros);
@@ -81,6 +83,9 @@ class Emulated {
   void wait_copies() {
     block_.wait_copies(warp_, n);
   }
+
+  void launch_dependents() {}
+  void wait_for_earlier_kernels() { waited_ = true; }
 
   void sync_warp() {}
   void sync(const char* name) { block_.barrier(warp_, name, 0, warps(), true); }
@@ -166,8 +171,16 @@ class Emulated {
   }
 
  protected:
+  // Global memory is accessed inside lanes() and by copies: both come after the wait.
+  void check_waited() const {
+    if (block_.overlaps() && !waited_) {
+      throw Fault("a kernel that overlaps the one before it does not wait for it (wait_for_earlier_kernels())");
+    }
+  }
+
   Block& block_;
   int warp_;
+  bool waited_ = false;
 };
 
 // Runs `kernel(machine)` in every warp of every block, one block after the other. Throws the first Fault.

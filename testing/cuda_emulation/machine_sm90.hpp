@@ -17,7 +17,10 @@ class EmulatedSm90 : public Emulated {
   using TensorMap = emulation::TensorMap;
 
   EmulatedSm90(Block& block, int warp) : Emulated(block, warp), products_(warp) {}
-  void finish() { products_.check_end(); }
+  void finish() {
+    Emulated::finish();
+    products_.check_end();
+  }
 
   // The primitives of tile/machine.hpp that access registers.
   template <class F, class... R>
@@ -59,16 +62,19 @@ class EmulatedSm90 : public Emulated {
   }
 
   void copy_box(const TensorMap& map, std::uint32_t to, std::uint32_t mbarrier, std::int32_t x, std::int32_t y) {
+    check_waited();
     check_rank(map, 2);
     block_.copy_bulk(warp_, mbarrier, read_box(warp_, map, to, {x, y, 0}));
   }
   void copy_box(const TensorMap& map, std::uint32_t to, std::uint32_t mbarrier, std::int32_t x, std::int32_t y,
                 std::int32_t z) {
+    check_waited();
     check_rank(map, 3);
     block_.copy_bulk(warp_, mbarrier, read_box(warp_, map, to, {x, y, z}));
   }
 
   void copy_bytes(const void* from, std::uint32_t to, std::uint32_t mbarrier, std::uint32_t bytes) {
+    check_waited();
     block_.copy_bulk(warp_, mbarrier, read_bytes(warp_, from, to, bytes));
   }
 

@@ -7,6 +7,7 @@ namespace octavo::test {
 // Some tests only hold it.
 struct [[maybe_unused]] Card {
   void pretend(int) {}            // its own compute capability stays
+  void share_multiprocessors(int) {}
   int held() const { return 0; }  // what a call keeps on a card is the sanitizer's business
 };
 inline bool has_wgmma(const Card&) {
@@ -20,10 +21,9 @@ inline bool has_wgmma(const Card&) {
 #include "emulated_runtime.hpp"
 namespace octavo::test {
 using Card = EmulatedRuntime;
-// The emulated GPU has what it is asked for; few multiprocessors, so that their blocks take several tasks.
+// The emulated GPU has what it is asked for.
 inline bool has_wgmma(Card& card) {
   card.gpus.at(0).wgmma_kernels = true;
-  card.gpus.at(0).multiprocessors = 2;
   return true;
 }
 }  // namespace octavo::test

@@ -113,6 +113,7 @@ Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& lau
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, " was not launched"));
   ++launches;
   launched.emplace_back(kernel.name);
+  overlapping.push_back(launch.overlaps);
   if (launch.params_bytes != kernel.params_bytes || launch.shared_bytes > gpus.at(0).shared_bytes ||
       launch.threads % 32 != 0 || launch.threads > 1024 || device >= static_cast<int>(gpus.size())) {
     return Status(StatusCode::kInternal, text("a wrong launch of kernel ", kernel.name));
@@ -122,7 +123,9 @@ Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& lau
   grid.warps = static_cast<int>(launch.threads / 32);
   grid.shared_bytes = launch.shared_bytes;
   try {
-    kernel.run(grid, options, launch.params);
+    cuda::emulation::Options as_launched = options;
+    as_launched.overlaps = launch.overlaps;
+    kernel.run(grid, as_launched, launch.params);
   } catch (const std::exception& fault) {
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, ": ", fault.what()));
   }

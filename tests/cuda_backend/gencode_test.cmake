@@ -14,6 +14,10 @@ expect("80;89;90a;100;120" "-gencode=arch=compute_80,code=[sm_80,sm_90,sm_100,sm
 expect("80;89;90a;100;120"
        "-gencode=arch=compute_80,code=[sm_80,sm_90];-gencode=arch=compute_100,code=[sm_100,sm_120,compute_100]"
        late_front)
+expect("80;89;90a;100;120"
+       "-gencode=arch=compute_80,code=[sm_80];-gencode=arch=compute_90,code=[sm_90,sm_100,sm_120,compute_90]"
+       front_of_9)
+expect("86" "-gencode=arch=compute_86,code=[sm_86,compute_86]" front_of_9)
 # One GPU, as make gpu-check builds for it.
 expect("90a" "-gencode=arch=compute_90,code=[sm_90,compute_90]")
 expect("120" "-gencode=arch=compute_120,code=[sm_120,compute_120]")

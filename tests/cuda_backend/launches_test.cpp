@@ -6,6 +6,8 @@
 
 #include "device_twin.hpp"
 #include "emulated_runtime.hpp"
+#include "octavo/quantize.hpp"
+#include "same_codes.hpp"
 #include "scenario.hpp"
 
 namespace octavo::test {
@@ -28,46 +30,56 @@ std::vector<std::string> launches_of(const std::string& recipe) {
 using Kernels = std::vector<std::string>;
 
 TEST(CudaLaunches, OfInt8Fast) {
-  EXPECT_EQ(launches_of("int8_fast"), (Kernels{"channel_stats_64", "channel_stats_64", "finish_means",  // K
-                                               "channel_stats_64",                                      // Q
-                                               "pack_rows_64",                                          // K
-                                               "pack_values_64", "find_largest_scales", "value_factors", "fold_scales",
-                                               "pack_rows_64",  // Q
-                                               "unrotate_means_64", "add_smooth_q_bias_64", "attend_sm90_64_folded"}));
+  EXPECT_EQ(launches_of("int8_fast"), (Kernels{"row_stats_64", "row_stats_64", "head_stats_64", "pack_call_64",
+                                               "fold_values", "add_score_biases_64", "attend_sm90_64_folded"}));
 }
 TEST(CudaLaunches, OfInt8) {
   EXPECT_EQ(launches_of("int8"),
-            (Kernels{"channel_stats_64",     "channel_stats_64",     "finish_means",  // K
-                     "channel_stats_64",     "find_qk_gains_64",                      // Q
-                     "sum_weighted_rows_64", "finish_centres_64",                     // V
-                     "channel_stats_64",                                              // Q
-                     "pack_rows_64",                                                  // K
-                     "pack_values_64",       "find_largest_scales",  "value_factors",      "fold_scales",
-                     "pack_rows_64",  // Q
-                     "unrotate_means_64",    "add_smooth_q_bias_64", "find_block_offsets", "find_heavy_keys",
-                     "attend_sm90_64_kept",  "join_kept_keys_f16_64"}));
+            (Kernels{"row_stats_64", "row_stats_64", "head_stats_64", "pack_call_64", "fold_values",
+                     "add_score_biases_64", "find_heavy_keys", "attend_sm90_64_kept", "join_kept_keys_f16_64"}));
 }
+// Ranges of V without a mean need no pass of their own.
 TEST(CudaLaunches, OfSage2) {
-  EXPECT_EQ(launches_of("sage2_8b"), (Kernels{"sum_channels_64", "finish_means",  // K
-                                              "find_ranges_64",                   // V
-                                              "pack_rows_64",                     // K
-                                              "pack_values_64", "value_factors",
-                                              "pack_rows_64",  // Q
-                                              "attend_sm90_s8_e4m3_64"}));
+  EXPECT_EQ(launches_of("sage2_8b"),
+            (Kernels{"row_stats_64", "head_stats_64", "pack_call_64", "attend_sm90_s8_e4m3_64"}));
 }
 // Of the kernels with every option, which mma.sync alone has for kept keys beside floats.
 TEST(CudaLaunches, OfSage2WithKeptKeys) {
   EXPECT_EQ(launches_of("sage2_8b,keep_first=1,keep_near=2"),
-            (Kernels{"sum_channels_64", "finish_means",  // K
-                     "find_ranges_64",                   // V
-                     "pack_rows_64",                     // K
-                     "pack_values_64", "value_factors",
-                     "pack_rows_64",  // Q
-                     "attend_s8_float8_64_score_mod", "join_kept_keys_f16_64"}));
+            (Kernels{"row_stats_64", "head_stats_64", "pack_call_64", "attend_s8_float8_64_score_mod",
+                     "join_kept_keys_f16_64"}));
 }
-TEST(CudaLaunches, OfExact) {
-  EXPECT_EQ(launches_of("exact"),
-            (Kernels{"pack_rows_64", "pack_values_64", "value_factors", "pack_rows_64", "attend_sm90_f16_64"}));
+TEST(CudaLaunches, OfExact) { EXPECT_EQ(launches_of("exact"), (Kernels{"pack_call_64", "attend_sm90_f16_64"})); }
+// Each operand's range depends on its means.
+TEST(CudaLaunches, OfRangesOfSmoothedRows) {
+  EXPECT_EQ(launches_of("int8_fast,q_scale=tensor,k_scale=tensor"),
+            (Kernels{"row_stats_64", "row_stats_64", "head_stats_64", "row_stats_64", "pack_call_64", "fold_values",
+                     "add_score_biases_64", "attend_sm90_64_folded"}));
+}
+
+// All kernels but the first may begin before the one before them has ended; the emulation sees that they wait.
+TEST(CudaLaunches, OverlapTheOneBefore) {
+  EmulatedRuntime runtime;
+  Scenario scenario;
+  scenario.m = scenario.n = 130, scenario.d = scenario.dv = 64;
+  RunOptions options;
+  options.attention = &attention_on_device;
+  EXPECT_TRUE(Call(scenario).run("", options).status.ok());
+  ASSERT_GT(runtime.overlapping.size(), 5u);
+  for (std::size_t i = 0; i < runtime.overlapping.size(); ++i) {
+    EXPECT_EQ(runtime.overlapping[i], i > 0) << runtime.launched[i];
+  }
+}
+// Nor the first one behind memory that is cleared.
+TEST(CudaLaunches, DoNotOverlapAClear) {
+  EmulatedRuntime runtime;
+  Tensor k = normal_rows(DType::f16, {{1, 2, 130, 64}, {}});
+  DeviceTwins twins({DeviceType::cuda, 0});
+  const TensorView view = twins.to_device(k.view());
+  ASSERT_TRUE(quantize(view, Role::k, recipe_of("int8_fast,k_scale=tensor"), Layout::nhd).ok());
+  EXPECT_EQ(runtime.launched, (Kernels{"row_stats_64", "row_stats_64", "head_stats_64", "row_stats_64", "finish_scales",
+                                       "quantize_rows_64"}));
+  EXPECT_EQ(runtime.overlapping, (std::vector<bool>{false, true, true, false, true, true}));
 }
 
 }  // namespace

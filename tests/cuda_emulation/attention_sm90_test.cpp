@@ -147,7 +147,7 @@ TEST(AttentionSm90, TasksAreEachOnce) {
     p.chunk = {1, 5, 2, 3, 1, 2};  // of blocks, heads and batch entries: the first, how many
     std::set<std::tuple<std::int64_t, std::int32_t, std::int32_t>> seen;
     std::int32_t last_row = 0;
-    for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p.chunk); ++index) {
+    for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p); ++index) {
       const cuda::AttentionTask task = cuda::task_of_index(p, heads_at_once, index);
       EXPECT_TRUE(task.present && task.batch >= 1 && task.batch < 3 && task.head >= 2 && task.head < 5);
       EXPECT_TRUE(task.first_row >= 128 && task.first_row < 128 * 6 && task.first_row % 128 == 0);
@@ -169,7 +169,7 @@ TEST(AttentionSm90, BlocksThatAskForTasksGetEqualShares) {
   p.chunk = {0, 32, 0, 8, 0, 1};
   std::vector<std::int64_t> by_number(kBlocks), asked(kBlocks);
   std::int64_t all = 0;
-  for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p.chunk); ++index) {
+  for (std::uint32_t index = 0; index < cuda::tasks_of_chunk(p); ++index) {
     const cuda::AttentionTask task = cuda::task_of_index(p, 8, index);
     const cuda::Keys32 keys = cuda::keys_of_rows(p, task, task.first_row, 128);
     const std::int64_t tiles = (keys.end - keys.begin + 127) / 128;

@@ -35,6 +35,19 @@ TEST(PlantedBugs, ReadingWhatNobodyHasWritten) {
   expect_in(fault_of(1, [](Emulated& m) { (void)m.shared<float>(16); }), "nobody has written");
 }
 
+// Reads, copies or ends before the kernel ahead of it has ended.
+TEST(PlantedBugs, AnOverlappingKernelThatDoesNotWait) {
+  const Options options{.overlaps = true};
+  expect_in(fault_of(1, [](Emulated& m) { m.lanes([](int) {}); }, options), "does not wait");
+  expect_in(fault_of(1, [](Emulated& m) { copy_one(m, 0); }, options), "does not wait");
+  expect_in(fault_of(1, [](Emulated&) {}, options), "does not wait");
+  const auto waits = [](Emulated& m) {
+    cuda::begin_kernel(m);
+    m.lanes([](int) {});
+  };
+  EXPECT_EQ(fault_of(1, waits, options), "");
+}
+
 TEST(PlantedBugs, BeyondTheEndAndMisaligned) {
   expect_in(fault_of(1, [](Emulated& m) { m.store_shared(1022, 1.0f); }), "1024");
   expect_in(fault_of(1, [](Emulated& m) { m.store_shared(2, 1.0f); }), "not a multiple");

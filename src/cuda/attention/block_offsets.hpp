@@ -20,13 +20,13 @@ inline constexpr std::uint32_t kSliceChannels = 32, kSliceRow = kSliceChannels +
 inline constexpr std::uint32_t kMeansAt = kPackedRows * kSliceRow * 4;
 inline constexpr std::uint32_t kBlockOffsetsSharedBytes = kMeansAt + kMeansAtOnce * kSliceChannels * 4;
 
-// Block (x, y, z) of threads: query block x of (head y, batch entry z) of the chunk, against all its key blocks.
+// Query block `block` of (head y, batch entry z) of the chunk, against all its key blocks.
 template <class Machine>
-OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams& p) {
+OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams& p, std::int64_t block) {
   const Chunk& chunk = p.chunk;
   const std::int64_t head = chunk.first_head + machine.block(1), kv_head = head / p.heads_per_kv_head;
-  const BlockOfRows rows = block_of_rows(p.queries.sequences, chunk.first_block + machine.block(0), head,
-                                         chunk.first_batch + machine.block(2));
+  const BlockOfRows rows =
+      block_of_rows(p.queries.sequences, chunk.first_block + block, head, chunk.first_batch + machine.block(2));
   if (!rows.live || p.taken[rows.b * p.keys.heads + kv_head] == 0) return;
   const OperandRows& q = p.queries.x;
   const SequenceRows keys = sequence_rows(p.keys, rows.b);
@@ -34,7 +34,7 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
   const std::int64_t blocks = packed_blocks(keys.rows);
   const std::int64_t q_at = rows.b * q.strides[0] + head * q.strides[1] + (rows.begin + rows.row) * q.strides[2];
   const bool smoothed = p.unrotated_means != nullptr && !(p.q16 && rows.rows < spec::kQ16Rows);
-  const std::int64_t entry = ((machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks + machine.block(0));
+  const std::int64_t entry = ((machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks + block);
   const int thread0 = machine.warp() * kLanes;
 
   Registers<Machine, float, kMeansAtOnce> sums;
@@ -69,6 +69,7 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
       machine.sync("slice is there");
       machine.lanes(
           [&](int lane, float(&s)[kMeansAtOnce]) {
+            if (thread0 >= kPackedRows) return;
             const std::uint32_t row = static_cast<std::uint32_t>(thread0 + lane) * kSliceRow * 4;
             for (std::uint32_t c = 0; c < kSliceChannels; ++c) {
               const float x = machine.template shared<float>(row + c * 4);
@@ -85,7 +86,7 @@ OCTAVO_DEVICE void find_block_offsets(Machine& machine, const BlockOffsetParams&
         [&](int lane, float(&s)[kMeansAtOnce]) {
           OCTAVO_UNROLL
           for (int j = 0; j < kMeansAtOnce; ++j) {
-            if (j >= count) continue;
+            if (j >= count || thread0 >= kPackedRows) continue;
             // A row of Q that is not finite is marked in its factor.
             const float offset = is_finite(s[j]) ? spec::bounded(p.logit_scale * s[j]) : 0.0f;
             p.offsets.of_row[(entry * p.offsets.key_blocks + first + j) * kPackedRows + thread0 + lane] = offset;

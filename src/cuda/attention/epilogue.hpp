@@ -130,16 +130,17 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   }
 }
 
-// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `keeps`, where it may be: O and
-// the rows' state stay in f32 for join_kept_keys().
+// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `keeps`, where it may be, or several
+// parts: O and the rows' state stay in f32 for join_kept_keys() and merge_parts().
 template <class Shape, bool may_keep, class Machine>
 OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                   std::int32_t warp_row, bool keeps, RowState<Machine>& state, RowTerms<Machine>& terms,
                                   Registers<Machine, float, kOutputRegisters<Shape>>& out) {
   const bool kept = may_keep && keeps;
   sum_over<4>(machine, state.l);
+  const bool unfinished = kept || p.unfinished.parts > 1;
   const float sink =
-      kept || p.sinks.data == nullptr
+      unfinished || p.sinks.data == nullptr
           ? -__builtin_inff()
           : read_number<Machine>(p.sinks, task.batch * p.sinks.strides[0] + task.head * p.sinks.strides[1]);
   const std::int64_t lse_at = (p.queries.varlen() ? 0 : task.batch) * p.lse_strides[0] + task.head * p.lse_strides[1] +
@@ -154,7 +155,7 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
           // With softcap the offset was added before the tanh.
           const double constant = p.softcap > 0 ? 0.0 : static_cast<double>(logit_offset_of_row(p, task, row));
           ends[half] = end_row<Machine>(m[half], l[half], sink, constant + static_cast<double>(offset[half]));
-          if (!kept && p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
+          if (!unfinished && p.lse != nullptr && lane % 4 == 0 && row < task.q_rows) {
             p.lse[lse_at + row * p.lse_strides[2]] = ends[half].lse;
           }
         }
@@ -175,26 +176,28 @@ OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams&
       },
       state.m, state.l, terms.lse_offset, out);
   if (p.rotate_output && p.value_dim == Shape::kDim) rotate_back<Shape::kDim>(machine, out);
-  const std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
-                            task.q_begin * p.out.strides[2];
-  if (!kept) return store_rows<Shape>(machine, p, task, p.out, head, warp_row, out);
-  if constexpr (may_keep) {
+  Operand to = p.out;
+  std::int64_t head = (p.queries.varlen() ? 0 : task.batch) * p.out.strides[0] + task.head * p.out.strides[1] +
+                      task.q_begin * p.out.strides[2];
+  if (unfinished) {
+    const std::int64_t first = task.unfinished_row - task.first_row;
     machine.lanes(
         [&](int lane, float(&m)[2], float(&l)[2], float(&offset)[2], float(&row_max)[2]) {
           for (int half = 0; half < 2; ++half) {
             const std::int32_t row = row_of_lane(warp_row, lane, half);
             if (lane % 4 != 0 || row >= task.q_rows) continue;
-            float* const to = p.kept.state + 4 * (task.chunk_row + (row - task.first_row));
-            to[0] = m[half], to[1] = l[half], to[2] = offset[half], to[3] = row_max[half];
+            float* const at = p.unfinished.state + 4 * (first + row);
+            at[0] = m[half], at[1] = l[half], at[2] = offset[half];
+            if (kept) at[3] = row_max[half];
           }
         },
         state.m, state.l, terms.lse_offset, terms.row_max);
-    Operand rest;
-    rest.data = p.kept.rest;
-    rest.dtype = DType::f32;
-    rest.strides = {0, 0, Shape::kDim, 1};
-    store_rows<Shape>(machine, p, task, rest, (task.chunk_row - task.first_row) * Shape::kDim, warp_row, out);
+    to.data = p.unfinished.out;
+    to.dtype = DType::f32;
+    to.strides = {0, 0, Shape::kDim, 1};
+    head = first * Shape::kDim;
   }
+  store_rows<Shape>(machine, p, task, to, head, warp_row, out);
 }
 
 }  // namespace octavo::cuda

@@ -73,6 +73,7 @@ constexpr int kWeightsAtOnce = 8;
 
 template <class Machine>
 OCTAVO_DEVICE void find_heavy_keys(Machine& machine, const HeavyKeysParams& p) {
+  begin_kernel(machine);
   const Chunk& chunk = p.chunk;
   const BlockOfRows rows = block_of_rows(p.queries, chunk.first_block + machine.block(0),
                                          chunk.first_head + machine.block(1), chunk.first_batch + machine.block(2));

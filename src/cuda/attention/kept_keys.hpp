@@ -48,7 +48,7 @@ struct KeptWarp {
 
   // What the attention kernel knew of the rows.
   OCTAVO_DEVICE const float* state_of_row(std::int32_t row) const {
-    return p.kept.state + 4 * (task.chunk_row + (row - task.first_row));
+    return p.unfinished.state + 4 * (task.chunk_row + (row - task.first_row));
   }
   OCTAVO_DEVICE void read_row_terms(Machine& machine) {
     machine.lanes(
@@ -340,7 +340,7 @@ struct KeptWarp {
               p.lse[lse_at + row * p.lse_strides[2]] = spec::lse_of_row<ScalarOps<Machine>>(
                   end, sink, static_cast<double>(joined) * std::numbers::ln2 + constant);
             }
-            const float* const rest = p.kept.rest + (task.chunk_row + (row - task.first_row)) * Shape::kDim;
+            const float* const rest = p.unfinished.out + (task.chunk_row + (row - task.first_row)) * Shape::kDim;
             const std::int64_t first = out_at + row * p.out.strides[2];
             const auto address =
                 reinterpret_cast<std::uintptr_t>(p.out.data) + static_cast<std::uintptr_t>(first * element_bytes);
@@ -374,6 +374,7 @@ struct KeptWarp {
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void join_kept_keys(Machine& machine, const KeptKeysParams& params) {
+  begin_kernel(machine);
   const AttentionTask task = find_task(machine, params.attention, Shape::kRows);
   if (!task.present) return;
   KeptWarp<Shape, Machine> warp(machine, params, task);

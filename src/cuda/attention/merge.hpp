@@ -10,6 +10,7 @@ namespace octavo::cuda {
 
 template <class Machine>
 OCTAVO_DEVICE void merge_rows(Machine& machine, const MergeProblem& p) {
+  begin_kernel(machine);
   const std::int64_t row = machine.block(0) * machine.warps() + machine.warp(), head = machine.block(1);
   const std::int64_t b = machine.block(2);
   if (row >= p.rows) return;

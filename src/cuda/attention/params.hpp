@@ -30,15 +30,22 @@ struct SmoothQBias {
 };
 
 // Kept keys (spec/kept_keys.hpp): the recipe's fields, and what the kernels of a chunk hand on. The attention kernels
-// leave the rows' quantized part; join_kept_keys() adds the kept keys and finishes the rows. Rows are those of
-// [batches][heads][blocks][128].
+// leave the rows' quantized part; join_kept_keys() adds the kept keys and finishes the rows.
 inline constexpr std::int64_t kHeavyList = 32;
 struct KeptKeysOfCall {
   std::int32_t first = 0, near = 0, heavy = 0;
   bool smooth_q = false;
   std::int32_t* heavy_keys = nullptr;  // [batches][heads][blocks][kHeavyList], -1: no more; null: none
-  float* rest = nullptr;               // O of the quantized part, f32 [rows][dim]
-  float* state = nullptr;              // [rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
+
+  OCTAVO_MEMBER constexpr bool any() const { return first > 0 || near > 0 || heavy > 0; }
+};
+
+// What attention kernels leave of rows that another kernel finishes: those with kept keys, and those whose keys several
+// tasks share (host/split.hpp), each of which has its own rows here. Rows are those of [batches][heads][blocks][128].
+struct UnfinishedRows {
+  std::int32_t parts = 1;  // tasks that share the keys of a row
+  float* out = nullptr;    // O, f32 [parts][rows][dim]
+  float* state = nullptr;  // [parts][rows][4]: m, l (base 2), and the row's lse_offset and mask_row_max (natural)
 };
 
 // What the own means of K's blocks of 128 keys add to the scores of the chunk's rows, base 2 (spec/block_mean.hpp).
@@ -73,6 +80,7 @@ struct AttentionKernelParams {
   float softcap = 0;
   Broadcast mask, alibi_slopes, sinks;
   KeptKeysOfCall kept;
+  UnfinishedRows unfinished;
   // The launch is for the sequences of 16-bit Q, else for all others; a varlen batch may hold both.
   bool short_queries = false;
   const std::uint8_t* seen = nullptr;  // [key blocks][128]: keys that exist; null: all of the sequence
@@ -90,21 +98,6 @@ struct AttentionKernelParams {
   Operand out;
   float* lse = nullptr;    // null: not wanted
   Strides<3> lse_strides;  // b (varlen: 0), hq, row
-};
-
-// smooth_q's means in the basis of the caller's K: rotated back, with their dot product with K's mean.
-struct UnrotateMeansParams {
-  DeviceSequences queries;
-  std::int64_t dim = 0;
-  bool rotate = false;
-  OperandRows given;            // the caller's codes, if they have means
-  const float* mean = nullptr;  // else [query blocks][dim]
-  const float* key_mean = nullptr;
-  const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
-  std::int64_t heads_per_kv_head = 1;
-  // [query blocks][kPlanesOfF32][64, 128 or 256], bf16 in pairs, zeros behind dim
-  std::uint32_t* unrotated = nullptr;
-  float* dot_key_mean = nullptr;  // [query blocks]: mean . key_mean
 };
 
 struct SmoothQBiasParams {
@@ -134,6 +127,13 @@ struct BlockOffsetParams {
   BlockOffsets offsets;
 };
 
+// Both, which need Q's means: x of the grid modulo 2, or one of them.
+struct ScoreBiasParams {
+  bool biases = false, offsets = false;
+  SmoothQBiasParams bias;
+  BlockOffsetParams offset;
+};
+
 // Which keys a query block keeps for their weight; they and the first keys are hidden from its bias.
 struct HeavyKeysParams {
   DeviceSequences queries, keys;
@@ -145,6 +145,13 @@ struct HeavyKeysParams {
   const float* fold = nullptr;  // b of the fold, unless the addends have it; null: they do
   Chunk chunk;
   SmoothQBias bias;
+};
+
+// The parts of rows whose keys several tasks shared become one: the result, or with kept keys part 0.
+struct MergePartsParams {
+  AttentionKernelParams attention;
+  std::int32_t dim = 128;  // of unfinished rows
+  bool keeps = false;
 };
 
 struct KeptKeysParams {

@@ -43,21 +43,30 @@ TensorBox value_box(const void* codes, std::int64_t rows) {
   return Shape::ValueTile::box(codes, value_row<Shape>(rows));
 }
 
-// Tasks of a chunk: one for each block of 128 query rows of a head.
-OCTAVO_INLINE std::uint32_t tasks_of_chunk(const Chunk& chunk) {
-  return static_cast<std::uint32_t>(chunk.blocks * chunk.heads * chunk.batches);
+// Tasks of a chunk: for each block of 128 query rows of a head one, or several that share its keys.
+OCTAVO_INLINE std::uint32_t tasks_of_chunk(const AttentionKernelParams& p) {
+  const auto blocks = static_cast<std::uint32_t>(p.chunk.blocks * p.chunk.heads * p.chunk.batches);
+  return blocks * static_cast<std::uint32_t>(p.unfinished.parts);
 }
 
 // Task `index` of the chunk. Heads come in groups of heads_at_once, whose K and V stay in the GPU's cache together;
 // within a group the last rows come first, since with a causal mask those see most keys.
 OCTAVO_DEVICE AttentionTask task_of_index(const AttentionKernelParams& p, std::uint32_t heads_at_once,
                                           std::uint32_t index) {
+  std::uint32_t part = 0;
+  if (p.unfinished.parts > 1) {
+    const auto parts = static_cast<std::uint32_t>(p.unfinished.parts);
+    part = index % parts, index /= parts;
+  }
   const auto blocks = static_cast<std::uint32_t>(p.chunk.blocks), heads = static_cast<std::uint32_t>(p.chunk.heads);
   const std::uint32_t all = heads * static_cast<std::uint32_t>(p.chunk.batches);
   const std::uint32_t first = index / (blocks * heads_at_once) * heads_at_once;
   const std::uint32_t left = all - first, group = left < heads_at_once ? left : heads_at_once;
   const std::uint32_t within = index - first * blocks, head = first + within % group;
-  return task_of_tile(p, static_cast<int>(kPackedRows), blocks - 1 - within / group, head % heads, head / heads);
+  constexpr auto kRows = static_cast<int>(kPackedRows);
+  AttentionTask task = task_of_tile(p, kRows, blocks - 1 - within / group, head % heads, head / heads);
+  if (p.unfinished.parts > 1 && task.present) take_part(p, task, kRows, static_cast<std::int32_t>(part));
+  return task;
 }
 
 }  // namespace octavo::cuda

@@ -143,6 +143,7 @@ OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t fir
 
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
+  begin_kernel(machine);
   const AttentionTask task = find_task(machine, p, Shape::kRows);
   if (!task.present || task.q16 != p.short_queries) return;
   const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);

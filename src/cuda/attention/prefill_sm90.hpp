@@ -291,7 +291,7 @@ struct TaskQueue {
 
   OCTAVO_DEVICE TaskQueue(const Machine& machine, const Params& params)
       : asked(params.asked),
-        tasks(tasks_of_chunk(params.attention.chunk)),
+        tasks(tasks_of_chunk(params.attention)),
         blocks(static_cast<std::uint32_t>(machine.blocks(0))),
         number(static_cast<std::uint32_t>(machine.block(0))) {}
 
@@ -375,6 +375,7 @@ OCTAVO_DEVICE void produce(Machine& machine, const AttentionParamsSm90<typename 
 
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend_sm90(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& params) {
+  begin_kernel(machine);
   if (machine.warp() == 0) {
     machine.init_mbarrier(Shape::kQueryFull, 1);
     machine.init_mbarrier(Shape::kQueryEmpty, Shape::kWarps);

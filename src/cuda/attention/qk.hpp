@@ -65,16 +65,6 @@ OCTAVO_DEVICE void load_query(Machine& machine, Registers<Machine, std::uint32_t
   }
 }
 
-template <class Machine, class T, int n>
-OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
-  machine.lanes(
-      [](int, T(&r)[n]) {
-        OCTAVO_UNROLL
-        for (int i = 0; i < n; ++i) r[i] = 0;
-      },
-      x);
-}
-
 // Integer sums start at the bits of 1.5 * 2^23 and stay within +-2^22 (codes of at most 128, 256 channels or 128 keys):
 // read as a float they are 1.5 * 2^23 + sum, and one subtraction converts them exactly; the conversion instruction
 // shares a slow unit with the exponential.

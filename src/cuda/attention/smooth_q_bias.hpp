@@ -5,55 +5,13 @@
 // a warp holds the planes of 8 or 16 keys and meets the means of 16 query blocks at a time.
 #pragma once
 
+#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/params.hpp"
 #include "cuda/attention/qk.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "cuda/operands/row_scales.hpp"
 
 namespace octavo::cuda {
-
-// The means of 128 rows of Q in the basis of K as given. One warp a query block.
-template <int per_lane, class Machine>
-OCTAVO_DEVICE void unrotate_means(Machine& machine, const UnrotateMeansParams& p) {
-  const BlockOfRows at = own_block(machine, p.queries);
-  if (!at.live) return;
-  const float* const mean = p.given.mean != nullptr ? means_of(p.given, at.b, at.head) + at.row / kPackedRows * p.dim
-                                                    : p.mean + at.block * p.dim;
-  const std::int64_t kv_head = at.b * (p.queries.heads / p.heads_per_kv_head) + at.head / p.heads_per_kv_head;
-  const float* const key_mean = p.key_mean != nullptr ? p.key_mean + kv_head * p.dim : nullptr;
-  const float* const gain = p.gain != nullptr ? p.gain + kv_head * p.dim : nullptr;
-  Registers<Machine, float, per_lane> x;
-  Registers<Machine, float, 1> dot;
-  machine.lanes(
-      [&](int lane, float(&v)[per_lane], float(&d)[1]) {
-        d[0] = 0;
-        OCTAVO_UNROLL
-        for (int i = 0; i < per_lane; ++i) {
-          const int c = channel_of(lane, i);
-          v[i] = c < p.dim ? mean[c] : 0.0f;
-          if (c < p.dim && key_mean != nullptr) d[0] += v[i] * key_mean[c];
-        }
-      },
-      x, dot);
-  sum_over<kLanes>(machine, dot);
-  if (p.rotate) rotate_rows_back<per_lane, 1>(machine, x, p.dim);
-  machine.lanes(
-      [&](int lane, float(&v)[per_lane], float(&d)[1]) {
-        OCTAVO_UNROLL
-        for (int i = 0; i < per_lane; i += 2) {
-          const int c = channel_of(lane, i);
-          float a = c < p.dim ? v[i] : 0.0f, b = c + 1 < p.dim ? v[i + 1] : 0.0f;
-          if (gain != nullptr && c < p.dim) a *= gain[c];
-          if (gain != nullptr && c + 1 < p.dim) b *= gain[c + 1];
-          OCTAVO_UNROLL
-          for (int plane = 0; plane < kPlanesOfF32; ++plane) {
-            p.unrotated[(at.block * kPlanesOfF32 + plane) * (32 * per_lane / 2) + c / 2] = take_upper_halves(a, b);
-          }
-        }
-        if (lane == 0) p.dot_key_mean[at.block] = d[0];
-      },
-      x, dot);
-}
 
 // The planes of 8 keys as operand B of the product: for each step of 16 channels two registers of each plane. Keys
 // behind the sequence's end are zeros.
@@ -107,15 +65,14 @@ OCTAVO_DEVICE void load_mean_planes(Machine& machine, const std::uint32_t* means
 // Planes that hold all digits of a number of K.
 OCTAVO_INLINE int planes_of(DType dtype) { return dtype == DType::f32 ? 3 : dtype == DType::bf16 ? 1 : 2; }
 
-// Block (x, y, z) of threads: key block x of (head y, batch entry z) of the chunk, against all its query blocks. In a
-// varlen batch key blocks count over all sequences.
+// Key block `block` of (head y, batch entry z) of the chunk, against all its query blocks. In a varlen batch key blocks
+// count over all sequences.
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& p) {
+OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& p, std::int64_t block) {
   constexpr int kTiles = per_lane > 4 ? 1 : 2, kSteps = 2 * per_lane;  // of 8 keys, of 16 channels
   const Chunk& chunk = p.chunk;
   const std::int64_t head = chunk.first_head + machine.block(1), kv_head = head / p.heads_per_kv_head;
-  const BlockOfRows keys =
-      block_of_rows(p.keys.sequences, machine.block(0), kv_head, chunk.first_batch + machine.block(2));
+  const BlockOfRows keys = block_of_rows(p.keys.sequences, block, kv_head, chunk.first_batch + machine.block(2));
   if (!keys.live) return;
   const OperandRows& k = p.keys.x;
   const SequenceRows queries = sequence_rows(p.queries, keys.b);
@@ -197,6 +154,15 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
           sums);
     }
   }
+}
+
+// Q's means against K, and the offsets of K's block means.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void add_score_biases(Machine& machine, const ScoreBiasParams& p) {
+  begin_kernel(machine);
+  const PartOfGrid own = part_of_grid(machine, p.biases && p.offsets ? 2 : 1);
+  if (p.biases && own.part == 0) return add_smooth_q_bias<per_lane>(machine, p.bias, own.block);
+  if (own.block < p.offset.chunk.blocks) find_block_offsets(machine, p.offset, own.block);
 }
 
 }  // namespace octavo::cuda

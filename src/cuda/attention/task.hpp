@@ -13,22 +13,23 @@ namespace octavo::cuda {
 
 // Rows and keys of a sequence, and slots of the packed K, are counted in 32 bits (a slot takes at least 64 bytes of
 // device memory), offsets in tensors in 64.
+struct Keys32 {
+  std::int32_t begin = 0, end = 0;
+};
 struct AttentionTask {
   bool present = false;
   std::int32_t head = 0, kv_head = 0;
   std::int64_t batch = 0;
   std::int32_t q_rows = 0, k_rows = 0;
-  std::int32_t first_row = 0;    // of the block, in the sequence
-  std::int64_t q_begin = 0;      // row of the output where the sequence begins
-  std::int64_t packed_row = 0;   // first_row in the packed Q
-  std::uint32_t first_slot = 0;  // of the sequence in the packed K
-  std::uint32_t addend_at = 0;   // of the sequence's keys in the array of addends_of()
-  bool q16 = false;              // Q has two planes of codes
-  std::int64_t chunk_row = 0;    // first_row among the rows of the chunk
-};
-
-struct Keys32 {
-  std::int32_t begin = 0, end = 0;
+  std::int32_t first_row = 0;       // of the block, in the sequence
+  std::int64_t q_begin = 0;         // row of the output where the sequence begins
+  std::int64_t packed_row = 0;      // first_row in the packed Q
+  std::uint32_t first_slot = 0;     // of the sequence in the packed K
+  std::uint32_t addend_at = 0;      // of the sequence's keys in the array of addends_of()
+  bool q16 = false;                 // Q has two planes of codes
+  std::int64_t chunk_row = 0;       // first_row among the rows of the chunk
+  std::int64_t unfinished_row = 0;  // first_row in UnfinishedRows
+  Keys32 part{0, 0x7fffffff};       // of the sequence's keys; its ends are multiples of 128
 };
 
 // Tile `tile` of `rows` query rows, head and batch entry, all counted from the chunk's first.
@@ -65,18 +66,11 @@ OCTAVO_DEVICE AttentionTask task_of_tile(const AttentionKernelParams& p, int row
   task.q16 = p.q.codes_low != nullptr && q.rows < spec::kQ16Rows;
   task.addend_at = task.first_slot;
   const std::int64_t row = (batch * p.chunk.heads + head) * p.chunk.blocks + (block - p.chunk.first_block);
-  task.chunk_row = row * kPackedRows + tile % tiles * rows;
+  task.chunk_row = task.unfinished_row = row * kPackedRows + tile % tiles * rows;
   if (p.smooth_q_bias.addend != nullptr && !task.q16) {
     task.addend_at = static_cast<std::uint32_t>(row * p.smooth_q_bias.keys);
   }
   return task;
-}
-
-// Blocks of the grid: x tiles of `rows` query rows, the last first, since with a causal mask those see most keys; y
-// heads, z batch.
-template <class Machine>
-OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKernelParams& p, int rows) {
-  return task_of_tile(p, rows, machine.blocks(0) - 1 - machine.block(0), machine.block(1), machine.block(2));
 }
 
 // The keys' own addends, or those with smooth_q's bias, which the size of a chunk keeps below 2^32 elements.
@@ -90,13 +84,16 @@ OCTAVO_INLINE Keys32 keys_of_row(const AttentionKernelParams& p, const Attention
   return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
 }
 
-// Keys that some of `rows` rows from `first` on see; rows behind the sequence's end see none.
+// Keys of the task's part that some of `rows` rows from `first` on see; rows behind the sequence's end see none.
 OCTAVO_INLINE Keys32 keys_of_rows(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t first,
                                   std::int32_t rows) {
   const std::int32_t last = task.q_rows - first < rows ? task.q_rows : first + rows;
   const spec::KeyRange seen =
       spec::visible_keys_of_rows(p.causal, p.window_left, p.window_right, task.q_rows, task.k_rows, first, last);
-  return {static_cast<std::int32_t>(seen.begin), static_cast<std::int32_t>(seen.end)};
+  const auto begin = static_cast<std::int32_t>(seen.begin), end = static_cast<std::int32_t>(seen.end);
+  if (p.unfinished.parts == 1) return {begin, end};
+  const Keys32 own{begin > task.part.begin ? begin : task.part.begin, end < task.part.end ? end : task.part.end};
+  return own.begin < own.end ? own : Keys32{};
 }
 
 // Keys that all of them see: both ends of a row's range grow with the row.
@@ -106,6 +103,28 @@ OCTAVO_INLINE Keys32 keys_of_all_rows(const AttentionKernelParams& p, const Atte
   if (first >= last) return {};
   const Keys32 top = keys_of_row(p, task, first), bottom = keys_of_row(p, task, last - 1);
   return {bottom.begin, bottom.end == 0 ? 0 : top.end};
+}
+
+// Leaves the task part `part` of the keys that its `rows` rows see, in whole blocks of keys.
+OCTAVO_DEVICE void take_part(const AttentionKernelParams& p, AttentionTask& task, int rows, std::int32_t part) {
+  const Keys32 seen = keys_of_rows(p, task, task.first_row, rows);
+  constexpr auto kBlock = static_cast<std::int32_t>(kPackedRows);
+  const std::int32_t begin = seen.begin / kBlock * kBlock, blocks = (seen.end - begin + kBlock - 1) / kBlock;
+  const std::int32_t keys = (blocks + p.unfinished.parts - 1) / p.unfinished.parts * kBlock;
+  task.part = {begin + part * keys, begin + (part + 1) * keys};
+  task.unfinished_row += part * (p.chunk.batches * p.chunk.heads * p.chunk.blocks * kPackedRows);
+}
+
+// Blocks of the grid: x tiles of `rows` query rows and parts of their keys, the last rows first, since with a causal
+// mask those see most keys; y heads, z batch.
+template <class Machine>
+OCTAVO_DEVICE AttentionTask find_task(const Machine& machine, const AttentionKernelParams& p, int rows) {
+  const std::int64_t index = machine.blocks(0) - 1 - machine.block(0);
+  if (p.unfinished.parts == 1) return task_of_tile(p, rows, index, machine.block(1), machine.block(2));
+  const auto at = static_cast<std::uint32_t>(index), parts = static_cast<std::uint32_t>(p.unfinished.parts);
+  AttentionTask task = task_of_tile(p, rows, at / parts, machine.block(1), machine.block(2));
+  if (task.present) take_part(p, task, rows, static_cast<std::int32_t>(at % parts));
+  return task;
 }
 
 }  // namespace octavo::cuda

@@ -90,7 +90,7 @@ struct WarpRows {
   }
 
   OCTAVO_DEVICE bool q16() const { return score_mod && p.short_queries; }
-  OCTAVO_DEVICE bool keeps() const { return keeps_keys(variant) || (may_keep && p.kept.rest != nullptr); }
+  OCTAVO_DEVICE bool keeps() const { return keeps_keys(variant) || (may_keep && p.kept.any()); }
 
   // Whether scores have offsets because K's means are those of blocks.
   OCTAVO_DEVICE bool has_block_means(Machine& machine) const { return warp_task(machine).block_means != 0; }

@@ -28,6 +28,7 @@ OCTAVO_DEVICE void for_each_index(Machine& machine, std::int64_t count, const F&
 
 template <class Machine>
 OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams& p) {
+  begin_kernel(machine);
   for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
 }
 
@@ -58,6 +59,7 @@ OCTAVO_DEVICE void copy_units(Machine& machine, const CacheCopy& copy) {
 
 template <class Machine>
 OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) {
+  begin_kernel(machine);
   struct alignas(16) Sixteen {
     std::uint32_t words[4];
   };
@@ -81,6 +83,7 @@ OCTAVO_DEVICE void load_cache_row(Machine& machine, Registers<Machine, float, pe
 
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void sum_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+  begin_kernel(machine);
   const std::int64_t block = machine.block(0), head = machine.block(1), e = machine.block(2);
   const std::int64_t first = block * spec::kMeanBlock;
   if (p.entries[e].fixes_mean == 0 || first >= p.entries[e].rows) return;
@@ -119,6 +122,7 @@ OCTAVO_DEVICE void sum_cache_rows(Machine& machine, const DeviceAppendParams& p)
 
 template <class Machine>
 OCTAVO_DEVICE void fix_cache_means(Machine& machine, const DeviceAppendParams& p) {
+  begin_kernel(machine);
   const std::int64_t head = machine.block(0), e = machine.block(1), columns = p.cache.mean_columns;
   const DeviceAppendEntry entry = p.entries[e];
   if (entry.fixes_mean == 0) return;
@@ -255,6 +259,7 @@ OCTAVO_DEVICE void append_cache_row(Machine& machine, const DeviceAppendParams& 
 
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void append_cache_rows(Machine& machine, const DeviceAppendParams& p) {
+  begin_kernel(machine);
   const std::int64_t number = machine.block(0) * machine.warps() + machine.warp(), e = machine.block(2);
   const std::int64_t first = device_length(p.cache, p.entries[e].slot), end = first + p.entries[e].rows;
   if (end > p.cache.capacity) return;
@@ -270,6 +275,7 @@ OCTAVO_DEVICE void append_cache_rows(Machine& machine, const DeviceAppendParams&
 // As kv_cache::Cache::commit() does on the host.
 template <class Machine>
 OCTAVO_DEVICE void advance_lengths(Machine& machine, const DeviceAppendParams& p) {
+  begin_kernel(machine);
   for_each_index(machine, p.count, [&](std::int64_t i) {
     const DeviceAppendEntry entry = p.entries[i];
     const std::int32_t first = device_length(p.cache, entry.slot), end = first + entry.rows;

@@ -146,6 +146,7 @@ OCTAVO_DEVICE void attend_split(Machine& machine, const DecodeParams& p, DecodeS
 // kDim: channels of K and V, padded; 0: any.
 template <DType kFormat, int kDim, class Machine>
 OCTAVO_DEVICE void attend_cache(Machine& machine, const DecodeParams& p) {
+  begin_kernel(machine);
   constexpr int kMostDim = kDim == 0 ? 256 : kDim;
   constexpr int kUnrolled = kDim == 0 || kDim == 64 ? 64 : 128;  // loads of more channels at once would spill registers
   const DecodeShared shared{kDim == 0 ? static_cast<std::uint32_t>(p.dim) : kDim};

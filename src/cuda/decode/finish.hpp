@@ -13,6 +13,7 @@ namespace octavo::cuda {
 
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void finish_decode_rows(Machine& machine, const DecodeParams& p) {
+  begin_kernel(machine);
   const std::int64_t of_head = machine.block(0) * machine.warps() + machine.warp();
   DecodeTask task;
   task.head = static_cast<std::int32_t>(machine.block(1));

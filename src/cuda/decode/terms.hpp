@@ -82,6 +82,7 @@ OCTAVO_DEVICE float modified_score(const DecodeParams& p, const DecodeTask& task
 
 template <class Machine>
 OCTAVO_DEVICE void find_cache_mask_maxima(Machine& machine, const DecodeParams& p) {
+  begin_kernel(machine);
   DecodeTask task;
   task.entry = static_cast<std::int32_t>(machine.block(2));
   find_entry(p, task);

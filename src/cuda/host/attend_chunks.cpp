@@ -6,6 +6,7 @@
 
 #include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
+#include "cuda/attention/merge_parts.hpp"
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/tile_config.hpp"
@@ -14,10 +15,11 @@
 namespace octavo::cuda {
 namespace {
 
-// Thread blocks for all query rows of a chunk.
-LaunchShape rows_of_chunk(const AttentionLaunch& shape, const Chunk& chunk) {
-  return {
-      {chunk.blocks * (kPackedRows / shape.rows), chunk.heads, chunk.batches}, shape.threads / 32, shape.shared_bytes};
+// Thread blocks for all query rows of a chunk, and all parts of their keys.
+LaunchShape tasks_of(const AttentionLaunch& shape, const AttentionKernelParams& p) {
+  return {{p.chunk.blocks * (kPackedRows / shape.rows) * p.unfinished.parts, p.chunk.heads, p.chunk.batches},
+          shape.threads / 32,
+          shape.shared_bytes};
 }
 
 class ChunkDriver {
@@ -43,10 +45,10 @@ class ChunkDriver {
           params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
-          if (plan_.smooth_q_bias) add_smooth_q_bias(params.chunk);
-          if (plan_.steps.block_means) find_block_offsets(params.chunk);
+          if (plan_.smooth_q_bias || plan_.steps.block_means) add_score_biases(params.chunk);
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
+          if (plan_.parts > 1) merge_parts(params);
           if (plan_.steps.keeps) join_kept_keys(params);
         }
       }
@@ -55,7 +57,23 @@ class ChunkDriver {
   }
 
  private:
-  void add_smooth_q_bias(const Chunk& chunk) {
+  // smooth_q's bias, and the offsets of K's block means.
+  void add_score_biases(const Chunk& chunk) {
+    ScoreBiasParams params;
+    params.biases = plan_.smooth_q_bias;
+    params.offsets = plan_.steps.block_means;
+    if (params.biases) params.bias = smooth_q_bias(chunk);
+    if (params.offsets) params.offset = block_offsets(chunk);
+    const std::int64_t key_blocks = params.biases ? plan_.key_blocks() : 0, blocks = params.offsets ? chunk.blocks : 0;
+    const std::int64_t parts = params.biases && params.offsets ? 2 : 1;
+    launches_.add(row_kernel(KernelId::add_score_biases_64, problem_.head_dim),
+                  {{parts * std::max(key_blocks, blocks), chunk.heads, chunk.batches},
+                   kCodeWarps,
+                   params.offsets ? kBlockOffsetsSharedBytes : 0},
+                  params);
+  }
+
+  SmoothQBiasParams smooth_q_bias(const Chunk& chunk) const {
     SmoothQBiasParams params;
     params.keys = operands_.keys;
     params.groups = spec::groups_of(Role::k, plan_.recipe);
@@ -67,11 +85,10 @@ class ChunkDriver {
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
     params.bias = scratch_.smooth_q_bias;
-    launches_.add(row_kernel(KernelId::add_smooth_q_bias_64, problem_.head_dim),
-                  {{plan_.key_blocks(), chunk.heads, chunk.batches}, kCodeWarps}, params);
+    return params;
   }
 
-  void find_block_offsets(const Chunk& chunk) {
+  BlockOffsetParams block_offsets(const Chunk& chunk) const {
     BlockOffsetParams params;
     params.queries = operands_.queries;
     params.keys = plan_.keys;
@@ -83,8 +100,7 @@ class ChunkDriver {
     params.logit_scale = logit_scale_;
     params.chunk = chunk;
     params.offsets = scratch_.block_offsets;
-    launches_.add(KernelId::find_block_offsets,
-                  {{chunk.blocks, chunk.heads, chunk.batches}, kCodeWarps, kBlockOffsetsSharedBytes}, params);
+    return params;
   }
 
   void find_heavy_keys(const Chunk& chunk) {
@@ -102,17 +118,25 @@ class ChunkDriver {
     launches_.add(KernelId::find_heavy_keys, {{chunk.blocks, chunk.heads, chunk.batches}}, params);
   }
 
+  void merge_parts(const AttentionKernelParams& attention) {
+    const Chunk& chunk = attention.chunk;
+    const MergePartsParams params{attention, plan_.dim, plan_.steps.keeps};
+    launches_.add(KernelId::merge_parts,
+                  {{chunk.blocks * (kPackedRows / kMergeRows), chunk.heads, chunk.batches}, kCodeWarps}, params);
+  }
+
   // Numbers of 16 bits are multiplied as they are, all others as sums of bf16.
   void join_kept_keys(const AttentionKernelParams& attention) {
     KeptKeysParams params;
     params.attention = attention;
+    params.attention.unfinished.parts = 1;
     params.q = operands_.queries.x, params.k = operands_.keys.x, params.v = operands_.values.x;
     params.prescale_amax = scratch_.v_plain.amax;
     const DType q = problem_.q.dtype;
     const bool same = problem_.k.dtype == q && problem_.v.dtype == q;
     const DType wanted = same && q != DType::f32 ? q : DType::f32;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel, rows_of_chunk(shape, attention.chunk), params);
+      launches_.add(kernel, tasks_of(shape, params.attention), params);
     };
 #define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
@@ -139,6 +163,7 @@ class ChunkDriver {
     to.softcap = static_cast<float>(p.softcap);
     to.mask = p.mask, to.alibi_slopes = p.alibi_slopes, to.sinks = p.sinks;
     to.kept = scratch_.kept;
+    to.unfinished = scratch_.unfinished;
     if (plan_.steps.hides_keys) to.seen = scratch_.seen;
     to.hides_keys = plan_.steps.score_mod && (plan_.steps.hides_keys || plan_.steps.keeps);
     to.alibi = p.alibi;
@@ -183,7 +208,7 @@ class ChunkDriver {
     if (wanted == AttentionVariant::kept_score_mod) wanted = AttentionVariant::score_mod;
     bool started = false;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
-      launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);
+      launches_.add(kernel, tasks_of(shape, params), params);
       started = true;
     };
 #define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                        \

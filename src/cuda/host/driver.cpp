@@ -1,7 +1,9 @@
-// The launches of an attention call on a device:
-//   places of the caller's scales | keys that exist | sums -> means of K and V, gains of Q and K | ranges of whole
-//   tensors | K, V and Q packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
+// The launches of an attention call on a device, each for all operands that are as far:
+//   places of the caller's scales | keys that exist | statistics of blocks of rows | of heads | ranges of whole tensors |
+//   K, Q and V packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.
+#include <algorithm>
+#include <array>
 #include <numbers>
 
 #include "cuda/host/attend_chunks.hpp"
@@ -40,16 +42,15 @@ class AttentionDriver {
     launches_.clear(scratch_.zeroed, static_cast<std::size_t>(scratch_.zeroed_count) * sizeof(std::uint32_t));
     find_scale_places();
     mark_seen();
-    find_v_prescale();
-    find_key_means();
-    find_qk_gains();
-    find_value_means();
-    find_query_means();
+    find_stats_of_k();
+    find_stats_of_q();
+    find_stats_of_v();
+    launch_stats();
+    find_stats_of_heads();
     find_ranges();
-    pack_keys();
-    pack_values();
-    pack_queries();
-    unrotate_means();
+    pack();
+    fold_values();
+    clear_blind_rows();
     return attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_}, key_mean() != nullptr);
   }
 
@@ -85,10 +86,59 @@ class AttentionDriver {
     keys_.seen = values_.seen = scratch_.seen;
   }
 
-  // The largest magnitude of V as given, which decides whether V is prescaled.
-  void find_v_prescale() {
-    if (scratch_.v_plain.amax == nullptr) return;
-    if (problem_.v.quantized) {
+  // Statistics of blocks of rows, by the pass that takes them: the first, or one after it.
+  static constexpr int kPasses = 2;
+  void add_stats(int pass, const StatsParams& of) {
+    StatsOfOperands& to = passes_[static_cast<std::size_t>(pass)];
+    to.of[to.count++] = of;
+  }
+  void launch_stats() {
+    for (StatsOfOperands& pass : passes_) {
+      launches_.add_stats(pass);
+      pass.count = 0;
+    }
+  }
+
+  // K's sums, and what its gains need.
+  void find_stats_of_k() {
+    if (scratch_.k_sums == nullptr) return add_range_of_k();
+    StatsParams of;
+    of.steps = keys_;
+    if (plan_.steps.k_needs.as_given) of.steps.rotate = false;
+    of.robust = plan_.steps.robust;
+    of.exponents = scratch_.k_exponents;
+    of.of_largest = scratch_.k_largest_exponent;
+    of.sums = scratch_.k_sums;
+    of.extremes = scratch_.k_extremes;
+    add_stats(0, of);
+    of.again = true;
+    if (plan_.steps.robust) add_stats(1, of);
+  }
+
+  // Means of Q's blocks, except where gains come first; then their spreads.
+  void find_stats_of_q() {
+    if (!plan_.steps.qk_gains && scratch_.q_mean == nullptr) return add_range_of_q(0);
+    StatsParams of = stats_of_q();
+    of.steps.rotate = !plan_.steps.qk_gains && queries_.rotate;
+    if (plan_.steps.qk_gains) {
+      of.spread = scratch_.q_spread;
+    } else {
+      of.mean = scratch_.q_mean;
+    }
+    add_stats(0, of);
+  }
+  StatsParams stats_of_q() const {
+    StatsParams of;
+    of.steps = queries_;
+    of.robust = plan_.steps.robust;
+    of.of_block = true;
+    return of;
+  }
+
+  // The largest magnitude of V as given, which decides whether V is prescaled; then its sums.
+  void find_stats_of_v() {
+    int pass = 0;
+    if (scratch_.v_plain.amax != nullptr && problem_.v.quantized) {
       ScaleRangeParams params;
       params.sequences = plan_.keys;
       params.groups = spec::groups_of(Role::v, plan_.recipe);
@@ -96,128 +146,96 @@ class AttentionDriver {
       params.largest_code = spec::range_of(problem_.v.dtype) + 1;  // -128 and -8 are codes, too
       params.amax = scratch_.v_plain.amax;
       launches_.add(KernelId::range_scales, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
-      return;
+    } else if (scratch_.v_plain.amax != nullptr) {
+      StatsParams of = range_of(values_, Role::v, Granularity::tensor, scratch_.v_plain);
+      of.steps.rotate = false;
+      add_stats(pass++, of);
+      values_.prescale_amax = scratch_.v_plain.amax;
     }
-    RangeParams params;
-    params.steps.x = values_.x;
-    params.steps.sequences = values_.sequences;
-    params.steps.seen = values_.seen;
-    params.groups = spec::Groups{Granularity::tensor, Role::v, 1};
-    params.ranges = scratch_.v_plain;
-    launches_.add(row_kernel(KernelId::find_ranges_64, values_.x.dim), {grid_of(values_.sequences)}, params);
-    values_.prescale_amax = scratch_.v_plain.amax;
+    if (scratch_.v_sums == nullptr) return add_range_of_v(pass);
+    StatsParams of;
+    of.what = plan_.steps.v_needs.centre ? RowStat::weighted : RowStat::channels;
+    of.steps = values_;
+    if (plan_.steps.v_needs.centre) of.steps.rotate = false;
+    of.sums = scratch_.v_sums;
+    add_stats(pass, of);
   }
 
-  void sum_channels(const RowSteps& steps, float* sums, float* mean) {
-    SumParams params;
-    params.steps = steps;
-    params.sums = sums;
-    params.mean = mean;
-    launches_.add(row_kernel(KernelId::sum_channels_64, steps.x.dim), {grid_of(steps.sequences)}, params);
-  }
-
-  void finish_means(std::int64_t dim, const float* sums, float* mean) {
-    const MeanParams params{plan_.keys, dim, sums, mean};
-    launches_.add(KernelId::finish_means, {{problem_.kv_heads, problem_.batch, 1}, kCodeWarps}, params);
-  }
-
-  void find_key_means() {
-    if (scratch_.k_sums == nullptr) return;
-    RowSteps steps = keys_;
-    if (plan_.steps.k_needs.as_given) steps.rotate = false;
-    if (plan_.steps.robust || plan_.steps.qk_gains) {
-      StatsParams params;
-      params.steps = steps;
-      params.robust = plan_.steps.robust;
-      params.exponents = scratch_.k_exponents;
-      params.of_largest = scratch_.k_largest_exponent;
-      params.sums = scratch_.k_sums;
-      params.extremes = scratch_.k_extremes;
-      const KernelId kernel = row_kernel(KernelId::channel_stats_64, problem_.head_dim);
-      launches_.add(kernel, {grid_of(plan_.keys)}, params);
-      params.again = true;
-      if (plan_.steps.robust) launches_.add(kernel, {grid_of(plan_.keys)}, params);
-    } else {
-      sum_channels(steps, scratch_.k_sums, nullptr);
+  // Means of K and V, gains of Q and K.
+  void find_stats_of_heads() {
+    HeadStatsParams params;
+    if (scratch_.k_sums != nullptr) {
+      params.k = {plan_.keys, problem_.head_dim, scratch_.k_sums, scratch_.k_mean};
+      if (plan_.steps.smooth_k) keys_.mean = scratch_.k_mean;
     }
-    finish_means(problem_.head_dim, scratch_.k_sums, scratch_.k_mean);
-    if (plan_.steps.smooth_k) keys_.mean = scratch_.k_mean;
+    if (scratch_.v_sums != nullptr) {
+      const bool centre = plan_.steps.v_needs.centre;
+      params.v = {plan_.keys, problem_.value_dim, scratch_.v_sums, scratch_.v_mean, centre, centre && values_.rotate};
+      values_.mean = scratch_.v_mean;
+    }
+    if (plan_.steps.qk_gains) add_gains(params.gains);
+    queries_.mean_of_block = true;
+    queries_.mean = scratch_.q_mean;
+    const std::int64_t count = (params.k.mean != nullptr ? 1 : 0) + (params.v.mean != nullptr ? 1 : 0);
+    launches_.add(row_kernel(KernelId::head_stats_64, plan_.dim),
+                  {{problem_.kv_heads, problem_.batch, count}, kCodeWarps, kHeadSharedBytes}, params);
   }
-
-  void find_qk_gains() {
-    if (!plan_.steps.qk_gains) return;
-    StatsParams of_q;
-    of_q.steps = queries_;
-    of_q.steps.rotate = false;
-    of_q.robust = plan_.steps.robust;
-    of_q.of_block = true;
-    of_q.spread = scratch_.q_spread;
-    launches_.add(row_kernel(KernelId::channel_stats_64, problem_.head_dim), {grid_of(plan_.queries)}, of_q);
-    GainParams params;
+  void add_gains(GainParams& params) {
     params.queries = plan_.queries;
-    params.keys = plan_.keys;
-    params.dim = problem_.head_dim;
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.rotate = plan_.steps.rotate_qk;
     params.extremes = scratch_.k_extremes;
     params.spread = scratch_.q_spread;
-    params.mean = scratch_.k_mean;
     params.of_k = scratch_.gain_of_k;
     params.of_q = scratch_.gain_of_q;
-    params.sums = scratch_.k_sums;
     params.block_means = keys_.block_means = scratch_.block_means;
-    launches_.add(row_kernel(KernelId::find_qk_gains_64, problem_.head_dim), {{problem_.kv_heads, problem_.batch, 1}},
-                  params);
     keys_.gain = scratch_.gain_of_k;
     queries_.gain = scratch_.gain_of_q;
     queries_.heads_per_gain = params.heads_per_kv_head;
   }
 
-  void find_value_means() {
-    if (scratch_.v_sums == nullptr) return;
-    values_.mean = scratch_.v_mean;
-    if (!plan_.steps.v_needs.centre) {
-      sum_channels(values_, scratch_.v_sums, nullptr);
-      finish_means(problem_.value_dim, scratch_.v_sums, scratch_.v_mean);
-      return;
-    }
-    const CentreSumParams sums{values_, scratch_.v_sums};
-    launches_.add(row_kernel(KernelId::sum_weighted_rows_64, problem_.value_dim), {grid_of(plan_.keys)}, sums);
-    const CentreParams centre{plan_.keys, problem_.value_dim, values_.rotate, scratch_.v_sums, scratch_.v_mean};
-    launches_.add(row_kernel(KernelId::finish_centres_64, problem_.value_dim), {{problem_.kv_heads, problem_.batch, 1}},
-                  centre);
+  static StatsParams range_of(const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) {
+    StatsParams of;
+    of.what = RowStat::ranges;
+    of.steps = steps;
+    of.groups = spec::Groups{granularity, role, 1};
+    of.array.per_head = granularity == Granularity::channel ? steps.x.dim : 1;
+    of.ranges = ranges;
+    return of;
   }
 
-  void find_query_means() {
-    queries_.mean_of_block = true;
-    if (scratch_.q_mean == nullptr) return;
-    if (plan_.steps.robust) {
-      StatsParams params;
-      params.steps = queries_;
-      params.robust = params.of_block = true;
-      params.mean = scratch_.q_mean;
-      launches_.add(row_kernel(KernelId::channel_stats_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
-    } else {
-      sum_channels(queries_, nullptr, scratch_.q_mean);
+  void add_range_of_k() {
+    if (scratch_.k_range.amax != nullptr) {
+      add_stats(0, range_of(keys_, Role::k, Granularity::tensor, scratch_.k_range));
     }
-    queries_.mean = scratch_.q_mean;
+  }
+  void add_range_of_q(int pass) {
+    if (scratch_.q_range.amax != nullptr) {
+      add_stats(pass, range_of(queries_, Role::q, Granularity::tensor, scratch_.q_range));
+    }
+  }
+  void add_range_of_v(int pass) {
+    if (scratch_.v_range.amax == nullptr || plan_.plain_v_ranges) return;
+    const bool by_channel = plan_.v_granularity == Granularity::channel;
+    const Granularity granularity = by_channel ? Granularity::channel : Granularity::tensor;
+    add_stats(pass, range_of(values_, Role::v, granularity, scratch_.v_range));
   }
 
+  // Those of rows with means: all others are known.
   void find_ranges() {
-    const auto of = [&](const RowSteps& steps, Role role, Granularity granularity, const RangeArrays& ranges) {
-      if (ranges.amax == nullptr || (role == Role::v && plan_.plain_v_ranges)) return;
-      RangeParams params;
-      params.steps = steps;
-      params.groups = spec::Groups{granularity, role, 1};
-      params.array.per_head = granularity == Granularity::channel ? steps.x.dim : 1;
-      params.ranges = ranges;
-      launches_.add(row_kernel(KernelId::find_ranges_64, steps.x.dim), {grid_of(steps.sequences)}, params);
-    };
-    of(queries_, Role::q, Granularity::tensor, scratch_.q_range);
-    of(keys_, Role::k, Granularity::tensor, scratch_.k_range);
-    of(values_, Role::v, plan_.v_granularity == Granularity::channel ? Granularity::channel : Granularity::tensor,
-       scratch_.v_range);
+    if (scratch_.k_sums != nullptr) add_range_of_k();
+    if (scratch_.v_sums != nullptr) add_range_of_v(0);
+    const bool with_mean = mean_in_pack() && scratch_.q_range.amax != nullptr;
+    if (with_mean) {
+      StatsParams of = stats_of_q();
+      of.mean = scratch_.q_mean;
+      add_stats(0, of);
+    }
+    if (plan_.steps.qk_gains || scratch_.q_mean != nullptr) add_range_of_q(with_mean ? 1 : 0);
+    launch_stats();
   }
+  // Gains come before the means of Q's blocks.
+  bool mean_in_pack() const { return plan_.steps.qk_gains && scratch_.q_mean != nullptr; }
 
   PackParams pack_params(const RowSteps& steps, Role role, const RangeArrays& ranges) const {
     PackParams params;
@@ -231,17 +249,39 @@ class AttentionDriver {
     return params;
   }
 
-  void pack_keys() {
+  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : keys_.mean; }
+
+  // All operands in one launch.
+  void pack() {
+    PackCallParams params;
+    params.rows[0] = pack_keys();
+    params.rows[1] = pack_queries();
+    if (mean_in_pack() && scratch_.q_range.amax == nullptr) {
+      params.q_mean = stats_of_q();
+      params.q_mean.steps.mean = nullptr;
+      params.q_mean.mean = scratch_.q_mean;
+    }
+    if (plan_.smooth_q_bias) params.unrotate = unrotate_means();
+    params.v = pack_values();
+    params.factors = value_factors(params.v);
+    params.parts = plan_.steps.fold ? 3 : 4;
+    const std::int64_t blocks = std::max({plan_.query_blocks(), plan_.key_blocks(), std::int64_t{1}});
+    const std::uint32_t shared = std::max(
+        {kCodeSharedBytes, kStatsSharedBytes, pack_values_shared_bytes(static_cast<std::uint32_t>(plan_.dim))});
+    launches_.add(row_kernel(KernelId::pack_call_64, plan_.dim),
+                  {{params.parts * blocks, problem_.q_heads, plan_.batches()}, kCodeWarps, shared}, params);
+  }
+
+  PackParams pack_keys() const {
     PackParams params = pack_params(keys_, Role::k, scratch_.k_range);
     params.codes = scratch_.k.codes;
     params.factor = scratch_.k.factor;
     params.addend = scratch_.k.addend;
     params.permuted = plan_.permuted_keys();
-    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.keys), kCodeWarps, kCodeSharedBytes},
-                  params);
+    return params;
   }
 
-  void pack_values() {
+  PackValuesParams pack_values() const {
     PackValuesParams params;
     params.steps = values_;
     params.granularity = plan_.divides_v ? Granularity::tensor : plan_.v_granularity;
@@ -258,48 +298,49 @@ class AttentionDriver {
     params.token_scale = scratch_.v_token_scale;
     params.largest = scratch_.largest_v_scale;
     params.by_exponent = scratch_.v_by_exponent;
-    launches_.add(row_kernel(KernelId::pack_values_64, plan_.dim),
-                  {grid_of(plan_.keys), kCodeWarps, pack_values_shared_bytes(static_cast<std::uint32_t>(plan_.dim))},
-                  params);
+    return params;
+  }
 
-    if (scratch_.v_by_exponent.count != nullptr) {
-      const LargestScaleParams largest{problem_.kv_heads, scratch_.v_by_exponent, scratch_.largest_v_scale};
-      launches_.add(KernelId::find_largest_scales, {{problem_.kv_heads, problem_.batch, 1}}, largest);
-    }
-
+  ValueFactorParams value_factors(const PackValuesParams& v) const {
     ValueFactorParams factors;
+    factors.sequences = problem_.batch;
+    factors.varlen = plan_.keys.varlen();
     factors.heads = problem_.kv_heads;
     factors.value_dim = problem_.value_dim;
     factors.dim = plan_.dim;
     factors.granularity = plan_.v_granularity;
     factors.divide = plan_.divides_v;
     factors.ranges = scratch_.v_range;
-    factors.rule = params.rule;
+    factors.rule = v.rule;
     const bool whole = plan_.v_granularity == Granularity::tensor || plan_.v_granularity == Granularity::channel;
     if (problem_.v.quantized && whole) factors.scales = problem_.v.scales;
-    factors.prescale_amax = params.prescale_amax;
+    factors.prescale_amax = v.prescale_amax;
     factors.value_amax = scratch_.v_plain.amax;
-    factors.largest = scratch_.largest_v_scale;
+    factors.largest = {scratch_.largest_v_scale, scratch_.v_by_exponent};
     factors.mean = problem_.v.quantized ? problem_.v.mean : scratch_.v_mean;
     factors.output_factor = scratch_.v.output_factor;
     factors.output_addend = scratch_.v.output_addend;
     factors.output_rescale = scratch_.v.output_rescale;
-    launches_.add(KernelId::value_factors, {{problem_.kv_heads, problem_.batch, 1}}, factors);
-
-    if (!plan_.steps.fold) return;
-    FoldParams fold;
-    fold.sequences = plan_.keys;
-    fold.token_scale = scratch_.v_token_scale;
-    fold.largest = scratch_.largest_v_scale;
-    fold.addend = scratch_.k.addend;
-    fold.inverse = scratch_.k.inverse;
-    fold.fold = scratch_.k.fold;
-    launches_.add(KernelId::fold_scales, {grid_of(plan_.keys)}, fold);
+    return factors;
   }
 
-  const float* key_mean() const { return problem_.k.quantized ? problem_.k.mean : keys_.mean; }
+  // The fold's vectors and V's factors need the largest scale of all tokens.
+  void fold_values() {
+    if (!plan_.steps.fold) return;
+    FoldValuesParams params;
+    params.fold.sequences = plan_.keys;
+    params.fold.token_scale = scratch_.v_token_scale;
+    params.fold.largest = {scratch_.largest_v_scale, scratch_.v_by_exponent};
+    params.fold.addend = scratch_.k.addend;
+    params.fold.inverse = scratch_.k.inverse;
+    params.fold.fold = scratch_.k.fold;
+    params.factors = value_factors(pack_values());
+    launches_.add(KernelId::fold_values,
+                  {{2 * std::max<std::int64_t>(plan_.key_blocks(), 1), problem_.kv_heads, plan_.batches()}, kCodeWarps},
+                  params);
+  }
 
-  void pack_queries() {
+  PackParams pack_queries() const {
     PackParams params = pack_params(queries_, Role::q, scratch_.q_range);
     params.codes = scratch_.q.codes;
     params.factor = scratch_.q.factor;
@@ -310,14 +351,16 @@ class AttentionDriver {
     params.key_mean = key_mean();
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.softmax_scale = static_cast<float>(problem_.softmax_scale);
-    launches_.add(row_kernel(KernelId::pack_rows_64, plan_.dim), {grid_of(plan_.queries), kCodeWarps, kCodeSharedBytes},
-                  params);
-    // Score modifications hide keys that do not exist from NaN rows, too; nothing else needs to look at them.
+    return params;
+  }
+
+  // Score modifications hide keys that do not exist from NaN rows, too; nothing else needs to look at them.
+  void clear_blind_rows() {
     if (problem_.key_mask.data == nullptr || plan_.steps.score_mod) return;
     BlindRowsParams blind;
     blind.queries = plan_.queries;
     blind.keys = plan_.keys;
-    blind.heads_per_kv_head = params.heads_per_kv_head;
+    blind.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     blind.causal = problem_.causal;
     blind.window_left = problem_.window_left, blind.window_right = problem_.window_right;
     blind.seen = scratch_.seen;
@@ -325,8 +368,7 @@ class AttentionDriver {
     launches_.add(KernelId::clear_blind_rows, {grid_of(plan_.queries), kCodeWarps}, blind);
   }
 
-  void unrotate_means() {
-    if (!plan_.smooth_q_bias) return;
+  UnrotateMeansParams unrotate_means() const {
     UnrotateMeansParams params;
     params.queries = plan_.queries;
     params.dim = problem_.head_dim;
@@ -339,7 +381,7 @@ class AttentionDriver {
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.unrotated = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
-    launches_.add(row_kernel(KernelId::unrotate_means_64, problem_.head_dim), {grid_of(plan_.queries)}, params);
+    return params;
   }
 
   const AttentionPlan& plan_;
@@ -347,6 +389,7 @@ class AttentionDriver {
   const AttentionScratch scratch_;
   Launches launches_;
   RowSteps queries_, keys_, values_;
+  std::array<StatsOfOperands, kPasses> passes_;
   float logit_scale_ = 1;
 };
 

@@ -2,7 +2,10 @@
 // the grid axes whose limit is 65535.
 #include "cuda/host/launch.hpp"
 
+#include <algorithm>
+
 #include "core/text.hpp"
+#include "cuda/operands/tile_config.hpp"
 
 namespace octavo::cuda {
 namespace {
@@ -22,6 +25,18 @@ bool has_pairs(const Operand& x, std::int64_t dim) {
 }  // namespace
 
 OperandRows operand_rows(const Operand& x, std::int64_t dim) { return {x, dim, has_pairs(x, dim)}; }
+
+void Launches::add_stats(const StatsOfOperands& stats) {
+  std::array<std::int64_t, 3> grid{0, 0, 0};
+  std::int64_t dim = 0;
+  for (std::int32_t i = 0; i < stats.count; ++i) {
+    const std::array<std::int64_t, 3> of_operand = grid_of(stats.of[i].steps.sequences);
+    for (std::size_t axis = 0; axis < 3; ++axis) grid[axis] = std::max(grid[axis], of_operand[axis]);
+    dim = std::max(dim, stats.of[i].steps.x.dim);
+  }
+  grid[0] *= stats.count;
+  add(row_kernel(KernelId::row_stats_64, dim), {grid, kCodeWarps, kStatsSharedBytes}, stats);
+}
 
 Status check_grid(const char* implementation, std::int64_t batch, std::int64_t heads) {
   if (batch <= kMostBlocks && heads <= kMostBlocks) return {};

@@ -26,7 +26,8 @@ struct LaunchShape {
 
 // An empty grid is no work, and no error.
 template <class Params>
-Status launch(const DeviceCall& call, KernelId kernel, const LaunchShape& shape, const Params& params) {
+Status launch(const DeviceCall& call, KernelId kernel, const LaunchShape& shape, const Params& params,
+              bool overlaps = false) {
   if (shape.grid[0] == 0 || shape.grid[1] == 0 || shape.grid[2] == 0) return {};
   Launch launch;
   launch.kernel = static_cast<int>(kernel);
@@ -35,26 +36,34 @@ Status launch(const DeviceCall& call, KernelId kernel, const LaunchShape& shape,
   launch.shared_bytes = shape.shared_bytes;
   launch.params = &params;
   launch.params_bytes = sizeof params;
+  launch.overlaps = overlaps;
   return runtime()->launch(call.device, call.stream, launch);
 }
 
-// A chain of launches; after the first failure the rest are skipped.
+// A chain of launches; after the first failure the rest are skipped. Each may overlap the one before it, but not the
+// caller's own work, which comes before the first.
 class Launches {
  public:
   explicit Launches(const DeviceCall& call) : call_(call) {}
   template <class Params>
   void add(KernelId kernel, const LaunchShape& shape, const Params& params) {
-    if (status_.ok()) status_ = launch(call_, kernel, shape, params);
+    if (!status_.ok() || shape.grid[0] == 0 || shape.grid[1] == 0 || shape.grid[2] == 0) return;
+    status_ = launch(call_, kernel, shape, params, follows_kernel_);
+    follows_kernel_ = true;
   }
   void clear(void* memory, std::size_t bytes) {
     if (status_.ok() && bytes > 0) status_ = runtime()->clear_on(call_.device, call_.stream, memory, bytes);
+    if (bytes > 0) follows_kernel_ = false;
   }
+  // Passes over the rows of several operands at once.
+  void add_stats(const StatsOfOperands& stats);
   const Status& status() const noexcept { return status_; }
   int device() const noexcept { return call_.device; }
 
  private:
   const DeviceCall& call_;
   Status status_;
+  bool follows_kernel_ = false;
 };
 
 // Blocks of 128 rows of every head.

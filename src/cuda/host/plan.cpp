@@ -6,6 +6,7 @@
 
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/scale_places.hpp"
+#include "cuda/host/split.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
@@ -64,10 +65,13 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
   if (multiplies_s4(device) && has_s4_attention()) qk_format = PackedFormat::s4;
+  if (may_split()) {
+    parts = parts_of_keys(batches() * problem.q_heads * query_blocks(), key_blocks(), dim, multiprocessors);
+  }
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||
                       problem.varlen() || problem.kv_lens.data != nullptr;
-  uneven_tasks = wgmma && uneven && chunk.batches * chunk.heads * chunk.blocks > multiprocessors;
+  uneven_tasks = wgmma && uneven && chunk.batches * chunk.heads * chunk.blocks * parts > multiprocessors;
   bytes = lay_out(*this, nullptr).bytes;
 }
 
@@ -101,20 +105,26 @@ bool AttentionPlan::has_s4_attention() const {
          (float8_values || (folded() && recipe.p != WeightFormat::u16));
 }
 
-// What a query block with kept keys hands from kernel to kernel.
-std::int64_t AttentionPlan::rest_bytes() const {
-  return steps.keeps ? kPackedRows * (dim + 4) * 4 + kHeavyList * 4 : 0;
+// Codes relative to the running maximum are defined by all keys before theirs: a part would have others.
+bool AttentionPlan::may_split() const {
+  const WeightFormat p = recipe.p;
+  return !steps.running_maximum || p == WeightFormat::f16 || p == WeightFormat::input;
 }
 
-// As many query blocks as there is memory for their bias and their rest: of all heads, else of some.
+// What a query block that another kernel finishes hands on.
+std::int64_t AttentionPlan::unfinished_bytes() const {
+  return leaves_rows() ? parts * kPackedRows * (dim + 4) * 4 + (steps.keeps ? kHeavyList * 4 : 0) : 0;
+}
+
+// As many query blocks as there is memory for their bias and what they hand on: of all heads, else of some.
 void AttentionPlan::choose_chunk(std::size_t most_bytes) {
   chunk.batches = batches();
   chunk.heads = problem.q_heads;
   chunk.blocks = query_blocks();
-  if (!smooth_q_bias && !steps.keeps && !steps.block_means) return;
+  if (!smooth_q_bias && !leaves_rows() && !steps.block_means) return;
   const std::int64_t vectors = (smooth_q_bias ? 1 : 0) + (steps.block_means ? 1 : 0);
   const std::int64_t of_bias = vectors * std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4;
-  const auto block_bytes = static_cast<std::size_t>(of_bias + rest_bytes());
+  const auto block_bytes = static_cast<std::size_t>(of_bias + unfinished_bytes());
   const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(most_bytes / block_bytes, 1));
   chunk.batches = std::min(chunk.batches, rows);
   chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
@@ -169,7 +179,7 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   to.gain_of_q = floats(plan.steps.qk_gains, kv_heads * head_dim);
   if (plan.steps.block_means) {
     to.block_means = {parts.take<std::uint32_t>(kv_heads), floats(true, k_blocks * head_dim),
-                      floats(true, k_blocks * head_dim), floats(true, kv_heads * 2 * head_dim)};
+                      floats(true, k_blocks * head_dim)};
   }
   to.seen = bytes(plan.marks_seen, k_blocks * kPackedRows);
   const auto places = [&](const Operand& x, Role role) {
@@ -215,8 +225,10 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
     const std::int64_t blocks = chunk.batches * chunk.heads * chunk.blocks;
     to.kept = {plan.recipe.keep_first, plan.recipe.keep_near, plan.recipe.keep_heavy, plan.recipe.smooth_q};
     to.kept.heavy_keys = parts.take<std::int32_t>(plan.keeps_heavy ? blocks * kHeavyList : 0);
-    to.kept.rest = floats(true, blocks * kPackedRows * dim);
-    to.kept.state = floats(true, blocks * kPackedRows * 4);
+  }
+  if (plan.leaves_rows()) {
+    const std::int64_t rows = plan.parts * chunk.batches * chunk.heads * chunk.blocks * kPackedRows;
+    to.unfinished = {static_cast<std::int32_t>(plan.parts), floats(true, rows * dim), floats(true, rows * 4)};
   }
   to.bytes = parts.bytes();
   return to;

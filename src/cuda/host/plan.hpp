@@ -34,6 +34,7 @@ struct AttentionPlan {
   bool wgmma = false;                             // attention by Hopper's kernels, where there is one
   bool uneven_tasks = false;                      // its tasks take different times: blocks ask for them
   int multiprocessors = 1;
+  std::int64_t parts = 1;  // tasks that share the keys of a block of query rows
   DeviceSequences queries, keys;
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
   std::size_t bytes = 0;  // of scratch memory
@@ -44,13 +45,16 @@ struct AttentionPlan {
   bool folded() const;
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
+  // Attention kernels leave rows to another one.
+  bool leaves_rows() const { return steps.keeps || parts > 1; }
   std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }
 
  private:
   bool has_s4_attention() const;
   void choose_steps();
   void choose_chunk(std::size_t most_bytes);
-  std::int64_t rest_bytes() const;
+  bool may_split() const;
+  std::int64_t unfinished_bytes() const;
 };
 
 // The parts of a call's scratch memory. What must start at zero comes first.
@@ -67,7 +71,7 @@ struct AttentionScratch {
   std::uint8_t* seen = nullptr;
   // Of the caller's codes of varlen sequences; null: not needed.
   spec::ScalePlace *q_places = nullptr, *k_places = nullptr, *v_places = nullptr;
-  // Statistics without stray rows, and gains (operands/robust_stats.hpp).
+  // Statistics without stray rows, and gains (operands/channel_stats.hpp, head_stats.hpp).
   std::uint32_t *k_exponents = nullptr, *k_largest_exponent = nullptr;
   float *k_extremes = nullptr, *q_spread = nullptr, *gain_of_k = nullptr, *gain_of_q = nullptr;
   BlockMeansOfKeys block_means;
@@ -78,6 +82,7 @@ struct AttentionScratch {
   SmoothQBias smooth_q_bias;
   KeptKeysOfCall kept;
   std::uint32_t* asked_tasks = nullptr;  // by the blocks of Hopper's kernels
+  UnfinishedRows unfinished;
   std::size_t bytes = 0;
 };
 

@@ -147,39 +147,36 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
     steps.means_per_head = problem.means_per_head;
   }
   if (problem.mean != nullptr) {
-    float* const block_means = problem.role == Role::q ? problem.mean : nullptr;
-    if (problem.recipe.robust && problem.role != Role::v) {
-      StatsParams stats;
-      stats.steps = steps;
-      stats.robust = true;
-      stats.of_block = problem.role == Role::q;
-      stats.exponents = scratch.exponents;
-      stats.of_largest = scratch.largest_exponent;
-      stats.sums = scratch.sums;
-      stats.mean = block_means;
-      const KernelId kernel = row_kernel(KernelId::channel_stats_64, problem.dim);
-      launches.clear(scratch.exponents, sizeof(std::uint32_t) * static_cast<std::size_t>(plan.exponent_count));
-      launches.add(kernel, {blocks}, stats);
-      stats.again = true;
-      if (!stats.of_block) launches.add(kernel, {blocks}, stats);
-    } else {
-      SumParams sum;
-      sum.steps = steps;
-      sum.sums = scratch.sums;
-      sum.mean = block_means;
-      launches.add(row_kernel(KernelId::sum_channels_64, problem.dim), {blocks}, sum);
-    }
+    StatsParams stats;
+    stats.steps = steps;
+    stats.robust = problem.recipe.robust && problem.role != Role::v;
+    stats.of_block = problem.role == Role::q;
+    stats.exponents = scratch.exponents;
+    stats.of_largest = scratch.largest_exponent;
+    stats.sums = scratch.sums;
+    if (stats.of_block) stats.mean = problem.mean;
+    launches.clear(scratch.exponents, sizeof(std::uint32_t) * static_cast<std::size_t>(plan.exponent_count));
+    launches.add_stats({1, {stats}});
+    stats.again = true;
+    if (stats.robust && !stats.of_block) launches.add_stats({1, {stats}});
     if (problem.role != Role::q) {
-      const MeanParams mean{steps.sequences, problem.dim, scratch.sums, problem.mean};
-      launches.add(KernelId::finish_means, {{problem.heads, plan.sequences.count, 1}, kCodeWarps}, mean);
+      HeadStatsParams mean;
+      mean.k = {steps.sequences, problem.dim, scratch.sums, problem.mean};
+      launches.add(row_kernel(KernelId::head_stats_64, problem.dim),
+                   {{problem.heads, plan.sequences.count, 1}, kCodeWarps, kHeadSharedBytes}, mean);
     }
     steps.mean = problem.mean;
     steps.mean_of_block = problem.role == Role::q;
   }
   if (plan.range_count > 0) {
     launches.clear(scratch.ranges.amax, 2 * sizeof(std::uint32_t) * static_cast<std::size_t>(plan.range_count));
-    const RangeParams ranges{steps, plan.groups, array, scratch.ranges};
-    launches.add(row_kernel(KernelId::find_ranges_64, problem.dim), {blocks}, ranges);
+    StatsParams ranges;
+    ranges.what = RowStat::ranges;
+    ranges.steps = steps;
+    ranges.groups = plan.groups;
+    ranges.array = array;
+    ranges.ranges = scratch.ranges;
+    launches.add_stats({1, {ranges}});
     const ScaleParams scales{scratch.ranges, plan.range_count, plan.rule, problem.scales};
     launches.add(KernelId::finish_scales, {{(plan.range_count + 127) / 128, 1, 1}, kCodeWarps}, scales);
   }

@@ -41,6 +41,8 @@ struct Launch {
   std::size_t shared_bytes = 0;
   const void* params = nullptr;  // copied before launch() returns
   std::size_t params_bytes = 0;
+  // It may begin while the stream's last work, one of our kernels, still runs: it waits by itself (begin_kernel()).
+  bool overlaps = false;
 };
 
 enum class CopyKind : std::uint8_t { to_device, to_host };

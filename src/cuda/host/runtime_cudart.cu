@@ -264,8 +264,17 @@ class CudaRuntime final : public Runtime {
     }
     if (error == cudaSuccess) {
       void* arguments[] = {const_cast<void*>(launch.params)};
-      error = cudaLaunchKernel(kernel.entry, dim3(launch.grid[0], launch.grid[1], launch.grid[2]), dim3(launch.threads),
-                               arguments, launch.shared_bytes, static_cast<cudaStream_t>(stream));
+      cudaLaunchAttribute overlap{};
+      overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      overlap.val.programmaticStreamSerializationAllowed = 1;
+      cudaLaunchConfig_t config{};
+      config.gridDim = dim3(launch.grid[0], launch.grid[1], launch.grid[2]);
+      config.blockDim = dim3(launch.threads);
+      config.dynamicSmemBytes = launch.shared_bytes;
+      config.stream = static_cast<cudaStream_t>(stream);
+      config.attrs = &overlap;
+      config.numAttrs = launch.overlaps && waits_by_itself(device, launch, kernel.entry) ? 1 : 0;
+      error = cudaLaunchKernelExC(&config, kernel.entry, arguments);
     }
     return error == cudaSuccess ? Status{} : failed(error, text("kernel ", kernel.name, " on CUDA device ", device));
   }
@@ -309,8 +318,25 @@ class CudaRuntime final : public Runtime {
     return error;
   }
 
+  // Whether the kernel's code, as the device has it, waits for the one before it: PTX before 9.0 has no such
+  // instruction (Ptx::wait_for_earlier_kernels()). Drivers before 12.3 do not capture such launches into graphs.
+  bool waits_by_itself(int device, const Launch& launch, const void* entry) {
+    enum : std::uint8_t { unknown, no, yes };
+    std::atomic<std::uint8_t>& known =
+        waits_[static_cast<std::size_t>(device)][static_cast<std::size_t>(launch.kernel)];
+    if (const std::uint8_t found = known.load(std::memory_order_relaxed); found != unknown) return found == yes;
+    cudaFuncAttributes attributes{};
+    int driver = 0;
+    const bool waits = cudaFuncGetAttributes(&attributes, entry) == cudaSuccess && attributes.ptxVersion >= 90 &&
+                       cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12030;
+    (void)cudaGetLastError();
+    known.store(waits ? yes : no, std::memory_order_relaxed);
+    return waits;
+  }
+
   std::array<Known, kMostDevices> known_;
   std::array<std::array<std::atomic<std::size_t>, kKernels>, kMostDevices> shared_{};
+  std::array<std::array<std::atomic<std::uint8_t>, kKernels>, kMostDevices> waits_{};
 };
 
 }  // namespace

@@ -60,7 +60,7 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
 bool WgmmaAttention::attend(Launches& launches, const AttentionKernelParams& params, AttentionVariant variant) {
   if (!plan_.wgmma) return false;
   params_.attention = params;
-  const std::int64_t blocks = std::min<std::int64_t>(tasks_of_chunk(params.chunk), plan_.multiprocessors);
+  const std::int64_t blocks = std::min<std::int64_t>(tasks_of_chunk(params), plan_.multiprocessors);
 #define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, scores, values, its_f16_sums, its_variant)                            \
   if (plan_.dim == (its_dim) && plan_.qk_format == PackedFormat::scores && plan_.v_format == PackedFormat::values && \
       plan_.f16_sums == (its_f16_sums) && variant == AttentionVariant::its_variant) {                                \

@@ -16,6 +16,7 @@ OCTAVO_DEVICE void store_number(void* to, DType dtype, std::int64_t at, float x)
 // 128 rows of a head by kCodeWarps warps.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void dequantize_rows(Machine& machine, const DequantizeParams& p) {
+  begin_kernel(machine);
   const BlockOfRows at = own_block(machine, p.sequences);
   if (!at.live) return;
   const std::int64_t dim = p.x.dim;

@@ -59,4 +59,21 @@ OCTAVO_DEVICE BlockOfRows own_block(const Machine& machine, const DeviceSequence
   return block_of_rows(sequences, machine.block(0), machine.block(1), machine.block(2));
 }
 
+// A grid that several operands share: block x works on part x modulo `parts`. y and z suffice for the largest part.
+struct PartOfGrid {
+  std::int32_t part = 0;
+  std::int64_t block = 0;  // of the part
+};
+template <class Machine>
+OCTAVO_DEVICE PartOfGrid part_of_grid(const Machine& machine, std::int32_t parts) {
+  const auto x = static_cast<std::uint32_t>(machine.block(0)), n = static_cast<std::uint32_t>(parts);
+  return {static_cast<std::int32_t>(x % n), x / n};
+}
+template <class Machine>
+OCTAVO_DEVICE BlockOfRows own_block(const Machine& machine, const DeviceSequences& sequences, const PartOfGrid& own) {
+  BlockOfRows at = block_of_rows(sequences, own.block, machine.block(1), machine.block(2));
+  at.live = at.live && machine.block(1) < sequences.heads;
+  return at;
+}
+
 }  // namespace octavo::cuda

@@ -37,9 +37,7 @@ OCTAVO_DEVICE void dot_rows(Machine& machine, Registers<Machine, float, kRowsAtO
 }
 
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p) {
-  const BlockOfRows at = own_block(machine, p.steps.sequences);
-  if (!at.live) return;
+OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p, const BlockOfRows& at) {
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim;
   const bool q16 = p.q16 && at.rows < spec::kQ16Rows;

@@ -184,9 +184,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
 }
 
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p) {
-  const BlockOfRows at = own_block(machine, p.steps.sequences);
-  if (!at.live) return;
+OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p, const BlockOfRows& at) {
   const OperandRows& source = p.steps.x;
   const float* const mean = source.quantized ? nullptr : mean_of(p.steps, at);
   const bool bits16 = !is_byte(p.format);

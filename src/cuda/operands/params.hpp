@@ -15,7 +15,6 @@ struct BlockMeansOfKeys {
   std::uint32_t* taken = nullptr;  // [sequence, head]: 1 or 0
   float* mean = nullptr;           // [blocks][dim]: what packing subtracts; of heads that take them
   float* shift = nullptr;          // [blocks][dim]: the block's mean minus that of the head, as K was given
-  float* spreads = nullptr;        // [sequence, head][2][dim]: A and B of the channels
 };
 
 // The transform of a row before it is scaled.
@@ -97,54 +96,64 @@ struct ScaleRangeParams {
   std::uint32_t* amax = nullptr;  // zero at first
 };
 
-// Channel sums of blocks of 128 rows, f32 [blocks][2][dim]: sums and counts of the finite values.
-struct SumParams {
-  RowSteps steps;  // its mean is ignored
-  float* sums = nullptr;
-  float* mean = nullptr;  // or the mean of every block, f32 [blocks][dim]
+// What blocks of 128 rows say of an operand's channels, f32 [blocks][...][dim].
+enum class RowStat : std::uint8_t {
+  channels,  // sums and counts of the finite values, their extremes
+  weighted,  // V: sums of the weighted rows, and of the weights (spec/value_centre.hpp)
+  ranges,    // of groups larger than a block of rows: tensor, channel, block_channel
 };
 
-// The same for statistics without stray rows (spec/stray_rows.hpp), and what gains need (spec/qk_gain.hpp). Q's rows
-// are compared with those of their block. K's are compared with all of the head: a first launch counts their exponents,
-// a second one repeats the blocks that hold stray rows.
+// `robust`: without stray rows (spec/stray_rows.hpp). Q's rows are compared with those of their block. K's are compared
+// with all of the head: a first launch counts their exponents, a second one repeats the blocks that hold stray rows.
 struct StatsParams {
-  RowSteps steps;  // its mean is ignored
+  RowStat what = RowStat::channels;
+  RowSteps steps;  // its mean is ignored, except by ranges; its rotation by weighted sums
   bool robust = false;
   bool of_block = false;                // Q
   bool again = false;                   // the second launch
   std::uint32_t* exponents = nullptr;   // K: [sequence, head][256] rows of each exponent; zero at first
   std::uint32_t* of_largest = nullptr;  // K: [blocks], the exponent of the block's largest row
-  float* sums = nullptr;                // as SumParams
-  float* mean = nullptr;                // likewise
-  float* extremes = nullptr;            // f32 [blocks][2][dim]: smallest and largest finite values; null: not wanted
-  float* spread = nullptr;              // f32 [blocks][dim]: spec::spread() from the block's mean, -1: no values
+  float* sums = nullptr;                // [blocks][2][dim]
+  float* mean = nullptr;                // or the mean of every block, [blocks][dim]
+  float* extremes = nullptr;            // [blocks][2][dim]: smallest and largest finite values; null: not wanted
+  float* spread = nullptr;              // [blocks][dim]: spec::spread() from the block's mean, -1: no values
+  spec::Groups groups;
+  ScaleArray array;    // of the ranges
+  RangeArrays ranges;  // of a head [groups][dim where each channel has its own]
 };
 
-// V's weighted sums (spec/value_centre.hpp), f32 [blocks][2][dim]: of the weighted rows, of the weights.
-struct CentreSumParams {
-  RowSteps steps;  // its mean and its rotation are ignored
-  float* sums = nullptr;
+// Launches for several operands: block x of the grid works on operand x modulo `count`.
+constexpr int kMostOperands = 3;
+struct StatsOfOperands {
+  std::int32_t count = 0;
+  StatsParams of[kMostOperands];
 };
-struct CentreParams {
+
+// The means over all rows of (sequence, head) from the sums; `centre`: V's weighted centre, rotated as its rows are.
+struct MeanParams {
   DeviceSequences sequences;
   std::int64_t dim = 0;
-  bool rotate = false;
   const float* sums = nullptr;
-  float* centre = nullptr;  // [sequence, head][dim]
+  float* mean = nullptr;  // [sequence, head][dim]
+  bool centre = false, rotate = false;
 };
 
-// Gains from the statistics of K and Q; K's mean follows its rows.
+// Gains from the statistics of K and Q; K's mean becomes that of its rows after the gains and the rotation.
 struct GainParams {
-  DeviceSequences queries, keys;
-  std::int64_t dim = 0, heads_per_kv_head = 1;
+  DeviceSequences queries;
+  std::int64_t heads_per_kv_head = 1;
   bool rotate = false;
   const float* extremes = nullptr;  // of K
   const float* spread = nullptr;    // of Q
-  float* mean = nullptr;            // [sequence, head][dim]: of K as given -> times the gains, rotated
-  float* of_k = nullptr;            // [sequence, head][dim]
+  float* of_k = nullptr;            // [sequence, head][dim]; null: no gains are wanted
   float* of_q = nullptr;            // their reciprocals
-  const float* sums = nullptr;      // of K, as SumParams
   BlockMeansOfKeys block_means;     // null: none are wanted
+};
+
+// What a head's rows have in common. z of the grid: K, V, those of them that have a mean.
+struct HeadStatsParams {
+  MeanParams k, v;
+  GainParams gains;
 };
 
 // Which keys exist for the call: key_mask, and in robust recipes only those that some row may see.
@@ -168,22 +177,6 @@ struct BlindRowsParams {
   float* factor = nullptr;  // [query blocks][128]
 };
 
-// The means over all rows of (sequence, head) from the sums.
-struct MeanParams {
-  DeviceSequences sequences;
-  std::int64_t dim = 0;
-  const float* sums = nullptr;
-  float* mean = nullptr;  // [sequence, head][dim]
-};
-
-// Ranges of groups larger than a block of rows: tensor, channel, block_channel.
-struct RangeParams {
-  RowSteps steps;
-  spec::Groups groups;
-  ScaleArray array;    // of the ranges
-  RangeArrays ranges;  // of a head [groups][dim where each channel has its own]
-};
-
 // How a range is turned into a scale.
 struct ScaleRule {
   float range = 127;
@@ -202,7 +195,7 @@ struct QuantizeParams {
   RowSteps steps;
   spec::Groups groups;
   ScaleArray array;    // of the scales, and of the ranges
-  RangeArrays ranges;  // of RangeParams, where it has them
+  RangeArrays ranges;  // where row_stats() has found them
   ScaleRule rule;
   void* codes = nullptr;
   DType dtype = DType::s8;  // s8, s4, e4m3, e5m2
@@ -239,12 +232,6 @@ struct ExponentScales {
   std::uint32_t* count = nullptr;
   std::uint32_t* largest = nullptr;  // bits of the largest scale of the exponent
 };
-struct LargestScaleParams {
-  std::int64_t heads = 0;
-  ExponentScales by_exponent;
-  std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max
-};
-
 // Rows of V -> blocks.
 struct PackValuesParams {
   RowSteps steps;
@@ -265,9 +252,16 @@ struct PackValuesParams {
   ExponentScales by_exponent;        // in place of `largest` where s_max leaves out stray tokens
 };
 
+// s_max of a head: bits, or from the scales of all exponents (operands/stray_rows.hpp).
+struct LargestScale {
+  const std::uint32_t* largest = nullptr;  // [sequence, head]
+  ExponentScales by_exponent;
+};
+
 // Factors and addends of the output that hold for all keys of (sequence, KV head).
 struct ValueFactorParams {
-  std::int64_t heads = 0, value_dim = 0;
+  std::int64_t sequences = 0, heads = 0, value_dim = 0;
+  bool varlen = false;
   std::int32_t dim = 128;
   Granularity granularity = Granularity::tensor;
   bool divide = false;
@@ -276,7 +270,7 @@ struct ValueFactorParams {
   const float* scales = nullptr;                 // the caller's, tensor or channel
   const std::uint32_t* prescale_amax = nullptr;  // as in PackValuesParams
   const std::uint32_t* value_amax = nullptr;     // of the prescale that output_rescale undoes; null: 1
-  const std::uint32_t* largest = nullptr;
+  LargestScale largest;
   const float* mean = nullptr;  // [sequence, head][value_dim]
   float* output_factor = nullptr;
   float* output_addend = nullptr;   // null: none
@@ -287,11 +281,42 @@ struct ValueFactorParams {
 struct FoldParams {
   DeviceSequences sequences;
   const float* token_scale = nullptr;
-  const std::uint32_t* largest = nullptr;
+  LargestScale largest;
   float* addend = nullptr;  // b is added
   float* inverse = nullptr;
   float* fold = nullptr;  // or b goes here
 };
+// Both, which need s_max: x of the grid modulo 2.
+struct FoldValuesParams {
+  FoldParams fold;
+  ValueFactorParams factors;
+};
+
+// smooth_q's means in the basis of the caller's K: rotated back, with their dot product with K's mean.
+struct UnrotateMeansParams {
+  DeviceSequences queries;
+  std::int64_t dim = 0;
+  bool rotate = false;
+  OperandRows given;            // the caller's codes, if they have means
+  const float* mean = nullptr;  // else [query blocks][dim]
+  const float* key_mean = nullptr;
+  const float* gain = nullptr;  // of K's channels, which K as given lacks; null: 1
+  std::int64_t heads_per_kv_head = 1;
+  // [query blocks][kPlanesOfF32][64, 128 or 256], bf16 in pairs, zeros behind dim
+  std::uint32_t* unrotated = nullptr;  // null: not wanted
+  float* dot_key_mean = nullptr;       // [query blocks]: mean . key_mean
+};
+
+// All operands of an attention call: x of the grid modulo `parts`.
+struct PackCallParams {
+  std::int32_t parts = 3;  // K, Q, V; 4: and the factors of V that need none of its codes
+  PackParams rows[2];      // K, Q
+  StatsParams q_mean;      // of Q's blocks, where it was not known before (mean: not null)
+  UnrotateMeansParams unrotate;
+  PackValuesParams v;
+  ValueFactorParams factors;
+};
+static_assert(sizeof(PackCallParams) <= 4096, "the most that a launch takes");
 
 // Codes -> floats.
 struct DequantizeParams {

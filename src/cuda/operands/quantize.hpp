@@ -20,6 +20,7 @@ OCTAVO_DEVICE std::uint8_t code_byte(DType dtype, float x, float inverse, float 
 
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void quantize_rows(Machine& machine, const QuantizeParams& p) {
+  begin_kernel(machine);
   const BlockOfRows at = own_block(machine, p.steps.sequences);
   if (!at.live) return;
   const std::int64_t dim = p.steps.x.dim, of_head = first_scale(p.array, p.steps.sequences, at.b, at.head);

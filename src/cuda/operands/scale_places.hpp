@@ -14,6 +14,7 @@ OCTAVO_INLINE std::int64_t place_within(std::int64_t place, std::int64_t own, st
 
 template <class Machine>
 OCTAVO_DEVICE void find_scale_places(Machine& machine, const ScalePlaceParams& p) {
+  begin_kernel(machine);
   const ScalesOfSequences& of = p.of[machine.block(0)];
   const std::int64_t count = of.sequences.count, run = (count + kLanes - 1) / kLanes;
   // A lane takes `run` sequences. Groups and blocks are fewer than rows and sequences together: 32 bits hold them.

@@ -32,6 +32,7 @@ OCTAVO_DEVICE bool is_shown(const SeenKeysParams& p, const BlockOfRows& at, std:
 // One thread a key of the block.
 template <class Machine>
 OCTAVO_DEVICE void mark_seen(Machine& machine, const SeenKeysParams& p) {
+  begin_kernel(machine);
   const BlockOfRows at = own_block(machine, p.keys);
   if (!at.live) return;
   const std::int64_t queries = sequence_rows(p.queries, at.b).rows;
@@ -52,6 +53,7 @@ OCTAVO_DEVICE void mark_seen(Machine& machine, const SeenKeysParams& p) {
 // One thread a row of Q. Rows that see no key by position stay as they are.
 template <class Machine>
 OCTAVO_DEVICE void clear_blind_rows(Machine& machine, const BlindRowsParams& p) {
+  begin_kernel(machine);
   const BlockOfRows at = own_block(machine, p.queries);
   if (!at.live) return;
   const SequenceRows keys = sequence_rows(p.keys, at.b);

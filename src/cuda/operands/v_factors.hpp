@@ -2,7 +2,10 @@
 // thread block for a head, or for a block of rows.
 #pragma once
 
-#include "cuda/operands/channel_stats.hpp"
+#include "cuda/operands/load_transform.hpp"
+#include "cuda/operands/ranges.hpp"
+#include "cuda/operands/stray_rows.hpp"
+#include "cuda/operands/tile_config.hpp"
 #include "spec/fold.hpp"
 
 namespace octavo::cuda {
@@ -10,6 +13,7 @@ namespace octavo::cuda {
 // The largest magnitude that the caller's codes with their scales can have.
 template <class Machine>
 OCTAVO_DEVICE void range_scales(Machine& machine, const ScaleRangeParams& p) {
+  begin_kernel(machine);
   const std::int64_t b = machine.block(1), head = b * p.sequences.heads + machine.block(0);
   const std::int64_t count = spec::scales_per_head(p.groups, sequence_rows(p.sequences, b).rows, p.x.dim);
   const float* const scales = scales_of(p.x, b, machine.block(0));
@@ -25,19 +29,48 @@ OCTAVO_DEVICE void range_scales(Machine& machine, const ScaleRangeParams& p) {
   });
 }
 
-// Factors of O that hold for all keys of a head, [sequence, head][dim].
+// s_max of a head without stray tokens (spec/fold.hpp). Whether a token is stray is said by its exponent alone.
+// Every warp finds it for itself.
 template <class Machine>
-OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p) {
-  const std::int64_t head = machine.block(1) * p.heads + machine.block(0);
+OCTAVO_DEVICE float largest_scale(Machine& machine, const LargestScale& p, std::int64_t head) {
+  if (p.by_exponent.count == nullptr) return spec::largest_scale_or_one(f32_of_bits(p.largest[head]));
+  const std::uint32_t limit = exponent_limit(machine, p.by_exponent.count + 256 * head);
+  Registers<Machine, float, 2> largest;  // of all, of those that are not stray
+  machine.lanes(
+      [&](int lane, float(&x)[2]) {
+        x[0] = x[1] = 0;
+        for (std::uint32_t e = static_cast<std::uint32_t>(lane); e < 256; e += kLanes) {
+          const float scale = f32_of_bits(p.by_exponent.largest[256 * head + e]);
+          x[0] = spec::grow_largest_scale(x[0], scale);
+          if (e <= limit) x[1] = spec::grow_largest_scale(x[1], scale);
+        }
+      },
+      largest);
+  max_over<kLanes>(machine, largest);
+  float found = 0;
+  machine.lanes([&](int, float(&x)[2]) { found = spec::bounded_largest_scale(x[1], x[0]); }, largest);
+  return spec::largest_scale_or_one(found);
+}
+
+// Factors of O that hold for all keys of a head, [sequence, head][dim].
+// Block `block` of a varlen batch is a sequence; else the first one works.
+template <class Machine>
+OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p, std::int64_t block) {
+  const std::int64_t b = p.varlen ? block : machine.block(2), head = b * p.heads + machine.block(1);
+  if (machine.block(1) >= p.heads || b >= p.sequences || (!p.varlen && block > 0)) return;
+  const bool folded = p.granularity == Granularity::token_folded;
+  const float largest = folded ? largest_scale(machine, p.largest, head) : 1.0f;
   const float prescale = v_prescale(p.prescale_amax, head);
+  const int warp = machine.warp();
   Registers<Machine, float, 1> none;
   machine.lanes(
       [&](int lane, float(&)[1]) {
-        if (p.output_rescale != nullptr && lane == 0) p.output_rescale[head] = 1.0f / v_prescale(p.value_amax, head);
-        for (std::int32_t c = lane; c < p.dim; c += kLanes) {
+        if (p.output_rescale != nullptr && warp == 0 && lane == 0)
+          p.output_rescale[head] = 1.0f / v_prescale(p.value_amax, head);
+        for (std::int32_t c = warp * kLanes + lane; c < p.dim; c += kCodeWarps * kLanes) {
           float factor = 1;
-          if (p.granularity == Granularity::token_folded) {
-            factor = spec::largest_scale_or_one(f32_of_bits(p.largest[head]));
+          if (folded) {
+            factor = largest;
           } else if (p.scales != nullptr) {
             const bool by_channel = p.granularity == Granularity::channel;
             if (c < p.value_dim) factor = prescale * p.scales[by_channel ? head * p.value_dim + c : head];
@@ -60,10 +93,8 @@ OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p) {
 
 // The fold (spec/fold.hpp): b = log2 s~ is added to a key's addend or stored beside it; 1 / s~ corrects the row sum.
 template <class Machine>
-OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
-  const BlockOfRows at = own_block(machine, p.sequences);
-  if (!at.live) return;
-  const float largest = spec::largest_scale_or_one(f32_of_bits(p.largest[at.b * p.sequences.heads + at.head]));
+OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p, const BlockOfRows& at) {
+  const float largest = largest_scale(machine, p.largest, at.b * p.sequences.heads + at.head);
   const int warp = machine.warp(), threads = machine.warps() * kLanes;
   Registers<Machine, float, 1> none;
   machine.lanes(
@@ -79,6 +110,16 @@ OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p) {
         }
       },
       none);
+}
+
+// Both.
+template <class Machine>
+OCTAVO_DEVICE void fold_values(Machine& machine, const FoldValuesParams& p) {
+  begin_kernel(machine);
+  const PartOfGrid own = part_of_grid(machine, 2);
+  if (own.part == 1) return value_factors(machine, p.factors, own.block);
+  const BlockOfRows at = own_block(machine, p.fold.sequences, own);
+  if (at.live) fold_scales(machine, p.fold, at);
 }
 
 }  // namespace octavo::cuda

@@ -6,7 +6,8 @@
 # PTX.
 #
 # "late_front" as third argument: a second run for 10.0 and later ones. From PTX of 8.0 attend_s8_s8_128_kept spills on
-# 12.0. Then that run's PTX travels along.
+# 12.0. Then that run's PTX travels along. "front_of_9": the same from 9.0 on, whose PTX lets a kernel begin before the
+# one before it has ended (Ptx::wait_for_earlier_kernels()).
 function(octavo_portable_gencode gpus result)
   set(generations "")
   foreach(gpu IN LISTS gpus)
@@ -20,10 +21,16 @@ function(octavo_portable_gencode gpus result)
     endif()
   endforeach()
   list(SORT generations COMPARE NATURAL)
+  set(late 1000)  # the first generation of the second run
+  if("late_front" IN_LIST ARGN)
+    set(late 10)
+  elseif("front_of_9" IN_LIST ARGN)
+    set(late 9)
+  endif()
   set(early_gpus "")  # first GPUs of their generations
   set(late_gpus "")
   foreach(generation IN LISTS generations)
-    if(generation LESS 10 OR NOT "late_front" IN_LIST ARGN)
+    if(generation LESS late)
       list(APPEND early_gpus ${first_of_${generation}})
     else()
       list(APPEND late_gpus ${first_of_${generation}})

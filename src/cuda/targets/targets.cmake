@@ -4,6 +4,7 @@ set(OCTAVO_CUDA_ARCHITECTURES "80;89;90a;100;120" CACHE STRING "Compute capabili
 include(${CMAKE_CURRENT_LIST_DIR}/gencode.cmake)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_gencode)
 octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_late_front_gencode late_front)
+octavo_portable_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_front_of_9_gencode front_of_9)
 octavo_e4m3_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_e4m3_gencode)
 octavo_s4_gencode("${OCTAVO_CUDA_ARCHITECTURES}" octavo_s4_gencode octavo_s4_e4m3_gencode)
 
@@ -19,7 +20,7 @@ endfunction()
 
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/host/runtime_cudart.cu "${octavo_gencode}")
 # Without contraction: the quantizers' f32 arithmetic is part of the contract, as in the CPU's objects.
-octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu "${octavo_gencode}" -fmad=false)
+octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/operands.cu "${octavo_front_of_9_gencode}" -fmad=false)
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/attention_sm80.cu "${octavo_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/kept_keys_sm80.cu "${octavo_late_front_gencode}")
 octavo_cuda_target(${CMAKE_CURRENT_SOURCE_DIR}/targets/decode_sm80.cu "${octavo_late_front_gencode}")

@@ -21,6 +21,9 @@
 //   commit_copies()              those since the last one are a group
 //   wait_copies<n>()             all groups of this warp's but the latest n are complete
 //
+//   launch_dependents()          the stream's next kernel may begin once all blocks have come here or ended
+//   wait_for_earlier_kernels()   until those of the stream have ended; what they stored is visible. See begin_kernel()
+//
 //   sync(name)                   of all warps of the block
 //   sync(name, id, warps)        named barriers, id 1 to 15; reports name the barrier a warp waits at
 //   arrive(name, id, warps)
@@ -70,6 +73,25 @@ struct RegisterFile<T, n, 1> {
 };
 template <class Machine, class T, int n>
 using Registers = RegisterFile<T, n, Machine::kHeldLanes>;
+
+template <class Machine, class T, int n>
+OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
+  machine.lanes(
+      [](int, T(&r)[n]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < n; ++i) r[i] = 0;
+      },
+      x);
+}
+
+// Every kernel's first step. It may have been launched while the stream's kernel before it still runs
+// (Launch::overlaps): its blocks are there when that one ends. A kernel that ended without waiting would let its
+// successor pass a predecessor that still runs.
+template <class Machine>
+OCTAVO_DEVICE void begin_kernel(Machine& machine) {
+  machine.launch_dependents();
+  machine.wait_for_earlier_kernels();
+}
 
 // f(row, column, value) for every element of `tiles` accumulator fragments side by side: C [16, 8 tiles].
 template <int tiles, class Machine, class T, class F>

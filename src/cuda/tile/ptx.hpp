@@ -84,6 +84,18 @@ class Ptx {
     asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
   }
 
+  // PTX of 9.0 and later has both. The runtime overlaps no kernel that was compiled from earlier PTX.
+  OCTAVO_DEVICE void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+  }
+  OCTAVO_DEVICE void wait_for_earlier_kernels() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+  }
+
   OCTAVO_DEVICE void sync_warp() { __syncwarp(); }
   OCTAVO_DEVICE void sync(const char*) { __syncthreads(); }
   OCTAVO_DEVICE void sync(const char*, int id, int warps) {
