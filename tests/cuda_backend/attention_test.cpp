@@ -216,6 +216,7 @@ constexpr Entry kEntriesSm90[] = {
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {
   Card card;
+  card.share_multiprocessors(2);
   if (has_wgmma(card)) return expect_the_oracles(GetParam(), card, "sm90");
   // Another GPU: the implementation is refused by name.
   RunOptions on_device;

@@ -29,6 +29,8 @@ class EmulatedRuntime final : public cuda::Runtime {
 
   // The GPU has that compute capability, 89 for 8.9.
   void pretend(int capability) { gpus.at(0).major = capability / 10, gpus.at(0).minor = capability % 10; }
+  // Blocks of persistent kernels take several tasks of a small call.
+  void share_multiprocessors(int count) { gpus.at(0).multiprocessors = count; }
 
   int counted = 0;  // questions after the devices
   int launches = 0;

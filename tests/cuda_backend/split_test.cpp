@@ -5,6 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
 
 #include "card.hpp"
 #include "compare.hpp"
@@ -110,8 +114,9 @@ TEST_P(CudaSplitTest, IsTheOraclesOnHopper) {
   Card card;
   if (has_wgmma(card)) expect_the_oracles(GetParam(), card);
 }
-INSTANTIATE_TEST_SUITE_P(Recipes, CudaSplitTest, ::testing::Values("int8", "int8_fast", "int8_block", "sage1", "exact"),
-                         [](const auto& test) { return std::string(test.param); });
+constexpr const char* kSplitRecipes[] = {"int8", "int8_fast", "int8_block", "sage1", "exact"};
+std::string name_of(const ::testing::TestParamInfo<const char*>& test) { return test.param; }
+INSTANTIATE_TEST_SUITE_P(Recipes, CudaSplitTest, ::testing::ValuesIn(kSplitRecipes), name_of);
 
 #if !defined(OCTAVO_ON_A_CARD)
 // Their weights' codes are relative to the maximum of all keys before.
