@@ -34,7 +34,8 @@ MOST_SPILLED = 2048
 MOST_SPILLED_UNFOLDED = 16
 # Kernels of their own bound: scores of FP8 in f16, 64 sums and O of 128 channels, store 48 bytes on 10.0, none
 # elsewhere; Hopper's int8_fast stores 100 bytes in masked tiles (check_sass_sm90.py sees to the loop of the others).
-MOST_SPILLED_OF = {"attend_float8_float8_128": 48, "attend_sm90_128_folded": 112}
+# A cache of f32 has three planes of each number of V beside the weights: 52 bytes on 9.0.
+MOST_SPILLED_OF = {"attend_float8_float8_128": 48, "attend_sm90_128_folded": 112, "attend_cache_f32_entry": 64}
 COLD = re.compile(r"_(256|score_mod|p16)(_|$)")
 HOT = re.compile(r"attend_")
 

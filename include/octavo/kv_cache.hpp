@@ -45,7 +45,7 @@ struct KVCacheOptions {
   /// each sequence: KVCache::set_block_table(). Empty: the cache's own memory.
   std::span<std::byte> pool{};
 
-  /// Where the cache, and all tensors of its calls but cu_seqlens_q, are. CUDA: every format but f32, head_dim and
+  /// Where the cache, and all tensors of its calls but cu_seqlens_q, are. CUDA: every format, head_dim and
   /// value_head_dim up to 256, the functions that docs/kv_cache.md names, in the order of the calls' streams; a pool is
   /// memory of the device then.
   Device device{};

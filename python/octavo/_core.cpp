@@ -185,7 +185,11 @@ DeviceArray make_device_array(int device, DType dtype, const nb::tuple& shape) {
 nb::object dlpack_of(nb::handle self) {
   const TensorView& view = nb::cast<const DeviceArray&>(self).view;
   nb::dlpack::dtype type = nb::dtype<float>();
-  if (view.dtype != DType::f32) {
+  if (view.dtype == DType::s8) {
+    type = nb::dtype<std::int8_t>();
+  } else if (view.dtype == DType::s64) {
+    type = nb::dtype<std::int64_t>();
+  } else if (view.dtype != DType::f32) {
     const auto code = view.dtype == DType::bf16 ? nb::dlpack::dtype_code::Bfloat : nb::dlpack::dtype_code::Float;
     type = {static_cast<std::uint8_t>(code), 16, 1};
   }

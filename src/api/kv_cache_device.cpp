@@ -27,10 +27,6 @@ Status check_device_options(const KVCacheOptions& o, std::int64_t value_dim) {
                             "; allowed are cpu and cuda");
   }
   if (Status status = cuda::check_device("the key-value cache", o.device.index); !status.ok()) return status;
-  if (o.format == DType::f32) {
-    return unimplemented("format is ", to_string(o.format),
-                         "; a key-value cache on a CUDA device supports f16, bf16, e4m3, s8 and s4");
-  }
   if (o.head_dim > kMostDeviceDim || value_dim > kMostDeviceDim) {
     return unimplemented("head_dim is ", o.head_dim, " and value_head_dim ", value_dim,
                          "; a key-value cache on a CUDA device supports 1 to ", kMostDeviceDim);

@@ -15,7 +15,7 @@
 
 namespace octavo::test {
 
-inline constexpr DType kFormats[] = {DType::s8, DType::s4, DType::e4m3, DType::f16, DType::bf16};
+inline constexpr DType kFormats[] = {DType::s8, DType::s4, DType::e4m3, DType::f16, DType::bf16, DType::f32};
 inline constexpr Device kGpu{DeviceType::cuda, 0};
 
 // The same cache twice.

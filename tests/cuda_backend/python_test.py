@@ -162,7 +162,7 @@ class Cache(unittest.TestCase):
     def test_formats_masks_and_packed_queries(self):
         mask, slopes = rows(150, seed=5), rows(8, seed=6)
         q = rows(4, 8, 64, seed=7)
-        for name in ("s4", "e4m3", "f16", "bf16"):
+        for name in ("s4", "e4m3", "f16", "bf16", "f32"):
             host = octavo.KVCache(2, 2, 64, capacity=256, format=name)
             cache = octavo.KVCache(2, 2, 64, capacity=256, format=name, device="cuda")
             host.append(self.k, self.v)
@@ -190,8 +190,6 @@ class Cache(unittest.TestCase):
             self.cache.append(self.k[:, :1], self.v[:, :1])
         with self.assertRaisesRegex(ValueError, "on CUDA device 0 and the key-value cache is on the CPU"):
             self.host.append(Gpu.of(self.k[:, :1]), Gpu.of(self.v[:, :1]))
-        with self.assertRaisesRegex(NotImplementedError, "supports f16, bf16, e4m3, s8 and s4"):
-            octavo.KVCache(1, 1, 64, capacity=64, format="f32", device="cuda")
         with self.assertRaisesRegex(ValueError, "CUDA device 3; this process sees 1 device"):
             octavo.KVCache(1, 1, 64, capacity=64, device="cuda:3")
         with self.assertRaisesRegex(ValueError, "device: 'gpu'; 'cpu', 'cuda' and 'cuda:INDEX'"):

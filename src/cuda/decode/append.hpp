@@ -197,6 +197,9 @@ OCTAVO_DEVICE void keep_cache_row(const DeviceCacheSide& side, std::int64_t slot
 // Element `index` of a strip. A byte of s4 has two: of V of two tokens, which one lane writes one after the other.
 OCTAVO_DEVICE void store_cache_code(DType format, std::byte* strip, std::int64_t index, float x, spec::Scale scale) {
   switch (format) {
+    case DType::f32:
+      reinterpret_cast<float*>(strip)[index] = x;
+      return;
     case DType::f16:
       reinterpret_cast<std::uint16_t*>(strip)[index] = f32_to_f16(x);
       return;

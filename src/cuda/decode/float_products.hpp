@@ -1,4 +1,4 @@
-// The two products of a warp over a block of 128 keys of a cache of f16, bf16 or e4m3, by mma.sync m16n8k16 with sums
+// The two products of a warp over a block of 128 keys of a cache of f32, f16, bf16 or e4m3, by mma.sync m16n8k16, sums
 // in f32 (decode/format.hpp). The cache has neighbouring keys of a channel of K side by side, and neighbouring channels
 // of a token of V; a register of B holds two channels, or two tokens. So a lane loads eights of four of them and joins
 // the halves of words. With lane = 4 g + t, in a group of 64 keys:
@@ -14,15 +14,23 @@
 namespace octavo::cuda {
 
 // Eight elements of a cache as pairs of 16-bit numbers: words[j] holds elements 2 j and 2 j + 1 (e4m3: 4 (j / 2) + j %
-// 2 and the second one after it).
+// 2 and the second one after it). f32: one by one.
+template <DType kFormat>
 struct EightNumbers {
-  std::uint32_t words[4];
+  std::uint32_t words[kFormat == DType::f32 ? 8 : 4];
 };
 template <DType kFormat>
-OCTAVO_DEVICE EightNumbers load_eight(const std::byte* from) {
-  EightNumbers eight{};
+OCTAVO_DEVICE EightNumbers<kFormat> load_eight(const std::byte* from) {
+  EightNumbers<kFormat> eight{};
   if (from == nullptr) return eight;
-  if constexpr (kFormat == DType::e4m3) {
+  if constexpr (kFormat == DType::f32) {
+    OCTAVO_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const auto four = *reinterpret_cast<const FourWords*>(from + 16 * half);
+      OCTAVO_UNROLL
+      for (int j = 0; j < 4; ++j) eight.words[4 * half + j] = four.of[j];
+    }
+  } else if constexpr (kFormat == DType::e4m3) {
     struct alignas(8) TwoWords {
       std::uint32_t of[2];
     };
@@ -41,27 +49,39 @@ OCTAVO_DEVICE EightNumbers load_eight(const std::byte* from) {
 }
 // Element i of two eights as a register.
 template <DType kFormat>
-OCTAVO_DEVICE std::uint32_t pair_of_eights(const EightNumbers& first, const EightNumbers& second, int i) {
+OCTAVO_DEVICE std::uint32_t pair_of_eights(const EightNumbers<kFormat>& first, const EightNumbers<kFormat>& second,
+                                           int i) {
   const int word = kFormat == DType::e4m3 ? i / 4 * 2 + i % 2 : i / 2;
   const bool upper = kFormat == DType::e4m3 ? i / 2 % 2 != 0 : i % 2 != 0;
   const std::uint32_t a = first.words[word], b = second.words[word];
   return upper ? a >> 16 | (b & 0xffff0000u) : (a & 0xffffu) | b << 16;
 }
 
-// Registers of eight operands B from four eights: operand i is words[2 i], words[2 i + 1].
+// Registers of eight operands B from four eights: operand i is words[2 i], words[2 i + 1], of further planes 16 words
+// on.
 template <DType kFormat>
-OCTAVO_DEVICE void join_eights(const EightNumbers (&eights)[4], std::uint32_t (&words)[16]) {
+constexpr int kOperandWords = 16 * DecodeFormat<kFormat>::kCachePlanes;
+template <DType kFormat>
+OCTAVO_DEVICE void join_eights(const EightNumbers<kFormat> (&eights)[4],
+                               std::uint32_t (&words)[kOperandWords<kFormat>]) {
   OCTAVO_UNROLL
-  for (int i = 0; i < 8; ++i) {
-    words[2 * i] = pair_of_eights<kFormat>(eights[0], eights[1], i);
-    words[2 * i + 1] = pair_of_eights<kFormat>(eights[2], eights[3], i);
+  for (int i = 0; i < 16; ++i) {
+    const EightNumbers<kFormat>&first = eights[i % 2 * 2], &second = eights[i % 2 * 2 + 1];
+    if constexpr (kFormat == DType::f32) {
+      std::uint32_t planes[kPlanesOfF32];
+      split_pair(f32_of_bits(first.words[i / 2]), f32_of_bits(second.words[i / 2]), planes);
+      OCTAVO_UNROLL
+      for (int plane = 0; plane < kPlanesOfF32; ++plane) words[16 * plane + i] = planes[plane];
+    } else {
+      words[i] = pair_of_eights<kFormat>(first, second, i / 2);
+    }
   }
 }
 
 // The next plane of a pair, which is left with what the plane does not hold.
 template <DType kFormat, class Machine>
 OCTAVO_DEVICE std::uint32_t take_plane(float& a, float& b) {
-  if constexpr (kFormat == DType::bf16) return take_upper_halves(a, b);
+  if constexpr (DecodeFormat<kFormat>::kBf16) return take_upper_halves(a, b);
   const std::uint32_t pair = Machine::pack_f16(a, b);
   a = a - Machine::from_f16(static_cast<std::uint16_t>(pair));
   b = b - Machine::from_f16(static_cast<std::uint16_t>(pair >> 16));
@@ -78,17 +98,20 @@ OCTAVO_DEVICE void decode_qk_group(Machine& machine, const DecodeParams& p, Deco
                                    Registers<Machine, float, kDecodeScores>& scores) {
   using Format = DecodeFormat<kFormat>;
   const auto columns = static_cast<std::int32_t>(p.cache.k_columns);
+  // Of an f32 cache the smaller products have sums of their own: every product cuts digits of its sum off.
+  Registers<Machine, float, 32> small;
+  if constexpr (Format::kCachePlanes > 1) clear<Machine, float, 32>(machine, small);
   OCTAVO_ROLLED
   for (int first = 0; first < columns; first += 64) {
     OCTAVO_UNROLL
     for (int within = 0; within < 64; within += 16) {
-      Registers<Machine, std::uint32_t, 16> b;
+      Registers<Machine, std::uint32_t, kOperandWords<kFormat>> b;
       machine.lanes(
-          [&](int lane, const std::byte*(&strip)[Format::kGroups], std::uint32_t(&words)[16]) {
+          [&](int lane, const std::byte*(&strip)[Format::kGroups], std::uint32_t(&words)[kOperandWords<kFormat>]) {
             const int channel = first + within + lane % 4 * 4;
             const bool exists = strip[group] != nullptr && channel < columns;
             const std::byte* const from = strip[group] + (channel * 16 + lane / 4 % 2 * 8) * Format::kBits / 8;
-            EightNumbers eights[4];
+            EightNumbers<kFormat> eights[4];
             OCTAVO_UNROLL
             for (int k = 0; k < 4; ++k)
               eights[k] = load_eight<kFormat>(exists ? from + 2 * k * Format::kBits : nullptr);
@@ -111,9 +134,28 @@ OCTAVO_DEVICE void decode_qk_group(Machine& machine, const DecodeParams& p, Deco
             },
             a);
         OCTAVO_UNROLL
-        for (int i = 0; i < 8; ++i) machine.template mma<Format::kFloatMma>(scores, 32 * group + 4 * i, a, 0, b, 2 * i);
+        for (int of_cache = 0; of_cache < Format::kCachePlanes; ++of_cache) {
+          if (!multiplies_planes<kFormat>(plane, of_cache)) continue;
+          const bool apart = Format::kCachePlanes > 1 && plane + of_cache > 0;
+          OCTAVO_UNROLL
+          for (int i = 0; i < 8; ++i) {
+            if (apart) {
+              machine.template mma<Format::kFloatMma>(small, 4 * i, a, 0, b, 16 * of_cache + 2 * i);
+            } else {
+              machine.template mma<Format::kFloatMma>(scores, 32 * group + 4 * i, a, 0, b, 16 * of_cache + 2 * i);
+            }
+          }
+        }
       }
     }
+  }
+  if constexpr (Format::kCachePlanes > 1) {
+    machine.lanes(
+        [](int, float(&s)[kDecodeScores], float(&more)[32]) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 32; ++i) s[32 * group + i] += more[i];
+        },
+        scores, small);
   }
 }
 
@@ -158,12 +200,13 @@ OCTAVO_DEVICE void decode_pv(Machine& machine, const DecodeParams& p, StripPoint
   OCTAVO_UNROLL
   for (int step = 0; step < 8; ++step) {  // of four keys of the lane
     const int eight = step / 2, in_eight = step % 2 * 4;
-    Registers<Machine, std::uint32_t, 16> b;
+    Registers<Machine, std::uint32_t, kOperandWords<kFormat>> b;
     machine.lanes(
-        [&](int lane, const std::byte*(&strip)[Format::kGroups], std::uint32_t(&used)[1], std::uint32_t(&words)[16]) {
+        [&](int lane, const std::byte*(&strip)[Format::kGroups], std::uint32_t(&used)[1],
+            std::uint32_t(&words)[kOperandWords<kFormat>]) {
           const int c = channel + lane / 4 * 8;
           const bool exists = strip[eight / 2] != nullptr && c < columns;
-          EightNumbers eights[4];
+          EightNumbers<kFormat> eights[4];
           OCTAVO_UNROLL
           for (int k = 0; k < 4; ++k) {
             const bool counts = exists && (used[0] >> (8 * eight + in_eight + k) & 1u) != 0;
@@ -194,7 +237,13 @@ OCTAVO_DEVICE void decode_pv(Machine& machine, const DecodeParams& p, StripPoint
           },
           rest, a);
       OCTAVO_UNROLL
-      for (int i = 0; i < 8; ++i) machine.template mma<Format::kFloatMma>(sums, 4 * i, a, 0, b, 2 * i);
+      for (int of_cache = 0; of_cache < Format::kCachePlanes; ++of_cache) {
+        if (!multiplies_planes<kFormat>(plane, of_cache)) continue;
+        OCTAVO_UNROLL
+        for (int i = 0; i < 8; ++i) {
+          machine.template mma<Format::kFloatMma>(sums, 4 * i, a, 0, b, 16 * of_cache + 2 * i);
+        }
+      }
     }
   }
 }

@@ -5,7 +5,8 @@
 //   codes    8 keys of each of four groups of 32
 //   floats   16 keys of each of two groups of 64, taken as two eights
 // Operands A have planes that sum up to the number: of codes bytes, x = 256 high + low (s4: low alone), exactly; of
-// floats 16-bit numbers, the first one rounded, the next ones what is left.
+// floats 16-bit numbers, the first one rounded, the next ones what is left. Numbers of an f32 cache are planes of bf16
+// too (operands/bf16_planes.hpp); products of planes below 2^-24 of the whole are left out.
 #pragma once
 
 #include "cuda/tile/machine.hpp"
@@ -17,14 +18,22 @@ template <DType kFormat>
 struct DecodeFormat {
   static constexpr bool kCodes = spec::cache_rotates(kFormat), kScales = spec::cache_has_scales(kFormat);
   static constexpr int kBits = static_cast<int>(spec::cache_bits(kFormat));
-  static constexpr int kPlanes = kFormat == DType::s4 ? 1 : kFormat == DType::bf16 ? 3 : 2;
+  static constexpr bool kBf16 = kFormat == DType::bf16 || kFormat == DType::f32;  // products of bf16, else of f16
+  static constexpr int kPlanes = kFormat == DType::s4 ? 1 : kBf16 ? 3 : 2;
+  static constexpr int kCachePlanes = kFormat == DType::f32 ? 3 : 1;
   static constexpr int kRun = kCodes ? 4 : 8, kGroupKeys = 8 * kRun, kGroups = 128 / kGroupKeys;
-  static constexpr Mma kFloatMma = kFormat == DType::bf16 ? Mma::bf16 : Mma::f16;
+  static constexpr Mma kFloatMma = kBf16 ? Mma::bf16 : Mma::f16;
   // What the products of codes are multiplied by, where nibbles are the upper halves of bytes.
   static constexpr int kCodeUnit = kFormat == DType::s4 ? 16 : 1;
   // Of codes the largest one. Floats are scaled to it, so that planes of f16 hold their digits.
   static constexpr float kWeightRange = kCodes ? spec::cache_weight_range(kFormat) : 0x1p14f;
 };
+
+// Whether the product of two planes counts.
+template <DType kFormat>
+OCTAVO_INLINE constexpr bool multiplies_planes(int plane, int of_cache) {
+  return DecodeFormat<kFormat>::kCachePlanes == 1 || plane + of_cache < DecodeFormat<kFormat>::kPlanes;
+}
 
 inline constexpr int kDecodeScores = 64;  // of a lane: two rows of 32 keys each
 inline constexpr int kEights = 4;         // of keys of a lane

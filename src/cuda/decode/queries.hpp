@@ -124,7 +124,7 @@ OCTAVO_DEVICE void prepare_decode_row(Machine& machine, const DecodeParams& p, D
       }
     } else {
       // A power of two that brings the row into f16; bf16 has the range of f32.
-      unit = kFormat == DType::bf16 ? 1.0f : spec::f16_value_divisor(range.amax);
+      unit = Format::kBf16 ? 1.0f : spec::f16_value_divisor(range.amax);
       const float inverse = 1.0f / unit;
       OCTAVO_UNROLL
       for (int i = 0; i < kPerLane; i += 2) {

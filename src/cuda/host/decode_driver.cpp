@@ -106,6 +106,8 @@ Status check_supported(const CacheAttentionProblem& problem, const DecodePlan& p
 
 KernelId attention_kernel(DType format, std::int64_t dim) {
   switch (format) {
+    case DType::f32:
+      return KernelId::attend_cache_f32;
     case DType::f16:
       return KernelId::attend_cache_f16;
     case DType::bf16:
