@@ -35,6 +35,8 @@ BOUNDS = {
     ("attend_sm90_64_kept", "64, s8, s8, false, kept"): 735,
     ("attend_sm90_s8_e4m3_128", "128, s8, e4m3, false, plain"): 470,
     ("attend_sm90_s8_e4m3_64", "64, s8, e4m3, false, plain"): 430,
+    ("attend_sm90_e4m3_128", "128, e4m3, e4m3, false, plain"): 685,
+    ("attend_sm90_e4m3_64", "64, e4m3, e4m3, false, plain"): 640,
     ("attend_sm90_f16_128", "128, f16, f16, false, plain"): 535,
     ("attend_sm90_bf16_128", "128, bf16, bf16, false, plain"): 535,
     ("attend_sm90_bf16_64", "64, bf16, bf16, false, plain"): 525,

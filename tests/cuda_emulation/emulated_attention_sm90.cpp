@@ -5,9 +5,7 @@
 namespace octavo::test {
 namespace {
 
-// PackedProblem has no codes of E4M3: those kernels are for the tests of the back end.
 template <class Shape>
-  requires(!Shape::kFloat8Values)
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
   const std::vector<std::uint8_t> v_codes = values_sm90<Shape>(packed);
@@ -36,10 +34,6 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
     });
   }
 }
-
-template <class Shape>
-  requires Shape::kFloat8Values
-void run(const PackedProblem&, const cuda::emulation::Options&, std::int64_t) {}
 
 }  // namespace
 

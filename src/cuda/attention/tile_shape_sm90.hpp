@@ -35,7 +35,7 @@ struct AttentionShapeSm90 {
   static constexpr int kRows = 64 * kConsumers;  // of a block: one block of packed Q
   static_assert(kRows == kPackedRows);
   // Keys of a tile: a block of packed K and V, or the smaller key block of SageAttention2 (AttentionShape).
-  static constexpr int kKeys = kIntegerScores && kFloat8Values ? kFloat8Keys : kPackedRows;
+  static constexpr int kKeys = static_cast<int>(value_tile_keys(kScores, kValues));
   static constexpr bool kBlockScales = kKeys == kPackedRows && kByteValues;  // V may have scales that change with it
 
   // Registers of a thread: at the start 384 threads share 65536; then the producers hand theirs on.

@@ -236,6 +236,7 @@ class AttentionDriver {
     if (problem_.v.quantized || plan_.plain_v_ranges) params.prescale_amax = scratch_.v_plain.amax;
     params.dim = plan_.dim;
     params.codes = scratch_.v.codes;
+    params.tile_keys = value_tile_keys(plan_.qk_format, plan_.v_format);
     params.flip = scratch_.v.flip;
     params.column_scale = scratch_.v.column_scale;
     params.token_scale = scratch_.v_token_scale;
