@@ -139,6 +139,12 @@ class EmulatedSm90 : public Emulated {
     products_.wait(left, {range(registers)...});
   }
 
+  template <class T, int n>
+  void drop(Registers<T, n>& registers) {
+    touch(registers);
+    registers = {};
+  }
+
   template <int n>
   void more_registers() {
     set_registers<n>(true);

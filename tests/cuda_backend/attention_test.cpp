@@ -23,6 +23,7 @@ struct Entry {
   DType dtype = DType::f32;          // f32: as drawn
   Flavour only = Flavour::gaussian;  // gaussian: as dealt
   int capability = 90;               // of the emulated GPU
+  std::int64_t least_channels = 0;   // of the wider of Q and V
 };
 
 // What the mma.sync kernels serve, and what differs from it by one idea each.
@@ -110,11 +111,13 @@ void expect_the_oracles(const Entry& entry, const Card& runtime, const char* imp
   Dealer dealer(17);
   std::string text = entry.recipe;
   int served = 0;
-  for (int turn = 0; served < entry.scenarios && turn < 40 * entry.scenarios; ++turn) {
+  for (int turn = 0; served < entry.scenarios && turn < (entry.least_channels > 0 ? 200 : 40) * entry.scenarios;
+       ++turn) {
     Scenario scenario = dealer.draw(text);
     if (entry.dtype != DType::f32) scenario.dtype = entry.dtype;
     scenario.key_mask = !scenario.packed() && turn % 4 == 3;
     if (entry.only != Flavour::gaussian) scenario.flavour = entry.only;
+    if (std::max(scenario.d, scenario.dv) < entry.least_channels) continue;
     // The emulation takes a thousand times a card's time.
     if (scenario.multiplications() > 8e6) continue;
     SCOPED_TRACE(describe(scenario));
@@ -200,6 +203,12 @@ constexpr Entry kEntriesSm90[] = {
     {"fp8_e4m3", 10},
     {"fa3_fp8,v_scale=block_channel,smooth_k=on,smooth_q=on,row_sum=codes", 8},
     {"fp8_e4m3,q_scale=token,k_scale=token,v_scale=channel,hadamard_v=on,smooth_v=on", 6},
+    {"int8", 8, DType::f32, Flavour::gaussian, 90, 129},
+    {"int8", 4, DType::f32, Flavour::turning_key_bias, 90, 129},
+    {"int8_fast", 6, DType::f32, Flavour::gaussian, 90, 129},
+    {"int8_block", 4, DType::f32, Flavour::gaussian, 90, 129},
+    {"exact", 4, DType::f16, Flavour::gaussian, 90, 129},
+    {"exact", 4, DType::bf16, Flavour::gaussian, 90, 129},
 };
 class CudaAttentionSm90Test : public ::testing::TestWithParam<Entry> {};
 TEST_P(CudaAttentionSm90Test, IsTheOracles) {

@@ -80,6 +80,30 @@ TEST(AttentionSm90, ShapesAroundTheTiles) {
   }
 }
 
+// P V in slices, O staged four rows at a time; of 16 bits tiles of half a block.
+TEST(AttentionSm90, MoreThan128Channels) {
+  struct Case {
+    const char* recipe;
+    DType dtype;
+    std::int64_t m, n, d, dv;
+  };
+  int turn = 0;
+  for (const Case& of :
+       {Case{"int8_fast", DType::f32, 130, 300, 256, 256}, Case{"int8_fast", DType::f16, 70, 129, 160, 200},
+        Case{"int4", DType::f32, 20, 140, 129, 64}, Case{"int8_block", DType::f32, 65, 260, 256, 256},
+        Case{"int_flash", DType::bf16, 140, 257, 192, 128}, Case{"sage1_int8", DType::f32, 17, 70, 256, 256},
+        Case{"exact", DType::f16, 70, 130, 256, 256}, Case{"exact", DType::bf16, 129, 65, 200, 136}}) {
+    for (const bool options : {false, true}) {
+      Sample s{.recipe = of.recipe, .kv_heads = 2, .m = of.m, .n = of.n, .d = of.d, .dv = of.dv};
+      s.dtype = of.dtype, s.seed = static_cast<std::uint32_t>(++turn);
+      s.causal = turn % 3 == 0 ? Causal::none : Causal::bottom_right;
+      if (options) s.softcap = 9, s.sinks = s.alibi = true, s.window_left = 90;
+      check(s, {turn % 2 == 0 ? Completion::at_wait : Completion::at_issue, static_cast<std::uint32_t>(turn)},
+            1 + turn % 3);
+    }
+  }
+}
+
 // V's codes are stored as 128 more: over many keys O must not lose digits beside what that adds (6e-5 were it taken off
 // at the end only).
 TEST(AttentionSm90, ManyKeysCostNoDigits) {

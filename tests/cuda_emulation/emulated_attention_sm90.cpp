@@ -16,11 +16,14 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
       cuda::attend_sm90<EmulatedSm90, Shape, variant>(machine, params);
     });
   };
-  if (packed.modifies()) {
+  const bool folded = p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr;
+  // At 256 channels the one with every option serves recipes without the fold, too.
+  constexpr bool kHasPlain = Shape::kDim < 256 || !Shape::kIntegerScores;
+  if (packed.modifies() || (!kHasPlain && !folded)) {
     launch.template operator()<cuda::AttentionVariant::score_mod>();
-  } else if (p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr) {
+  } else if (folded) {
     if constexpr (Shape::kIntegerValues) launch.template operator()<cuda::AttentionVariant::folded>();
-  } else {
+  } else if constexpr (kHasPlain) {
     launch.template operator()<cuda::AttentionVariant::plain>();
   }
   // Sequences of 16-bit Q, which the kernels above skip, as the host side has it.
@@ -39,7 +42,7 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
 
 bool run_emulated_sm90(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
 #define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, its_f16_sums, variant)                   \
-  if (cuda::AttentionVariant::variant == cuda::AttentionVariant::plain && packed.dim() == (its_dim) &&          \
+  if (cuda::AttentionVariant::variant == cuda::AttentionVariant::score_mod && packed.dim() == (its_dim) &&      \
       packed.scores() == cuda::PackedFormat::its_scores && packed.values() == cuda::PackedFormat::its_values && \
       packed.params().f16_sums == (its_f16_sums)) {                                                             \
     run<cuda::AttentionShapeSm90<its_dim, cuda::PackedFormat::its_scores, cuda::PackedFormat::its_values,       \

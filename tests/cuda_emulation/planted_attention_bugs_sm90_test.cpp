@@ -17,13 +17,16 @@ using cuda::emulation::Options;
 using Shape = cuda::AttentionShapeSm90<64>;
 // Rows of 16 bits in two panels, V transposed by the product, O as its sums.
 using ShapeF16 = cuda::AttentionShapeSm90<128, cuda::PackedFormat::f16, cuda::PackedFormat::f16>;
+// P V in slices of channels.
+using ShapeWide = cuda::AttentionShapeSm90<256>;
 // Sums of Q K^T in floats.
 using ShapeE4m3 = cuda::AttentionShapeSm90<64, cuda::PackedFormat::e4m3, cuda::PackedFormat::e4m3>;
 
 template <class OfShape>
 Sample sample() {
   Sample s;
-  s.m = 150, s.n = 900, s.d = s.dv = OfShape::kDim, s.causal = Causal::bottom_right, s.window_left = 800;
+  s.m = 150, s.n = OfShape::kDim == 256 ? 500 : 900, s.d = s.dv = OfShape::kDim, s.causal = Causal::bottom_right,
+  s.window_left = 800;
   if (!OfShape::kIntegerScores) s.dtype = DType::f16, s.m = 70, s.n = 300, s.window_left = 250;
   if (!OfShape::kIntegerScores) s.recipe = OfShape::kFloat8Values ? "fa3_fp8" : "exact";
   return s;
@@ -55,6 +58,7 @@ TEST(PlantedAttentionBugsSm90, AsItIsHasNone) {
     EXPECT_EQ(fault<EmulatedSm90>(options), "");
     EXPECT_EQ((fault<EmulatedSm90, ShapeF16>(options)), "");
     EXPECT_EQ((fault<EmulatedSm90, ShapeE4m3>(options)), "");
+    EXPECT_EQ((fault<EmulatedSm90, ShapeWide>(options)), "");
   }
 }
 
@@ -79,6 +83,7 @@ TEST(PlantedAttentionBugsSm90, MissingFences) {
   expect_each<WithoutTheFenceOfProducts>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfProducts, ShapeF16>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfProducts, ShapeE4m3>({"missing wgmma.fence"});
+  expect_each<WithoutTheFenceOfProducts, ShapeWide>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfMbarriers>({"not fenced since"});
 }
 
@@ -101,6 +106,7 @@ TEST(PlantedAttentionBugsSm90, MissingWaits) {
   expect_each<WaitsForOneGroupLess>({"missing wgmma wait"});
   expect_each<WaitsForOneGroupLess, ShapeF16>({"missing wgmma wait"});
   expect_each<WaitsForOneGroupLess, ShapeE4m3>({"missing wgmma wait"});
+  expect_each<WaitsForOneGroupLess, ShapeWide>({"missing wgmma wait"});
   expect_each<TakesATileUnseen<'K'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'V'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'Q'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
@@ -166,6 +172,7 @@ TEST(PlantedAttentionBugsSm90, AWrongSwizzleShows) {
   EXPECT_EQ(error<EmulatedSm90>(), 0);
   EXPECT_GT(error<WithoutASwizzle<Shape::kKeysAt>>(), 1e-2);
   EXPECT_GT(error<WithoutASwizzle<Shape::kValuesAt>>(), 1e-2);
+  EXPECT_GT((error<WithoutASwizzle<ShapeWide::kValuesAt>, ShapeWide>()), 1e-2);
   EXPECT_GT((error<WithoutASwizzle<ShapeE4m3::kKeysAt>, ShapeE4m3>()), 1e-2);
   EXPECT_GT((error<WithoutASwizzle<ShapeE4m3::kValuesAt>, ShapeE4m3>()), 1e-2);
 }
@@ -179,7 +186,7 @@ struct TransposedOtherwise : EmulatedSm90 {
     return EmulatedSm90::matrix(offset, swizzle, kStride, kLeading);
   }
 };
-// No row's maximum moves O, which the product has as its sums.
+// No row's maximum moves O, which the product has as its sums, or which slices are added to.
 struct WithoutRescaling : EmulatedSm90 {
   using EmulatedSm90::EmulatedSm90;
   bool any(const cuda::Registers<EmulatedSm90, std::uint32_t, 1>&) { return false; }
@@ -190,6 +197,7 @@ TEST(PlantedAttentionBugsSm90, WrongTransposedValuesShow) {
   EXPECT_GT((error<TransposedOtherwise<1024, Panels::kPanelBytes / 2>, ShapeF16>()), 1e-2);
   EXPECT_GT((error<TransposedOtherwise<512, Panels::kPanelBytes>, ShapeF16>()), 1e-2);
   EXPECT_GT((error<WithoutRescaling, ShapeF16>()), 1e-2);
+  EXPECT_GT((error<WithoutRescaling, ShapeWide>()), 1e-2);
 }
 
 }  // namespace

@@ -62,6 +62,8 @@ struct AttentionShape {
   static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
   static constexpr std::uint32_t kStagedAt = 0;  // rows of O on their way out, over tiles that are done with
+  static constexpr int kStagedRows = 8;          // of a warp at a time
+  static constexpr bool kNearInShared = false;   // near keys that rows keep (WarpRows)
 };
 
 // Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where

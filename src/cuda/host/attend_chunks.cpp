@@ -179,7 +179,8 @@ class ChunkDriver {
 
   // false: there is no such kernel.
   bool attend(const AttentionKernelParams& params, AttentionVariant wanted) {
-    if (!params.short_queries && wgmma_.attend(launches_, params, wanted)) return true;
+    // The kernels by mma.sync know V as those by wgmma have it only where they serve short sequences beside these.
+    if (plan_.wgmma && !params.short_queries) return wgmma_.attend(launches_, params, wanted);
     bool started = false;
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
       launches_.add(kernel, rows_of_chunk(shape, params.chunk), params);

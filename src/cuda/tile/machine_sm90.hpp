@@ -34,6 +34,9 @@
 //   wgmma_wait<left>(registers...)               all groups but the latest `left` are complete, and with them the
 //                                                products into these registers, which may be touched again
 //
+//   drop(registers)                              their values are not needed: until a product sets them, other numbers
+//                                                may take their place
+//
 //   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
 //
 // The fence and the wait name registers because compilers treat a product as complete where it is written.
