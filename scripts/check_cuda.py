@@ -33,9 +33,18 @@ MOST_SPILLED = 2048
 # Of hot kernels, for recipes without the fold: attend_s8_s8_128 stores 4 bytes on compute capability 10.0.
 MOST_SPILLED_UNFOLDED = 16
 # Kernels of their own bound: scores of FP8 in f16, 64 sums and O of 128 channels, store 48 bytes on 10.0, none
-# elsewhere; Hopper's int8_fast stores 100 bytes in masked tiles (check_sass_sm90.py sees to the loop of the others).
-# A cache of f32 has three planes of each number of V beside the weights: 52 bytes on 9.0.
-MOST_SPILLED_OF = {"attend_float8_float8_128": 48, "attend_sm90_128_folded": 112, "attend_cache_f32_entry": 64}
+# elsewhere; Hopper's int8_fast stores 100 bytes in masked tiles (check_sass_sm90.py sees to the loop of the others),
+# and those of 256 channels little outside that loop. A cache of f32 has three planes of each number of V beside the
+# weights: 52 bytes on 9.0.
+MOST_SPILLED_OF = {
+    "attend_float8_float8_128": 48,
+    "attend_cache_f32_entry": 64,
+    "attend_sm90_128_folded": 112,
+    "attend_sm90_256_folded": 0,
+    "attend_sm90_256_kept": 32,
+    "attend_sm90_f16_256": 16,
+    "attend_sm90_bf16_256": 16,
+}
 COLD = re.compile(r"_(256|score_mod|p16)(_|$)")
 HOT = re.compile(r"attend_")
 

@@ -4,9 +4,9 @@
 usage: check_sass_sm90.py [--list] [FILE.cubin ...]
 
 Without files, compiles the kernels that have a bound (BOUNDS) for compute capability 9.0a. What is counted is what a
-consumer warp issues in one turn of the loop over the keys (16 rows and a tile's keys: 128, beside values of E4M3 64)
-on an interior tile: nothing masked, no row rescaled, beside its WGMMAs. Checks that bound, and that no code behind a
-setmaxnreg names a register beyond it.
+consumer warp issues in one turn of the loop over the keys (16 rows and a tile's keys: 128; 64 with s8 scores and
+values of E4M3, and with 256 channels of 16 bits) on an interior tile: nothing masked, no row rescaled, beside its
+WGMMAs. Checks that bound, and that no code behind a setmaxnreg names a register beyond it.
 
 The model has a subpartition's two consumer warps, one of each warpgroup, go through one turn: clocks of issue (one
 instruction a clock), of the FMA and ALU pipes and of MUFU (32, 16 and 4 lanes a clock), and of the tensor cores (8192
@@ -33,10 +33,15 @@ BOUNDS = {
     ("attend_sm90_128_kept", "128, s8, s8, false, kept"): 775,
     ("attend_sm90_64_folded", "64, s8, s8, false, folded"): 735,
     ("attend_sm90_64_kept", "64, s8, s8, false, kept"): 735,
+    ("attend_sm90_256_folded", "256, s8, s8, false, folded"): 890,
+    ("attend_sm90_256_kept", "256, s8, s8, false, kept"): 905,
     ("attend_sm90_s8_e4m3_128", "128, s8, e4m3, false, plain"): 470,
     ("attend_sm90_s8_e4m3_64", "64, s8, e4m3, false, plain"): 430,
+    ("attend_sm90_e4m3_128", "128, e4m3, e4m3, false, plain"): 685,
+    ("attend_sm90_e4m3_64", "64, e4m3, e4m3, false, plain"): 640,
     ("attend_sm90_f16_128", "128, f16, f16, false, plain"): 535,
     ("attend_sm90_bf16_128", "128, bf16, bf16, false, plain"): 535,
+    ("attend_sm90_f16_256", "256, f16, f16, false, plain"): 390,
     ("attend_sm90_bf16_64", "64, bf16, bf16, false, plain"): 525,
     ("attend_sm90_s8_e4m3_to_f16_128", "128, s8, e4m3, true, plain"): 535,
     ("attend_sm90_s8_f16_128", "128, s8, f16, false, plain"): 670,

@@ -146,6 +146,11 @@ class EmulatedSm90 : public Emulated {
   }
 
   std::uint32_t count_up(std::uint32_t* number) { return (*number)++; }
+  template <class T, int n>
+  void drop(Registers<T, n>& registers) {
+    touch(registers);
+    registers = {};
+  }
 
   template <int n>
   void more_registers() {

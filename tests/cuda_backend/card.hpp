@@ -6,7 +6,7 @@
 namespace octavo::test {
 // Some tests only hold it.
 struct [[maybe_unused]] Card {
-  void pretend(int) {}            // its own compute capability stays
+  void pretend(int) {}  // its own compute capability stays
   void share_multiprocessors(int) {}
   int held() const { return 0; }  // what a call keeps on a card is the sanitizer's business
 };

@@ -5,9 +5,7 @@
 namespace octavo::test {
 namespace {
 
-// PackedProblem has no codes of E4M3: those kernels are for the tests of the back end.
 template <class Shape>
-  requires(!Shape::kFloat8Values)
 void run(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
   using cuda::emulation::EmulatedSm90;
   const std::vector<std::uint8_t> v_codes = values_sm90<Shape>(packed);
@@ -22,11 +20,14 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
       cuda::attend_sm90<EmulatedSm90, Shape, variant>(machine, params);
     });
   };
-  if (packed.modifies()) {
+  const bool folded = p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr;
+  // At 256 channels the one with every option serves recipes without the fold, too.
+  constexpr bool kHasPlain = Shape::kDim < 256 || !Shape::kIntegerScores;
+  if (packed.modifies() || (!kHasPlain && !folded)) {
     launch.template operator()<cuda::AttentionVariant::score_mod>();
-  } else if (p.k.inverse != nullptr && !p.running_maximum && !p.sum_codes && p.v.column_scale == nullptr) {
+  } else if (folded) {
     if constexpr (Shape::kIntegerValues) launch.template operator()<cuda::AttentionVariant::folded>();
-  } else {
+  } else if constexpr (kHasPlain) {
     launch.template operator()<cuda::AttentionVariant::plain>();
   }
   if (asked != 0) throw cuda::emulation::Fault("the count of tasks asked for is not 0 after the launch");
@@ -42,15 +43,11 @@ void run(const PackedProblem& packed, const cuda::emulation::Options& options, s
   }
 }
 
-template <class Shape>
-  requires Shape::kFloat8Values
-void run(const PackedProblem&, const cuda::emulation::Options&, std::int64_t) {}
-
 }  // namespace
 
 bool run_emulated_sm90(const PackedProblem& packed, const cuda::emulation::Options& options, std::int64_t blocks) {
 #define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, its_f16_sums, variant)                   \
-  if (cuda::AttentionVariant::variant == cuda::AttentionVariant::plain && packed.dim() == (its_dim) &&          \
+  if (cuda::AttentionVariant::variant == cuda::AttentionVariant::score_mod && packed.dim() == (its_dim) &&      \
       packed.scores() == cuda::PackedFormat::its_scores && packed.values() == cuda::PackedFormat::its_values && \
       packed.params().f16_sums == (its_f16_sums)) {                                                             \
     run<cuda::AttentionShapeSm90<its_dim, cuda::PackedFormat::its_scores, cuda::PackedFormat::its_values,       \

@@ -70,12 +70,16 @@ bool PackedProblem::serves(const Problem& p) {
   return r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
 }
 
-PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
+PackedProblem::PackedProblem(const Problem& problem, bool e4m3_codes) : problem_(problem) {
   const Problem& p = problem_;
   const Recipe& r = p.recipe;
   dim_ = cuda::packed_dim(p.head_dim, p.value_dim);
   scores_ = format_of(r.scores, p.q.dtype);
   values_ = format_of(r.values, p.v.dtype);
+  if (e4m3_codes && r.values == Format::e4m3 && r.p == WeightFormat::e4m3) {
+    if (r.scores == Format::e4m3) scores_ = PackedFormat::e4m3;
+    if (cuda::is_byte(scores_)) values_ = PackedFormat::e4m3;
+  }
   fold_ = r.v_scale == Granularity::token_folded;
   modifies_ = p.modifies_scores();
   p16_ = r.p == WeightFormat::u16;
@@ -136,7 +140,7 @@ PackedProblem::PackedProblem(const Problem& problem) : problem_(problem) {
   to.q.factor = q_factor.data();
   to.q.smooth_k_logit_offset = r.smooth_k ? q_constant.data() : nullptr;
   to.k.codes = k_codes.data();
-  to.k.factor = integers || scores_ == PackedFormat::float8 ? k_factor.data() : nullptr;
+  to.k.factor = cuda::is_byte(scores_) || scores_ == PackedFormat::float8 ? k_factor.data() : nullptr;
   to.k.addend = k_addend.data();
   to.k.inverse = fold_ ? k_inverse.data() : nullptr;
   to.k.fold = fold_ && modifies_ ? k_fold.data() : nullptr;
@@ -159,6 +163,10 @@ std::int64_t PackedProblem::first_k_block(std::int64_t b, std::int64_t head) con
 void PackedProblem::store_code(std::vector<std::uint8_t>& codes, PackedFormat format, std::int64_t at, float value) {
   if (format == PackedFormat::s8) {
     codes[static_cast<std::size_t>(at)] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
+    return;
+  }
+  if (format == PackedFormat::e4m3) {
+    codes[static_cast<std::size_t>(at)] = f32_to_e4m3(value);
     return;
   }
   if (format == PackedFormat::f32) {
@@ -185,7 +193,8 @@ void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
       reference::quantize_k(reference::load_rows(p.k, tensor_b, head, sequence.k_begin, keys, p.head_dim), p.recipe);
   const auto v = reference::prepare_v(
       reference::quantize_v(reference::load_rows(p.v, tensor_b, head, sequence.k_begin, keys, p.value_dim), p.recipe));
-  const bool permuted = values_ == PackedFormat::s8;
+  const bool permuted = cuda::is_byte(values_);
+  const std::int64_t tile = cuda::value_tile_keys(scores_, values_);
   const std::int64_t first = first_k_block(b, head);
   for (std::int64_t key = 0; key < cuda::packed_blocks(keys) * kPackedRows; ++key) {
     const std::int64_t block = first + key / kPackedRows;
@@ -196,9 +205,8 @@ void PackedProblem::pack_keys_and_values(std::int64_t b, std::int64_t head) {
     for (std::int64_t c = 0; c < dim_; ++c) {
       store_code(k_codes, scores_, slot * dim_ + c, sound && c < p.head_dim ? k.codes.at(key, c) : 0);
       const float value = present && c < p.value_dim ? v.rows.codes.at(key, c) : 0;
-      store_code(v_codes, values_,
-                 permuted ? (block * dim_ + c) * kPackedRows + in_block : (block * kPackedRows + in_block) * dim_ + c,
-                 value);
+      const std::int64_t row = block * kPackedRows + in_block;
+      store_code(v_codes, values_, permuted ? (row / tile * dim_ + c) * tile + row % tile : row * dim_ + c, value);
     }
     const double relative = present && fold_ ? v.relative_scales[static_cast<std::size_t>(key)] : 1.0;
     const auto b_of_key = static_cast<float>(std::log2(relative));

@@ -12,8 +12,9 @@ namespace octavo::test {
 
 class PackedProblem {
  public:
-  // The problem's pointers stay in use; its output and LSE are where a kernel writes.
-  explicit PackedProblem(const Problem& problem);
+  // The problem's pointers stay in use; its output and LSE are where a kernel writes. `e4m3_codes`: numbers of E4M3 are
+  // packed as codes of a byte, as the kernels by wgmma take them.
+  explicit PackedProblem(const Problem& problem, bool e4m3_codes = false);
 
   const cuda::AttentionKernelParams& params() const { return params_; }
   int dim() const { return static_cast<int>(dim_); }

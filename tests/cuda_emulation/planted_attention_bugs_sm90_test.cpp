@@ -17,19 +17,25 @@ using cuda::emulation::Options;
 using Shape = cuda::AttentionShapeSm90<64>;
 // Rows of 16 bits in two panels, V transposed by the product, O as its sums.
 using ShapeF16 = cuda::AttentionShapeSm90<128, cuda::PackedFormat::f16, cuda::PackedFormat::f16>;
+// P V in slices of channels.
+using ShapeWide = cuda::AttentionShapeSm90<256>;
+// Sums of Q K^T in floats.
+using ShapeE4m3 = cuda::AttentionShapeSm90<64, cuda::PackedFormat::e4m3, cuda::PackedFormat::e4m3>;
 
 template <class OfShape>
 Sample sample() {
   Sample s;
-  s.m = 150, s.n = 900, s.d = s.dv = OfShape::kDim, s.causal = Causal::bottom_right, s.window_left = 800;
-  if (!OfShape::kIntegerScores) s.recipe = "exact", s.dtype = DType::f16, s.m = 70, s.n = 300, s.window_left = 250;
+  s.m = 150, s.n = OfShape::kDim == 256 ? 500 : 900, s.d = s.dv = OfShape::kDim, s.causal = Causal::bottom_right,
+  s.window_left = 800;
+  if (!OfShape::kIntegerScores) s.dtype = DType::f16, s.m = 70, s.n = 300, s.window_left = 250;
+  if (!OfShape::kIntegerScores) s.recipe = OfShape::kFloat8Values ? "fa3_fp8" : "exact";
   return s;
 }
 template <class Machine, class OfShape = Shape>
 std::string fault(const Options& options, std::vector<float>* out = nullptr, const Sample& of = sample<OfShape>()) {
   DrawnProblem drawn(of);
   std::vector<float> own, lse;
-  const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse));
+  const PackedProblem packed(drawn.problem(out != nullptr ? *out : own, lse), true);
   const std::vector<std::uint8_t> v_codes = values_sm90<OfShape>(packed);
   ParamsSm90 params = params_sm90<OfShape>(packed, v_codes);
   std::uint32_t asked = 0;
@@ -53,6 +59,8 @@ TEST(PlantedAttentionBugsSm90, AsItIsHasNone) {
   for (const Options& options : kAllOptions) {
     EXPECT_EQ(fault<EmulatedSm90>(options), "");
     EXPECT_EQ((fault<EmulatedSm90, ShapeF16>(options)), "");
+    EXPECT_EQ((fault<EmulatedSm90, ShapeE4m3>(options)), "");
+    EXPECT_EQ((fault<EmulatedSm90, ShapeWide>(options)), "");
   }
 }
 
@@ -76,6 +84,8 @@ struct WithoutTheFenceOfMbarriers : EmulatedSm90 {
 TEST(PlantedAttentionBugsSm90, MissingFences) {
   expect_each<WithoutTheFenceOfProducts>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfProducts, ShapeF16>({"missing wgmma.fence"});
+  expect_each<WithoutTheFenceOfProducts, ShapeE4m3>({"missing wgmma.fence"});
+  expect_each<WithoutTheFenceOfProducts, ShapeWide>({"missing wgmma.fence"});
   expect_each<WithoutTheFenceOfMbarriers>({"not fenced since"});
 }
 
@@ -97,6 +107,8 @@ struct TakesATileUnseen : EmulatedSm90 {
 TEST(PlantedAttentionBugsSm90, MissingWaits) {
   expect_each<WaitsForOneGroupLess>({"missing wgmma wait"});
   expect_each<WaitsForOneGroupLess, ShapeF16>({"missing wgmma wait"});
+  expect_each<WaitsForOneGroupLess, ShapeE4m3>({"missing wgmma wait"});
+  expect_each<WaitsForOneGroupLess, ShapeWide>({"missing wgmma wait"});
   expect_each<TakesATileUnseen<'K'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'V'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
   expect_each<TakesATileUnseen<'Q'>>({"a wait is missing", "nobody has written", "wrong phase", "race"});
@@ -192,6 +204,9 @@ TEST(PlantedAttentionBugsSm90, AWrongSwizzleShows) {
   EXPECT_EQ(error<EmulatedSm90>(), 0);
   EXPECT_GT(error<WithoutASwizzle<Shape::kKeysAt>>(), 1e-2);
   EXPECT_GT(error<WithoutASwizzle<Shape::kValuesAt>>(), 1e-2);
+  EXPECT_GT((error<WithoutASwizzle<ShapeWide::kValuesAt>, ShapeWide>()), 1e-2);
+  EXPECT_GT((error<WithoutASwizzle<ShapeE4m3::kKeysAt>, ShapeE4m3>()), 1e-2);
+  EXPECT_GT((error<WithoutASwizzle<ShapeE4m3::kValuesAt>, ShapeE4m3>()), 1e-2);
 }
 
 // V's panels or its atoms taken to lie elsewhere, inside the tile.

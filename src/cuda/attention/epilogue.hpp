@@ -70,13 +70,12 @@ OCTAVO_DEVICE void store_pair(const Operand& out, std::int64_t at, bool pairs, b
   }
 }
 
-// `head`: element of `to` where the sequence's rows begin. Rows of O go through shared memory, eight at a time, so that
-// a warp stores whole rows. The tiles there are no longer needed; eight floats of padding behind each row avoid bank
-// conflicts.
+// `head`: element of `to` where the sequence's rows begin. Rows of O go through shared memory, kStagedRows (eight or
+// four) at a time, so that a warp stores whole rows. Eight floats of padding behind each row avoid bank conflicts.
 template <class Shape>
 constexpr std::uint32_t kStagedRowBytes = 4 * (Shape::kDim + 8);
 template <class Shape>
-constexpr std::uint32_t kStagedBytes = 8 * kStagedRowBytes<Shape>;
+constexpr std::uint32_t kStagedBytes = Shape::kStagedRows * kStagedRowBytes<Shape>;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
@@ -88,13 +87,16 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   const auto value_dim = static_cast<std::int32_t>(p.value_dim);
   const float rescale =
       p.v.output_rescale == nullptr ? 1.0f : p.v.output_rescale[task.batch * p.keys.heads + task.kv_head];
+  constexpr int kStagedRows = Shape::kStagedRows;
   // Rolled: both halves take turns in the registers of the first.
   OCTAVO_ROLLED
-  for (int half = 0; half < 2; ++half) {
+  for (int first_row = 0; first_row < 16; first_row += kStagedRows) {
     machine.sync_warp();
     machine.lanes(
         [&](int lane, float(&o)[kOutputRegisters<Shape>]) {
-          const std::uint32_t row = staged + static_cast<std::uint32_t>(lane / 4) * kStagedRowBytes<Shape>;
+          const int own = lane / 4 - first_row % 8;  // among the rows that go now
+          if (kStagedRows < 8 && (own < 0 || own >= kStagedRows)) return;
+          const std::uint32_t row = staged + static_cast<std::uint32_t>(own) * kStagedRowBytes<Shape>;
           OCTAVO_UNROLL
           for (int tile = 0; tile < Shape::kDim / 8; ++tile) {
             const FloatPair x{o[4 * tile], o[4 * tile + 1]};
@@ -105,11 +107,11 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
         out);
     machine.sync_warp();
     if (p.rotate_output && value_dim != Shape::kDim) {
-      rotate_back_in_shared(machine, staged, kStagedRowBytes<Shape>, value_dim);
+      rotate_back_in_shared<kStagedRows>(machine, staged, kStagedRowBytes<Shape>, value_dim);
     }
     OCTAVO_ROLLED
-    for (int r = 0; r < 8; ++r) {
-      const std::int32_t row = warp_row + 8 * half + r;
+    for (int r = 0; r < kStagedRows; ++r) {
+      const std::int32_t row = warp_row + first_row + r;
       if (row >= task.q_rows) break;
       const std::int64_t first = head + row * to.strides[2];
       const auto address =
@@ -130,8 +132,8 @@ OCTAVO_DEVICE void store_rows(Machine& machine, const AttentionKernelParams& p, 
   }
 }
 
-// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `keeps`, where it may be, or several
-// parts: O and the rows' state stay in f32 for join_kept_keys() and merge_parts().
+// terms.lse_offset was subtracted from the rows' scores by score_mod, natural units. `keeps`, where it may be, or
+// several parts: O and the rows' state stay in f32 for join_kept_keys() and merge_parts().
 template <class Shape, bool may_keep, class Machine>
 OCTAVO_DEVICE void store_epilogue(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
                                   std::int32_t warp_row, bool keeps, RowState<Machine>& state, RowTerms<Machine>& terms,

@@ -82,21 +82,24 @@ OCTAVO_DEVICE bool may_keep_keys(const AttentionKernelParams& p, std::int64_t qu
   return all || first_key < after_first || (high >= first_key && low < first_key + Shape::kKeys);
 }
 
-// Hides from each row the keys that it keeps: near ones and, with `first`, the first ones.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void mask_kept_keys(Machine& machine, const AttentionKernelParams& p, std::int64_t queries,
-                                  std::int64_t keys, bool first, std::int32_t warp_row, std::int32_t first_key,
-                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
+OCTAVO_DEVICE Keys32 near_keys_of_row(const AttentionKernelParams& p, std::int64_t queries, std::int64_t keys,
+                                      std::int32_t row) {
   const spec::PositionMask mask = position_mask(p, queries, keys);
-  const auto after_first = first ? static_cast<std::int32_t>(p.kept.first) : 0;
-  const spec::KeptKeys kept = kept_keys_of(p.kept, mask);
+  const spec::KeyRange near = spec::near_keys(kept_keys_of(p.kept, mask), mask, row);
+  return {static_cast<std::int32_t>(near.begin), static_cast<std::int32_t>(near.end)};
+}
+
+// Hides from each row the keys that it keeps: near ones, near_keys(which of the warp's rows), and those before
+// `after_first`.
+template <class Shape, class Machine, class NearKeys>
+OCTAVO_DEVICE void mask_kept_keys(Machine& machine, std::int32_t after_first, std::int32_t first_key,
+                                  NearKeys&& near_keys, Registers<Machine, float, Shape::kKeys / 2>& scores) {
   machine.lanes(
       [&](int lane, float(&s)[Shape::kKeys / 2]) {
         OCTAVO_UNROLL
         for (int half = 0; half < 2; ++half) {
-          const spec::KeyRange near = spec::near_keys(kept, mask, row_of_lane(warp_row, lane, half));
-          const auto begin = static_cast<std::int32_t>(near.begin) - first_key;
-          const auto end = static_cast<std::int32_t>(near.end) - first_key;
+          const Keys32 near = near_keys(row_of_lane(0, lane, half));
+          const auto begin = near.begin - first_key, end = near.end - first_key;
           OCTAVO_UNROLL
           for (int tile = 0; tile < Shape::kKeys / 8; ++tile) {
             OCTAVO_UNROLL

@@ -3,9 +3,9 @@
 //   for each tile of keys:   T = Q K^T scaled,   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
 // A block takes 128 query rows of a head at a time, and tasks until none is left. Its last warpgroup is the producer:
 // one warp of it asks for the tiles of K and V ahead of their use, and for the next task. Each of the two consumer
-// warpgroups owns 64 rows. A tile's Q K^T runs with the P V of the tile before it; P stays in registers, where the
-// scores were (packed_block.hpp). The warpgroups start their products in turn, so that the tensor cores work for one
-// while the other makes weights (FlashAttention-3's ping-pong).
+// warpgroups owns 64 rows. A tile's Q K^T runs with the P V of the tile before it, where registers hold the sums of
+// both; P stays in registers, where the scores were (packed_block.hpp). The warpgroups start their products in turn, so
+// that the tensor cores work for one while the other makes weights (FlashAttention-3's ping-pong).
 #pragma once
 
 #include <cstdint>
@@ -131,7 +131,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   std::int32_t own_row;  // of the warpgroup, in the sequence
   Keys32 all;            // keys that all its rows see
   QkSums<Machine, Shape> s;
-  PvSums<Machine, Shape> tile_sums;  // of P V, unless they are O's
+  PvSums<Machine, Shape> tile_sums;  // of P V, unless they are O's or those of slices
   ExcessOfRows<Machine> excess;
 
   OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
@@ -189,7 +189,9 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
       // Here, beside the sum: at the end of the turn before, the branch would cost a move for each register of O.
       rescale_output<Shape>(machine, step, out);
       if constexpr (Shape::kIntegerValues) {
-        add_integer_values<Shape>(machine, tile_sums, weights, column_scales(), at.values.stage, step, excess, out);
+        Registers<Machine, float, 2> totals;
+        sum_weights<Shape>(machine, weights, column_scales(), step, excess, totals);
+        add_integer_values<Shape>(machine, tile_sums, 0, totals, column_scales(), at.values.stage, step, out);
       } else {
         add_values_tile<Shape>(machine, tile_sums, column_scales(), at.values.stage, step, out);
       }
@@ -205,9 +207,41 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
   OCTAVO_DEVICE void start_pv(Machine& machine) {
     if constexpr (!kTwoLevels<Shape>) rescale_output<Shape>(machine, step, out);
     machine.wgmma_fence(weights, pv_sums());
-    multiply_pv<Shape>(machine, weights, at.values.stage, pv_sums());
+    multiply_pv<Shape>(machine, weights, at.values.stage, 0, pv_sums());
     machine.wgmma_commit();
   }
+
+  // O += beta P V, a slice of channels at a time, where O has had its alpha (rescale()). O takes a slice's sums before
+  // the next is multiplied: sums of two would leave too few registers. The other warpgroup's products run meanwhile.
+  OCTAVO_DEVICE void add_slices(Machine& machine) {
+    static_assert(kSlices<Shape> == 1 || Shape::kIntegerValues);
+    Registers<Machine, float, 2> totals;
+    sum_weights<Shape>(machine, weights, column_scales(), step, excess, totals);
+    PvSums<Machine, Shape> sums;
+    OCTAVO_UNROLL
+    for (int channel = 0; channel < Shape::kDim; channel += Shape::kSliceChannels) {
+      machine.wgmma_fence(weights, sums);
+      multiply_pv<Shape>(machine, weights, at.values.stage, channel, sums);
+      machine.wgmma_commit();
+      machine.template wgmma_wait<0>(sums, weights);
+      add_integer_values<Shape>(machine, sums, channel, totals, column_scales(), at.values.stage, step, out);
+    }
+    release_values(machine);
+  }
+
+  // In slices no product has O as its sums or beside them: it is rescaled at once, and alpha need not be held.
+  OCTAVO_DEVICE void rescale(Machine& machine) {
+    rescale_output<Shape>(machine, step, out);
+    machine.lanes(
+        [](int, float(&alpha)[2], float(&more)[2]) {
+          for (int i = 0; i < 2; ++i) more[i] *= alpha[i];
+        },
+        step.alpha, excess);
+  }
+  OCTAVO_DEVICE void forget_alpha(Machine& machine) {
+    machine.lanes([](int, float(&alpha)[2]) { alpha[0] = alpha[1] = 1; }, step.alpha);
+  }
+
   OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
     scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
   }
@@ -228,21 +262,31 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     const bool block_means = this->has_block_means(machine);
     if constexpr (modified) this->modify_scores(machine, key, block_means, scores);
     this->update_maxima(machine, key, at.keys.stage, block_means, scores, step);
+    if constexpr (kSlices<Shape> > 1) rescale(machine);
     this->find_weights(machine, at.keys.stage, scores);
+    if constexpr (kSlices<Shape> > 1) forget_alpha(machine);
     release_keys(machine);
   }
 
   // P V of the tile before and this tile's Q K^T: O takes the first while the second runs. Then this tile's weights.
+  // In slices the first is complete before the second begins.
   template <bool modified>
   OCTAVO_DEVICE void turn(Machine& machine, std::int32_t key) {
     wait_for_values(machine);
     turns.take(machine);
-    start_pv(machine);
+    if constexpr (kSlices<Shape> == 1) {
+      start_pv(machine);
+    } else {
+      add_slices(machine);
+      machine.drop(s);
+    }
     wait_for_keys(machine);
     start_qk(machine);
     turns.pass(machine);
-    machine.template wgmma_wait<1>(pv_sums(), weights);
-    add_pv(machine);
+    if constexpr (kSlices<Shape> == 1) {
+      machine.template wgmma_wait<1>(pv_sums(), weights);
+      add_pv(machine);
+    }
     machine.template wgmma_wait<0>(s);
     softmax_of_tile<modified>(machine, key);
   }
@@ -270,9 +314,13 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
       key += Shape::kKeys;
     }
     wait_for_values(machine);
-    start_pv(machine);
-    machine.template wgmma_wait<0>(pv_sums(), weights);
-    add_pv(machine);
+    if constexpr (kSlices<Shape> == 1) {
+      start_pv(machine);
+      machine.template wgmma_wait<0>(pv_sums(), weights);
+      add_pv(machine);
+    } else {
+      add_slices(machine);
+    }
     if (holds_output()) {
       take_excess<Shape>(machine, excess, out);
       release_output<Shape>(machine, out);

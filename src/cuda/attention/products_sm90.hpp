@@ -1,6 +1,6 @@
 // The two products of a warpgroup by wgmma, asynchronous, and what becomes of their sums.
 //   S [64, kKeys] = Q K^T     Q and K in shared memory
-//   [64, kDim] = P V          P in registers; V in shared memory, of bytes transposed
+//   [64, kDim] = P V          P in registers; V in shared memory, of bytes transposed; kSliceChannels at a time
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,10 @@ constexpr Mma kPvProductSm90 = Shape::kIntegerValues ? Mma::u8u8
                                : Shape::kSumsInF16   ? kF16SumProduct<Shape>
                                                      : kPvProduct<Shape>;
 template <class Machine, class Shape>
-using PvSums = Registers<Machine, MmaSum<kPvProductSm90<Shape>>, kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>>;
+using PvSums =
+    Registers<Machine, MmaSum<kPvProductSm90<Shape>>, kWgmmaSums<kPvProductSm90<Shape>, Shape::kSliceChannels>>;
+template <class Shape>
+constexpr int kSlices = Shape::kDim / Shape::kSliceChannels;
 
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_qk(Machine& machine, std::uint32_t stage, QkSums<Machine, Shape>& s) {
@@ -52,18 +55,22 @@ OCTAVO_DEVICE std::uint64_t values_matrix(const Machine& machine) {
   }
 }
 
-// `pv`: sums of the tile, which start at 0, or O, to which they are added (kTwoLevels).
+// `pv`: sums of the tile, which start at 0, or O, to which they are added (kTwoLevels); of the channels from `channel`
+// on.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                               std::uint32_t stage, PvSums<Machine, Shape>& pv) {
+                               std::uint32_t stage, int channel, PvSums<Machine, Shape>& pv) {
   using ValueTile = typename Shape::ValueTile;
   constexpr bool kTransposed = kTransposesValues<Shape>;
   constexpr std::uint32_t kStepKeys = kTransposed ? 16 : 32;
-  const std::uint64_t values = advance(values_matrix<Shape>(machine), stage * ValueTile::kBytes);
+  static_assert(kSlices<Shape> == 1 || !kTransposed);
+  const std::uint64_t values =
+      advance(values_matrix<Shape>(machine),
+              stage * ValueTile::kBytes + static_cast<std::uint32_t>(channel) * ValueTile::kPanelRowBytes);
   OCTAVO_UNROLL
   for (std::uint32_t step = 0; step < Shape::kKeys / kStepKeys; ++step) {
     const std::uint32_t key = step * kStepKeys;
-    machine.template wgmma<kPvProductSm90<Shape>, Shape::kDim, kTransposed>(
+    machine.template wgmma<kPvProductSm90<Shape>, Shape::kSliceChannels, kTransposed>(
         pv, weights, static_cast<int>(4 * step),
         advance(values, kTransposed ? key * ValueTile::kPanelRowBytes : ValueTile::at(key)),
         !kTwoLevels<Shape> || step > 0);
@@ -95,6 +102,7 @@ template <class Shape, class Machine>
 OCTAVO_DEVICE void add_values_tile(Machine& machine, PvSums<Machine, Shape>& pv, bool column_scales,
                                    std::uint32_t stage, TileStep<Machine>& step,
                                    Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  static_assert(kSlices<Shape> == 1);
   constexpr int kSums = kWgmmaSums<kPvProductSm90<Shape>, Shape::kDim>;
   machine.lanes(
       [&](int lane, MmaSum<kPvProductSm90<Shape>>(&from)[kSums], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
@@ -120,9 +128,11 @@ template <class Machine>
 using ExcessOfRows = Registers<Machine, float, 2>;
 constexpr std::int32_t kExcessKeys = 1024;
 
-// The sum of a lane's weights, by row.
+// The sum of a lane's weights, by row. With column scales the whole row's; without, O is held in its unit, and the
+// excess counts them and alpha.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void sum_weights(Machine& machine, Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
+                               bool column_scales, TileStep<Machine>& step, ExcessOfRows<Machine>& excess,
                                Registers<Machine, float, 2>& totals) {
   machine.lanes(
       [](int, std::uint32_t(&packed)[kWeightRegisters<Shape>], float(&total)[2]) {
@@ -132,35 +142,7 @@ OCTAVO_DEVICE void sum_weights(Machine& machine, Registers<Machine, std::uint32_
         for (int i = 0; i < 2; ++i) total[i] = static_cast<float>(static_cast<std::int32_t>(sum[i]));
       },
       weights, totals);
-}
-
-// O += beta (P V) * column_scale. Without column scales O is held in its unit, and the excess counts alpha, too.
-template <class Shape, class Machine>
-OCTAVO_DEVICE void add_integer_values(Machine& machine, PvSums<Machine, Shape>& pv,
-                                      Registers<Machine, std::uint32_t, kWeightRegisters<Shape>>& weights,
-                                      bool column_scales, std::uint32_t stage, TileStep<Machine>& step,
-                                      ExcessOfRows<Machine>& excess,
-                                      Registers<Machine, float, kOutputRegisters<Shape>>& out) {
-  Registers<Machine, float, 2> totals;
-  sum_weights<Shape>(machine, weights, totals);
-  if (column_scales) {
-    sum_over<4>(machine, totals);
-    machine.lanes(
-        [&](int lane, std::int32_t(&from)[Shape::kDim / 2], float(&total)[2], float(&beta)[2],
-            float(&o)[kOutputRegisters<Shape>]) {
-          OCTAVO_UNROLL
-          for (int channel = 0; channel < Shape::kDim; channel += 8) {
-            float sums[4];
-            OCTAVO_UNROLL
-            for (int i = 0; i < 4; ++i) {
-              sums[i] = static_cast<float>(from[channel / 2 + i]) - 128 * total[i / 2];  // exactly
-            }
-            add_values<Shape>(machine, lane, channel, true, stage, sums, beta, o);
-          }
-        },
-        pv, totals, step.beta, out);
-    return;
-  }
+  if (column_scales) return sum_over<4>(machine, totals);
   machine.lanes(
       [](int, float(&total)[2], float(&alpha)[2], float(&beta)[2], float(&more)[2]) {
         for (int i = 0; i < 2; ++i) {
@@ -168,12 +150,39 @@ OCTAVO_DEVICE void add_integer_values(Machine& machine, PvSums<Machine, Shape>& 
         }
       },
       totals, step.alpha, step.beta, excess);
+}
+
+// O += beta (P V) * column_scale, of the channels from `first` on. `totals`: sum_weights().
+template <class Shape, class Machine>
+OCTAVO_DEVICE void add_integer_values(Machine& machine, PvSums<Machine, Shape>& pv, int first,
+                                      Registers<Machine, float, 2>& totals, bool column_scales, std::uint32_t stage,
+                                      TileStep<Machine>& step,
+                                      Registers<Machine, float, kOutputRegisters<Shape>>& out) {
+  constexpr int kSums = Shape::kSliceChannels / 2;
+  if (column_scales) {
+    machine.lanes(
+        [&](int lane, std::int32_t(&from)[kSums], float(&total)[2], float(&beta)[2],
+            float(&o)[kOutputRegisters<Shape>]) {
+          OCTAVO_UNROLL
+          for (int channel = 0; channel < Shape::kSliceChannels; channel += 8) {
+            float sums[4];
+            OCTAVO_UNROLL
+            for (int i = 0; i < 4; ++i) {
+              sums[i] = static_cast<float>(from[channel / 2 + i]) - 128 * total[i / 2];  // exactly
+            }
+            add_values<Shape>(machine, lane, first + channel, true, stage, sums, beta, o);
+          }
+        },
+        pv, totals, step.beta, out);
+    return;
+  }
   machine.lanes(
-      [](int, std::int32_t(&sums)[Shape::kDim / 2], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
+      [first](int, std::int32_t(&sums)[kSums], float(&beta)[2], float(&o)[kOutputRegisters<Shape>]) {
         const float of_sum[2] = {beta[0] * kOfSum, beta[1] * kOfSum};
         OCTAVO_UNROLL
-        for (int i = 0; i < kOutputRegisters<Shape>; ++i) {
-          o[i] = __builtin_fmaf(f32_of_bits(static_cast<std::uint32_t>(sums[i])), of_sum[i / 2 % 2], o[i]);
+        for (int i = 0; i < kSums; ++i) {
+          float& to = o[first / 2 + i];
+          to = __builtin_fmaf(f32_of_bits(static_cast<std::uint32_t>(sums[i])), of_sum[i / 2 % 2], to);
         }
       },
       pv, step.beta, out);

@@ -24,6 +24,7 @@ struct alignas(16) FloatQuad {
 template <class Shape>
 constexpr Mma kQkProduct = Shape::kScores == PackedFormat::s8                           ? Mma::s8s8
                            : Shape::kScores == PackedFormat::s4                         ? Mma::s4s4
+                           : Shape::kScores == PackedFormat::e4m3                       ? Mma::e4m3
                            : Shape::kScores == PackedFormat::bf16 || Shape::kPlanes > 1 ? Mma::bf16
                                                                                         : Mma::f16;
 

@@ -54,8 +54,8 @@ OCTAVO_DEVICE void rotate_back(Machine& machine, Registers<Machine, float, kDim 
       out);
 }
 
-// Eight rows of f32 at `rows`, `row_bytes` apart, `dim` channels each.
-template <class Machine>
+// `count` rows of f32 at `rows`, `row_bytes` apart, `dim` channels each.
+template <int count, class Machine>
 OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, std::uint32_t row_bytes, int dim) {
   OCTAVO_ROLLED
   for (int begin = 0; begin < dim;) {
@@ -67,10 +67,10 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
     for (int log_h = 0; log_h < log_size; ++log_h) {
       const int h = 1 << log_h;
       OCTAVO_ROLLED
-      for (int first = 0; first < 4 * size; first += kLanes) {
+      for (int first = 0; first < count / 2 * size; first += kLanes) {
         machine.lanes([&](int lane) {
           const int index = first + lane, row = index >> (log_size - 1), i = index & (size / 2 - 1);
-          if (row >= 8) return;
+          if (row >= count) return;
           const int channel = begin + (i >> log_h) * 2 * h + (i & (h - 1));
           const std::uint32_t at =
               rows + static_cast<std::uint32_t>(row) * row_bytes + 4 * static_cast<std::uint32_t>(channel);
@@ -84,10 +84,10 @@ OCTAVO_DEVICE void rotate_back_in_shared(Machine& machine, std::uint32_t rows, s
     }
     const float factor = spec::rotation_factor(size);
     OCTAVO_ROLLED
-    for (int first = 0; first < 8 * size; first += kLanes) {
+    for (int first = 0; first < count * size; first += kLanes) {
       machine.lanes([&](int lane) {
         const int index = first + lane, row = index >> log_size, channel = begin + (index & (size - 1));
-        if (row >= 8) return;
+        if (row >= count) return;
         const std::uint32_t at =
             rows + static_cast<std::uint32_t>(row) * row_bytes + 4 * static_cast<std::uint32_t>(channel);
         const auto x = machine.template shared<float>(at) * factor;

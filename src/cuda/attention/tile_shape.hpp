@@ -60,13 +60,15 @@ struct AttentionShape {
   static constexpr std::uint32_t kTilesEnd = kColumnScaleAt + (kBlockScales ? kStages * 4u * kDim : 0);
   // Rows of O on their way out, over tiles that are done with, not over tasks: a call without keys has no barrier
   // between.
-  static constexpr std::uint32_t kStagedAt = 0, kStagedBytes = kWarps * 8 * 4 * (kDim + 8);
+  static constexpr int kStagedRows = 8;  // of a warp at a time
+  static constexpr std::uint32_t kStagedAt = 0, kStagedBytes = kWarps * kStagedRows * 4 * (kDim + 8);
   static constexpr std::uint32_t kTaskAt = kTilesEnd > kStagedBytes ? kTilesEnd : kStagedBytes;
   // What a warp needs of its task (WarpTask), where there is room and registers are scarce.
   static constexpr std::uint32_t kTaskBytes = 64;
   static constexpr bool kTaskInShared = kDim > 64 && kTaskAt + kWarps* kTaskBytes <= kMostSharedBytes;
   static constexpr std::uint32_t kBytes = kTaskAt + (kTaskInShared ? kWarps * kTaskBytes : 0);
   static_assert(kBytes <= kMostSharedBytes);
+  static constexpr bool kNearInShared = false;  // near keys that rows keep (WarpRows)
 };
 
 // Kernels of one shape. plain: any recipe without modified scores. folded: the same for recipes of our own, where

@@ -35,8 +35,12 @@ struct AttentionShapeSm90 {
   static constexpr int kAllWarps = kWarps + 4;   // the producers are the last warpgroup
   static constexpr int kRows = 64 * kConsumers;  // of a block: one block of packed Q
   static_assert(kRows == kPackedRows);
-  // Keys of a tile: a block of packed K and V, or the smaller key block of SageAttention2 (AttentionShape).
-  static constexpr int kKeys = kIntegerScores && kFloat8Values ? kFloat8Keys : kPackedRows;
+  // Keys of a tile: a block of packed K and V, or the smaller key block of SageAttention2 (AttentionShape). 256
+  // channels of 16 bits leave shared memory for half a block.
+  static constexpr int kKeys = kDim == 256 && !kByteValues ? 64 : static_cast<int>(value_tile_keys(kScores, kValues));
+  // Channels of V whose P V is summed at a time, where a tile has sums of its own: those of 256 channels would take all
+  // registers that O leaves.
+  static constexpr int kSliceChannels = kDim == 256 && kByteValues ? 64 : kDim;
   static constexpr bool kBlockScales = kKeys == kPackedRows && kByteValues;  // V may have scales that change with it
 
   // Registers of a thread: at the start 384 threads share 65536; then the producers hand theirs on.
@@ -49,7 +53,8 @@ struct AttentionShapeSm90 {
   using KeyTile = PanelTile<kKeys, kRowBytes>;
   using ValueTile = PanelTile<kByteValues ? kDim : kKeys, kByteValues ? kKeys : 2 * kDim>;
   static constexpr std::uint32_t kVectorBytes = 4 * kKeys, kColumnBytes = kBlockScales ? 4 * kDim : 0;
-  static constexpr std::uint32_t kStagedBytes = kWarps * 8 * 4 * (kDim + 8);  // rows of O on their way out
+  static constexpr int kStagedRows = kDim == 256 ? 4 : 8;  // of O on their way out, of a warp at a time
+  static constexpr std::uint32_t kStagedBytes = kWarps * kStagedRows * 4 * (kDim + 8);
   static constexpr std::uint32_t kTaskBytes = 64, kNextTaskBytes = 16;
 
   // Stages, each of K and of V: as many as fit, at most four. Vectors of keys share the stages of K, those of channels
@@ -75,6 +80,7 @@ struct AttentionShapeSm90 {
   static constexpr std::uint32_t kStagedAt = kColumnScaleAt + kStages * kColumnBytes;
   static constexpr std::uint32_t kTaskAt = kStagedAt + kStagedBytes;
   static constexpr bool kTaskInShared = true;
+  static constexpr bool kNearInShared = kDim == 256;  // near keys that rows keep: found anew they would displace scores
   static constexpr std::uint32_t kNextTaskAt = kTaskAt + kWarps * kTaskBytes;  // number of the block's next task
   static constexpr std::uint32_t kBarriersAt = kNextTaskAt + kNextTaskBytes;
   static constexpr std::uint32_t kBytes = kBarriersAt + (4 + 4 * kStages) * kMbarrierBytes;

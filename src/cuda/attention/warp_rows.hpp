@@ -67,6 +67,15 @@ struct WarpRows {
       machine.store_shared(task_at(machine), held_task);
       machine.sync_warp();
     }
+    if constexpr (kept && Shape::kNearInShared) {
+      machine.lanes([&](int lane) {
+        if (lane < 16) {
+          machine.store_shared(near_keys_at(machine, lane),
+                               near_keys_of_row(p, task.q_rows, task.k_rows, first_row + lane));
+        }
+      });
+      machine.sync_warp();
+    }
     const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
     machine.lanes(
         [&](int lane, float(&factor)[2]) {
@@ -83,6 +92,11 @@ struct WarpRows {
 
   OCTAVO_DEVICE static std::uint32_t task_at(Machine& machine) {
     return Shape::kTaskAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kTaskBytes;
+  }
+  // The near keys of each row, where rows of O are staged after the loop.
+  OCTAVO_DEVICE static std::uint32_t near_keys_at(const Machine& machine, int row) {
+    return Shape::kStagedAt + static_cast<std::uint32_t>(machine.warp()) * kStagedBytes<Shape> +
+           8 * static_cast<std::uint32_t>(row);
   }
   OCTAVO_DEVICE WarpTask warp_task(Machine& machine) const {
     if constexpr (Shape::kTaskInShared) return machine.template shared<WarpTask>(task_at(machine));
@@ -128,10 +142,18 @@ struct WarpRows {
     if constexpr (may_keep) {
       if (!keeps()) return;
       const WarpTask seen = warp_task(machine);
-      if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16()), seen.first_row, 16, key))
-        return;
-      mask_kept_keys<Shape>(machine, p, seen.q_rows, seen.k_rows, hides_first_keys(p, q16()), seen.first_row, key,
-                            scores);
+      const bool first = hides_first_keys(p, q16());
+      if constexpr (!Shape::kNearInShared || score_mod) {  // else the warpgroup has asked
+        if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, first, seen.first_row, 16, key)) return;
+      }
+      const auto near_keys = [&](std::int32_t row) {
+        if constexpr (Shape::kNearInShared) {
+          return machine.template shared<Keys32>(near_keys_at(machine, row));
+        } else {
+          return near_keys_of_row(p, seen.q_rows, seen.k_rows, seen.first_row + row);
+        }
+      };
+      mask_kept_keys<Shape>(machine, first ? static_cast<std::int32_t>(p.kept.first) : 0, key, near_keys, scores);
     }
   }
 

@@ -1,6 +1,6 @@
 // The launches of an attention call on a device, each for all operands that are as far:
-//   places of the caller's scales | keys that exist | statistics of blocks of rows | of heads | ranges of whole tensors |
-//   K, Q and V packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
+//   places of the caller's scales | keys that exist | statistics of blocks of rows | of heads | ranges of whole tensors
+//   | K, Q and V packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <algorithm>
 #include <array>
@@ -293,6 +293,7 @@ class AttentionDriver {
     if (problem_.v.quantized || plan_.plain_v_ranges) params.prescale_amax = scratch_.v_plain.amax;
     params.dim = plan_.dim;
     params.codes = scratch_.v.codes;
+    params.tile_keys = value_tile_keys(plan_.qk_format, plan_.v_format);
     params.flip = scratch_.v.flip;
     params.column_scale = scratch_.v.column_scale;
     params.token_scale = scratch_.v_token_scale;

@@ -45,11 +45,13 @@ DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_
 
 }  // namespace
 
-OperandFormats formats_of(const Problem& problem, bool e4m3) {
+OperandFormats formats_of(const Problem& problem, bool e4m3_values, bool e4m3_scores) {
   const Recipe& recipe = problem.recipe;
   OperandFormats to{packed_format(recipe.scores, problem.q.dtype), packed_format(recipe.values, problem.v.dtype)};
   const bool of_e4m3 = recipe.values == Format::e4m3 && recipe.p == WeightFormat::e4m3;
-  if (e4m3 && of_e4m3 && to.qk == PackedFormat::s8) to.v = PackedFormat::e4m3;
+  if (!of_e4m3) return to;
+  if (e4m3_values && to.qk == PackedFormat::s8) to.v = PackedFormat::e4m3;
+  if (e4m3_scores && recipe.scores == Format::e4m3) to.qk = to.v = PackedFormat::e4m3;
   return to;
 }
 
@@ -59,7 +61,7 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
   keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
   const bool uses_wgmma = implementation.wgmma && key_blocks() > 0;
-  const OperandFormats formats = formats_of(problem, uses_wgmma || multiplies_e4m3(device));
+  const OperandFormats formats = formats_of(problem, uses_wgmma || multiplies_e4m3(device), uses_wgmma);
   qk_format = formats.qk, v_format = formats.v;
   f16_sums = recipe.accumulator == Accumulator::f16;
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
@@ -198,7 +200,8 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   if (plan.wgmma && plan.v_format == PackedFormat::s8) to.v.flip = kOffsetCodes;
   to.q.factor = floats(true, q_rows);
   to.q.smooth_k_logit_offset = floats(plan.steps.smooth_k_logit_offset, q_rows);
-  to.k.factor = floats(is_integer(plan.qk_format) || plan.qk_format == PackedFormat::float8, k_rows);
+  const bool scaled_keys = is_byte(plan.qk_format) || plan.qk_format == PackedFormat::s4;
+  to.k.factor = floats(scaled_keys || plan.qk_format == PackedFormat::float8, k_rows);
   to.k.addend = floats(true, k_rows);
   to.k.inverse = floats(plan.steps.fold, k_rows);
   to.k.fold = floats(plan.steps.fold && plan.steps.score_mod, k_rows);

@@ -9,11 +9,12 @@
 
 namespace octavo::cuda {
 
-// How Q and K, and V, of an attention call are packed. `e4m3`: P and V of E4M3 are multiplied as they are.
+// How Q and K, and V, of an attention call are packed. `e4m3_values`: P and V of E4M3 are multiplied as they are beside
+// integer scores; `e4m3_scores`: so are Q, K, P and V where all are of E4M3.
 struct OperandFormats {
   PackedFormat qk{}, v{};
 };
-OperandFormats formats_of(const Problem& problem, bool e4m3);
+OperandFormats formats_of(const Problem& problem, bool e4m3_values, bool e4m3_scores);
 
 // Made once a call; scratch memory is found by its `bytes`, then laid out.
 struct AttentionPlan {

@@ -75,7 +75,7 @@ std::string missing_in_recipe(const Problem& problem) {
 // What the kernels by wgmma lack of what those of mma.sync have; empty: nothing.
 std::string missing_in_wgmma(const Problem& problem) {
   const std::int32_t dim = packed_dim(problem.head_dim, problem.value_dim);
-  const OperandFormats formats = formats_of(problem, true);
+  const OperandFormats formats = formats_of(problem, true, true);
   const bool f16_sums = problem.recipe.accumulator == Accumulator::f16;
   if (!has_wgmma_attention(formats.qk, formats.v, f16_sums, dim)) {
     return text("these formats of Q, K and V with ", dim, " channels", f16_sums ? " and accumulator=f16" : "");

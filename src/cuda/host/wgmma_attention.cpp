@@ -10,11 +10,12 @@ namespace {
 // K and V of the heads that are worked on at once are to stay in the L2 cache, of which Hopper has 50 MiB.
 constexpr std::int64_t kCachedBytes = std::int64_t{24} << 20;
 
-// f.template operator()<Shape>() of the kernels for these operands; false: there are none.
+// f.template operator()<Shape>() of the kernels for these operands, of which one has every option; false: there are
+// none.
 template <class F>
 bool with_shape(PackedFormat scores, PackedFormat values, bool f16_sums, std::int32_t dim, F&& f) {
 #define OCTAVO_CUDA_SM90_KERNEL(name, its_dim, its_scores, its_values, its_f16_sums, variant)                    \
-  if (AttentionVariant::variant == AttentionVariant::plain && dim == (its_dim) &&                                \
+  if (AttentionVariant::variant == AttentionVariant::score_mod && dim == (its_dim) &&                            \
       scores == PackedFormat::its_scores && values == PackedFormat::its_values && f16_sums == (its_f16_sums)) {  \
     f.template                                                                                                   \
     operator()<AttentionShapeSm90<its_dim, PackedFormat::its_scores, PackedFormat::its_values, its_f16_sums>>(); \

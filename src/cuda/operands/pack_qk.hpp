@@ -41,7 +41,8 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p, const BlockO
   const OperandRows& source = p.steps.x;
   const std::int64_t dim = source.dim;
   const bool q16 = p.q16 && at.rows < spec::kQ16Rows;
-  const bool bits16 = !is_byte(p.format) && p.format != PackedFormat::s4, float8 = p.format == PackedFormat::float8;
+  const bool bits16 = !is_byte(p.format) && p.format != PackedFormat::s4, bytes8 = p.format == PackedFormat::e4m3;
+  const bool float8 = p.format == PackedFormat::float8 || bytes8;
   ScaleRule rule = p.rule;
   if (q16) rule.range = spec::kRangeQ16;
   // Codes of the caller's stay as they are; the row as given is code * scale + mean.
@@ -114,7 +115,10 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p, const BlockO
                 continue;
               }
               std::int32_t first, second;
-              if (source.quantized) {
+              if (bytes8) {  // a number of E4M3 has its own code again
+                first = f32_to_e4m3(a);
+                second = f32_to_e4m3(b);
+              } else if (source.quantized) {
                 first = static_cast<std::int32_t>(a);
                 second = static_cast<std::int32_t>(b);
               } else {

@@ -1,5 +1,5 @@
 // Packs V (packed_block.hpp): 128 keys of a head. Codes of 8 bits are transposed in shared
-// memory, V [128, Dv] -> [dim][128] (of E4M3 in two halves of 64 keys), with zeros behind the last key and the last
+// memory, V [128, Dv] -> [dim][128] (in tiles of 64 keys [2][dim][64]), with zeros behind the last key and the last
 // channel; 16-bit values keep their order; so do numbers of FP8 that are stored in f16. Scales are per token (the
 // fold), per block (of all its channels, or of each), or were found before. Shared memory: codes [dim][132] | amax f32,
 // nonfinite u32 [warps][dim] | inverse f32 [dim].
@@ -224,7 +224,7 @@ OCTAVO_DEVICE void pack_values(Machine& machine, const PackValuesParams& p, cons
   if (bits16) return;
   machine.sync("codes of V");
   // [dim][keys of a tile], four keys in 32 bits.
-  const int tile_words = static_cast<int>((p.format == PackedFormat::e4m3 ? kFloat8Keys : kPackedRows) / 4);
+  const int tile_words = static_cast<int>(p.tile_keys / 4);
   auto* const words = static_cast<std::uint32_t*>(p.codes) + at.block * p.dim * (kPackedRows / 4);
   const int warp = machine.warp();
   Registers<Machine, float, 1> none;

@@ -3,8 +3,8 @@
 // need. A score is   T = (Q . K) * (query_factor * key_factor) + key_addend,   base 2.
 //   Q    [query_blocks][128][dim]        rows as they are, behind the last one zeros
 //   K    [key_blocks][128][dim]          rows in the order of slots
-//   V    s8: [key_blocks][dim][128]      transposed, keys as they are;   e4m3: [key_blocks][2][dim][64] likewise;
-//        others: [key_blocks][128][dim]
+//   V    s8, e4m3: [key_blocks][dim][128]   transposed, keys as they are;   e4m3 beside s8 scores, whose key block is
+//        64: [key_blocks][2][dim][64] likewise;   others: [key_blocks][128][dim]
 // Numbers of f32 are three planes of bf16 (bf16_planes.hpp): [blocks][3][128][dim] of Q, K and V.
 // Slots: the mma leaves a lane columns 2t, 2t+1 of every eight scores of a row; the second product needs four
 // consecutive keys in one register of 8-bit codes. With K's rows in the order below, the scores of a lane are those
@@ -60,7 +60,7 @@ OCTAVO_INLINE constexpr BlockGrid grid_of_varlen(std::int64_t sequences, std::in
 // How operands are stored. s4 codes are stored as s8, the same integers, but for GPUs that multiply them (8.x): s4, two
 // channels a byte, the even one in its low nibble. float8: numbers of E4M3 or E5M2, stored in
 // f16, which holds each of them exactly; their products are exact, too, so every GPU gives the recipe's results. e4m3:
-// codes of V, a byte each, for GPUs that multiply them (kFloat8Keys of them are one tile). f32: as planes of bf16.
+// codes, a byte each, for GPUs that multiply them: of V beside s8 scores, or of Q, K and V. f32: as planes of bf16.
 enum class PackedFormat : std::uint8_t { s8, f16, bf16, float8, e4m3, f32, s4 };
 OCTAVO_INLINE constexpr bool is_integer(PackedFormat format) {
   return format == PackedFormat::s8 || format == PackedFormat::s4;
@@ -80,7 +80,12 @@ template <int planes>
 OCTAVO_INLINE constexpr std::int64_t row_of_plane(std::int64_t row, int plane) {
   return planes == 1 ? row : row + (row / kPackedRows * (planes - 1) + plane) * kPackedRows;
 }
+// The key block of values of FP8 beside integer scores (SageAttention2).
 constexpr std::int64_t kFloat8Keys = 64;
+// Keys of a tile of transposed V.
+OCTAVO_INLINE constexpr std::int64_t value_tile_keys(PackedFormat scores, PackedFormat values) {
+  return scores == PackedFormat::s8 && values == PackedFormat::e4m3 ? kFloat8Keys : kPackedRows;
+}
 
 // Four codes of s8, XORed with this, are 128 more as u8 (products_sm90.hpp has them so).
 constexpr std::uint32_t kOffsetCodes = 0x80808080u;

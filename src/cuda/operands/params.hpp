@@ -245,11 +245,12 @@ struct PackValuesParams {
   const std::uint32_t* prescale_amax = nullptr;
   std::int32_t dim = 128;
   void* codes = nullptr;
-  std::uint32_t flip = 0;            // four codes of s8 are XORed with it (PackedValues::flip)
-  float* column_scale = nullptr;     // [key_blocks][dim] where scales belong to blocks
-  float* token_scale = nullptr;      // [key_blocks][128]: raw scales of folded tokens
-  std::uint32_t* largest = nullptr;  // [sequence, head]: bits of s_max, NaN left out; zero at first
-  ExponentScales by_exponent;        // in place of `largest` where s_max leaves out stray tokens
+  std::int64_t tile_keys = kPackedRows;  // of codes of 8 bits: how many lie side by side
+  std::uint32_t flip = 0;                // four codes of s8 are XORed with it (PackedValues::flip)
+  float* column_scale = nullptr;         // [key_blocks][dim] where scales belong to blocks
+  float* token_scale = nullptr;          // [key_blocks][128]: raw scales of folded tokens
+  std::uint32_t* largest = nullptr;      // [sequence, head]: bits of s_max, NaN left out; zero at first
+  ExponentScales by_exponent;            // in place of `largest` where s_max leaves out stray tokens
 };
 
 // s_max of a head: bits, or from the scales of all exponents (operands/stray_rows.hpp).

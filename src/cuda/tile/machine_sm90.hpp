@@ -35,6 +35,8 @@
 //                                                products into these registers, which may be touched again
 //
 //   count_up(number)                             adds 1 to a u32 in global memory, atomically; what it was before
+//   drop(registers)                              their values are not needed: until a product sets them, other numbers
+//                                                may take their place
 //
 //   more_registers<n>() fewer_registers<n>()     n registers for each thread of the warpgroup from here on
 //

@@ -124,6 +124,12 @@ class PtxSm90 : public Ptx {
   }
 
   template <int n>
+  OCTAVO_DEVICE void drop(Registers<std::int32_t, n>& registers) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < n; ++i) asm volatile("" : "=r"(registers.r[0][i]));
+  }
+
+  template <int n>
   OCTAVO_DEVICE void more_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
   }
