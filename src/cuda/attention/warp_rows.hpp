@@ -67,7 +67,7 @@ struct WarpRows {
       machine.store_shared(task_at(machine), held_task);
       machine.sync_warp();
     }
-    if constexpr (kept && Shape::kNearInShared) {
+    if constexpr (may_keep && Shape::kNearInShared) {
       machine.lanes([&](int lane) {
         if (lane < 16) {
           machine.store_shared(near_keys_at(machine, lane),
