@@ -84,7 +84,7 @@ OCTAVO_INLINE constexpr std::int64_t row_of_plane(std::int64_t row, int plane) {
 constexpr std::int64_t kFloat8Keys = 64;
 // Keys of a tile of transposed V.
 OCTAVO_INLINE constexpr std::int64_t value_tile_keys(PackedFormat scores, PackedFormat values) {
-  return scores == PackedFormat::s8 && values == PackedFormat::e4m3 ? kFloat8Keys : kPackedRows;
+  return is_integer(scores) && values == PackedFormat::e4m3 ? kFloat8Keys : kPackedRows;
 }
 
 // Four codes of s8, XORed with this, are 128 more as u8 (products_sm90.hpp has them so).
