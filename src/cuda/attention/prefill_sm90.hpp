@@ -333,28 +333,28 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 template <class Machine, class Shape>
 struct TaskQueue {
   using Params = AttentionParamsSm90<typename Machine::TensorMap>;
-  std::uint32_t* asked;
-  std::uint32_t tasks, blocks, number;
+  const Params& params;
+  std::uint32_t number;
   StageRing<1> ring;
 
-  OCTAVO_DEVICE TaskQueue(const Machine& machine, const Params& params)
-      : asked(params.asked),
-        tasks(tasks_of_chunk(params.attention)),
-        blocks(static_cast<std::uint32_t>(machine.blocks(0))),
-        number(static_cast<std::uint32_t>(machine.block(0))) {}
+  OCTAVO_DEVICE TaskQueue(const Machine& machine, const Params& its)
+      : params(its), number(static_cast<std::uint32_t>(machine.block(0))) {}
 
-  OCTAVO_DEVICE bool has_task() const { return number < tasks; }
+  OCTAVO_DEVICE bool has_task() const { return number < tasks_of_chunk(params.attention); }
+  OCTAVO_DEVICE static std::uint32_t blocks(const Machine& machine) {
+    return static_cast<std::uint32_t>(machine.blocks(0));
+  }
 
   // For the producer, which asks while its task is still to be loaded.
   OCTAVO_DEVICE std::uint32_t ask(Machine& machine) const {
-    if (asked == nullptr) return number + blocks;
-    const std::uint32_t before = machine.count_up(asked);
+    if (params.asked == nullptr) return number + blocks(machine);
+    const std::uint32_t before = machine.count_up(params.asked);
     // Every block asks once in vain: all of them together as many times as there are tasks.
-    if (before == tasks - 1) *asked = 0;
-    return blocks + before;
+    if (before == tasks_of_chunk(params.attention) - 1) *params.asked = 0;
+    return blocks(machine) + before;
   }
   OCTAVO_DEVICE void tell(Machine& machine, std::uint32_t next) {
-    if (asked != nullptr) {
+    if (params.asked != nullptr) {
       machine.wait_mbarrier("the task's number has been read", Shape::kTaskEmpty, ring.parity ^ 1);
       machine.store_shared(Shape::kNextTaskAt, next);
       machine.arrive_mbarrier(Shape::kTaskFull);
@@ -365,8 +365,8 @@ struct TaskQueue {
 
   // For the consumers.
   OCTAVO_DEVICE void go_on(Machine& machine) {
-    if (asked == nullptr) {
-      number += blocks;
+    if (params.asked == nullptr) {
+      number += blocks(machine);
       return;
     }
     machine.wait_mbarrier("the task's number has come", Shape::kTaskFull, ring.parity);
