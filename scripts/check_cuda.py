@@ -41,7 +41,7 @@ MOST_SPILLED_OF = {
     "attend_cache_f32_entry": 64,
     "attend_sm90_128_folded": 112,
     "attend_sm90_256_folded": 0,
-    "attend_sm90_256_kept": 32,
+    "attend_sm90_256_kept": 48,
     "attend_sm90_f16_256": 16,
     "attend_sm90_bf16_256": 16,
 }

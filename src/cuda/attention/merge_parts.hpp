@@ -62,17 +62,20 @@ OCTAVO_DEVICE void merge_parts(Machine& machine, const MergePartsParams& all) {
     machine.lanes([&](int lane) {
       for (std::int64_t c = 2 * lane; c < p.value_dim; c += 2 * kLanes) {
         FloatPair sum{0, 0};
-        bool finite = true;
+        bool finite[2] = {true, true};
         for (std::int32_t s = 0; s < p.unfinished.parts && end.sees; ++s) {
           const float weight = weight_of_part<Machine>(state + 4 * rows * s, merged.m);
           if (weight == 0) continue;
           const float share = spec::share_of_values(end, weight);
-          const auto x = *reinterpret_cast<const FloatPair*>(parts + dim * rows * s + c);
-          finite = finite && is_finite(x.x) && is_finite(x.y) && share == share;
+          auto x = *reinterpret_cast<const FloatPair*>(parts + dim * rows * s + c);
+          if (c + 1 >= p.value_dim) x.y = 0;  // nobody has written it
+          finite[0] = finite[0] && is_finite(x.x) && share == share;
+          finite[1] = finite[1] && is_finite(x.y) && share == share;
           sum.x += share * x.x, sum.y += share * x.y;
         }
         // Finite parts stay finite.
-        if (finite) sum = {spec::bounded(sum.x), spec::bounded(sum.y)};
+        if (finite[0]) sum.x = spec::bounded(sum.x);
+        if (finite[1]) sum.y = spec::bounded(sum.y);
         store_pair<Machine>(to, first + c * to.strides[3], pairs, c + 1 < p.value_dim, sum);
       }
     });

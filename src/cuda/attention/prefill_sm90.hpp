@@ -329,7 +329,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 };
 
 // Which tasks a block takes: the first has its own number. The producer asks for the next one and tells the consumers,
-// so that a block with short tasks takes more of them.
+// so that a block with short tasks takes more of them. The producer's side.
 template <class Machine, class Shape>
 struct TaskQueue {
   using Params = AttentionParamsSm90<typename Machine::TensorMap>;
@@ -345,11 +345,12 @@ struct TaskQueue {
     return static_cast<std::uint32_t>(machine.blocks(0));
   }
 
-  // For the producer, which asks while its task is still to be loaded.
+  // Asks while the task is still to be loaded.
   OCTAVO_DEVICE std::uint32_t ask(Machine& machine) const {
     if (params.asked == nullptr) return number + blocks(machine);
     const std::uint32_t before = machine.count_up(params.asked);
-    // Every block asks once in vain: all of them together as many times as there are tasks.
+    // A block asks once for each task that it takes, so a launch asks as often as it has tasks; the last one resets the
+    // counter.
     if (before == tasks_of_chunk(params.attention) - 1) *params.asked = 0;
     return blocks(machine) + before;
   }
@@ -362,17 +363,48 @@ struct TaskQueue {
     }
     number = next;
   }
+};
 
-  // For the consumers.
+// The consumers' side of it: a warp keeps the number and the parity in shared memory, since in registers they would
+// displace scores and O during the loop.
+template <class Machine, class Shape>
+struct TaskNumbers {
+  using Params = AttentionParamsSm90<typename Machine::TensorMap>;
+  struct alignas(8) Own {
+    std::uint32_t number, parity;
+  };
+  const Params& params;
+
+  OCTAVO_DEVICE TaskNumbers(Machine& machine, const Params& its) : params(its) {
+    store(machine, {static_cast<std::uint32_t>(machine.block(0)), 0});
+  }
+
+  OCTAVO_DEVICE std::uint32_t number(const Machine& machine) const {
+    return machine.template shared<Own>(own_at(machine)).number;
+  }
+  OCTAVO_DEVICE bool has_task(const Machine& machine) const {
+    return number(machine) < tasks_of_chunk(params.attention);
+  }
   OCTAVO_DEVICE void go_on(Machine& machine) {
+    Own own = machine.template shared<Own>(own_at(machine));
+    machine.sync_warp();
     if (params.asked == nullptr) {
-      number += blocks(machine);
-      return;
+      own.number += static_cast<std::uint32_t>(machine.blocks(0));
+    } else {
+      machine.wait_mbarrier("the task's number has come", Shape::kTaskFull, own.parity);
+      own = {machine.template shared<std::uint32_t>(Shape::kNextTaskAt), own.parity ^ 1};
+      machine.arrive_mbarrier(Shape::kTaskEmpty);
     }
-    machine.wait_mbarrier("the task's number has come", Shape::kTaskFull, ring.parity);
-    number = machine.template shared<std::uint32_t>(Shape::kNextTaskAt);
-    machine.arrive_mbarrier(Shape::kTaskEmpty);
-    ring.next();
+    store(machine, own);
+  }
+
+ private:
+  OCTAVO_DEVICE static std::uint32_t own_at(const Machine& machine) {
+    return Shape::kOwnTasksAt + static_cast<std::uint32_t>(machine.warp()) * sizeof(Own);
+  }
+  OCTAVO_DEVICE void store(Machine& machine, Own own) {
+    machine.store_shared(own_at(machine), own);
+    machine.sync_warp();
   }
 };
 
@@ -383,8 +415,8 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
   ConsumerStages<Shape> at;
   turns.start(machine);
   OCTAVO_ROLLED
-  for (TaskQueue<Machine, Shape> queue(machine, params); queue.has_task(); queue.go_on(machine)) {
-    const AttentionTask task = task_of_index(p, params.heads_at_once, queue.number);
+  for (TaskNumbers<Machine, Shape> tasks(machine, params); tasks.has_task(machine); tasks.go_on(machine)) {
+    const AttentionTask task = task_of_index(p, params.heads_at_once, tasks.number(machine));
     if (!task.present || task.q16) continue;
     const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
     ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at, turns);
@@ -402,7 +434,7 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
       at.query.next();
     }
     machine.renew_warp();
-    warp.epilogue(machine, task_of_index(p, params.heads_at_once, queue.number));
+    warp.epilogue(machine, task_of_index(p, params.heads_at_once, tasks.number(machine)));
   }
   turns.end(machine);
 }

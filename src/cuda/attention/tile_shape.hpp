@@ -10,6 +10,11 @@ namespace octavo::cuda {
 
 constexpr std::uint32_t kMostSharedBytes = 99u << 10;
 
+// Warps of a block, each of 16 query rows.
+OCTAVO_INLINE constexpr int attention_warps(PackedFormat scores, int dim) {
+  return packed_planes(scores) > 1 ? 512 / dim : dim == 256 && !is_integer(scores) ? 4 : 8;
+}
+
 // kDim: channels of Q, K and V, padded. A warp owns 16 rows, their scores and their O: [16, kDim] f32 are kDim / 2
 // registers, [16, kKeys] another kKeys / 2.
 template <int dim, PackedFormat score_format, PackedFormat value_format>
@@ -37,7 +42,7 @@ struct AttentionShape {
 
   // Two stages of K and V where they fit; else the next K is copied during PV, and the next V during QK.
   static constexpr int kStages = kDim == 256 || ((kFloat8Scores || kPlanes > 1) && kDim == 128) ? 1 : 2;
-  static constexpr int kWarps = kPlanes > 1 ? 512 / kDim : kDim == 256 && !kIntegerScores ? 4 : 8;
+  static constexpr int kWarps = attention_warps(kScores, kDim);
   static constexpr int kRows = 16 * kWarps;
   // Q stays in registers where O and the scores leave room for it.
   static constexpr bool kQueryInRegisters = kDim <= 128 && kPlanes == 1 && !(kFloat8Scores && kDim == 128);

@@ -55,7 +55,7 @@ struct AttentionShapeSm90 {
   static constexpr std::uint32_t kVectorBytes = 4 * kKeys, kColumnBytes = kBlockScales ? 4 * kDim : 0;
   static constexpr int kStagedRows = kDim == 256 ? 4 : 8;  // of O on their way out, of a warp at a time
   static constexpr std::uint32_t kStagedBytes = kWarps * kStagedRows * 4 * (kDim + 8);
-  static constexpr std::uint32_t kTaskBytes = 64, kNextTaskBytes = 16;
+  static constexpr std::uint32_t kTaskBytes = 64, kNextTaskBytes = 16 + kWarps * 8;
 
   // Stages, each of K and of V: as many as fit, at most four. Vectors of keys share the stages of K, those of channels
   // the stages of V.
@@ -82,6 +82,7 @@ struct AttentionShapeSm90 {
   static constexpr bool kTaskInShared = true;
   static constexpr bool kNearInShared = kDim == 256;  // near keys that rows keep: found anew they would displace scores
   static constexpr std::uint32_t kNextTaskAt = kTaskAt + kWarps * kTaskBytes;  // number of the block's next task
+  static constexpr std::uint32_t kOwnTasksAt = kNextTaskAt + 16;  // what each consumer warp keeps of its task's number
   static constexpr std::uint32_t kBarriersAt = kNextTaskAt + kNextTaskBytes;
   static constexpr std::uint32_t kBytes = kBarriersAt + (4 + 4 * kStages) * kMbarrierBytes;
   static_assert(kBytes <= kMostSharedBytesSm90);

@@ -143,7 +143,7 @@ struct WarpRows {
       if (!keeps()) return;
       const WarpTask seen = warp_task(machine);
       const bool first = hides_first_keys(p, q16());
-      if constexpr (!Shape::kNearInShared || score_mod) {  // else the warpgroup has asked
+      if constexpr (!Shape::kNearInShared || score_mod) {  // else modifies() has checked the tile
         if (!may_keep_keys<Shape>(p, seen.q_rows, seen.k_rows, first, seen.first_row, 16, key)) return;
       }
       const auto near_keys = [&](std::int32_t row) {

@@ -203,7 +203,7 @@ class ChunkDriver {
 
   // false: there is no such kernel.
   bool attend(const AttentionKernelParams& params, AttentionVariant wanted) {
-    // The kernels by mma.sync know V as those by wgmma have it only where they serve short sequences beside these.
+    // Kernels by mma.sync read V as those by wgmma have it only in their launch for short sequences.
     if (plan_.wgmma && !params.short_queries) return wgmma_.attend(launches_, params, wanted);
     // Of mma.sync one kernel has every option, kept keys or not.
     if (wanted == AttentionVariant::kept_score_mod) wanted = AttentionVariant::score_mod;

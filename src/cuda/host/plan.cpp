@@ -68,7 +68,9 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   choose_steps();
   if (multiplies_s4(device) && has_s4_attention()) qk_format = PackedFormat::s4;
   if (may_split()) {
-    parts = parts_of_keys(batches() * problem.q_heads * query_blocks(), key_blocks(), dim, multiprocessors);
+    const std::int64_t tasks_of_block = wgmma ? 1 : kPackedRows / (16 * attention_warps(qk_format, dim));
+    const std::int64_t tasks = batches() * problem.q_heads * query_blocks() * tasks_of_block;
+    parts = parts_of_keys(tasks, key_blocks(), dim, multiprocessors);
   }
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||

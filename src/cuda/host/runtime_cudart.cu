@@ -327,9 +327,11 @@ class CudaRuntime final : public Runtime {
     if (const std::uint8_t found = known.load(std::memory_order_relaxed); found != unknown) return found == yes;
     cudaFuncAttributes attributes{};
     int driver = 0;
-    const bool waits = cudaFuncGetAttributes(&attributes, entry) == cudaSuccess && attributes.ptxVersion >= 90 &&
-                       cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12030;
-    (void)cudaGetLastError();
+    if (cudaFuncGetAttributes(&attributes, entry) != cudaSuccess || cudaDriverGetVersion(&driver) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return false;  // for this launch
+    }
+    const bool waits = attributes.ptxVersion >= 90 && driver >= 12030;
     known.store(waits ? yes : no, std::memory_order_relaxed);
     return waits;
   }

@@ -1,6 +1,6 @@
-// How many tasks share the keys of a block of query rows. Few rows are few tasks: 8 heads of 128 rows leave 124 of 132
-// multiprocessors without work. Parts of the keys are tasks of their own; each leaves O and its row's state in scratch
-// memory, and one more kernel merges them (attention/merge_parts.hpp).
+// How many tasks share the keys of a block of query rows (those of a thread block, mostly 128). Few rows are few tasks:
+// 8 heads of 128 rows leave 124 of 132 multiprocessors without work. Parts of the keys are tasks of their own; each
+// leaves O and its row's state in scratch memory, and one more kernel merges them (attention/merge_parts.hpp).
 #pragma once
 
 #include <algorithm>

@@ -128,6 +128,7 @@ struct StatsOfOperands {
   std::int32_t count = 0;
   StatsParams of[kMostOperands];
 };
+static_assert(sizeof(StatsOfOperands) <= 4096, "the most that a launch takes");
 
 // The means over all rows of (sequence, head) from the sums; `centre`: V's weighted centre, rotated as its rows are.
 struct MeanParams {
