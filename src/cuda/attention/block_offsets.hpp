@@ -1,8 +1,8 @@
 // What the own means of K's blocks add to the scores of query rows (spec/block_mean.hpp), for a chunk of query blocks:
 //   offset[key block][row] = logit_scale * (q - mean_q) . (mean of the block - mean)
 // Rotation and gains cancel in the product, so all are taken as given. A thread takes one row and kMeansAtOnce key
-// blocks, 32 channels at a time through shared memory: rows f32 [128][33] | means f32 [kMeansAtOnce][32]. Heads with
-// one mean cost the launch of their blocks.
+// blocks, 32 channels at a time through shared memory: rows f32 [128][33] | means f32 [kMeansAtOnce][32]. For heads
+// with one mean the blocks return at once.
 #pragma once
 
 #include "cuda/attention/params.hpp"

@@ -127,7 +127,7 @@ struct BlockOffsetParams {
   BlockOffsets offsets;
 };
 
-// Both, which need Q's means: x of the grid modulo 2, or one of them.
+// smooth_q's bias and the offsets of K's block means: x of the grid modulo 2, or one of them.
 struct ScoreBiasParams {
   bool biases = false, offsets = false;
   SmoothQBiasParams bias;

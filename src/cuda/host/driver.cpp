@@ -1,4 +1,4 @@
-// The launches of an attention call on a device, each for all operands that are as far:
+// The launches of an attention call on a device, each for all operands whose inputs are ready:
 //   places of the caller's scales | keys that exist | statistics of blocks of rows | of heads | ranges of whole tensors
 //   | K, Q and V packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.

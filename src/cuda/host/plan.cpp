@@ -15,8 +15,9 @@
 namespace octavo::cuda {
 namespace {
 
-// Scratch memory for smooth_q's bias and the rest of rows with kept keys: bounds what one launch works on. 128 MiB hold
-// 64 query blocks of 32 heads against 16384 keys, two thousand thread blocks, several times what a GPU runs at once.
+// Scratch memory for smooth_q's bias, offsets of block means and unfinished rows: bounds what one launch works on. 128
+// MiB hold 64 query blocks of 32 heads against 16384 keys, two thousand thread blocks, several times what a GPU runs at
+// once.
 constexpr std::size_t kBiasBytes = std::size_t{128} << 20;
 // At most this part of a small GPU's memory.
 constexpr std::size_t kBiasShare = 64;

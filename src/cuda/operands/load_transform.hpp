@@ -9,8 +9,8 @@
 
 namespace octavo::cuda {
 
-// Rows that a warp loads at once: 8 numbers a lane, 16 bytes of 16-bit rows. With 32 warps per multiprocessor that
-// hides the latency of global memory, and the code stays small.
+// Rows that a warp loads at once: 8 numbers a lane, 16 bytes of 16-bit rows. The many warps of a
+// multiprocessor hide the latency of global memory (tile_config.hpp), and the code stays small.
 template <int per_lane>
 constexpr int kRowsAtOnce = 8 / per_lane;
 

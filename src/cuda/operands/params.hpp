@@ -288,7 +288,7 @@ struct FoldParams {
   float* inverse = nullptr;
   float* fold = nullptr;  // or b goes here
 };
-// Both, which need s_max: x of the grid modulo 2.
+// The fold's vectors and the factors of V, which need s_max: x of the grid modulo 2.
 struct FoldValuesParams {
   FoldParams fold;
   ValueFactorParams factors;

@@ -112,7 +112,7 @@ OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p, const Bloc
       none);
 }
 
-// Both.
+// The fold's vectors and the factors of V.
 template <class Machine>
 OCTAVO_DEVICE void fold_values(Machine& machine, const FoldValuesParams& p) {
   begin_kernel(machine);

@@ -85,9 +85,8 @@ OCTAVO_DEVICE void clear(Machine& machine, Registers<Machine, T, n>& x) {
 }
 
 // Every kernel's first step. It may have been launched while the stream's kernel before it still runs
-// (Launch::overlaps): its blocks are there when that one ends. The next
-// kernel waits for this one alone: had this one ended without waiting, it could begin before an earlier one is
-// complete.
+// (Launch::overlaps): its blocks are there when that one ends. The next kernel waits for this one alone: had this one
+// ended without waiting, the next could begin before an earlier one is complete.
 template <class Machine>
 OCTAVO_DEVICE void begin_kernel(Machine& machine) {
   machine.launch_dependents();
