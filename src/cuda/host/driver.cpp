@@ -14,7 +14,6 @@
 #include "cuda/host/workspace.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/format.hpp"
-#include "spec/q16.hpp"
 
 namespace octavo::cuda {
 namespace {
