@@ -1,21 +1,24 @@
 // What a format of codes is: integers or 8-bit floats, and its largest code, R of the quantizer (spec/scale.hpp).
 #pragma once
 
+#include "core/inline.hpp"
 #include "octavo/recipe.hpp"
 #include "octavo/tensor_view.hpp"
 #include "spec/scale.hpp"
 
 namespace octavo::spec {
 
-constexpr bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
-constexpr bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
-constexpr bool is_integer(WeightFormat format) {
+OCTAVO_INLINE constexpr bool is_integer(Format format) { return format == Format::s8 || format == Format::s4; }
+OCTAVO_INLINE constexpr bool is_float8(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
+OCTAVO_INLINE constexpr bool is_integer(WeightFormat format) {
   return format == WeightFormat::s8 || format == WeightFormat::u8 || format == WeightFormat::u16;
 }
-constexpr bool is_float8(WeightFormat format) { return format == WeightFormat::e4m3 || format == WeightFormat::e5m2; }
+OCTAVO_INLINE constexpr bool is_float8(WeightFormat format) {
+  return format == WeightFormat::e4m3 || format == WeightFormat::e5m2;
+}
 
 // 1 for formats without codes.
-constexpr float range_of(Format format) {
+OCTAVO_INLINE constexpr float range_of(Format format) {
   switch (format) {
     case Format::s8:
       return kRangeS8;
@@ -29,7 +32,7 @@ constexpr float range_of(Format format) {
       return 1.0f;
   }
 }
-constexpr float range_of(DType codes) {
+OCTAVO_INLINE constexpr float range_of(DType codes) {
   return range_of(codes == DType::s8     ? Format::s8
                   : codes == DType::s4   ? Format::s4
                   : codes == DType::e4m3 ? Format::e4m3

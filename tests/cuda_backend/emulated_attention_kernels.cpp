@@ -1,34 +1,3 @@
-#include "cuda/attention/prefill_sm80.hpp"
-#include "cuda_emulation/machine.hpp"
-#include "emulated_kernels.hpp"
-
-namespace octavo::test {
-namespace {
-
-template <class Shape, cuda::AttentionVariant variant>
-void run(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params) {
-  using cuda::emulation::Emulated;
-  cuda::emulation::launch(grid, options, [&](Emulated& machine) {
-    cuda::attend<Emulated, Shape, variant>(machine, *static_cast<const cuda::AttentionKernelParams*>(params));
-  });
-}
-
-template <class Shape, cuda::AttentionVariant variant>
-constexpr EmulatedKernel entry(const char* name) {
-  return {name, sizeof(cuda::AttentionKernelParams), &run<Shape, variant>};
-}
-
-}  // namespace
-
-const EmulatedKernel& emulated_attention_kernel(int index) {
-  using cuda::AttentionShape, cuda::AttentionVariant, cuda::PackedFormat;
-  static const EmulatedKernel kTable[] = {
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) \
-  entry<AttentionShape<dim, PackedFormat::scores, PackedFormat::values>, AttentionVariant::variant>(#name),
-#include "cuda/host/attention_kernels.inc"
-#undef OCTAVO_CUDA_ATTENTION_KERNEL
-  };
-  return kTable[index];
-}
-
-}  // namespace octavo::test
+#define OCTAVO_CUDA_LIST "cuda/host/attention_kernels.inc"
+#define OCTAVO_CUDA_TABLE emulated_attention_kernels
+#include "emulated_attention_table.inc"

@@ -16,13 +16,13 @@ void attend(const cuda::emulation::Grid& grid, const cuda::emulation::Options& o
 
 }  // namespace
 
-const EmulatedKernel& emulated_decode_kernel(int index) {
+EmulatedTable emulated_decode_kernels() {
   static const EmulatedKernel kTable[] = {
 #define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim) {#name, sizeof(cuda::DecodeParams), &attend<DType::format, dim>},
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::test

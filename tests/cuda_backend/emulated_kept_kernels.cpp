@@ -1,22 +1,14 @@
+#define OCTAVO_CUDA_LIST "cuda/host/kept_attention_kernels.inc"
+#define OCTAVO_CUDA_TABLE emulated_kept_attention_kernels
 #include "cuda/attention/kept_keys.hpp"
-#include "cuda/attention/prefill_sm80.hpp"
-#include "cuda_emulation/machine.hpp"
-#include "emulated_kernels.hpp"
+#include "emulated_attention_table.inc"
 
 namespace octavo::test {
 namespace {
 
-using cuda::emulation::Emulated;
-
-template <class Shape, cuda::AttentionVariant variant>
-void attend(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params) {
-  cuda::emulation::launch(grid, options, [&](Emulated& machine) {
-    cuda::attend<Emulated, Shape, variant>(machine, *static_cast<const cuda::AttentionKernelParams*>(params));
-  });
-}
-
 template <class Shape>
 void join(const cuda::emulation::Grid& grid, const cuda::emulation::Options& options, const void* params) {
+  using cuda::emulation::Emulated;
   cuda::emulation::launch(grid, options, [&](Emulated& machine) {
     cuda::join_kept_keys<Shape>(machine, *static_cast<const cuda::KeptKeysParams*>(params));
   });
@@ -24,19 +16,14 @@ void join(const cuda::emulation::Grid& grid, const cuda::emulation::Options& opt
 
 }  // namespace
 
-const EmulatedKernel& emulated_kept_kernel(int index) {
-  using cuda::AttentionShape, cuda::AttentionVariant, cuda::PackedFormat;
+EmulatedTable emulated_kept_kernels() {
   static const EmulatedKernel kTable[] = {
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, dim, scores, values, variant) \
-  {#name, sizeof(cuda::AttentionKernelParams),                                \
-   &attend<AttentionShape<dim, PackedFormat::scores, PackedFormat::values>, AttentionVariant::variant>},
 #define OCTAVO_CUDA_KEPT_KERNEL(name, dim, numbers) \
   {#name, sizeof(cuda::KeptKeysParams), &join<cuda::KeptShape<dim, DType::numbers>>},
 #include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::test

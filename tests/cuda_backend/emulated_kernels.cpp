@@ -7,7 +7,6 @@
 #include "cuda/decode/append.hpp"
 #include "cuda/decode/finish.hpp"
 #include "cuda/decode/terms.hpp"
-#include "cuda/host/kernel_id.hpp"
 #include "cuda/operands/dequantize.hpp"
 #include "cuda/operands/head_stats.hpp"
 #include "cuda/operands/pack_call.hpp"
@@ -29,7 +28,7 @@ void run(const emulation::Grid& grid, const emulation::Options& options, const v
 
 }  // namespace
 
-const EmulatedKernel& emulated_kernel(int id) {
+EmulatedTable emulated_operand_kernels() {
   static const EmulatedKernel kTable[] = {
 #define OCTAVO_CUDA_ROW_KERNEL(name, parameters)                                \
   {#name "_64", sizeof(parameters), &run<parameters, &name<2, Emulated>>},      \
@@ -40,14 +39,7 @@ const EmulatedKernel& emulated_kernel(int id) {
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };
-  return id < kQuantizeKernels       ? kTable[id]
-         : id < kKernelsBeforeKept   ? emulated_attention_kernel(id - kQuantizeKernels)
-         : id < kKernelsBeforeDecode ? emulated_kept_kernel(id - kKernelsBeforeKept)
-         : id < kKernelsBeforeE4m3   ? emulated_decode_kernel(id - kKernelsBeforeDecode)
-         : id < kKernelsBeforeS4     ? emulated_e4m3_kernel(id - kKernelsBeforeE4m3)
-         : id < kKernelsBeforeS4E4m3 ? emulated_s4_kernel(id - kKernelsBeforeS4)
-         : id < kKernelsBeforeSm90   ? emulated_s4_e4m3_kernel(id - kKernelsBeforeS4E4m3)
-                                     : emulated_sm90_kernel(id - kKernelsBeforeSm90);
+  return kTable;
 }
 
 }  // namespace octavo::test

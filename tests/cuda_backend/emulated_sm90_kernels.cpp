@@ -24,7 +24,7 @@ void run(const cuda::emulation::Grid& grid, const cuda::emulation::Options& opti
 
 }  // namespace
 
-const EmulatedKernel& emulated_sm90_kernel(int index) {
+EmulatedTable emulated_sm90_kernels() {
   using cuda::AttentionShapeSm90, cuda::AttentionVariant, cuda::PackedFormat;
   static const EmulatedKernel kTable[] = {
 #define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, f16_sums, variant) \
@@ -33,7 +33,7 @@ const EmulatedKernel& emulated_sm90_kernel(int index) {
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::test

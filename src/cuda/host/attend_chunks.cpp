@@ -138,13 +138,11 @@ class ChunkDriver {
     const auto start = [&](KernelId kernel, const AttentionLaunch& shape) {
       launches_.add(kernel, tasks_of(shape, params.attention), params);
     };
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, scores, values, variant)
 #define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)                       \
   if (plan_.dim == (its_dim) && wanted == DType::numbers) {                   \
     start(KernelId::name, kept_launch<KeptShape<its_dim, DType::numbers>>()); \
   }
 #include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
   }
 
@@ -218,25 +216,11 @@ class ChunkDriver {
     start(KernelId::name,                                                                                   \
           attention_launch<AttentionShape<its_dim, PackedFormat::its_scores, PackedFormat::its_values>>()); \
   }
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant) \
-  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
-#define OCTAVO_CUDA_KEPT_KERNEL(name, its_dim, numbers)
-#define OCTAVO_CUDA_E4M3_KERNEL(name, its_dim, its_scores, its_values, variant) \
-  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
-#define OCTAVO_CUDA_S4_KERNEL(name, its_dim, its_scores, its_values, variant) \
-  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
-#define OCTAVO_CUDA_S4_E4M3_KERNEL(name, its_dim, its_scores, its_values, variant) \
-  OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)
 #include "cuda/host/attention_kernels.inc"
 #include "cuda/host/e4m3_kernels.inc"
-#include "cuda/host/kept_kernels.inc"
+#include "cuda/host/kept_attention_kernels.inc"
 #include "cuda/host/s4_e4m3_kernels.inc"
 #include "cuda/host/s4_kernels.inc"
-#undef OCTAVO_CUDA_S4_E4M3_KERNEL
-#undef OCTAVO_CUDA_S4_KERNEL
-#undef OCTAVO_CUDA_E4M3_KERNEL
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
-#undef OCTAVO_CUDA_KEPT_KERNEL
 #undef OCTAVO_CUDA_ATTENTION_KERNEL
     return started;
   }

@@ -9,30 +9,24 @@ struct DeviceKernel {
   const char* name;
   const void* entry;  // a __global__ function with one parameter
 };
+using KernelTable = std::span<const DeviceKernel>;
 
-// Each from the start of its own table; the targets define them.
-const DeviceKernel& quantize_kernel(int index);
-const DeviceKernel& attention_kernel(int index);
-const DeviceKernel& kept_kernel(int index);
-const DeviceKernel& decode_kernel(int index);
-const DeviceKernel& e4m3_kernel(int index);
-const DeviceKernel& s4_kernel(int index);
-const DeviceKernel& s4_e4m3_kernel(int index);
-const DeviceKernel& sm90_kernel(int index);
+// The targets define them.
+KernelTable operand_kernels();
+KernelTable attention_kernels();
+KernelTable e4m3_kernels();
+KernelTable kept_attention_kernels();
+KernelTable s4_e4m3_kernels();
+KernelTable s4_kernels();
+KernelTable kept_kernels();
+KernelTable decode_kernels();
+KernelTable sm90_kernels();  // empty in a build without them
 
-// Whether this build has the last table's kernels.
-bool has_sm90_kernels() noexcept;
-
-inline const DeviceKernel& device_kernel(KernelId id) {
-  const int index = static_cast<int>(id);
-  return index < kQuantizeKernels       ? quantize_kernel(index)
-         : index < kKernelsBeforeKept   ? attention_kernel(index - kQuantizeKernels)
-         : index < kKernelsBeforeDecode ? kept_kernel(index - kKernelsBeforeKept)
-         : index < kKernelsBeforeE4m3   ? decode_kernel(index - kKernelsBeforeDecode)
-         : index < kKernelsBeforeS4     ? e4m3_kernel(index - kKernelsBeforeE4m3)
-         : index < kKernelsBeforeS4E4m3 ? s4_kernel(index - kKernelsBeforeS4)
-         : index < kKernelsBeforeSm90   ? s4_e4m3_kernel(index - kKernelsBeforeS4E4m3)
-                                        : sm90_kernel(index - kKernelsBeforeSm90);
+inline const DeviceKernel* device_kernel(KernelId id) {
+  return kernel_of<DeviceKernel>(
+      std::array{operand_kernels(), attention_kernels(), e4m3_kernels(), kept_attention_kernels(), s4_e4m3_kernels(),
+                 s4_kernels(), kept_kernels(), decode_kernels(), sm90_kernels()},
+      id);
 }
 
 }  // namespace octavo::cuda

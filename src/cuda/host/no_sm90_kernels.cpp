@@ -3,10 +3,6 @@
 
 namespace octavo::cuda {
 
-const DeviceKernel& sm90_kernel(int) {
-  static constexpr DeviceKernel kNone{"none", nullptr};
-  return kNone;
-}
-bool has_sm90_kernels() noexcept { return false; }
+KernelTable sm90_kernels() { return {}; }
 
 }  // namespace octavo::cuda

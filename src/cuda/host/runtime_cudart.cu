@@ -125,7 +125,7 @@ class CudaRuntime final : public Runtime {
     to.shared_bytes = from.sharedMemPerBlockOptin;
     to.memory_pools = from.memoryPoolsSupported != 0;
     to.pageable_memory = from.pageableMemoryAccess != 0;
-    to.wgmma_kernels = has_sm90_kernels() && to.capability() == 90;
+    to.wgmma_kernels = !sm90_kernels().empty() && to.capability() == 90;
     known.asked = true;
     return to;
   }
@@ -256,11 +256,12 @@ class CudaRuntime final : public Runtime {
   }
 
   Status launch(int device, void* stream, const Launch& launch) override {
+    const DeviceKernel* const kernel = device_kernel(static_cast<KernelId>(launch.kernel));
+    if (kernel == nullptr) return Status(StatusCode::kInternal, text("this build has no kernel ", launch.kernel));
     const OnDevice on(device);
     cudaError_t error = on.error();
-    const DeviceKernel& kernel = device_kernel(static_cast<KernelId>(launch.kernel));
     if (error == cudaSuccess && launch.shared_bytes > kPlainSharedBytes) {
-      error = allow_shared(device, launch, kernel.entry);
+      error = allow_shared(device, launch, kernel->entry);
     }
     if (error == cudaSuccess) {
       void* arguments[] = {const_cast<void*>(launch.params)};
@@ -273,10 +274,10 @@ class CudaRuntime final : public Runtime {
       config.dynamicSmemBytes = launch.shared_bytes;
       config.stream = static_cast<cudaStream_t>(stream);
       config.attrs = &overlap;
-      config.numAttrs = launch.overlaps && waits_by_itself(device, launch, kernel.entry) ? 1 : 0;
-      error = cudaLaunchKernelExC(&config, kernel.entry, arguments);
+      config.numAttrs = launch.overlaps && waits_by_itself(device, launch, kernel->entry) ? 1 : 0;
+      error = cudaLaunchKernelExC(&config, kernel->entry, arguments);
     }
-    return error == cudaSuccess ? Status{} : failed(error, text("kernel ", kernel.name, " on CUDA device ", device));
+    return error == cudaSuccess ? Status{} : failed(error, text("kernel ", kernel->name, " on CUDA device ", device));
   }
 
  private:

@@ -1,31 +1,4 @@
-// The device's entries of host/attention_kernels.inc.
-#include "cuda/attention/prefill_sm80.hpp"
-#include "cuda/host/kernel_table.hpp"
-#include "cuda/tile/ptx.hpp"
-
-namespace octavo::cuda {
-namespace {
-
-// One block per multiprocessor: for two the compiler would spill registers in some kernels.
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant)                   \
-  using shape_of_##name = AttentionShape<dim, PackedFormat::scores, PackedFormat::values>; \
-  __global__ void __launch_bounds__(attention_launch<shape_of_##name>().threads, 1)        \
-      name(const __grid_constant__ AttentionKernelParams p) {                              \
-    Ptx machine;                                                                           \
-    attend<Ptx, shape_of_##name, AttentionVariant::variant>(machine, p);                   \
-  }
-#include "cuda/host/attention_kernels.inc"
-#undef OCTAVO_CUDA_ATTENTION_KERNEL
-
-}  // namespace
-
-const DeviceKernel& attention_kernel(int index) {
-  static const DeviceKernel kTable[] = {
-#define OCTAVO_CUDA_ATTENTION_KERNEL(name, dim, scores, values, variant) {#name, reinterpret_cast<const void*>(&name)},
-#include "cuda/host/attention_kernels.inc"
-#undef OCTAVO_CUDA_ATTENTION_KERNEL
-  };
-  return kTable[index];
-}
-
-}  // namespace octavo::cuda
+// Attention for every GPU from compute capability 8.0 on.
+#define OCTAVO_CUDA_LIST "cuda/host/attention_kernels.inc"
+#define OCTAVO_CUDA_TABLE attention_kernels
+#include "cuda/targets/attention_entries.inc"

@@ -20,16 +20,14 @@ static_assert(sizeof(AttentionParamsSm90<PtxSm90::TensorMap>) == sizeof(Attentio
 
 }  // namespace
 
-const DeviceKernel& sm90_kernel(int index) {
+KernelTable sm90_kernels() {
   static const DeviceKernel kTable[] = {
 #define OCTAVO_CUDA_SM90_KERNEL(name, dim, scores, values, f16_sums, variant) \
   {#name, reinterpret_cast<const void*>(&name)},
 #include "cuda/host/sm90_kernels.inc"
 #undef OCTAVO_CUDA_SM90_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
-
-bool has_sm90_kernels() noexcept { return true; }
 
 }  // namespace octavo::cuda

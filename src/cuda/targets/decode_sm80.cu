@@ -16,13 +16,13 @@ namespace {
 
 }  // namespace
 
-const DeviceKernel& decode_kernel(int index) {
+KernelTable decode_kernels() {
   static const DeviceKernel kTable[] = {
 #define OCTAVO_CUDA_DECODE_KERNEL(name, format, dim) {#name, reinterpret_cast<const void*>(&name##_entry)},
 #include "cuda/host/decode_kernels.inc"
 #undef OCTAVO_CUDA_DECODE_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::cuda

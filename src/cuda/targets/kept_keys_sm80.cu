@@ -1,19 +1,12 @@
-// The device's entries of host/kept_kernels.inc.
+// Kept keys: attention over the others, and the kernels that compute and join them.
+#define OCTAVO_CUDA_LIST "cuda/host/kept_attention_kernels.inc"
+#define OCTAVO_CUDA_TABLE kept_attention_kernels
 #include "cuda/attention/kept_keys.hpp"
-#include "cuda/attention/prefill_sm80.hpp"
-#include "cuda/host/kernel_table.hpp"
-#include "cuda/tile/ptx.hpp"
+#include "cuda/targets/attention_entries.inc"
 
 namespace octavo::cuda {
 namespace {
 
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, dim, scores, values, variant)              \
-  using shape_of_##name = AttentionShape<dim, PackedFormat::scores, PackedFormat::values>; \
-  __global__ void __launch_bounds__(attention_launch<shape_of_##name>().threads, 1)        \
-      name(const __grid_constant__ AttentionKernelParams p) {                              \
-    Ptx machine;                                                                           \
-    attend<Ptx, shape_of_##name, AttentionVariant::variant>(machine, p);                   \
-  }
 #define OCTAVO_CUDA_KEPT_KERNEL(name, dim, numbers)                                                                   \
   using shape_of_##name = KeptShape<dim, DType::numbers>;                                                             \
   __global__ void __launch_bounds__(32 * shape_of_##name::kWarps, 1) name(const __grid_constant__ KeptKeysParams p) { \
@@ -21,21 +14,17 @@ namespace {
     join_kept_keys<shape_of_##name>(machine, p);                                                                      \
   }
 #include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
 
 }  // namespace
 
-const DeviceKernel& kept_kernel(int index) {
+KernelTable kept_kernels() {
   static const DeviceKernel kTable[] = {
-#define OCTAVO_CUDA_KEPT_ATTENTION_KERNEL(name, dim, scores, values, variant) \
-  {#name, reinterpret_cast<const void*>(&name)},
 #define OCTAVO_CUDA_KEPT_KERNEL(name, dim, numbers) {#name, reinterpret_cast<const void*>(&name)},
 #include "cuda/host/kept_kernels.inc"
-#undef OCTAVO_CUDA_KEPT_ATTENTION_KERNEL
 #undef OCTAVO_CUDA_KEPT_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::cuda

@@ -35,7 +35,7 @@ namespace {
 
 }  // namespace
 
-const DeviceKernel& quantize_kernel(int index) {
+KernelTable operand_kernels() {
   static const DeviceKernel kTable[] = {
 #define OCTAVO_CUDA_ROW_KERNEL(name, parameters)                     \
   {#name "_64", reinterpret_cast<const void*>(&name##_of_64)},       \
@@ -46,7 +46,7 @@ const DeviceKernel& quantize_kernel(int index) {
 #undef OCTAVO_CUDA_ROW_KERNEL
 #undef OCTAVO_CUDA_KERNEL
   };
-  return kTable[index];
+  return kTable;
 }
 
 }  // namespace octavo::cuda

@@ -14,7 +14,7 @@ function(octavo_cuda_target source gencode)
   # Two translations at a time: the compiler's own parallelism, for there are few files. Machine code compresses to a
   # fifth; the driver unpacks what it loads. 20012 is a note on defaulted functions of C++20 in device code.
   set(flags ${gencode} --threads=2 -Xfatbin=-compress-all -Xcompiler=-fPIC,-fvisibility=hidden
-            -diag-suppress=20012 ${ARGN})
+            -diag-suppress=20012 $<$<BOOL:${OCTAVO_WERROR}>:-Werror=all-warnings> ${ARGN})
   set_source_files_properties(${source} TARGET_DIRECTORY octavo_objects PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
