@@ -99,7 +99,9 @@ TEST_P(TileProducts, KeysAroundAStep) {
       s.n = n;
       s.d = s.dv = 80;
       s.causal = n % 3 == 0 ? Causal::top_left : Causal::none;
-      EXPECT_TRUE(expect_same_bits(s));
+      // int8 computes so few rows and keys exactly, without integer products.
+      const bool integer = recipe != "int8" || n > 128;
+      EXPECT_EQ(expect_same_bits(s), integer) << recipe << ", " << n << " keys";
     }
   }
 }
