@@ -73,11 +73,14 @@ def read(x: Any, name: str) -> Array:
 
 
 def listed(x: Any, name: str) -> Any:
-    """A list or tuple of numbers as an array: of floats for sinks and slopes, else as the numbers are."""
+    """A list or tuple of numbers as an array: of floats for sinks and slopes, else as the numbers are; of integers
+    where there are none.
+    """
     if not isinstance(x, (list, tuple)):
         return x
+    dtype = np.float64 if name in ("sinks", "alibi_slopes") else None if x else np.int64
     try:
-        return np.array(x, np.float64) if name in ("sinks", "alibi_slopes") else np.array(x)
+        return np.array(x, dtype)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # text, ragged lists, torch on a device
         raise ValueError(f"{name}: {shown(x)}; an array or a list of numbers is allowed") from None
 

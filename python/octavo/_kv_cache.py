@@ -57,8 +57,8 @@ class KVCache:
     block_table : sequence of sequences of int, optional
         With a pool: the first pages of each sequence, `batch` rows of any lengths; -1 at the end of a row is no page.
     device : str or torch.device, optional
-        Where the cache and all arrays of its calls are: "cpu" (default), "cuda" or "cuda:INDEX". CUDA: every format
-        but "f32", head_dim up to 256.
+        Where the cache and all arrays of its calls are: "cpu" (default), "cuda" or "cuda:INDEX". CUDA: head_dim
+        up to 256.
 
     Raises
     ------

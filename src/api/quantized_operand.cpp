@@ -195,15 +195,15 @@ ScaleLayout scale_layout(const Recipe& recipe, Role role, const Axes& axes, cons
 
 Status check_quantized(std::string_view name, const QuantizedView& view, Role role, const Recipe& of_call,
                        const CuSeqlens& sequences, Pointers pointers, Operand& operand, QuantizedRanges& ranges) {
-  const Recipe recipe = spec::recipe_of_codes(of_call);
+  const Recipe recipe = spec::recipe_of_codes(of_call);  // messages name the caller's
   if (view.role != role) {
     return invalid_argument(name, " has codes of ", to_string(view.role), "; it must have codes of ", to_string(role));
   }
-  if (Status status = check_quantizable(recipe, role); !status.ok()) return status;
+  if (Status status = check_quantizable(of_call, role); !status.ok()) return status;
   if (const std::string_view field = differing_field(spec::recipe_of_codes(view.recipe), recipe, role);
       !field.empty()) {
     return invalid_argument(name, " was made with ", field_text(view.recipe, field), "; the call's recipe \"",
-                            to_string(recipe), "\" has ", field_text(recipe, field));
+                            to_string(of_call), "\" has ", field_text(recipe, field));
   }
   if (view.rotated != spec::is_rotated(recipe, role)) {
     return invalid_argument(name, " is ", view.rotated ? "rotated" : "not rotated", "; the recipe has ",
@@ -218,7 +218,7 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   }
   const DType dtype = *code_dtype(recipe, role);
   if (codes.dtype != dtype) {
-    return invalid_argument(codes_name, " is ", to_string(codes.dtype), "; recipe \"", to_string(recipe), "\" needs ",
+    return invalid_argument(codes_name, " is ", to_string(codes.dtype), "; recipe \"", to_string(of_call), "\" needs ",
                             to_string(dtype));
   }
   Axes axes;
@@ -240,7 +240,7 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   const ScaleShape &scales = sides.scales, &mean = sides.mean;
   if (scales.rank == 0) {
     if (view.scales.given()) {
-      return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(recipe),
+      return invalid_argument(name, ".scales has shape ", shape_string(view.scales), "; recipe \"", to_string(of_call),
                               "\" has no scales for ", to_string(role));
     }
   } else if (Status status = check_scales(Name{name, ".scales"}, view.scales, scales, pointers, ranges.scales);
@@ -249,14 +249,14 @@ Status check_quantized(std::string_view name, const QuantizedView& view, Role ro
   }
   if (view.mean.given()) {
     if (mean.rank == 0) {
-      return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(recipe),
+      return invalid_argument(name, ".mean has shape ", shape_string(view.mean), "; recipe \"", to_string(of_call),
                               "\" subtracts nothing from ", to_string(role));
     }
     if (Status status = check_scales(Name{name, ".mean"}, view.mean, mean, pointers, ranges.mean); !status.ok()) {
       return status;
     }
   } else if (mean.rank != 0 && role != Role::k) {  // K: any fixed vector serves, zero too
-    return invalid_argument(name, ".mean is missing; recipe \"", to_string(recipe), "\" smooths ", to_string(role),
+    return invalid_argument(name, ".mean is missing; recipe \"", to_string(of_call), "\" smooths ", to_string(role),
                             " and needs ", shape_text(mean.shape, mean.rank));
   }
 

@@ -89,6 +89,11 @@ TEST(QuantizedAttentionTest, Refusals) {
     expect_invalid(call, {"quantized_q was made with hadamard=on", "hadamard=off"});
   }
   {
+    QuantizedCall call("int_flash");
+    call.params.recipe = recipe_of("int8");  // by the name that the caller gave it
+    expect_invalid(call, {"quantized_q was made with hadamard=off", "the call's recipe \"int8\" has hadamard=on"});
+  }
+  {
     QuantizedCall call("int8");
     call.params.recipe.key_block = 64;  // nothing that per-token codes depend on
     expect_served(call);
@@ -116,7 +121,7 @@ TEST(QuantizedAttentionTest, Refusals) {
   {
     QuantizedCall call("int8");
     call.codes_q.mean = {};
-    expect_invalid(call, {"quantized_q.mean is missing", "[2, 4, 1, 8]"});
+    expect_invalid(call, {"quantized_q.mean is missing; recipe \"int8\" smooths q", "[2, 4, 1, 8]"});
   }
   {
     QuantizedCall call("int_flash");

@@ -172,6 +172,9 @@ def test_lists(qkv):
     codes = octavo.quantize(k[0], role="k", cu_seqlens=starts_k)
     assert np.array_equal(octavo.attention(q[0], codes, v[0], recipe="int8_fast,smooth_q=off", **arrays),
                           octavo.attention(q[0], k[0], v[0], recipe="int8_fast,smooth_q=off", **arrays))  # fmt: skip
+    assert octavo.attention(q[:0], k[:0], v[:0], kv_lens=[]).shape[0] == 0  # no sequence
+    with pytest.raises(ValueError, match="cu_seqlens_q has no entries"):
+        octavo.attention(q[0], k[0], v[0], cu_seqlens_q=[], cu_seqlens_k=[])
 
 
 @pytest.mark.parametrize("shape", [(9,), (5, 1), (5, 9), (4, 5, 9), (4, 1, 9), (2, 1, 5, 9), (1, 4, 5, 1)])
