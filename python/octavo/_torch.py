@@ -54,7 +54,15 @@ class Torch:
             raise dtype_error(name, x.dtype)
         shape = x.shape
         check_rank(len(shape), name)
-        pointer = x.data_ptr()
+        try:
+            pointer = x.data_ptr()
+        except RuntimeError:
+            pointer = 0
+        if pointer == 0 and x.numel() > 0:
+            raise RuntimeError(
+                f"{name} is a {type(x).__qualname__} without memory, as inside torch.vmap and while a graph is traced; "
+                "under torch.compile and torch.export call octavo.torch's functions"
+            )
         owner = x
         if x.is_neg() or pointer % x.element_size():
             owner = x.detach().resolve_neg().clone()

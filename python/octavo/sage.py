@@ -257,7 +257,10 @@ def _one_of(name: str, argument: str, value: Any, allowed: tuple[str, ...]) -> N
 def _check_keywords(name: str, kwargs: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for keyword in kwargs:
         if keyword not in allowed:
-            raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}; allowed: {', '.join(allowed)}")
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument {keyword!r}; beside its parameters "
+                f"{', '.join(allowed)} are allowed"
+            )
     if kwargs.get("dropout_p"):
         raise NotImplementedError(f"{name}: dropout_p={kwargs['dropout_p']}; octavo has no dropout, 0.0 is allowed")
 

@@ -100,6 +100,16 @@ def test_other_places(torch, tensors):
             octavo.attention(q.to(dtype), k, v)
 
 
+def test_tensors_without_memory(torch, tensors):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    q, k, v = tensors
+    with pytest.raises(RuntimeError, match="q is a Tensor without memory, as inside torch.vmap"):
+        torch.vmap(lambda x: octavo.attention(x[None], k, v))(q)
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="q is a FakeTensor without memory"):
+        octavo.attention(torch.empty(2, 5, 4, 32), k, v)
+
+
 @pytest.mark.parametrize("name", ["scale", "softcap"])
 def test_tensors_that_are_no_number(torch, tensors, name):
     for value in (torch.ones(2), torch.tensor(1j)):
