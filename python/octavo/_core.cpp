@@ -189,6 +189,8 @@ nb::object dlpack_of(nb::handle self) {
     type = nb::dtype<std::int8_t>();
   } else if (view.dtype == DType::s64) {
     type = nb::dtype<std::int64_t>();
+  } else if (view.dtype == DType::boolean) {
+    type = nb::dtype<bool>();
   } else if (view.dtype != DType::f32) {
     const auto code = view.dtype == DType::bf16 ? nb::dlpack::dtype_code::Bfloat : nb::dlpack::dtype_code::Float;
     type = {static_cast<std::uint8_t>(code), 16, 1};

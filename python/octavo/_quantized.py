@@ -329,7 +329,7 @@ def quantize(
     TypeError
         `x` is not an array.
     NotImplementedError
-        The recipe keeps this operand in floats; kv_lens or key_mask on a CUDA device.
+        The recipe keeps this operand in floats.
 
     Notes
     -----

@@ -147,10 +147,6 @@ Status check_keys(const TensorView& kv_lens, const TensorView& key_mask, const C
     return invalid_argument(kv_lens.given() ? "kv_lens" : "key_mask",
                             " is given for role q; it says which keys exist, for roles k and v");
   }
-  if (call.device.type == DeviceType::cuda) {
-    return unimplemented("quantize() with ", kv_lens.given() ? "kv_lens" : "key_mask",
-                         " on a CUDA device is not supported; it supports x without padding");
-  }
   const KeyExtents keys{call.device, call.sequences.varlen(), call.axes.batch, call.axes.rows, "x"};
   if (Status status = check_kv_lens(kv_lens, keys, Pointers::needed, problem.kv_lens, ranges); !status.ok()) {
     return status;

@@ -3,80 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 
+#include "padding.hpp"
 #include "runners.hpp"
 #include "same_codes.hpp"
 #include "scenario.hpp"
 
 namespace octavo::test {
 namespace {
-
-const char* const kRecipes[] = {"int8_fast,robust=off",
-                                "int8_fast",
-                                "int4",
-                                "int8_block",
-                                "int8_block,robust=off",
-                                "int_flash",
-                                "int_flash_block_v",
-                                "int_flash_int4",
-                                "sage1",
-                                "sage1_int8",
-                                "sage2_8b",
-                                "fa3_fp8",
-                                "fp8_e4m3",
-                                "fp8_e5m2",
-                                "int8_fast,v_scale=token,smooth_v=on",
-                                "int8_fast,v_scale=channel,smooth_v=on",
-                                "int8_fast,v_scale=block,key_block=256",
-                                "int8_fast,k_scale=tensor,v_scale=tensor",
-                                "int8_fast,q_scale=warp,k_scale=warp"};
-
-struct Padding {
-  std::vector<std::int32_t> lens;     // [B], or empty
-  std::vector<unsigned char> exists;  // [B][N], or empty
-  std::int64_t batch, rows;
-
-  bool has(std::int64_t b, std::int64_t key) const {
-    if (!lens.empty() && key >= lens[static_cast<std::size_t>(b)]) return false;
-    return exists.empty() || exists[static_cast<std::size_t>(b * rows + key)] != 0;
-  }
-  TensorView kv_lens() const { return lens.empty() ? TensorView{} : TensorView(lens.data(), DType::s32, {batch}); }
-  TensorView key_mask() const {
-    return exists.empty() ? TensorView{} : TensorView(exists.data(), DType::boolean, {batch, rows});
-  }
-};
-
-// kind 0: lengths; 1: a mask; 2: both; 3: no key at all in the first sequence.
-Padding padding_of(int kind, std::int64_t batch, std::int64_t rows, std::mt19937& random) {
-  Padding padding{{}, {}, batch, rows};
-  for (std::int64_t b = 0; kind != 1 && b < batch; ++b)
-    padding.lens.push_back(kind == 3 && b == 0 ? 0 : static_cast<std::int32_t>(rows - rows / 3 * b - 1));
-  for (std::int64_t i = 0; (kind == 1 || kind == 2) && i < batch * rows; ++i)
-    padding.exists.push_back(i % rows > 3 && random() % 4 != 0);
-  return padding;
-}
-
-Tensor tensor_of(std::vector<float> values, const Extents& e, DType dtype, const Placement& place,
-                 const Padding& padding, float junk) {
-  for (std::int64_t row = 0; row < e.batch * e.heads * e.rows; ++row) {
-    if (padding.has(row / (e.heads * e.rows), row % e.rows)) continue;
-    std::fill_n(values.begin() + row * e.dim, e.dim, junk);
-  }
-  Tensor x(dtype, e, place);
-  x.fill(values);
-  return x;
-}
-
-std::vector<float> normal_values(std::int64_t count, std::mt19937& random) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (float& x : values) x = normal(random);
-  return values;
-}
-
-constexpr float kJunk[] = {
-    0, 1, 100, 1e20f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
 
 // Codes of excluded rows are 0: bytes of zeros in every format.
 void expect_zero_codes(const QuantizedView& view, const Padding& padding, const Placement& place) {
@@ -102,7 +36,7 @@ TEST(PaddedCodes, AreTheOraclesAndHoldNothingOfExcludedRows) {
   BackwardsRunner backwards;
   ThreadsRunner three(3);
   int turn = 0, compared = 0;
-  for (const char* text : kRecipes) {
+  for (const char* text : kPaddedRecipes) {
     const Recipe recipe = recipe_of(text);
     for (const Role role : {Role::k, Role::v}) {
       for (int kind = 0; kind < 4; ++kind, ++turn) {
@@ -114,7 +48,7 @@ TEST(PaddedCodes, AreTheOraclesAndHoldNothingOfExcludedRows) {
         const std::vector<float> values = normal_values(e.elements(), random);
         SCOPED_TRACE(std::string(text) + " " + std::string(to_string(role)) + " kind " + std::to_string(kind));
         const auto made_by = [&](const std::string& implementation, float junk, ParallelRunner* runner) {
-          const Tensor x = tensor_of(values, e, dtype, place, padding, junk);
+          const Tensor x = padded_tensor(values, e, dtype, place, padding, junk);
           Execution execution;
           execution.implementation = implementation;
           execution.runner = runner;
@@ -152,7 +86,7 @@ TEST(PaddedCodes, ALengthIsAShorterTensor) {
       const Extents whole{1, 1, 200, 32}, cut{1, 1, 150, 32};
       std::vector<float> values = normal_values(whole.elements(), random);
       const Padding padding{{150}, {}, 1, 200};
-      const Tensor x = tensor_of(values, whole, DType::f32, {}, padding, 1e4f);
+      const Tensor x = padded_tensor(values, whole, DType::f32, {}, padding, 1e4f);
       values.resize(static_cast<std::size_t>(cut.elements()));
       Tensor shorter(DType::f32, cut, {});
       shorter.fill(values);
@@ -174,7 +108,7 @@ TEST(PaddedCodes, ALengthIsAShorterTensor) {
 // excluded rows hold. Without smooth_q: its bias is made from dequantized keys.
 TEST(PaddedCodes, AttentionIsThatOnFloats) {
   int compared = 0;
-  for (const char* text : kRecipes) {
+  for (const char* text : kPaddedRecipes) {
     Recipe recipe = recipe_of(text);
     recipe.smooth_q = false;
     for (int kind = 0; kind < 4; ++kind) {
@@ -191,8 +125,8 @@ TEST(PaddedCodes, AttentionIsThatOnFloats) {
       for (const std::string& name : names) {
         Execution execution;
         execution.implementation = name;
-        const Tensor k = tensor_of(k_values, ek, DType::f32, {}, padding, 1e4f);
-        const Tensor v = tensor_of(v_values, ek, DType::f32, {}, padding, std::numeric_limits<float>::quiet_NaN());
+        const Tensor k = padded_tensor(k_values, ek, DType::f32, {}, padding, 1e4f);
+        const Tensor v = padded_tensor(v_values, ek, DType::f32, {}, padding, std::numeric_limits<float>::quiet_NaN());
         AttentionInputs inputs;
         inputs.q = q.view(), inputs.k = k.view(), inputs.v = v.view();
         inputs.kv_lens = padding.kv_lens(), inputs.key_mask = padding.key_mask();

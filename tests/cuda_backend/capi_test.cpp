@@ -92,6 +92,32 @@ TEST_F(CudaCapiTest, VarlenCodes) {
   octavo_quantized_free(codes);
 }
 
+// 40 of 150 keys exist: the others' values, here 100 times as large, make no scale.
+TEST_F(CudaCapiTest, PaddedCodes) {
+  std::vector<float> x(150 * 2 * 16, 0.5f);
+  std::fill(x.begin() + 40 * 2 * 16, x.end(), 50.0f);
+  const std::vector<std::int32_t> lens = {60};
+  std::vector<unsigned char> exists(150, 1);
+  std::fill(exists.begin() + 40, exists.end(), static_cast<unsigned char>(0));
+  const octavo_tensor_t given = on_device(twins_.to_device(TensorView(x.data(), DType::f32, {1, 150, 2, 16})));
+  octavo_tensor_t kv_lens = on_device(twins_.to_device(TensorView(lens.data(), DType::s32, {1})));
+  octavo_tensor_t key_mask = on_device(twins_.to_device(TensorView(exists.data(), DType::boolean, {1, 150})));
+  kv_lens.dtype = OCTAVO_S32, key_mask.dtype = OCTAVO_BOOL;
+  octavo_recipe_t recipe = OCTAVO_RECIPE_INIT;
+  ASSERT_EQ(octavo_recipe_parse("int_flash", &recipe), OCTAVO_OK) << octavo_last_error();
+  octavo_quantized_t* codes = nullptr;
+  ASSERT_EQ(octavo_quantize_padded(&given, &kv_lens, &key_mask, OCTAVO_ROLE_V, &recipe, OCTAVO_NHD, nullptr, &codes),
+            OCTAVO_OK)
+      << octavo_last_error();
+  std::vector<float> back(x.size());
+  DeviceTwins written({DeviceType::cuda, 0});
+  const octavo_tensor_t out = on_device(written.to_device(TensorView(back.data(), DType::f32, {1, 150, 2, 16})));
+  EXPECT_EQ(octavo_dequantize(octavo_quantized_view(codes), &out, nullptr), OCTAVO_OK) << octavo_last_error();
+  written.to_host();
+  for (std::size_t i = 0; i < back.size(); ++i) ASSERT_NEAR(back[i], i < 40 * 2 * 16 ? 0.5f : 0.0f, 1e-6f) << i;
+  octavo_quantized_free(codes);
+}
+
 // A program on the CPU that logs who served it shall not wake the driver.
 TEST_F(CudaCapiTest, NamesAskTheDriverNothing) {
   std::vector<float> x(3 * 2 * 8, 1.0f), out(x.size());

@@ -19,6 +19,7 @@ DTYPES = {
     np.dtype(np.float16): _core.DType.f16,
     np.dtype(np.int8): _core.DType.s8,
     np.dtype(np.int64): _core.DType.s64,
+    np.dtype(np.bool_): _core.DType.bool,
 }
 
 
@@ -131,6 +132,25 @@ class VarlenCodes(unittest.TestCase):
     def test_refusals(self):
         with self.assertRaisesRegex(ValueError, "cu_seqlens is on the CPU and x on CUDA device 0"):
             octavo.quantize(Gpu.of(self.k), role="k", cu_seqlens=self.starts)
+
+
+class PaddedCodes(unittest.TestCase):
+    def test_codes_and_results_are_the_cpus(self):
+        x, q = rows(2, 150, 2, 32, seed=1), rows(2, 20, 2, 32, seed=2)
+        lens, exists = np.array([90, 150]), np.random.default_rng(3).random((2, 150)) < 0.8
+        recipe = "int8_fast,smooth_q=off"
+        padding = {"kv_lens": lens, "key_mask": exists}
+        on_gpu = {"kv_lens": Gpu.of(lens), "key_mask": Gpu.of(exists)}
+        here, there = [], []
+        for role in "kv":
+            here.append(octavo.quantize(x, role=role, recipe=recipe, **padding))
+            there.append(octavo.quantize(Gpu.of(x), role=role, recipe=recipe, **on_gpu))
+            np.testing.assert_array_equal(there[-1].codes.numpy(), here[-1].codes)
+            np.testing.assert_array_equal(there[-1].scales.numpy(), here[-1].scales)
+        np.testing.assert_array_equal(there[0].mean.numpy(), here[0].mean)
+        expected = octavo.attention(q, *here, recipe=recipe, **padding)
+        o = octavo.attention(Gpu.of(q), *there, recipe=recipe, **on_gpu)
+        self.assertLess(relative_l2(o.numpy(), expected), 5e-3)
 
 
 class Cache(unittest.TestCase):

@@ -1,6 +1,6 @@
 // The launches of quantize(), dequantize() and merge_state() on a device, and quantize()'s scratch memory:
-//   places of the sequences' scales | sums of channels -> mean | ranges of groups larger than a block -> their scales |
-//   codes, and all other scales
+//   places of the sequences' scales | keys that exist | sums of channels -> mean | ranges of groups larger than a block
+//   -> their scales | codes, and all other scales
 #include "core/text.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
@@ -53,6 +53,7 @@ struct QuantizePlan {
   std::int64_t place_count = 0, range_count = 0;
   std::int64_t sum_count = 0;
   std::int64_t exponent_count = 0, block_count = 0;  // of K, for means without stray rows
+  std::int64_t seen_count = 0;                       // 0: all keys exist
   std::size_t bytes = 0;                             // of scratch memory
 };
 
@@ -61,6 +62,7 @@ struct QuantizeScratch {
   float* sums = nullptr;
   std::uint32_t *exponents = nullptr, *largest_exponent = nullptr;
   RangeArrays ranges;
+  std::uint8_t* seen = nullptr;
   std::size_t bytes = 0;
 };
 
@@ -74,6 +76,7 @@ QuantizeScratch lay_out(const QuantizePlan& plan, std::byte* memory) {
   to.sums = parts.take<float>(plan.sum_count);
   to.exponents = parts.take<std::uint32_t>(plan.exponent_count);
   to.largest_exponent = parts.take<std::uint32_t>(plan.block_count);
+  to.seen = parts.take<std::uint8_t>(plan.seen_count);
   to.bytes = parts.bytes();
   return to;
 }
@@ -104,6 +107,7 @@ QuantizePlan make_plan(const QuantizeProblem& problem) {
     plan.exponent_count = 256 * heads;
     plan.block_count = blocks;
   }
+  if (problem.hides_keys()) plan.seen_count = blocks * kPackedRows;
   plan.bytes = lay_out(plan, nullptr).bytes;
   return plan;
 }
@@ -145,6 +149,14 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
     clear(places.of[0].means_in_rows, problem.mean, problem.means_per_head);
     array.places = steps.mean_places = scratch.places;
     steps.means_per_head = problem.means_per_head;
+  }
+  if (plan.seen_count > 0) {
+    SeenKeysParams seen;
+    seen.keys = plan.sequences;
+    seen.key_mask = problem.key_mask, seen.kv_lens = problem.kv_lens;
+    seen.seen = scratch.seen;
+    launches.add(KernelId::mark_seen, {blocks, kCodeWarps}, seen);
+    steps.seen = scratch.seen;
   }
   if (problem.mean != nullptr) {
     StatsParams stats;

@@ -157,7 +157,8 @@ struct HeadStatsParams {
   GainParams gains;
 };
 
-// Which keys exist for the call: key_mask, and in robust recipes only those that some row may see.
+// Which keys exist for the call: key_mask, of quantize() kv_lens, and in robust recipes only those that some row may
+// see.
 struct SeenKeysParams {
   DeviceSequences queries, keys;
   std::int64_t heads_per_kv_head = 1;
@@ -165,6 +166,8 @@ struct SeenKeysParams {
   std::int64_t window_left = -1, window_right = -1;
   bool robust = false;
   Broadcast mask, key_mask;
+  // Of quantize(), whose result also has rows behind the last key that exists: `keys` has all of them.
+  IntegerArray kv_lens;
   std::uint8_t* seen = nullptr;  // [key blocks][128]
 };
 

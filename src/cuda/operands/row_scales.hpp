@@ -66,8 +66,21 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const s
   machine.sync("scales of groups");
 }
 
+// Zeros in place of rows that do not exist, bit by bit.
+template <int per_lane, int count, class Machine>
+OCTAVO_DEVICE void clear_missing_rows(Machine& machine, Registers<Machine, float, per_lane * count>& x,
+                                      std::uint32_t exists) {
+  machine.lanes(
+      [&](int, float(&v)[per_lane * count]) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < per_lane * count; ++i) v[i] = (exists >> (i / per_lane) & 1) != 0 ? v[i] : 0.0f;
+      },
+      x);
+}
+
 // Calls emit(row, x, scales) for each kRowsAtOnce rows of the warp; `row` is counted in the block, and behind the
-// sequence's last row x is minus the mean. Scales per channel are emit's own business: it has the ranges.
+// sequence's last row x is minus the mean. Keys that do not exist are zeros, with the scale of zeros. Scales per
+// channel are emit's own business: it has the ranges.
 template <int per_lane, class Machine, class Emit>
 OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const spec::Groups& groups,
                                   const ScaleArray& array, const RangeArrays& ranges, const ScaleRule& rule,
@@ -82,6 +95,10 @@ OCTAVO_DEVICE void for_coded_rows(Machine& machine, const RowSteps& steps, const
     RowScales<Machine, per_lane> scales;
     load_transformed<per_lane>(machine, x, steps, at, at.row + r);
     subtract_mean<per_lane, kRowsAtOnce<per_lane>>(machine, x, mean, steps.x.dim);
+    if (steps.seen != nullptr) {
+      clear_missing_rows<per_lane, kRowsAtOnce<per_lane>>(machine, x,
+                                                          existing_rows(steps, at, at.row + r, kRowsAtOnce<per_lane>));
+    }
     row_ranges<per_lane, kRowsAtOnce<per_lane>>(machine, scales.scale, scales.nonfinite, x);
     machine.lanes(
         [&](int, float(&scale)[kRowsAtOnce<per_lane>], float(&inverse)[kRowsAtOnce<per_lane>],

@@ -1,5 +1,5 @@
-// Which keys exist for a call: those of key_mask, in robust recipes only those that some row may see by its position
-// and the mask. The others are zeros, count in no statistic, and their addend is -infinity.
+// Which keys exist for a call: those of key_mask and kv_lens, in robust recipes only those that some row may see by
+// its position and the mask. The others are zeros, count in no statistic, and their addend is -infinity.
 #pragma once
 
 #include "cuda/operands/load_transform.hpp"
@@ -41,6 +41,7 @@ OCTAVO_DEVICE void mark_seen(Machine& machine, const SeenKeysParams& p) {
     for (std::int64_t r = warp * kLanes + lane; r < kPackedRows; r += threads) {
       const std::int64_t key = at.row + r;
       bool seen = key < at.rows && (!p.robust || is_shown<Machine>(p, at, queries, key));
+      if (p.kv_lens.data != nullptr) seen = seen && key < p.kv_lens[at.b];
       if (seen && p.key_mask.data != nullptr) {
         const auto* exists = static_cast<const std::uint8_t*>(p.key_mask.data);
         seen = exists[at.b * p.key_mask.strides[0] + key * p.key_mask.strides[3]] != 0;
