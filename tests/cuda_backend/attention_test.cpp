@@ -32,6 +32,7 @@ constexpr Entry kEntries[] = {
     {"exact", 12},
     {"exact", 10, DType::f16},
     {"exact", 10, DType::bf16},
+    {"exact,key_block=512", 4, DType::f16},
     {"int8_block", 10},
     {"int8_p16", 12},
     {"int8_p16,p_reference=running,v_scale=block,row_sum=codes", 4},
@@ -113,6 +114,13 @@ constexpr Entry kEntries[] = {
     {"exact,keep_first=1,keep_near=2", 6},
     {"exact,keep_first=4,keep_near=1", 6, DType::f16},
     {"exact,keep_first=4,keep_near=1", 6, DType::bf16},
+    // FP8 scores whose tiles of K and V share one place.
+    {"fa3_fp8", 6, DType::f32, Flavour::gaussian, 90, 129},
+    {"fp8_e4m3", 4, DType::f16, Flavour::gaussian, 80, 129},
+    {"fp8_e5m2", 6, DType::bf16, Flavour::gaussian, 89, 129},
+    {"fa3_fp8,v_scale=block_channel,smooth_k=on,smooth_q=on,row_sum=codes", 6, DType::f32, Flavour::gaussian, 120, 129},
+    {"fa3_fp8,smooth_q=on,qk_gains=on,robust=on,keep_first=1,keep_near=2,keep_heavy=16", 6, DType::f32,
+     Flavour::gaussian, 90, 129},
     // K's mean per block of keys.
     {"int8", 30, DType::f32, Flavour::turning_key_bias},
     {"int8_fast,qk_gains=on", 12, DType::f32, Flavour::turning_key_bias},

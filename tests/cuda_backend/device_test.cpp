@@ -261,8 +261,6 @@ TEST_F(CudaDeviceTest, HeadsThatAreTooWide) {
     expect_refused(StatusCode::kUnimplemented, words);
   };
   expect_too_wide(257, {"head_dim 257", "1 to 256"});
-  params_.recipe = recipe_of("fp8_e4m3");
-  expect_too_wide(129, {"head_dim 129 with scores of FP8", "1 to 128"});
 }
 
 TEST_F(CudaDeviceTest, LengthsTheHostCannotRead) {

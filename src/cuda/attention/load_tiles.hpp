@@ -77,18 +77,20 @@ OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p
   }
 }
 
-// K of the tile that begins at slot `slot` of the packed K, with the vectors of its scores, into stage `stage`.
-template <class Shape, class Machine>
+// K of the tile that begins at slot `slot` of the packed K into stage `stage`: its rows first..end - 1. The vectors of
+// its scores come with the first.
+template <class Shape, std::uint32_t first = 0, std::uint32_t end = Shape::kKeys, class Machine>
 OCTAVO_DEVICE void load_key_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
                                  const float* addends, std::uint32_t stage) {
   const auto* codes =
       static_cast<const std::uint8_t*>(p.k.codes) + row_of_plane<Shape::kPlanes>(slot, 0) * Shape::kRowBytes;
   OCTAVO_UNROLL
   for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
-    load_tile<Shape::kRowBytes, Shape::kKeys, Shape::kWarps>(
-        machine, Shape::kKeysAt + stage * Shape::kKeyBytes + plane * Shape::kKeyPlaneBytes,
-        codes + plane * kPackedRows * Shape::kRowBytes);
+    load_tile<Shape::kRowBytes, end - first, Shape::kWarps>(
+        machine, Shape::kKeysAt + stage * Shape::kKeyBytes + plane * Shape::kKeyPlaneBytes + first * Shape::kRowBytes,
+        codes + (plane * kPackedRows + first) * Shape::kRowBytes);
   }
+  if constexpr (first > 0) return;
   const std::uint32_t vector = stage * Shape::kVectorBytes;
   if constexpr (Shape::kScaledScores) {
     load_vector<Shape::kKeys, Shape::kWarps>(machine, Shape::kFactorAt + vector, p.k.factor + slot, 0);
@@ -97,17 +99,20 @@ OCTAVO_DEVICE void load_key_tile(Machine& machine, const AttentionKernelParams& 
 }
 
 // V of the same tile, with the vectors of its weights and its product.
-template <class Shape, AttentionVariant variant, class Machine>
+template <class Shape, AttentionVariant variant, std::uint32_t first = 0, std::uint32_t end = Shape::kValueRows,
+          class Machine>
 OCTAVO_DEVICE void load_value_tile(Machine& machine, const AttentionKernelParams& p, std::int64_t slot,
                                    std::uint32_t stage) {
   constexpr std::int64_t kKeyBytes = Shape::kDim * (Shape::kByteValues ? 1 : 2);  // of a plane
   const auto* codes = static_cast<const std::uint8_t*>(p.v.codes) + row_of_plane<Shape::kPlanes>(slot, 0) * kKeyBytes;
   OCTAVO_UNROLL
   for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
-    load_tile<Shape::kValueRowBytes, Shape::kValueRows, Shape::kWarps>(
-        machine, Shape::kValuesAt + stage * Shape::kValueBytes + plane * Shape::kValuePlaneBytes,
-        codes + plane * kPackedRows * kKeyBytes);
+    load_tile<Shape::kValueRowBytes, end - first, Shape::kWarps>(
+        machine,
+        Shape::kValuesAt + stage * Shape::kValueBytes + plane * Shape::kValuePlaneBytes + first * Shape::kValueRowBytes,
+        codes + plane * kPackedRows * kKeyBytes + first * Shape::kValueRowBytes);
   }
+  if constexpr (first > 0) return;
   if constexpr (Shape::kIntegerValues) {
     const std::uint32_t vector = stage * Shape::kVectorBytes;
     if (is_folded(variant) || p.k.inverse != nullptr) {

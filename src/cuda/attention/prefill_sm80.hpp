@@ -35,27 +35,32 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   OCTAVO_DEVICE AttentionWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
       : Rows(machine, params, its) {}
 
-  // The tile that begins at `key`, to stage `stage`.
+  // The tile that begins at `key`, to stage `stage`: its rows first..end - 1.
+  template <std::uint32_t first = 0, std::uint32_t end = Shape::kKeys>
   OCTAVO_DEVICE void load_keys(Machine& machine, std::int32_t key, std::uint32_t stage) const {
     const WarpTask at = warp_task(machine);
-    load_key_tile<Shape>(machine, p, at.first_slot + static_cast<std::uint32_t>(key),
-                         addends_of(p, q16()) + at.addend_at + key, stage);
+    load_key_tile<Shape, first, end>(machine, p, at.first_slot + static_cast<std::uint32_t>(key),
+                                     addends_of(p, q16()) + at.addend_at + key, stage);
   }
+  template <std::uint32_t first = 0, std::uint32_t end = Shape::kValueRows>
   OCTAVO_DEVICE void load_values(Machine& machine, std::int32_t key, std::uint32_t stage) const {
-    load_value_tile<Shape, variant>(machine, p, warp_task(machine).first_slot + static_cast<std::uint32_t>(key), stage);
+    load_value_tile<Shape, variant, first, end>(machine, p,
+                                                warp_task(machine).first_slot + static_cast<std::uint32_t>(key), stage);
   }
 
   OCTAVO_DEVICE bool sees_tile(Machine& machine, std::int32_t key) const {
     const Keys32 seen = warp_task(machine).some;
     return seen.begin < key + Shape::kKeys && seen.end > key;
   }
+  template <int first = 0, int end = Shape::kKeys>
   OCTAVO_DEVICE void qk(Machine& machine, std::uint32_t stage, Scores& scores) {
     if constexpr (takes_q16<Shape, variant>) {
       if (q16()) return qk_tile_q16<Shape>(machine, kLowQueryAt<Shape>, stage, query_factor, scores);
     }
-    qk_tile<Shape>(machine, q, stage, query_factor, scores);
+    qk_tile<Shape, first, end>(machine, q, stage, query_factor, scores);
   }
 
+  template <int first = 0, int end = Shape::kKeys>
   OCTAVO_DEVICE void pv(Machine& machine, std::uint32_t stage) {
     const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
     if constexpr (kF16Sums<Shape>) {
@@ -65,8 +70,8 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
     if constexpr (kTwoLevels<Shape>) {
       // Where Hopper's kernel takes the long sequences, the short ones share its V.
       constexpr bool kFlips = takes_q16<Shape, variant> && Shape::kIntegerValues;
-      pv_two_level<Shape, kPvProduct<Shape>, planes, kFlips>(machine, weights, step, column_scales, p.v.flip, stage,
-                                                             out);
+      pv_two_level<Shape, kPvProduct<Shape>, planes, kFlips, first, end>(machine, weights, step, column_scales,
+                                                                         p.v.flip, stage, out);
     } else {
       pv_one_level<Shape>(machine, weights, stage, out);
     }
@@ -141,6 +146,63 @@ OCTAVO_DEVICE void walk_one_stage(Machine& machine, Warp& warp, std::int32_t fir
   }
 }
 
+// K and V share one place. Each half of it is copied during the work on the other.
+template <class Shape, int first, class Machine, class Warp>
+OCTAVO_DEVICE void multiply_half_of_keys(Machine& machine, Warp& warp, std::int32_t key, bool sees,
+                                         typename Warp::Scores& scores) {
+  constexpr int kEnd = first + Shape::kKeys / 2;
+  machine.template wait_copies<1>();
+  machine.sync("half of the keys has come");
+  if (sees) warp.template qk<first, kEnd>(machine, 0, scores);
+  machine.sync("half of the keys is done with");
+  warp.template load_values<first, kEnd>(machine, key, 0);
+  machine.commit_copies();
+}
+template <class Shape, int first, class Machine, class Warp>
+OCTAVO_DEVICE void multiply_half_of_values(Machine& machine, Warp& warp, std::int32_t next, bool sees, bool loads) {
+  constexpr int kEnd = first + Shape::kKeys / 2;
+  machine.template wait_copies<1>();
+  machine.sync("half of the values has come");
+  if (sees) warp.template pv<first, kEnd>(machine, 0);
+  machine.sync("half of the values is done with");
+  if (loads) warp.template load_keys<first, kEnd>(machine, next, 0);
+  machine.commit_copies();
+}
+template <class Shape, class Machine, class Warp>
+OCTAVO_DEVICE void walk_halves(Machine& machine, Warp& warp, std::int32_t first, std::int32_t end) {
+  constexpr int kHalf = Shape::kKeys / 2;
+  OCTAVO_ROLLED
+  for (std::int32_t key = first; key < end; key += Shape::kKeys) {
+    const std::int32_t next = key + Shape::kKeys;
+    const bool sees = warp.sees_tile(machine, key);
+    typename Warp::Scores scores;
+    multiply_half_of_keys<Shape, 0>(machine, warp, key, sees, scores);
+    multiply_half_of_keys<Shape, kHalf>(machine, warp, key, sees, scores);
+    if (sees) warp.softmax(machine, key, 0, scores);
+    multiply_half_of_values<Shape, 0>(machine, warp, next, sees, next < end);
+    multiply_half_of_values<Shape, kHalf>(machine, warp, next, sees, next < end);
+  }
+}
+
+// Copies of the first tile.
+template <class Shape, AttentionVariant variant, class Machine>
+OCTAVO_DEVICE void load_first_tile(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task,
+                                   std::int32_t first) {
+  const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(first);
+  const float* const addends = addends_of(p, task.q16) + task.addend_at + first;
+  if constexpr (Shape::kSharesPlace) {
+    load_key_tile<Shape, 0, Shape::kKeys / 2>(machine, p, slot, addends, 0);
+    machine.commit_copies();
+    load_key_tile<Shape, Shape::kKeys / 2>(machine, p, slot, addends, 0);
+  } else {
+    const std::uint32_t stage = stage_of_tile<Shape>(first);
+    load_key_tile<Shape>(machine, p, slot, addends, stage);
+    if constexpr (Shape::kStages == 1) machine.commit_copies();
+    load_value_tile<Shape, variant>(machine, p, slot, stage);
+  }
+  machine.commit_copies();
+}
+
 template <class Machine, class Shape, AttentionVariant variant>
 OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   begin_kernel(machine);
@@ -150,15 +212,12 @@ OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
   if (first < seen.end) {
     load_queries<Shape>(machine, p, task, takes_q16<Shape, variant> && p.short_queries);
-    const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(first);
-    const std::uint32_t stage = stage_of_tile<Shape>(first);
-    load_key_tile<Shape>(machine, p, slot, addends_of(p, task.q16) + task.addend_at + first, stage);
-    if constexpr (Shape::kStages == 1) machine.commit_copies();
-    load_value_tile<Shape, variant>(machine, p, slot, stage);
-    machine.commit_copies();
+    load_first_tile<Shape, variant>(machine, p, task, first);
   }
   AttentionWarp<Machine, Shape, variant> warp(machine, p, task);
-  if constexpr (Shape::kStages == 1) {
+  if constexpr (Shape::kSharesPlace) {
+    walk_halves<Shape>(machine, warp, first, seen.end);
+  } else if constexpr (Shape::kStages == 1) {
     walk_one_stage<Shape>(machine, warp, first, seen.end);
   } else {
     walk_two_stages<Shape>(machine, warp, first, seen.end);

@@ -86,8 +86,8 @@ OCTAVO_INLINE constexpr int sum_planes(int planes) {
   return Shape::kPlanes > 1 ? 1 : planes;
 }
 
-// `flips`: codes of V may be stored as u8 (PackedValues::flip).
-template <class Shape, Mma product, int planes, bool flips, class Machine>
+// `flips`: codes of V may be stored as u8 (PackedValues::flip). Of 16 bits: keys first..end - 1 of the tile.
+template <class Shape, Mma product, int planes, bool flips, int first = 0, int end = Shape::kKeys, class Machine>
 OCTAVO_DEVICE void multiply_channels(
     Machine& machine, Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
     std::uint32_t values, std::uint32_t flip, int channel,
@@ -126,7 +126,7 @@ OCTAVO_DEVICE void multiply_channels(
   } else {
     static_assert(planes == Shape::kPlanes);
     OCTAVO_UNROLL
-    for (int key = 0; key < Shape::kKeys; key += 16) {
+    for (int key = first; key < end; key += 16) {
       OCTAVO_UNROLL
       for (int of_value = planes - 1; of_value >= 0; --of_value) {
         Registers<Machine, std::uint32_t, 4> b;
@@ -142,7 +142,7 @@ OCTAVO_DEVICE void multiply_channels(
           const int a = of_weight * kWeightRegisters<Shape> + key / 4;
           OCTAVO_UNROLL
           for (int tile = 0; tile < 2; ++tile) {
-            if (key == 0 && of_value == planes - 1) {
+            if (key == first && of_value == planes - 1) {
               machine.template first_mma<product>(acc, kSumRegisters<product> * tile, weights, a, b, 2 * tile, kStart);
             } else {
               machine.template mma<product>(acc, kSumRegisters<product> * tile, weights, a, b, 2 * tile);
@@ -155,7 +155,7 @@ OCTAVO_DEVICE void multiply_channels(
 }
 
 // With a sum of kind `product` for each tile. Sums of two planes are joined in f32: 256 high + low.
-template <class Shape, Mma product, int planes, bool flips, class Machine>
+template <class Shape, Mma product, int planes, bool flips, int first = 0, int end = Shape::kKeys, class Machine>
 OCTAVO_DEVICE void pv_two_level(Machine& machine,
                                 Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>& weights,
                                 TileStep<Machine>& step, bool column_scales, std::uint32_t flip, std::uint32_t stage,
@@ -165,16 +165,16 @@ OCTAVO_DEVICE void pv_two_level(Machine& machine,
   OCTAVO_UNROLL
   for (int channel = 0; channel < Shape::kDim; channel += kChannels) {
     Registers<Machine, MmaSum<product>, sum_planes<Shape>(planes) * kSums> acc;
-    multiply_channels<Shape, product, planes, flips>(machine, weights, values, flip, channel, acc);
+    multiply_channels<Shape, product, planes, flips, first, end>(machine, weights, values, flip, channel, acc);
     // As in qk_tile(): operands of FP8 scores and of three planes leave no registers for loads ahead of their time.
     if (Shape::kDim == 128 && !Shape::kQueryInRegisters) machine.sync_warp();
     machine.lanes(
         [&](int lane, MmaSum<product>(&sums)[sum_planes<Shape>(planes) * kSums], float(&beta)[2],
             float(&o)[kOutputRegisters<Shape>]) {
           const auto sum = [&](int i) {
-            const float first = sum_element<product, Machine>(sums, i);
-            if constexpr (sum_planes<Shape>(planes) == 1) return first;
-            return __builtin_fmaf(first, 256.0f, sum_element<product, Machine>(sums, i + kSums));
+            const float of_high = sum_element<product, Machine>(sums, i);
+            if constexpr (sum_planes<Shape>(planes) == 1) return of_high;
+            return __builtin_fmaf(of_high, 256.0f, sum_element<product, Machine>(sums, i + kSums));
           };
           OCTAVO_UNROLL
           for (int i = 0; i < kChannels / 2; i += 4) {

@@ -40,6 +40,10 @@ struct AttentionShape {
   static constexpr std::uint32_t kValueRows = kByteValues ? kDim : kKeys;
   static constexpr std::uint32_t kValueRowBytes = kByteValues ? kKeys : 2 * kDim;
 
+  // FP8 scores of 256 channels: their key block of K in two bytes leaves no room for V. K and V share one place, half a
+  // tile at a time: K's halves make room for V's, V's for those of the next K.
+  static constexpr bool kSharesPlace = kFloat8Scores && kDim == 256;
+
   // Two stages of K and V where they fit; else the next K is copied during PV, and the next V during QK.
   static constexpr int kStages = kDim == 256 || ((kFloat8Scores || kPlanes > 1) && kDim == 128) ? 1 : 2;
   static constexpr int kWarps = attention_warps(kScores, kDim);
@@ -56,7 +60,7 @@ struct AttentionShape {
   // Byte offsets; stage s of a part is s times its size further.
   static constexpr std::uint32_t kQueryAt = 0;
   static constexpr std::uint32_t kKeysAt = kQueryAt + kQueryBytes;
-  static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * kKeyBytes;
+  static constexpr std::uint32_t kValuesAt = kSharesPlace ? kKeysAt : kKeysAt + kStages * kKeyBytes;
   static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * kValueBytes;
   static constexpr std::uint32_t kAddendAt = kFactorAt + (kScaledScores ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
@@ -98,9 +102,6 @@ OCTAVO_INLINE constexpr bool modifies_scores(AttentionVariant variant) {
 // With codes of s4 multiplied as such.
 constexpr std::int32_t kMostS4Channels = 128;
 
-// With FP8 scores, whose key block of 128 rows of two bytes is one tile.
-constexpr std::int64_t kMostFloat8Channels = 128;
-
 // The thread block of a launch, which works on `rows` query rows.
 struct AttentionLaunch {
   int threads = 0, rows = 0;
@@ -118,11 +119,7 @@ bool with_attention_shape_of(PackedFormat scores, PackedFormat values, F&& f) {
   if (scores == s8 && values == s8) return f.template operator()<AttentionShape<dim, s8, s8>>(), true;
   if (scores == s8 && values == f16) return f.template operator()<AttentionShape<dim, s8, f16>>(), true;
   if (scores == s8 && values == float8) return f.template operator()<AttentionShape<dim, s8, float8>>(), true;
-  if constexpr (dim <= kMostFloat8Channels) {
-    if (scores == float8 && values == float8) {
-      return f.template operator()<AttentionShape<dim, float8, float8>>(), true;
-    }
-  }
+  if (scores == float8 && values == float8) return f.template operator()<AttentionShape<dim, float8, float8>>(), true;
   if (scores == f16 && values == f16) return f.template operator()<AttentionShape<dim, f16, f16>>(), true;
   if (scores == f32 && values == f32) return f.template operator()<AttentionShape<dim, f32, f32>>(), true;
   if (scores == bf16 && values == bf16) return f.template operator()<AttentionShape<dim, bf16, bf16>>(), true;

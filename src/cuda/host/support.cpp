@@ -3,7 +3,6 @@
 #include <string>
 
 #include "core/text.hpp"
-#include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/implementation.hpp"
 #include "cuda/host/launch.hpp"
 #include "cuda/host/plan.hpp"
@@ -20,7 +19,9 @@ namespace {
 // Recipes of FP8 values: their key block is a tile of the kernel.
 std::string missing_beside_float8(const Recipe& r) {
   if (!spec::is_float8(r.p)) return "values of FP8 beside other weights; it supports p=e4m3 and e5m2 there";
-  if (r.p_reference != MaximumReference::running) return "FP8 weights relative to the block's maximum";
+  if (r.p_reference != MaximumReference::running) {
+    return "FP8 weights relative to the block's maximum; it supports p_reference=running there";
+  }
   const bool whole =
       r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none;
   const bool blocks = r.v_scale == Granularity::block || r.v_scale == Granularity::block_channel;
@@ -28,6 +29,11 @@ std::string missing_beside_float8(const Recipe& r) {
   return "this granularity of FP8 values; it supports v_scale=channel, tensor and none, beside FP8 scores also block "
          "and block_channel";
 }
+
+constexpr const char* kOtherFormats =
+    "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or FP8 weights and "
+    "values, "
+    "FP8 throughout, and unquantized inputs";
 
 // What the recipe needs and the mma.sync kernels lack; empty: nothing.
 std::string missing_in_recipe(const Problem& problem) {
@@ -38,38 +44,38 @@ std::string missing_in_recipe(const Problem& problem) {
   if (r.accumulator != Accumulator::f32 && !f16_sums) {
     return "models of tensor cores; it supports accumulator=f32 and f16";
   }
-  if (f16_sums && !r.two_level) return "accumulator=f16 with two_level=off";
-  if (f16_sums && !integer_scores) return "accumulator=f16 beside scores that are not s8 or s4";
+  if (f16_sums && !r.two_level) return "accumulator=f16 with two_level=off; it supports two_level=on there";
+  if (f16_sums && !integer_scores) {
+    return "accumulator=f16 beside scores that are not s8 or s4; it supports accumulator=f32 there";
+  }
+  // Of operands as they are blocks of keys change nothing.
+  const bool as_they_are = r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
   const std::int64_t key_block = f16_sums || (float8_values && !float8_scores) ? kFloat8Keys : kPackedRows;
-  if (r.key_block != key_block) {
+  if (r.key_block != key_block && !as_they_are) {
     return text("key_block=", r.key_block, "; it supports ", key_block,
                 f16_sums        ? " with accumulator=f16"
                 : float8_values ? " with these scores and values of FP8"
                                 : "");
   }
-  if (r.channel_gains) return "channel_gains";
+  if (r.channel_gains) return "channel_gains=on; it supports channel_gains=off";
   if (integer_scores && integer_values) {
     if (!spec::is_integer(r.p)) return "integer values beside float weights; it supports p=u8, s8 and u16 there";
     if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
     return {};
   }
-  if (float8_scores && std::max(problem.head_dim, problem.value_dim) > kMostFloat8Channels) {
-    return text("head_dim ", std::max(problem.head_dim, problem.value_dim), " with scores of FP8; there 1 to ",
-                kMostFloat8Channels, " are supported");
-  }
   if (float8_values && (integer_scores || float8_scores)) return missing_beside_float8(r);
   if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
-    return "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or FP8 weights "
-           "and values, FP8 throughout, and unquantized inputs";
+    return kOtherFormats;
   }
   if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
-  if (r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input) {
+  if (as_they_are) {
     if (r.hadamard || r.smooth_q || r.smooth_k || r.hadamard_v || r.smooth_v) {
-      return "rotation and smoothing of operands that are not quantized";
+      return "rotation and smoothing of operands that are not quantized; it supports hadamard, smooth_q, smooth_k, "
+             "hadamard_v and smooth_v beside quantized ones";
     }
     return {};
   }
-  return "this combination of formats; it supports s8, s4, FP8 throughout, and unquantized inputs";
+  return kOtherFormats;
 }
 
 // What the kernels by wgmma lack of what those of mma.sync have; empty: nothing.
