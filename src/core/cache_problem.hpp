@@ -24,23 +24,35 @@ struct CacheUpdate {
   std::int32_t value = 0;
 };
 
-// Bytes to copy within a cache on a device. Copies of one step do not overlap; steps follow each other. Within a copy
-// `to` may lie before `from` by less than `bytes`: bytes move to the front.
+// Bytes to copy within a cache on a device. Copies of one step do not overlap; steps follow each other.
 struct CacheCopy {
   const std::byte* from = nullptr;
   std::byte* to = nullptr;
   std::int64_t bytes = 0, step = 0;
 };
+// Strips that move to the front within a sequence on a device, behind the copies of `step`. Strip i of `count` comes
+// from the place that strip i + distance goes to, if both pages are the same; strips count from the first of the first
+// page of each list. The lists travel in a launch's parameters, of which a kernel has 4 KB.
+inline constexpr std::int64_t kPagesOfMove = 480;
+struct CacheMove {
+  std::int64_t step = 0;
+  std::int64_t count = 0, distance = 0;
+  std::int64_t first_from = 0, first_to = 0;
+  std::int32_t from[kPagesOfMove + 1] = {}, to[kPagesOfMove] = {};
+};
 // What a call has enqueued by the time it fails.
 struct CacheProgress {
-  std::int64_t copies = 0;  // the first ones of CacheChanges
-  bool rows = false;        // a kernel that writes rows of an append
+  std::int64_t copies = 0, moves = 0;  // the first ones of CacheChanges
+  bool rows = false;                   // a kernel that writes rows of an append
 };
-// Of a call on a device: what the host has changed since the last call, copies first. `captured`: the call is recorded
+// Of a call on a device: what the host has changed since the last call, copies and moves
+// first. `captured`: the call is recorded
 // into a graph, which runs later and with other lengths; there are no changes then.
 struct CacheChanges {
   const CacheCopy* copies = nullptr;
   std::int64_t copy_count = 0;
+  const CacheMove* moves = nullptr;
+  std::int64_t move_count = 0;
   const CacheUpdate* updates = nullptr;
   std::int64_t update_count = 0;
   bool captured = false;

@@ -294,7 +294,7 @@ void Cache::reserve_copies(std::int64_t count) {
 void Cache::copy_bytes(std::byte* to, const std::byte* from, std::int64_t bytes) {
   if (bytes == 0) return;
   if (!on_device()) {
-    std::memmove(to, from, index(bytes));
+    std::memcpy(to, from, index(bytes));
     return;
   }
   // Strip after strip, each of K, V and their scales: runs are one copy.

@@ -50,15 +50,15 @@ class Cache {
   const Memory& k_means() const noexcept { return k_mean_; }
   const std::int32_t* block_table() const noexcept { return table_.data(); }
 
-  // What the host has changed since a call on the device last brought it there: all copies, and tables and lengths of
-  // these slots. From now on it counts as brought. Unless the call ends with brought(), the cache takes back the copies
-  // that were not enqueued, and brings all tables and lengths again.
+  // What the host has changed since a call on the device last brought it there: all copies and moves, and tables and
+  // lengths of these slots. From now on it counts as brought. Unless the call ends with brought(), the cache takes back
+  // the copies and moves that were not enqueued, and brings all tables and lengths again.
   class Changes {
    public:
     Changes() = default;
     Changes(Changes&& other) noexcept;
     ~Changes();
-    bool has_copies() const noexcept { return !copies_.empty(); }
+    bool has_copies() const noexcept { return !copies_.empty() || !moves_.empty(); }
     CacheChanges of_call(bool captured) noexcept;
     const CacheProgress& progress() const noexcept { return progress_; }
     void brought() noexcept { cache_ = nullptr; }
@@ -68,6 +68,7 @@ class Cache {
     const Cache* cache_ = nullptr;
     std::unique_lock<std::mutex> order_;  // until the call has launched them, no other call comes in between
     std::vector<CacheCopy> copies_;
+    std::vector<CacheMove> moves_;
     std::vector<CacheUpdate> updates_;
     CacheProgress progress_;
   };
@@ -131,9 +132,9 @@ class Cache {
   void for_each_slot_block(std::int64_t slot, const Blocks& blocks) const;
   void renumber_kept(std::int64_t slot, const State& state, std::int64_t keep_first, std::int64_t removed);
   Status check_eviction(std::int64_t keep_first, std::int64_t removed) const;
-  void copy_strips(std::int64_t from, std::int64_t to, std::int64_t count);
-  void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end, std::int64_t keep_first,
-                   std::int64_t removed);
+  void move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end, std::int64_t removed);
+  void note_moves(std::int64_t slot, std::span<const std::int32_t> to, std::int64_t begin, std::int64_t end,
+                  std::int64_t removed);
   std::byte* pool_data() const noexcept { return external() ? options_.pool.data() : own_pool_.data(); }
   std::int64_t device_words() const noexcept;
   std::int32_t device_word(std::int64_t word) const noexcept;
@@ -164,6 +165,7 @@ class Cache {
   Memory words_;                            // of a cache on a device: CacheView::words
   mutable std::vector<std::int32_t> sent_;  // what it holds there; attention of several threads may bring updates
   mutable std::vector<CacheCopy> copies_;   // not yet brought there
+  mutable std::vector<CacheMove> moves_;    // likewise
   std::int64_t copy_step_ = 0;
   mutable std::mutex launch_mutex_, sent_mutex_;
 };

@@ -1,6 +1,6 @@
 // The tables of a cache on a device: what its memory holds of the block table and the lengths, and what must still be
-// brought there. Every call names its slots, so the others' changes wait for theirs. Copies of rows do not wait: later
-// calls change the rows that they read.
+// brought there. Every call names its slots, so the others' changes wait for theirs. Copies and moves of rows do not
+// wait: later calls change the rows that they read.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -36,6 +36,7 @@ Cache::Changes::Changes(Changes&& other) noexcept
     : cache_(std::exchange(other.cache_, nullptr)),
       order_(std::move(other.order_)),
       copies_(std::move(other.copies_)),
+      moves_(std::move(other.moves_)),
       updates_(std::move(other.updates_)),
       progress_(other.progress_) {}
 
@@ -46,12 +47,14 @@ Cache::Changes::~Changes() {
   std::fill(cache_->sent_.begin(), cache_->sent_.end(), kUnknown);
   copies_.erase(copies_.begin(), copies_.begin() + progress_.copies);
   copies_.swap(cache_->copies_);
+  moves_.erase(moves_.begin(), moves_.begin() + progress_.moves);
+  moves_.swap(cache_->moves_);
 }
 
 CacheChanges Cache::Changes::of_call(bool captured) noexcept {
-  return {copies_.data(),  static_cast<std::int64_t>(copies_.size()),
-          updates_.data(), static_cast<std::int64_t>(updates_.size()),
-          captured,        &progress_};
+  const auto count = [](const auto& of) { return static_cast<std::int64_t>(of.size()); };
+  return {copies_.data(),  count(copies_),  moves_.data(), count(moves_),
+          updates_.data(), count(updates_), captured,      &progress_};
 }
 
 Cache::Changes Cache::take_changes(std::span<const std::int64_t> slots) const {
@@ -69,13 +72,14 @@ Cache::Changes Cache::take_changes(std::span<const std::int64_t> slots) const {
   // Nothing is thrown from here on.
   for (const CacheUpdate& update : updates) sent_[update.word] = update.value;
   changes.copies_.swap(copies_);
+  changes.moves_.swap(moves_);
   changes.cache_ = this;
   return changes;
 }
 
 bool Cache::has_changes(std::span<const std::int64_t> slots) const {
   const std::lock_guard lock(sent_mutex_);
-  bool found = !copies_.empty();
+  bool found = !copies_.empty() || !moves_.empty();
   for (const std::int64_t slot : slots) {
     for_each_word(slot, [&](std::int64_t word) { found = found || sent_[index(word)] != device_word(word); });
   }

@@ -1,5 +1,6 @@
 // Removing tokens from the middle of a sequence: what follows moves to the front, by pages where these line up.
 #include <algorithm>
+#include <cstring>
 
 #include "core/float_types.hpp"
 #include "core/text.hpp"
@@ -38,6 +39,18 @@ void copy_row(const CacheView& view, std::int64_t from, std::int64_t to) {
       copy_element(view.format, side.data, side.element(view.format, from, d), side.data,
                    side.element(view.format, to, d));
     if (side.scale != nullptr) side.scale[to] = side.scale[from];
+  }
+}
+
+// Whole strips that begin with these rows; they may overlap.
+void copy_strips(const CacheView& view, std::int64_t from, std::int64_t to, std::int64_t count) {
+  for (const bool is_k : {true, false}) {
+    const Side side = side_of(view, is_k);
+    const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
+      std::memmove(data + to * row_bytes, data + from * row_bytes, index(count * kCacheStrip * row_bytes));
+    };
+    copy(side.data, side.columns * spec::cache_bits(view.format) / 8);
+    if (side.scale != nullptr) copy(reinterpret_cast<std::byte*>(side.scale), sizeof(float));
   }
 }
 
@@ -87,33 +100,17 @@ void Cache::renumber_kept(std::int64_t slot, const State& state, std::int64_t ke
   }
 }
 
-void Cache::copy_strips(std::int64_t from, std::int64_t to, std::int64_t count) {
-  const CacheView view = this->view();
-  for (const bool is_k : {true, false}) {
-    const Side side = side_of(view, is_k);
-    const auto copy = [&](std::byte* data, std::int64_t row_bytes) {
-      copy_bytes(data + to * row_bytes, data + from * row_bytes, count * kCacheStrip * row_bytes);
-    };
-    copy(side.data, side.columns * spec::cache_bits(view.format) / 8);
-    if (side.scale != nullptr) copy(reinterpret_cast<std::byte*>(side.scale), sizeof(float));
-  }
-}
-
-// Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back. On a device those that come
-// from tokens of other pages which others move to are a later step; within a page all strips of a head are one copy.
+// Tokens begin..end-1 of a page that now is `to` come from `removed` tokens further back.
 void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, std::int64_t end,
-                        std::int64_t keep_first, std::int64_t removed) {
-  CacheView view = this->view();
-  view.block_table = table_.data();  // the host's, whose changes a device does not have yet
-  const std::int64_t first_step = copy_step_;
+                        std::int64_t removed) {
+  const CacheView view = this->view();
   for (std::int64_t h = 0; h < view.kv_heads; ++h) {
     const std::int64_t rows = (to * view.kv_heads + h) * page_size_;
     for (std::int64_t t = begin; t < end;) {
       const std::int64_t from = view.row(slot, h, t + removed), row = rows + t % page_size_;
       if (removed % kCacheStrip == 0 && t % kCacheStrip == 0) {
         const std::int64_t strips = paged() ? 1 : (end - t + kCacheStrip - 1) / kCacheStrip;
-        copy_step_ = first_step + (paged() ? (t - keep_first) / removed : 0);
-        copy_strips(from, row, strips);
+        copy_strips(view, from, row, strips);
         t += strips * kCacheStrip;
       } else {
         copy_row(view, from, row);
@@ -121,7 +118,26 @@ void Cache::move_tokens(std::int64_t slot, std::int32_t to, std::int64_t begin, 
       }
     }
   }
-  copy_step_ = first_step;
+}
+
+// The same on a device for all tokens begin..end-1 of a sequence, whose pages from that of `begin` on now are `to`; its
+// table has the old ones. There is room for what is noted.
+void Cache::note_moves(std::int64_t slot, std::span<const std::int32_t> to, std::int64_t begin, std::int64_t end,
+                       std::int64_t removed) {
+  const std::int64_t first_page = begin / page_size_;
+  for (std::int64_t t = begin; t < end;) {
+    const std::int64_t p = t / page_size_, next = std::min(end, (p + kPagesOfMove) * page_size_), from = t + removed;
+    CacheMove& move = moves_.emplace_back();
+    move.step = copy_step_;
+    move.count = (next - t + kCacheStrip - 1) / kCacheStrip;
+    move.distance = removed / kCacheStrip;
+    move.first_from = from % page_size_ / kCacheStrip;
+    move.first_to = t % page_size_ / kCacheStrip;
+    std::copy_n(to.begin() + (p - first_page), pages_of(next) - p, move.to);
+    for (std::int64_t q = from / page_size_; q < pages_of(next + removed); ++q)
+      move.from[q - from / page_size_] = page(slot, q);
+    t = next;
+  }
 }
 
 // Kernels only copy: whole strips, and no kept row may move.
@@ -149,9 +165,9 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
   if (Status status = check_eviction(keep_first, removed); !status.ok()) return status;
   const std::int64_t first_page = keep_first / page_size_, end_page = pages_of(length);
   // Pages whose tokens move together are not copied.
-  const auto moves_whole = [&](std::int64_t p) {
-    return paged() && removed % page_size_ == 0 && p * page_size_ >= keep_first;
-  };
+  const bool by_pages = paged() && removed % page_size_ == 0;
+  const auto moves_whole = [&](std::int64_t p) { return by_pages && p * page_size_ >= keep_first; };
+  const std::int64_t end_copied = by_pages ? std::min(length, pages_of(keep_first) * page_size_) : length;
   std::int64_t needed = 0;
   for (std::int64_t p = first_page; p < end_page; ++p)
     needed += !moves_whole(p) && pages_.shared(page(slot, p)) ? 1 : 0;
@@ -160,9 +176,8 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
                               pages_.free(), " of ", page_count_, " are free");
   std::vector<std::int32_t> pages(index(end_page - first_page));
   std::vector<bool> taken(index(pages_of(old.length)), false);  // old pages that the sequence keeps
-  // A page at the most is copied beside each moved strip, or head of a contiguous cache.
-  const std::int64_t strips = paged() ? (keep_last + kCacheStrip - 1) / kCacheStrip : 1;
-  reserve_copies((needed + strips) * copies_of_page());
+  reserve_copies(needed * copies_of_page());
+  if (on_device()) moves_.reserve(moves_.size() + pages.size() / kPagesOfMove + 1);
   renumber_kept(slot, old, keep_first, removed);
   ++copy_step_;
   for (std::int64_t p = first_page; p < end_page; ++p) {
@@ -180,11 +195,9 @@ Status Cache::evict(std::int64_t sequence, std::int64_t keep_first, std::int64_t
     } else {
       taken[index(p)] = true;
     }
-    move_tokens(slot, next, begin, end, keep_first, removed);
+    if (!on_device()) move_tokens(slot, next, begin, end, removed);
   }
-  const auto earlier = [](const CacheCopy& a, const CacheCopy& b) { return a.step < b.step; };
-  std::stable_sort(copies_.begin(), copies_.end(), earlier);
-  if (!copies_.empty()) copy_step_ = copies_.back().step;
+  if (on_device()) note_moves(slot, pages, keep_first, end_copied, removed);
   for (std::int64_t p = first_page; p < pages_of(old.length); ++p) {
     if (!taken[index(p)]) pages_.release(page(slot, p));
     page(slot, p) = p < end_page ? pages[index(p - first_page)] : -1;

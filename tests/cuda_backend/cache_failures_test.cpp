@@ -26,7 +26,8 @@ class CudaCacheFailuresTest : public ::testing::Test {
   EmulatedRuntime runtime_;
   const Rows k{3, 400, 2, 40, 1, DType::f16, 3}, v{3, 400, 2, 40, 2, DType::f16}, q{3, 2, 4, 40, 3};
 
-  // A cache with copies that no call has made yet, more than one launch of them.
+  // A cache with copies and moves that no call has made yet, more than one launch of each. With pages of 32 the
+  // evictions renumber them, with pages of 80 rows move.
   static void move(KVCache& cache) {
     ASSERT_TRUE(cache.fork(0, 1).ok());
     ASSERT_TRUE(cache.evict(0, 64, 64).ok());
@@ -62,7 +63,7 @@ class CudaCacheFailuresTest : public ::testing::Test {
 TEST_F(CudaCacheFailuresTest, AttendBreaksOffAtEveryLaunch) {
   CacheQuery query;
   query.q = q.view();
-  for (const std::int64_t page_size : {0, 32}) {
+  for (const std::int64_t page_size : {0, 32, 80}) {
     for (int n = 0;; ++n) {
       SCOPED_TRACE(::testing::Message() << "pages of " << page_size << ", launch " << n);
       Twins twins = make(page_size);
@@ -87,7 +88,7 @@ TEST_F(CudaCacheFailuresTest, AttendBreaksOffAtEveryLaunch) {
 // The tokens are not there afterwards, their pages are free, and the kept rows whose places they may have taken are
 // those that a trim gives up. The append is repeated.
 TEST_F(CudaCacheFailuresTest, AppendBreaksOffAtEveryLaunch) {
-  for (const std::int64_t page_size : {0, 32}) {
+  for (const std::int64_t page_size : {0, 32, 80}) {
     for (int n = 0;; ++n) {
       SCOPED_TRACE(::testing::Message() << "pages of " << page_size << ", launch " << n);
       Twins twins = make(page_size);
@@ -148,7 +149,7 @@ TEST_F(CudaCacheFailuresTest, NoHostMemory) {
       {"evict", [](KVCache& cache) { return cache.evict(0, 64, 64); }},
       {"evict a shared one", [](KVCache& cache) { return cache.evict(1, 64, 64); }},
       {"reorder", [](KVCache& cache) { return cache.reorder(kSources); }}};
-  for (const std::int64_t page_size : {0, 32}) {
+  for (const std::int64_t page_size : {0, 32, 80}) {
     int failures = 0;
     for (const auto& [name, operation] : operations) {
       for (int n = 0;; ++n) {
@@ -199,22 +200,36 @@ TEST_F(CudaCacheFailuresTest, NoHostMemoryForAnAppend) {
   }
 }
 
-// Rows that move by less than their number, in any order of the warps: one launch.
+// Rows that move by less than their number, in any order of the warps: one launch, with a page that is copied first
+// two.
 TEST_F(CudaCacheFailuresTest, OverlappingMovesInAnyOrderOfWarps) {
   for (const DType format : kFormats) {
-    for (std::uint32_t seed = 0; seed < 4; ++seed) {
-      SCOPED_TRACE(std::string(to_string(format)) + " seed " + std::to_string(seed));
-      runtime_.options.shuffle = seed;
-      KVCacheOptions options = options_of(3, 2, 40, 400);
-      options.format = format;
-      options.kept_keys = false;
-      Twins twins(options);
-      twins.append(k.view(), v.view());
-      ASSERT_TRUE(twins.host.evict(0, 16, 400 - 32).ok());
-      ASSERT_TRUE(twins.device.evict(0, 16, 400 - 32).ok());
-      runtime_.launched.clear();
-      EXPECT_TRUE(saved(twins.host) == saved(twins.device));
-      EXPECT_EQ(runtime_.launched, std::vector<std::string>{"copy_cache_bytes"});
+    for (const std::int64_t page_size : {0, 32, 48}) {
+      for (std::uint32_t seed = 0; seed < 4; ++seed) {
+        const bool forks = page_size > 0 && seed % 2 == 0;
+        SCOPED_TRACE(::testing::Message() << to_string(format) << " pages of " << page_size << " seed " << seed);
+        runtime_.options.shuffle = seed;
+        KVCacheOptions options = options_of(3, 2, 40, 400);
+        options.format = format;
+        options.page_size = page_size;
+        options.pages = page_size == 0 ? 0 : 100;
+        options.kept_keys = false;
+        Twins twins(options);
+        twins.append(k.view(), v.view());
+        runtime_.launched.clear();
+        for (KVCache* cache : {&twins.host, &twins.device}) {
+          if (forks) {
+            ASSERT_TRUE(cache->fork(0, 1).ok());
+          }
+          ASSERT_TRUE(cache->evict(0, 16, 400 - 32).ok());
+        }
+        EXPECT_TRUE(saved(twins.host) == saved(twins.device));
+        // Of the fork K's mean, of the eviction what stays of a page.
+        const std::size_t copies = !forks ? 0 : spec::cache_rotates(format) ? 2 : 1;
+        std::vector<std::string> expected(copies, "copy_cache_bytes");
+        expected.emplace_back("move_cache_strips");
+        EXPECT_EQ(runtime_.launched, expected);
+      }
     }
   }
 }

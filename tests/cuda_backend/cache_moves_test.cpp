@@ -59,7 +59,7 @@ TEST(CudaCacheMovesTest, Evict) {
   CacheQuery query;
   query.q = q.view();
   for (const DType format : {DType::s8, DType::s4, DType::e4m3, DType::f16}) {
-    for (const std::int64_t page_size : {0, 32, 64}) {
+    for (const std::int64_t page_size : {0, 32, 64, 80}) {
       for (const bool kept : {false, true}) {
         if (kept && !spec::cache_rotates(format)) continue;
         SCOPED_TRACE(std::string(to_string(format)) + " pages of " + std::to_string(page_size));
@@ -85,6 +85,25 @@ TEST(CudaCacheMovesTest, Evict) {
       }
     }
   }
+}
+
+// Two evictions, the first over more pages than a launch takes, and tokens that move from page to page.
+TEST(CudaCacheMovesTest, EvictOverManyPages) {
+  const Card card;
+  constexpr std::int64_t kTokens = (kPagesOfMove + 40) * 32 - 5;
+  const Rows k(1, kTokens, 1, 8, 1, DType::f16), v(1, kTokens, 1, 8, 2, DType::f16);
+  KVCacheOptions options = options_of(1, 1, 8, kTokens);
+  options.format = DType::s4;
+  options.kept_keys = false;
+  options.page_size = 32;
+  Twins twins(options);
+  twins.append(k.view(), v.view());
+  for (KVCache* cache : {&twins.host, &twins.device}) {
+    ASSERT_TRUE(cache->evict(0, 48, kTokens - 48 - 144).ok());
+    ASSERT_TRUE(cache->evict(0, 16, kTokens - 16 - 144 - 16).ok());
+  }
+  EXPECT_TRUE(saved(twins.host) == saved(twins.device));
+  EXPECT_EQ(twins.host.free_pages(), twins.device.free_pages());
 }
 
 }  // namespace

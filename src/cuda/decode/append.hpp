@@ -1,5 +1,4 @@
 // Appends to a key-value cache on a device, with the bits of the CPU's (docs/kv_cache.md):
-//   copy_cache_bytes     the copies that fork(), reorder() and evict() have noted        any number of blocks a copy
 //   update_cache_words   the host's changes of tables and lengths                       any number of lanes
 //   sum_cache_rows       128 rows of K -> sums and numbers of the finite values          one warp a block of rows
 //   fix_cache_means      sums -> K's mean of a sequence's first append, zeros below 64   one block a head
@@ -8,6 +7,7 @@
 // Lengths are read from the device, so that a graph that holds an append adds tokens each time it runs.
 #pragma once
 
+#include "cuda/decode/copies.hpp"
 #include "cuda/decode/params.hpp"
 #include "cuda/operands/load.hpp"
 #include "cuda/operands/rotate.hpp"
@@ -16,61 +16,10 @@
 
 namespace octavo::cuda {
 
-// f(i) for 0 <= i < count, spread over the lanes of the grid.
-template <class Machine, class F>
-OCTAVO_DEVICE void for_each_index(Machine& machine, std::int64_t count, const F& f) {
-  const std::int64_t threads = machine.blocks(0) * machine.warps() * kLanes;
-  const std::int64_t first = (machine.block(0) * machine.warps() + machine.warp()) * kLanes;
-  machine.lanes([&](int lane) {
-    for (std::int64_t i = first + lane; i < count; i += threads) f(i);
-  });
-}
-
 template <class Machine>
 OCTAVO_DEVICE void update_cache_words(Machine& machine, const CacheUpdateParams& p) {
   begin_kernel(machine);
   for_each_index(machine, p.count, [&](std::int64_t i) { p.words[p.updates[i].word] = p.updates[i].value; });
-}
-
-// Moved by d units, unit u goes where unit u - d was read. One lane moves units u, u + d, u + 2 d, ... in this order,
-// so no lane waits for another; of each step it reads some units ahead.
-template <class Unit, class Machine>
-OCTAVO_DEVICE void copy_units(Machine& machine, const CacheCopy& copy) {
-  constexpr std::int64_t kSize = sizeof(Unit), kAhead = 8;
-  const std::int64_t units = copy.bytes / kSize;
-  const std::int64_t distance = moves_within(copy) ? (copy.from - copy.to) / kSize : units;
-  const Unit* const from = reinterpret_cast<const Unit*>(copy.from);
-  Unit* const to = reinterpret_cast<Unit*>(copy.to);
-  for_each_index(machine, distance, [&](std::int64_t i) {
-    OCTAVO_ROLLED
-    for (std::int64_t first = i; first < units; first += kAhead * distance) {
-      Unit held[kAhead];
-      OCTAVO_UNROLL
-      for (std::int64_t k = 0; k < kAhead; ++k) {
-        if (const std::int64_t u = first + k * distance; u < units) held[k] = from[u];
-      }
-      OCTAVO_UNROLL
-      for (std::int64_t k = 0; k < kAhead; ++k) {
-        if (const std::int64_t u = first + k * distance; u < units) to[u] = held[k];
-      }
-    }
-  });
-}
-
-template <class Machine>
-OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) {
-  begin_kernel(machine);
-  struct alignas(16) Sixteen {
-    std::uint32_t words[4];
-  };
-  const CacheCopy& copy = p.copies[machine.block(1)];
-  const auto together = reinterpret_cast<std::uintptr_t>(copy.from) | reinterpret_cast<std::uintptr_t>(copy.to) |
-                        static_cast<std::uintptr_t>(copy.bytes);
-  if (together % sizeof(Sixteen) == 0) {
-    copy_units<Sixteen>(machine, copy);
-  } else {  // units of kept rows
-    copy_units<std::uint32_t>(machine, copy);
-  }
 }
 
 // A row of K or V, rotated for codes.

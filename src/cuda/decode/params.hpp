@@ -25,10 +25,17 @@ struct CacheCopyParams {
   CacheCopy copies[kCopiesOfLaunch];
 };
 
-// Whether bytes of a copy move to the front by less than its length.
-OCTAVO_INLINE bool moves_within(const CacheCopy& copy) {
-  return copy.to < copy.from && copy.from - copy.to < copy.bytes;
-}
+// Arrays [pages][kv_heads][page_strips] of strips, each of so many units of 16 bytes: K, V and their scales.
+struct CacheMoveParams {
+  struct Array {
+    std::byte* data = nullptr;
+    std::int64_t units = 0;
+  };
+  Array arrays[4];
+  std::int64_t array_count = 0, kv_heads = 0, page_strips = 0;
+  CacheMove move;
+};
+static_assert(sizeof(CacheMoveParams) <= 4096, "the most that a launch takes");
 
 struct DeviceAppendEntry {
   std::int32_t slot = 0, rows = 0;

@@ -9,6 +9,7 @@
 #include "cuda/host/launch.hpp"
 #include "cuda/host/workspace.hpp"
 #include "cuda/operands/tile_config.hpp"
+#include "spec/cache_layout.hpp"
 #include "spec/mean.hpp"
 
 namespace octavo::cuda {
@@ -20,27 +21,64 @@ constexpr std::int64_t kMostStateBytes = std::int64_t{64} << 20;
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
-void add_changes(Launches& launches, std::int32_t* words, const CacheChanges& changes) {
+// Blocks of threads that each copy 16 bytes at a time.
+std::int64_t copy_blocks(std::int64_t bytes) {
   constexpr std::int64_t kBytesOfBlock = 16 * kCodeWarps * kLanes, kMostBlocks = 32;
-  const auto parallel_bytes = [](const CacheCopy& copy) {
-    return moves_within(copy) ? std::int64_t{copy.from - copy.to} : copy.bytes;
+  return std::min(blocks_of(bytes, kBytesOfBlock), kMostBlocks);
+}
+
+// Copies of one step; returns the first of the next.
+std::int64_t add_copies(Launches& launches, const CacheChanges& changes, std::int64_t first) {
+  CacheCopyParams params;
+  std::int64_t count = 0, bytes = 0;
+  for (; count < kCopiesOfLaunch && first < changes.copy_count; ++count, ++first) {
+    const CacheCopy& copy = changes.copies[first];
+    if (count > 0 && copy.step != params.copies[0].step) break;
+    params.copies[count] = copy;
+    bytes = std::max(bytes, copy.bytes);
+  }
+  launches.add(KernelId::copy_cache_bytes, {{copy_blocks(bytes), count, 1}, kCodeWarps, 0}, params);
+  if (launches.status().ok()) changes.progress->copies = first;
+  return first;
+}
+
+void add_move(Launches& launches, const CacheView& cache, const CacheMove& move) {
+  CacheMoveParams params;
+  std::int64_t most_units = 0;
+  const auto add_array = [&](void* data, std::int64_t row_bits) {
+    const std::int64_t units = kCacheStrip * row_bits / 8 / 16;
+    params.arrays[params.array_count++] = {static_cast<std::byte*>(data), units};
+    most_units = std::max(most_units, units);
   };
-  for (std::int64_t first = 0; first < changes.copy_count;) {
-    CacheCopyParams params;
-    std::int64_t count = 0, bytes = 0;
-    for (; count < kCopiesOfLaunch && first < changes.copy_count; ++count, ++first) {
-      const CacheCopy& copy = changes.copies[first];
-      if (count > 0 && copy.step != params.copies[0].step) break;
-      params.copies[count] = copy;
-      bytes = std::max(bytes, parallel_bytes(copy));
+  const std::int64_t bits = spec::cache_bits(cache.format);
+  add_array(cache.k, cache.k_columns * bits);
+  add_array(cache.v, cache.v_columns * bits);
+  if (cache.has_scales()) {
+    add_array(cache.k_scale, 32);
+    add_array(cache.v_scale, 32);
+  }
+  params.kv_heads = cache.kv_heads;
+  params.page_strips = cache.page_size / kCacheStrip;
+  params.move = move;
+  const std::int64_t blocks = copy_blocks(16 * most_units * std::min(move.distance, move.count));
+  launches.add(KernelId::move_cache_strips, {{blocks, params.array_count * cache.kv_heads, 1}, kCodeWarps, 0}, params);
+}
+
+void add_changes(Launches& launches, const CacheView& cache, const CacheChanges& changes) {
+  std::int64_t copies = 0, moves = 0;
+  while (copies < changes.copy_count || moves < changes.move_count) {
+    // A step's moves follow its copies.
+    if (copies < changes.copy_count &&
+        (moves == changes.move_count || changes.copies[copies].step <= changes.moves[moves].step)) {
+      copies = add_copies(launches, changes, copies);
+      continue;
     }
-    const std::int64_t blocks = std::min(blocks_of(bytes, kBytesOfBlock), kMostBlocks);
-    launches.add(KernelId::copy_cache_bytes, {{blocks, count, 1}, kCodeWarps, 0}, params);
-    if (launches.status().ok()) changes.progress->copies = first;
+    add_move(launches, cache, changes.moves[moves++]);
+    if (launches.status().ok()) changes.progress->moves = moves;
   }
   for (std::int64_t first = 0; first < changes.update_count; first += kUpdatesOfLaunch) {
     CacheUpdateParams params;
-    params.words = words;
+    params.words = cache.words;
     params.count = std::min(kUpdatesOfLaunch, changes.update_count - first);
     std::copy_n(changes.updates + first, params.count, params.updates);
     launches.add(KernelId::update_cache_words, {{1, 1, 1}, kCodeWarps, 0}, params);
@@ -140,7 +178,7 @@ Status append(const CacheAppendProblem& problem, const Execution& execution) {
   if (!workspace.status().ok()) return workspace.status();
   const DeviceCall call{cache.device.index, execution.stream, workspace.data()};
   Launches launches(call);
-  add_changes(launches, cache.words, problem.changes);
+  add_changes(launches, cache, problem.changes);
   DeviceAppendParams params;
   params.cache = cache;
   params.k = operand_rows(problem.k, cache.head_dim);
@@ -188,7 +226,7 @@ Status attention(const CacheAttentionProblem& problem, const Execution& executio
   report.workspace_bytes = static_cast<std::size_t>(plan.bytes);
   const DeviceCall call{cache.device.index, execution.stream, workspace.data()};
   Launches launches(call);
-  add_changes(launches, cache.words, problem.changes);
+  add_changes(launches, cache, problem.changes);
   DecodeParams params;
   params.cache = cache;
   params.q = operand_rows(problem.q, cache.head_dim);
