@@ -53,6 +53,11 @@ TEST(CudaS4, IsChosenWhereMmaSyncHasIt) {
   Scenario masked = int4;
   masked.mask = MaskKind::f32_full;
   EXPECT_EQ(kernels_of(masked, 80), "attend_s4_s8_64_score_mod");
+  // What has the kernel with every option has it here, too.
+  EXPECT_EQ(kernels_of(masked, 80, "int4,keep_first=1,keep_near=2"), "attend_s4_s8_64_score_mod");
+  EXPECT_EQ(kernels_of(masked, 80, "int_flash_int4"), "attend_s4_s8_64_score_mod");
+  EXPECT_EQ(kernels_of(int4, 80, "int_flash_int4,keep_first=1"), "attend_s4_s8_64_score_mod");
+  EXPECT_EQ(kernels_of(sage, 80, "sage2_4b,keep_first=1,keep_near=2"), "attend_s4_float8_128_score_mod");
 }
 
 TEST(CudaS4, IsNotChosenForWhatItLacks) {
@@ -76,8 +81,16 @@ TEST(CudaS4, HasTheBitsOfS8) {
     const char* recipe;
     int s4, s8;  // compute capabilities
   };
-  constexpr Pair kPairs[] = {{"int4", 80, 90},      {"int4,smooth_q=off", 80, 90}, {"sage2_4b", 80, 90},
-                             {"sage2_4b", 89, 120}, {"sage2pp,scores=s4", 80, 90}, {"sage2pp,scores=s4", 89, 120}};
+  constexpr Pair kPairs[] = {{"int4", 80, 90},
+                             {"int4,smooth_q=off", 80, 90},
+                             {"sage2_4b", 80, 90},
+                             {"sage2_4b", 89, 120},
+                             {"sage2pp,scores=s4", 80, 90},
+                             {"sage2pp,scores=s4", 89, 120},
+                             {"sage2_4b,keep_first=1,keep_near=2", 89, 120},
+                             {"int4,keep_first=1,keep_near=2,keep_heavy=16", 80, 90},
+                             {"int_flash_int4", 80, 90},
+                             {"int_flash_int4,keep_first=1,keep_near=2", 80, 90}};
   for (const Pair& pair : kPairs) {
     Dealer dealer(29);
     int served = 0;
@@ -99,7 +112,7 @@ TEST(CudaS4, HasTheBitsOfS8) {
       ASSERT_TRUE(outcomes[0].status.ok()) << outcomes[0].status.message();
       ASSERT_TRUE(outcomes[1].status.ok()) << outcomes[1].status.message();
       EXPECT_FALSE(own[1]);
-      if (!own[0]) continue;  // 16-bit Q
+      if (!own[0]) continue;  // 16-bit Q, or a kernel that s4 lacks
       ++served;
       const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
         return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/text.hpp"
 #include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
 #include "cuda/attention/merge_parts.hpp"
@@ -188,15 +189,21 @@ class ChunkDriver {
     if (plan_.q16 && (problem_.varlen() || short_queries)) {
       AttentionKernelParams of_short = params;
       of_short.short_queries = true;
-      attend(of_short, any_options);
+      attend_with_every_option(of_short, any_options);
     }
     if (plan_.q16 && !problem_.varlen() && short_queries) return;
-    const bool folded = plan_.folded();
-    const bool any = plan_.steps.score_mod || p16 || (keeps && !folded);
-    const AttentionVariant special = !folded ? AttentionVariant::plain
-                                     : keeps ? AttentionVariant::kept
-                                             : AttentionVariant::folded;
-    if (any || !attend(params, special)) attend(params, any_options);
+    const AttentionVariant special = !plan_.folded() ? AttentionVariant::plain
+                                     : keeps         ? AttentionVariant::kept
+                                                     : AttentionVariant::folded;
+    if (plan_.takes_every_option() || !attend(params, special)) attend_with_every_option(params, any_options);
+  }
+  void attend_with_every_option(const AttentionKernelParams& params, AttentionVariant variant) {
+    if (!attend(params, variant)) launches_.fail(no_kernel());
+  }
+  // supports() refuses what has none.
+  Status no_kernel() const {
+    return {StatusCode::kInternal,
+            text("no attention kernel for ", plan_.dim, " channels with recipe ", to_string(plan_.recipe))};
   }
 
   // false: there is no such kernel.

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <utility>
 
 #include "cuda/host/kernel_id.hpp"
 #include "cuda/host/runtime.hpp"
@@ -57,6 +58,10 @@ class Launches {
   }
   // Passes over the rows of several operands at once.
   void add_stats(const StatsOfOperands& stats);
+  // Nothing more is launched.
+  void fail(Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
   const Status& status() const noexcept { return status_; }
   int device() const noexcept { return call_.device; }
 

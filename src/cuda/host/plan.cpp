@@ -102,12 +102,17 @@ bool AttentionPlan::folded() const {
          v_format == PackedFormat::s8;
 }
 
-// host/s4_kernels.inc and s4_e4m3_kernels.inc: 16-bit Q would need K in bytes.
+bool AttentionPlan::takes_every_option() const {
+  return steps.score_mod || recipe.p == WeightFormat::u16 || (steps.keeps && !folded());
+}
+
+// host/s4_kernels.inc and s4_e4m3_kernels.inc: 16-bit Q would need K in bytes, weights of two bytes have one kernel,
+// and with values of s8 there is beside the kernel with every option only that of the fold without kept keys.
 bool AttentionPlan::has_s4_attention() const {
   const bool some_q16 = spec::takes_q16(problem, problem.varlen() ? 1 : problem.q_rows);
-  const bool float8_values = v_format == PackedFormat::float8 || v_format == PackedFormat::e4m3;
-  return recipe.scores == Format::s4 && dim <= kMostS4Channels && !some_q16 && !steps.keeps &&
-         (float8_values || (folded() && recipe.p != WeightFormat::u16));
+  if (recipe.scores != Format::s4 || dim > kMostS4Channels || some_q16 || recipe.p == WeightFormat::u16) return false;
+  if (v_format == PackedFormat::float8 || v_format == PackedFormat::e4m3) return true;
+  return v_format == PackedFormat::s8 && (takes_every_option() || (folded() && !steps.keeps));
 }
 
 // Codes relative to the running maximum are defined by all keys before theirs: a part would have others.

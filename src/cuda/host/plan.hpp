@@ -44,6 +44,8 @@ struct AttentionPlan {
   // Integer weights are relative to the key block's maximum, their sum is of the weights, and V's scales are folded
   // into them.
   bool folded() const;
+  // The kernel with every option serves the call: there is none for it alone.
+  bool takes_every_option() const;
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
   // Attention kernels leave rows to another one.
