@@ -25,6 +25,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   std::size_t memory_left = std::size_t{4} << 30;
   int failing_launch = -1;            // the launch (counted from the first) that fails
   void (*before_launch)() = nullptr;  // called then
+  bool runs_kernels = true;           // false: launches are only noted
   cuda::emulation::Options options;
 
   // The GPU has that compute capability, 89 for 8.9.
