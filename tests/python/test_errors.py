@@ -111,7 +111,7 @@ def test_not_an_array(value):
         ({"kv_lens": [1.5, 2.0]}, "kv_lens is f64; allowed are s32 and s64"),
         ({"kv_lens": [True, False]}, "kv_lens is bool; allowed are s32 and s64"),
         ({"kv_lens": [2**70, 1]}, "kv_lens: dtype object .*allowed: int32 and int64"),
-        ({"kv_lens": []}, "kv_lens is f64"),
+        ({"kv_lens": []}, r"kv_lens has shape \[0\]; it must be \[batch\]"),
         ({"kv_lens": [1, 10]}, "kv_lens.*10"),
         ({"kv_lens": np.array([1, 10])}, "kv_lens.*10"),
         ({"kv_lens": np.array([1, -1])}, "kv_lens.*-1"),
