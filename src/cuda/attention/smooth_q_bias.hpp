@@ -23,19 +23,32 @@ OCTAVO_DEVICE void load_key_planes(Machine& machine, const OperandRows& k, std::
   machine.lanes(
       [&](int lane, std::uint32_t(&r)[n]) {
         const std::int64_t row = lane / 4, row_at = at + row * k.strides[2];
-        OCTAVO_UNROLL
-        for (int i = 0; i < 4 * per_lane; ++i) {  // 8 channels each
-          const std::int64_t c = 8 * i + 2 * (lane % 4);
-          float a = 0, b = 0;
-          if (row < rows && k.pairs) {
-            if (c < k.dim) load_pair<Machine>(k, row_at, c, a, b);
-          } else if (row < rows) {
-            if (c < k.dim) a = load_number<Machine>(k, row_at + c * k.strides[3]);
-            if (c + 1 < k.dim) b = load_number<Machine>(k, row_at + (c + 1) * k.strides[3]);
-          }
+        const auto channel = [&](int i) { return 8 * i + 2 * (lane % 4); };
+        const auto put = [&](int i, float a, float b) {
           OCTAVO_UNROLL
           for (int plane = 0; plane < kPlanesOfF32; ++plane) {
             r[to + (i / 2 * kPlanesOfF32 + plane) * 2 + i % 2] = take_upper_halves(a, b);
+          }
+        };
+        if (k.pairs) {
+          OCTAVO_UNROLL
+          for (int i = 0; i < 4 * per_lane; ++i) {
+            float a = 0, b = 0;
+            if (row < rows && channel(i) < k.dim) load_pair<Machine>(k, row_at, channel(i), a, b);
+            put(i, a, b);
+          }
+          return;
+        }
+        // A rolled loop, as in load_rows().
+        OCTAVO_ROLLED
+        for (int i = 0; i < 4 * per_lane; ++i) {
+          const std::int64_t c = channel(i);
+          float a = 0, b = 0;
+          if (row < rows && c < k.dim) a = load_number<Machine>(k, row_at + c * k.strides[3]);
+          if (row < rows && c + 1 < k.dim) b = load_number<Machine>(k, row_at + (c + 1) * k.strides[3]);
+          OCTAVO_UNROLL
+          for (int each = 0; each < 4 * per_lane; ++each) {
+            if (each == i) put(each, a, b);
           }
         }
       },

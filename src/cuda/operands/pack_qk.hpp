@@ -116,8 +116,8 @@ OCTAVO_DEVICE void pack_rows(Machine& machine, const PackParams& p, const BlockO
               }
               std::int32_t first, second;
               if (bytes8) {  // a number of E4M3 has its own code again
-                first = f32_to_e4m3(a);
-                second = f32_to_e4m3(b);
+                first = code_of_e4m3(a);
+                second = code_of_e4m3(b);
               } else if (source.quantized) {
                 first = static_cast<std::int32_t>(a);
                 second = static_cast<std::int32_t>(b);

@@ -171,7 +171,7 @@ OCTAVO_DEVICE void pack_value_rows(Machine& machine, const PackValuesParams& p, 
               if (float8 && !source.quantized) number[e] = float8_number(p.e5m2, pair[e], inverse);
               if (bits16) continue;
               // A number of E4M3 has its own code again.
-              const std::int32_t code = bytes8             ? f32_to_e4m3(number[e])
+              const std::int32_t code = bytes8             ? code_of_e4m3(number[e])
                                         : source.quantized ? static_cast<std::int32_t>(pair[e])
                                                            : spec::integer_code(pair[e], inverse, p.rule.range);
               w[s + e] |= (static_cast<std::uint32_t>(code) & 255u) << (8 * ((r + i) % 4));

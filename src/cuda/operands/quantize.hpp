@@ -6,9 +6,25 @@
 
 namespace octavo::cuda {
 
-// A number of FP8.
+// The number of E4M3 or E5M2 nearest to x * inverse, ties to even: that of spec::e4m3_code() and e5m2_code(), by an f32
+// addition whose unit in the last place is the format's. Codes and their numbers again would be most of a kernel.
 OCTAVO_DEVICE float float8_number(bool e5m2, float x, float inverse) {
-  return e5m2 ? e5m2_to_f32(spec::e5m2_code(x, inverse)) : e4m3_to_f32(spec::e4m3_code(x, inverse));
+  const float scaled = x * inverse;
+  if (!is_finite(scaled)) return f32_of_bits(0x7fc00000u);
+  const float largest = e5m2 ? spec::kRangeE5m2 : spec::kRangeE4m3;
+  const std::uint32_t least_exponent = e5m2 ? 127 - 14 : 127 - 6, dropped_bits = e5m2 ? 23 - 2 : 23 - 3;
+  const std::uint32_t bits = bits_of_f32(scaled), sign = bits & 0x80000000u;
+  const float positive = f32_of_bits(bits ^ sign), magnitude = positive < largest ? positive : largest;
+  const std::uint32_t exponent = bits_of_f32(magnitude) >> 23;
+  const float units = f32_of_bits(((exponent > least_exponent ? exponent : least_exponent) + dropped_bits) << 23);
+  return f32_of_bits(bits_of_f32(magnitude + units - units) | sign);
+}
+
+// The code of a number that E4M3 has. Times 2^-120 its exponent is f32's; subnormal numbers stay subnormal.
+OCTAVO_DEVICE std::int32_t code_of_e4m3(float number) {
+  if (number != number) return 0x7f;
+  const std::uint32_t bits = bits_of_f32(number * 0x1p-120f);
+  return static_cast<std::int32_t>((bits >> 24 & 0x80u) | (bits >> 20 & 0x7fu));
 }
 
 // A code of one byte.
