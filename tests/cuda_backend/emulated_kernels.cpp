@@ -1,9 +1,9 @@
 #include "emulated_kernels.hpp"
 
+#include "cuda/attention/finish_operands.hpp"
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/merge_parts.hpp"
-#include "cuda/attention/smooth_q_bias.hpp"
 #include "cuda/decode/append.hpp"
 #include "cuda/decode/finish.hpp"
 #include "cuda/decode/terms.hpp"
@@ -12,7 +12,6 @@
 #include "cuda/operands/pack_call.hpp"
 #include "cuda/operands/scale_places.hpp"
 #include "cuda/operands/seen_keys.hpp"
-#include "cuda/operands/v_factors.hpp"
 #include "cuda_emulation/machine.hpp"
 
 namespace octavo::test {

@@ -106,7 +106,8 @@ struct SmoothQBiasParams {
   DeviceSequences queries;
   const std::uint32_t* unrotated_means = nullptr;  // as UnrotateMeansParams has them
   const float* dot_key_mean = nullptr;
-  const float* addend = nullptr;  // [key blocks][128]
+  const float* presence = nullptr;  // [key blocks][128]: the keys' addend without the fold
+  FoldParams fold;                  // `addend` not set: not in the bias
   std::int64_t heads_per_kv_head = 1;
   float logit_scale = 1;
   Chunk chunk;
@@ -127,12 +128,18 @@ struct BlockOffsetParams {
   BlockOffsets offsets;
 };
 
-// smooth_q's bias and the offsets of K's block means: x of the grid modulo 2, or one of them.
-struct ScoreBiasParams {
-  bool biases = false, offsets = false;
+// What follows packing, for a chunk of query blocks: smooth_q's bias, the offsets of K's block means; for all keys the
+// fold's vectors and the factors of V, which need s_max. Those that are wanted share the grid: x modulo their number.
+enum class FinishPart : std::uint8_t { bias, offsets, fold, factors };
+struct FinishParams {
+  std::int32_t count = 0;
+  FinishPart parts[4]{};
   SmoothQBiasParams bias;
   BlockOffsetParams offset;
+  FoldParams fold;
+  ValueFactorParams factors;
 };
+static_assert(sizeof(FinishParams) <= 4096, "the most that a launch takes");
 
 // Which keys a query block keeps for their weight; they and the first keys are hidden from its bias.
 struct HeavyKeysParams {

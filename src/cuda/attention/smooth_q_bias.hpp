@@ -5,11 +5,11 @@
 // a warp holds the planes of 8 or 16 keys and meets the means of 16 query blocks at a time.
 #pragma once
 
-#include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/params.hpp"
 #include "cuda/attention/qk.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "cuda/operands/row_scales.hpp"
+#include "cuda/operands/v_factors.hpp"
 
 namespace octavo::cuda {
 
@@ -101,6 +101,8 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
   const float* const scales = k.quantized ? scales_of(k, keys.b, kv_head) : nullptr;
   const std::int64_t entry = (machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks;
   const int planes = planes_of(k.dtype);
+  const bool folds = p.fold.addend != nullptr;
+  const float largest = folds ? largest_scale(machine, p.fold.largest, keys.b * p.keys.sequences.heads + kv_head) : 1;
 
   OCTAVO_ROLLED
   for (std::int64_t key0 = machine.warp() * 8 * kTiles; key0 < kPackedRows; key0 += kCodeWarps * 8 * kTiles) {
@@ -146,7 +148,8 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
                 scale[i] = scales != nullptr && keys.row + key + i < keys.rows
                                ? scales[spec::group_of_row(p.groups, keys.row + key + i)]
                                : 1.0f;
-                addend[i] = p.addend[keys.block * kPackedRows + key + i];
+                const std::int64_t at = keys.block * kPackedRows + key + i;
+                addend[i] = folds ? folded_addend<Machine>(p.fold, largest, at) : p.presence[at];
               }
               OCTAVO_UNROLL
               for (int half = 0; half < 2; ++half) {
@@ -167,15 +170,6 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
           sums);
     }
   }
-}
-
-// Q's means against K, and the offsets of K's block means.
-template <int per_lane, class Machine>
-OCTAVO_DEVICE void add_score_biases(Machine& machine, const ScoreBiasParams& p) {
-  begin_kernel(machine);
-  const PartOfGrid own = part_of_grid(machine, p.biases && p.offsets ? 2 : 1);
-  if (p.biases && own.part == 0) return add_smooth_q_bias<per_lane>(machine, p.bias, own.block);
-  if (own.block < p.offset.chunk.blocks) find_block_offsets(machine, p.offset, own.block);
 }
 
 }  // namespace octavo::cuda

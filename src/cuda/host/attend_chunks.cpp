@@ -40,13 +40,15 @@ class ChunkDriver {
     if (!wgmma_.status().ok()) return wgmma_.status();
     AttentionKernelParams params = attention_params();
     const Chunk& step = plan_.chunk;
+    bool folds = plan_.steps.fold;
     for (std::int64_t b = 0; b < plan_.batches(); b += step.batches) {
       for (std::int64_t h = 0; h < problem_.q_heads; h += step.heads) {
         for (std::int64_t block = 0; block < plan_.query_blocks(); block += step.blocks) {
           params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
-          if (plan_.smooth_q_bias || plan_.steps.block_means) add_score_biases(params.chunk);
+          finish_operands(params.chunk, folds);
+          folds = false;
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
           attend(params);
           if (plan_.parts > 1) merge_parts(params);
@@ -58,20 +60,27 @@ class ChunkDriver {
   }
 
  private:
-  // smooth_q's bias, and the offsets of K's block means.
-  void add_score_biases(const Chunk& chunk) {
-    ScoreBiasParams params;
-    params.biases = plan_.smooth_q_bias;
-    params.offsets = plan_.steps.block_means;
-    if (params.biases) params.bias = smooth_q_bias(chunk);
-    if (params.offsets) params.offset = block_offsets(chunk);
-    const std::int64_t key_blocks = params.biases ? plan_.key_blocks() : 0, blocks = params.offsets ? chunk.blocks : 0;
-    const std::int64_t parts = params.biases && params.offsets ? 2 : 1;
-    launches_.add(row_kernel(KernelId::add_score_biases_64, problem_.head_dim),
-                  {{parts * std::max(key_blocks, blocks), chunk.heads, chunk.batches},
-                   kCodeWarps,
-                   params.offsets ? kBlockOffsetsSharedBytes : 0},
-                  params);
+  // smooth_q's bias and the offsets of K's block means; with the first chunk the fold.
+  void finish_operands(const Chunk& chunk, bool folds) {
+    FinishParams params;
+    std::array<std::int64_t, 3> grid{1, chunk.heads, chunk.batches};
+    const auto add = [&](FinishPart part, std::int64_t blocks) {
+      params.parts[params.count++] = part;
+      grid[0] = std::max(grid[0], blocks);
+    };
+    if (plan_.smooth_q_bias) add(FinishPart::bias, plan_.key_blocks());
+    if (plan_.steps.block_means) add(FinishPart::offsets, chunk.blocks);
+    if (folds) {
+      add(FinishPart::fold, plan_.key_blocks()), add(FinishPart::factors, 1);
+      grid[1] = std::max(grid[1], problem_.kv_heads), grid[2] = plan_.batches();
+    }
+    if (params.count == 0) return;
+    if (plan_.smooth_q_bias) params.bias = smooth_q_bias(chunk);
+    if (plan_.steps.block_means) params.offset = block_offsets(chunk);
+    params.fold = operands_.fold, params.factors = operands_.factors;
+    grid[0] *= params.count;
+    launches_.add(row_kernel(KernelId::finish_operands_64, problem_.head_dim),
+                  {grid, kCodeWarps, plan_.steps.block_means ? kBlockOffsetsSharedBytes : 0}, params);
   }
 
   SmoothQBiasParams smooth_q_bias(const Chunk& chunk) const {
@@ -81,7 +90,8 @@ class ChunkDriver {
     params.queries = plan_.queries;
     params.unrotated_means = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
-    params.addend = scratch_.k.addend;
+    params.presence = scratch_.k_presence;
+    params.fold = operands_.fold;
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.logit_scale = logit_scale_;
     params.chunk = chunk;

@@ -1,5 +1,6 @@
 // The launches of an attention call once its operands are packed, for each chunk of query blocks:
-//   smooth_q's bias | offsets of K's block means | heavy keys | attention | kept keys
+//   smooth_q's bias and offsets of K's block means | heavy keys | attention | kept keys
+// and the fold's vectors with V's factors, which need the codes of all keys, with the first of them.
 #pragma once
 
 #include "cuda/host/launch.hpp"
@@ -10,6 +11,8 @@ namespace octavo::cuda {
 // Q, K and V as the caller gave them, with what was found out about them.
 struct OperandSteps {
   const RowSteps &queries, &keys, &values;
+  FoldParams fold;
+  ValueFactorParams factors;  // of a recipe with the fold
 };
 
 // `smooths_k`: a mean was subtracted from K, or the caller's codes of K have one. Returns the launches' status.

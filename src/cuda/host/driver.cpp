@@ -1,6 +1,6 @@
 // The launches of an attention call on a device, each for all operands whose inputs are ready:
 //   places of the caller's scales | keys that exist | statistics of blocks of rows | of heads | ranges of whole tensors
-//   | K, Q and V packed | the fold's vectors | chunks of query blocks (attend_chunks.hpp)
+//   | K, Q and V packed | chunks of query blocks, the fold's vectors with the first (attend_chunks.hpp)
 // Grids are sized by the tensors' extents; kernels find their sequence.
 #include <algorithm>
 #include <array>
@@ -48,9 +48,9 @@ class AttentionDriver {
     find_stats_of_heads();
     find_ranges();
     pack();
-    fold_values();
     clear_blind_rows();
-    return attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_}, key_mean() != nullptr);
+    return attend_chunks(launches_, plan_, scratch_, {queries_, keys_, values_, fold(), value_factors(pack_values())},
+                         key_mean() != nullptr);
   }
 
  private:
@@ -91,6 +91,9 @@ class AttentionDriver {
     StatsOfOperands& to = passes_[static_cast<std::size_t>(pass)];
     to.of[to.count++] = of;
   }
+  // Whether head_stats() takes the place of a second pass.
+  bool few_blocks() const { return plan_.key_blocks() <= kFewBlocks; }
+
   void launch_stats() {
     for (StatsOfOperands& pass : passes_) {
       launches_.add_stats(pass);
@@ -111,7 +114,12 @@ class AttentionDriver {
     of.extremes = scratch_.k_extremes;
     add_stats(0, of);
     of.again = true;
-    if (plan_.steps.robust) add_stats(1, of);
+    if (!plan_.steps.robust) return;
+    if (few_blocks()) {
+      of_heads_.repeats_k = true, of_heads_.k_again = of;
+    } else {
+      add_stats(1, of);
+    }
   }
 
   // Means of Q's blocks, except where gains come first; then their spreads.
@@ -157,12 +165,17 @@ class AttentionDriver {
     of.steps = values_;
     if (plan_.steps.v_needs.centre) of.steps.rotate = false;
     of.sums = scratch_.v_sums;
+    if (pass > 0 && few_blocks()) {  // taken again where V turns out to be prescaled
+      of_heads_.repeats_v = true, of_heads_.v_again = of;
+      of.steps.prescale_amax = nullptr;
+      pass = 0;
+    }
     add_stats(pass, of);
   }
 
   // Means of K and V, gains of Q and K.
   void find_stats_of_heads() {
-    HeadStatsParams params;
+    HeadStatsParams& params = of_heads_;
     if (scratch_.k_sums != nullptr) {
       params.k = {plan_.keys, problem_.head_dim, scratch_.k_sums, scratch_.k_mean};
       if (plan_.steps.smooth_k) keys_.mean = scratch_.k_mean;
@@ -176,8 +189,9 @@ class AttentionDriver {
     queries_.mean_of_block = true;
     queries_.mean = scratch_.q_mean;
     const std::int64_t count = (params.k.mean != nullptr ? 1 : 0) + (params.v.mean != nullptr ? 1 : 0);
+    const std::uint32_t shared = params.repeats_k || params.repeats_v ? kStatsSharedBytes : kHeadSharedBytes;
     launches_.add(row_kernel(KernelId::head_stats_64, plan_.dim),
-                  {{problem_.kv_heads, problem_.batch, count}, kCodeWarps, kHeadSharedBytes}, params);
+                  {{problem_.kv_heads, problem_.batch, count}, kCodeWarps, shared}, params);
   }
   void add_gains(GainParams& params) {
     params.queries = plan_.queries;
@@ -275,7 +289,7 @@ class AttentionDriver {
     PackParams params = pack_params(keys_, Role::k, scratch_.k_range);
     params.codes = scratch_.k.codes;
     params.factor = scratch_.k.factor;
-    params.addend = scratch_.k.addend;
+    params.addend = scratch_.k_presence;
     params.permuted = plan_.permuted_keys();
     return params;
   }
@@ -324,20 +338,17 @@ class AttentionDriver {
     return factors;
   }
 
-  // The fold's vectors and V's factors need the largest scale of all tokens.
-  void fold_values() {
-    if (!plan_.steps.fold) return;
-    FoldValuesParams params;
-    params.fold.sequences = plan_.keys;
-    params.fold.token_scale = scratch_.v_token_scale;
-    params.fold.largest = {scratch_.largest_v_scale, scratch_.v_by_exponent};
-    params.fold.addend = scratch_.k.addend;
-    params.fold.inverse = scratch_.k.inverse;
-    params.fold.fold = scratch_.k.fold;
-    params.factors = value_factors(pack_values());
-    launches_.add(KernelId::fold_values,
-                  {{2 * std::max<std::int64_t>(plan_.key_blocks(), 1), problem_.kv_heads, plan_.batches()}, kCodeWarps},
-                  params);
+  FoldParams fold() const {
+    FoldParams params;
+    if (!plan_.steps.fold) return params;
+    params.sequences = plan_.keys;
+    params.token_scale = scratch_.v_token_scale;
+    params.largest = {scratch_.largest_v_scale, scratch_.v_by_exponent};
+    params.presence = scratch_.k_presence;
+    params.fold = scratch_.k.fold;
+    if (params.fold == nullptr) params.addend = scratch_.k.addend;
+    params.inverse = scratch_.k.inverse;
+    return params;
   }
 
   PackParams pack_queries() const {
@@ -390,6 +401,7 @@ class AttentionDriver {
   Launches launches_;
   RowSteps queries_, keys_, values_;
   std::array<StatsOfOperands, kPasses> passes_;
+  HeadStatsParams of_heads_;
   float logit_scale_ = 1;
 };
 

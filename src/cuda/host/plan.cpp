@@ -211,6 +211,8 @@ AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {
   const bool scaled_keys = is_byte(plan.qk_format) || plan.qk_format == PackedFormat::s4;
   to.k.factor = floats(scaled_keys || plan.qk_format == PackedFormat::float8, k_rows);
   to.k.addend = floats(true, k_rows);
+  const bool folds_addend = plan.steps.fold && !plan.steps.score_mod;
+  to.k_presence = folds_addend ? floats(true, k_rows) : to.k.addend;
   to.k.inverse = floats(plan.steps.fold, k_rows);
   to.k.fold = floats(plan.steps.fold && plan.steps.score_mod, k_rows);
   to.v_token_scale = floats(plan.steps.fold, k_rows);

@@ -69,6 +69,7 @@ struct AttentionScratch {
   float *k_sums = nullptr, *v_sums = nullptr, *k_mean = nullptr, *v_mean = nullptr, *q_mean = nullptr;
   PackedQuery q;
   PackedKeys k;
+  float* k_presence = nullptr;  // its addend without the fold
   PackedValues v;
   float* v_token_scale = nullptr;
   std::uint8_t* seen = nullptr;

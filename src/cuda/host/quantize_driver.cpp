@@ -170,12 +170,14 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
     launches.clear(scratch.exponents, sizeof(std::uint32_t) * static_cast<std::size_t>(plan.exponent_count));
     launches.add_stats({1, {stats}});
     stats.again = true;
-    if (stats.robust && !stats.of_block) launches.add_stats({1, {stats}});
+    const bool repeats = stats.robust && !stats.of_block, few = blocks[0] <= kFewBlocks;
+    if (repeats && !few) launches.add_stats({1, {stats}});
     if (problem.role != Role::q) {
       HeadStatsParams mean;
       mean.k = {steps.sequences, problem.dim, scratch.sums, problem.mean};
+      mean.repeats_k = repeats && few, mean.k_again = stats;
       launches.add(row_kernel(KernelId::head_stats_64, problem.dim),
-                   {{problem.heads, plan.sequences.count, 1}, kCodeWarps, kHeadSharedBytes}, mean);
+                   {{problem.heads, plan.sequences.count, 1}, kCodeWarps, kStatsSharedBytes}, mean);
     }
     steps.mean = problem.mean;
     steps.mean_of_block = problem.role == Role::q;

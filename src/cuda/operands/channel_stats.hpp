@@ -166,17 +166,18 @@ OCTAVO_DEVICE void count_exponents(Machine& machine, Registers<Machine, std::uin
       most);
 }
 
+// The rows of each exponent of a head of K.
+OCTAVO_INLINE std::uint32_t* exponents_of(const StatsParams& p, std::int64_t b, std::int64_t head) {
+  return p.exponents != nullptr ? p.exponents + 256 * (b * p.steps.sequences.heads + head) : nullptr;
+}
+
+// Again: without rows above exponent `limit`, where the block has some.
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void channel_stats(Machine& machine, const StatsParams& p, const BlockOfRows& at) {
+OCTAVO_DEVICE void channel_stats(Machine& machine, const StatsParams& p, const BlockOfRows& at,
+                                 std::uint32_t limit = spec::kAnyExponent) {
   constexpr int kOwn = kOwnChannels<per_lane>;
   const std::int64_t dim = p.steps.x.dim;
-  std::uint32_t* const counts =
-      p.exponents != nullptr ? p.exponents + 256 * (at.b * p.steps.sequences.heads + at.head) : nullptr;
-  std::uint32_t limit = spec::kAnyExponent;
-  if (p.again) {
-    limit = exponent_limit(machine, counts);
-    if (p.of_largest[at.block] <= limit) return;
-  }
+  if (p.again && p.of_largest[at.block] <= limit) return;
   BlockStats<Machine, per_lane> stats;
   // Q's second pass is over its own stray rows.
   OCTAVO_ROLLED
@@ -187,7 +188,7 @@ OCTAVO_DEVICE void channel_stats(Machine& machine, const StatsParams& p, const B
     Registers<Machine, std::uint32_t, 4> exponents;
     load_exponents<per_lane>(machine, at, exponents);
     if (!p.of_block) {
-      count_exponents(machine, exponents, counts, p.of_largest + at.block);
+      count_exponents(machine, exponents, exponents_of(p, at.b, at.head), p.of_largest + at.block);
       break;
     }
     limit = exponent_limit(machine, exponents);
@@ -313,17 +314,26 @@ OCTAVO_DEVICE void find_ranges(Machine& machine, const StatsParams& p, const Blo
   join(group);
 }
 
-// One pass over up to three operands.
+// `limit`: of K's rows, as channel_stats() has it.
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void stats_of_block(Machine& machine, const StatsParams& p, const BlockOfRows& at, std::uint32_t limit) {
+  if (p.what == RowStat::channels) return channel_stats<per_lane>(machine, p, at, limit);
+  if (p.what == RowStat::weighted) return sum_weighted_rows<per_lane>(machine, p, at);
+  find_ranges<per_lane>(machine, p, at);
+}
+template <class Machine>
+OCTAVO_DEVICE std::uint32_t limit_of_head(Machine& machine, const StatsParams& p, std::int64_t b, std::int64_t head) {
+  return p.again ? exponent_limit(machine, exponents_of(p, b, head)) : spec::kAnyExponent;
+}
+
+// One pass over several operands.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void row_stats(Machine& machine, const StatsOfOperands& all) {
   begin_kernel(machine);
   const PartOfGrid own = part_of_grid(machine, all.count);
   const StatsParams& p = all.of[own.part];
   const BlockOfRows at = own_block(machine, p.steps.sequences, own);
-  if (!at.live) return;
-  if (p.what == RowStat::channels) return channel_stats<per_lane>(machine, p, at);
-  if (p.what == RowStat::weighted) return sum_weighted_rows<per_lane>(machine, p, at);
-  find_ranges<per_lane>(machine, p, at);
+  if (at.live) stats_of_block<per_lane>(machine, p, at, limit_of_head(machine, p, at.b, at.head));
 }
 
 template <class Machine>

@@ -1,8 +1,9 @@
 // What the rows of a head have in common, from the statistics of their blocks: means, V's weighted centre, the gains of
 // Q and K with K's block means. One thread block a head, a thread a channel. Sums run over blocks in ascending order
-// (spec/mean.hpp).
+// (spec/mean.hpp); their loads do not wait for each other.
 #pragma once
 
+#include "cuda/operands/channel_stats.hpp"
 #include "cuda/operands/load_transform.hpp"
 #include "cuda/operands/tile_config.hpp"
 #include "spec/block_mean.hpp"
@@ -53,16 +54,38 @@ struct HeadBlocks {
   std::int64_t first = 0, count = 0;
 };
 
+// f(a, b) for all blocks in ascending order, of a channel's pairs of numbers, f32 [blocks][2][dim]. A load from the L2
+// cache takes as long as some hundred additions: kBlocksAtOnce blocks are loaded at a time.
+constexpr int kBlocksAtOnce = 8;
+template <class F>
+OCTAVO_DEVICE void for_each_pair(const float* pairs, const HeadBlocks& blocks, std::int64_t dim, std::int64_t c,
+                                 const F& f) {
+  OCTAVO_ROLLED
+  for (std::int64_t done = 0; done < blocks.count; done += kBlocksAtOnce) {
+    const float* const at = pairs + 2 * (blocks.first + done) * dim + c;
+    float first[kBlocksAtOnce], second[kBlocksAtOnce];
+    OCTAVO_UNROLL
+    for (int i = 0; i < kBlocksAtOnce; ++i) {
+      const bool exists = done + i < blocks.count;
+      first[i] = exists ? at[2 * i * dim] : 0.0f;
+      second[i] = exists ? at[(2 * i + 1) * dim] : 0.0f;
+    }
+    OCTAVO_UNROLL
+    for (int i = 0; i < kBlocksAtOnce; ++i) {
+      if (done + i < blocks.count) f(first[i], second[i]);
+    }
+  }
+}
+
 // Channel c's gain (spec/qk_gain.hpp), and how far its values spread around its mean and around those of its blocks.
 OCTAVO_DEVICE float find_gain(const MeanParams& k, const GainParams& p, std::int64_t head, std::int64_t b,
                               const HeadBlocks& blocks, std::int64_t c, float mean) {
   const SequenceRows q = sequence_rows(p.queries, b);
   if (q.rows < spec::kGainQueryRows || blocks.count == 0) return 1;
   MeanSpread of_k;
-  for (std::int64_t block = blocks.first; block < blocks.first + blocks.count; ++block) {
-    const float low = p.extremes[2 * block * k.dim + c], high = p.extremes[(2 * block + 1) * k.dim + c];
+  for_each_pair(p.extremes, blocks, k.dim, c, [&](float low, float high) {
     if (low <= high) add_spread(of_k, spec::spread(low, high, mean));
-  }
+  });
   float u = 0;
   for (std::int64_t h = head * p.heads_per_kv_head; h < (head + 1) * p.heads_per_kv_head; ++h) {
     MeanSpread of_q;
@@ -130,6 +153,19 @@ OCTAVO_DEVICE void store_block_means(Machine& machine, const MeanParams& k, cons
   }
 }
 
+// A head's blocks once more, in place of a launch of row_stats().
+template <int per_lane, class Machine>
+OCTAVO_DEVICE void repeat_blocks(Machine& machine, const StatsParams& p, std::int64_t b, std::int64_t head,
+                                 const SequenceRows& rows) {
+  const std::uint32_t limit = limit_of_head(machine, p, b, head);
+  const std::int64_t first = p.steps.sequences.varlen() ? first_varlen_block(rows.begin, b) : 0;
+  OCTAVO_ROLLED
+  for (std::int64_t i = 0; i < packed_blocks(rows.rows); ++i) {
+    stats_of_block<per_lane>(machine, p, block_of_rows(p.steps.sequences, first + i, head, b), limit);
+  }
+  machine.sync("statistics of all blocks");
+}
+
 // Block (x, y, z) of threads: head x of sequence y, K's mean for z = 0, else V's.
 template <int per_lane, class Machine>
 OCTAVO_DEVICE void head_stats(Machine& machine, const HeadStatsParams& p) {
@@ -142,16 +178,19 @@ OCTAVO_DEVICE void head_stats(Machine& machine, const HeadStatsParams& p) {
   const HeadBlocks blocks{first_block_of(of.sequences, b, head, rows.begin), packed_blocks(rows.rows)};
   const std::int64_t vector = (b * of.sequences.heads + head) * dim;
   const int warp = machine.warp();
+  if (!of_v && p.repeats_k) repeat_blocks<per_lane>(machine, p.k_again, b, head, rows);
+  if (of_v && p.repeats_v && v_prescale(p.v_again.steps.prescale_amax, vector / dim) != 1) {
+    repeat_blocks<per_lane>(machine, p.v_again, b, head, rows);
+  }
   machine.lanes([&](int lane) {
     for (std::int64_t c = warp * kLanes + lane; c < dim; c += kCodeWarps * kLanes) {
       float sum = 0, weights = 0;
       std::int64_t count = 0;
-      for (std::int64_t i = blocks.first; i < blocks.first + blocks.count; ++i) {
-        const float of_sum = of.sums[2 * i * dim + c], with = of.sums[(2 * i + 1) * dim + c];
+      for_each_pair(of.sums, blocks, dim, c, [&](float of_sum, float with) {
         sum = sum + of_sum;
         weights = weights + with;
         if (!of.centre) count += static_cast<std::int64_t>(with);
-      }
+      });
       const float mean = of.centre ? spec::centre_of(sum, weights) : spec::mean_of(sum, count);
       if (!gains && !of.rotate) {
         of.mean[vector + c] = mean;

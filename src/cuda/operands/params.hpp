@@ -104,13 +104,14 @@ enum class RowStat : std::uint8_t {
 };
 
 // `robust`: without stray rows (spec/stray_rows.hpp). Q's rows are compared with those of their block. K's are compared
-// with all of the head: a first launch counts their exponents, a second one repeats the blocks that hold stray rows.
+// with all of the head: a first launch counts their exponents, a second one (or head_stats()) repeats the blocks that
+// hold stray rows.
 struct StatsParams {
   RowStat what = RowStat::channels;
   RowSteps steps;  // its mean is ignored, except by ranges; its rotation by weighted sums
   bool robust = false;
   bool of_block = false;                // Q
-  bool again = false;                   // the second launch
+  bool again = false;                   // the blocks with stray rows
   std::uint32_t* exponents = nullptr;   // K: [sequence, head][256] rows of each exponent; zero at first
   std::uint32_t* of_largest = nullptr;  // K: [blocks], the exponent of the block's largest row
   float* sums = nullptr;                // [blocks][2][dim]
@@ -123,7 +124,7 @@ struct StatsParams {
 };
 
 // Launches for several operands: block x of the grid works on operand x modulo `count`.
-constexpr int kMostOperands = 3;
+constexpr int kMostOperands = 4;  // of V range and sums
 struct StatsOfOperands {
   std::int32_t count = 0;
   StatsParams of[kMostOperands];
@@ -155,7 +156,12 @@ struct GainParams {
 struct HeadStatsParams {
   MeanParams k, v;
   GainParams gains;
+  // Statistics that the rest of a head turns out to change come first, block after block: K's blocks with stray rows,
+  // and all of V where it is prescaled. Where a head has many blocks, a launch of row_stats() does that.
+  bool repeats_k = false, repeats_v = false;
+  StatsParams k_again, v_again;
 };
+static_assert(sizeof(HeadStatsParams) <= 4096, "the most that a launch takes");
 
 // Which keys exist for the call: key_mask, of quantize() kv_lens, and in robust recipes only those that some row may
 // see.
@@ -282,19 +288,15 @@ struct ValueFactorParams {
   float* output_rescale = nullptr;  // null: 1
 };
 
-// The fold's vectors from raw scales, in slots.
+// The fold's vectors from raw scales, in the order of keys.
 struct FoldParams {
   DeviceSequences sequences;
-  const float* token_scale = nullptr;
+  const float* token_scale = nullptr;  // null: no fold
   LargestScale largest;
-  float* addend = nullptr;  // b is added
+  const float* presence = nullptr;  // the addend without b, of PackParams
+  float* addend = nullptr;          // with it; null: b goes to `fold` alone
   float* inverse = nullptr;
-  float* fold = nullptr;  // or b goes here
-};
-// The fold's vectors and the factors of V, which need s_max: x of the grid modulo 2.
-struct FoldValuesParams {
-  FoldParams fold;
-  ValueFactorParams factors;
+  float* fold = nullptr;
 };
 
 // smooth_q's means in the basis of the caller's K: rotated back, with their dot product with K's mean.

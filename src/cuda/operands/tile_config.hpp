@@ -15,6 +15,11 @@ namespace octavo::cuda {
 // multiprocessors: there the chain of a warp's loads counts. 8 blocks fill a multiprocessor's 64 warps.
 inline constexpr int kCodeWarps = 8;
 
+// A head of at most so many blocks leaves those whose statistics must be taken again to one thread block
+// (head_stats()): each takes it about 8000 clocks, one after the other, a launch for all of them 5000 more. Mostly it
+// is the block of the first key, or none.
+inline constexpr std::int64_t kFewBlocks = 16;
+
 // Groups that lie inside a block of 128 rows, at the most: per thread, with slices of 16 rows of Q.
 inline constexpr int kMostGroups = 64;
 
@@ -31,6 +36,7 @@ inline constexpr std::uint32_t kExponentsAt = 2 * kStageBytes, kStatsSharedBytes
 
 // Vectors of a head: mean, gain, A and B (spec/block_mean.hpp), f32 [kMostChannels] each.
 inline constexpr std::uint32_t kHeadVectorBytes = 4 * kMostChannels, kHeadSharedBytes = 4 * kHeadVectorBytes;
+static_assert(kHeadSharedBytes <= kStatsSharedBytes);  // where head_stats() repeats blocks
 
 // V is transposed in rows of 128 keys and 4 bytes, which keep neighbouring channels in different banks.
 inline constexpr std::uint32_t kTransposedRow = kPackedRows + 4;

@@ -92,6 +92,11 @@ OCTAVO_DEVICE void value_factors(Machine& machine, const ValueFactorParams& p, s
 }
 
 // The fold (spec/fold.hpp): b = log2 s~ is added to a key's addend or stored beside it; 1 / s~ corrects the row sum.
+// `to`: the key among those of all blocks. b is in the addend of smooth_q's bias, too, which other thread blocks make.
+template <class Machine>
+OCTAVO_DEVICE float folded_addend(const FoldParams& p, float largest, std::int64_t to) {
+  return p.presence[to] + Machine::log2(spec::folded_scale(p.token_scale[to], largest));
+}
 template <class Machine>
 OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p, const BlockOfRows& at) {
   const float largest = largest_scale(machine, p.largest, at.b * p.sequences.heads + at.head);
@@ -102,24 +107,13 @@ OCTAVO_DEVICE void fold_scales(Machine& machine, const FoldParams& p, const Bloc
         for (std::int64_t r = warp * kLanes + lane; r < kPackedRows; r += threads) {
           const std::int64_t to = at.block * kPackedRows + r;
           const float folded = spec::folded_scale(p.token_scale[to], largest);
-          const float b = Machine::log2(folded);
-          if (p.fold != nullptr) p.fold[to] = b;
-          if (p.fold == nullptr) p.addend[to] = p.addend[to] + b;
+          if (p.fold != nullptr) p.fold[to] = Machine::log2(folded);
+          if (p.addend != nullptr) p.addend[to] = folded_addend<Machine>(p, largest, to);
           // A NaN in b reaches the rows that see a token without a scale; 1 / s~ must not reach other rows.
           p.inverse[to] = folded != folded ? 1.0f : 1.0f / folded;
         }
       },
       none);
-}
-
-// The fold's vectors and the factors of V.
-template <class Machine>
-OCTAVO_DEVICE void fold_values(Machine& machine, const FoldValuesParams& p) {
-  begin_kernel(machine);
-  const PartOfGrid own = part_of_grid(machine, 2);
-  if (own.part == 1) return value_factors(machine, p.factors, own.block);
-  const BlockOfRows at = own_block(machine, p.fold.sequences, own);
-  if (at.live) fold_scales(machine, p.fold, at);
 }
 
 }  // namespace octavo::cuda

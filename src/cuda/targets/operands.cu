@@ -1,9 +1,9 @@
 // The device's entries of host/operand_kernels.inc. Compiled without contraction, since the quantizers' f32 arithmetic
 // is specified: products and sums are rounded one by one, divisions to nearest, denormals kept.
+#include "cuda/attention/finish_operands.hpp"
 #include "cuda/attention/heavy_keys.hpp"
 #include "cuda/attention/merge.hpp"
 #include "cuda/attention/merge_parts.hpp"
-#include "cuda/attention/smooth_q_bias.hpp"
 #include "cuda/decode/append.hpp"
 #include "cuda/decode/finish.hpp"
 #include "cuda/decode/terms.hpp"
@@ -13,7 +13,6 @@
 #include "cuda/operands/pack_call.hpp"
 #include "cuda/operands/scale_places.hpp"
 #include "cuda/operands/seen_keys.hpp"
-#include "cuda/operands/v_factors.hpp"
 #include "cuda/tile/ptx.hpp"
 
 namespace octavo::cuda {
