@@ -113,6 +113,7 @@ Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& lau
     return Status(StatusCode::kInternal, text("kernel ", kernel.name, " was not launched"));
   ++launches;
   launched.emplace_back(kernel.name);
+  blocks.push_back(std::int64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2]);
   overlapping.push_back(launch.overlaps);
   if (launch.params_bytes != kernel.params_bytes || launch.shared_bytes > gpus.at(0).shared_bytes ||
       launch.threads % 32 != 0 || launch.threads > 1024 || device >= static_cast<int>(gpus.size())) {

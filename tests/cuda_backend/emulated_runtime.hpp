@@ -36,6 +36,7 @@ class EmulatedRuntime final : public cuda::Runtime {
   int counted = 0;  // questions after the devices
   int launches = 0;
   std::vector<std::string> launched;                             // names of kernels
+  std::vector<std::int64_t> blocks;                              // of their grids
   std::vector<bool> overlapping;                                 // which of them may begin before the last has ended
   int held() const { return static_cast<int>(blocks_.size()); }  // allocations not given back
 

@@ -1,7 +1,5 @@
-// Few rows against many keys: tasks share the keys of a block of query rows, and their parts are merged. Against the
-// oracle, for every kind of kernel and option; and when calls are split at all.
-#include "cuda/host/split.hpp"
-
+// Few rows: tasks share the keys of a block of query rows, and their parts are merged; query heads of a KV head share
+// tiles of rows. Against the oracle, for every kind of kernel and option; and which calls do so at all.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,8 +10,10 @@
 
 #include "card.hpp"
 #include "compare.hpp"
+#include "cuda/host/head_tiles.hpp"
 #include "device_twin.hpp"
 #include "scenario.hpp"
+#include "spec/q16.hpp"
 
 namespace octavo::test {
 namespace {
@@ -46,6 +46,86 @@ TEST(CudaSplit, OnlyWhereItIsCheaper) {
   }
 }
 
+// Heads take powers of two of a tile's warps.
+TEST(CudaHeadTiles, OfRowsAndHeads) {
+  const auto expect = [](std::int64_t rows, std::int64_t group, std::int64_t tile, std::int32_t warps_log2,
+                         std::int32_t heads, std::int32_t of_kv_head) {
+    const cuda::SharedTiles tiles = cuda::tiles_of_heads(rows, group, tile, 16);
+    EXPECT_EQ(tiles.warps_log2, warps_log2) << rows << " rows, " << group << " heads";
+    EXPECT_EQ(tiles.heads, heads) << rows << " rows, " << group << " heads";
+    EXPECT_EQ(tiles.of_kv_head, of_kv_head) << rows << " rows, " << group << " heads";
+  };
+  const cuda::SharedTiles none;
+  expect(1, 8, 128, 0, 8, 1);
+  expect(16, 4, 128, 1, 4, 1);
+  expect(17, 8, 128, 1, 4, 2);
+  expect(33, 5, 128, 2, 2, 3);
+  expect(64, 2, 128, 2, 2, 1);
+  expect(1, 12, 128, 0, 8, 2);
+  expect(10, 4, 64, 0, 4, 1);
+  expect(65, 8, 128, none.warps_log2, none.heads, none.of_kv_head);
+  expect(20, 1, 128, none.warps_log2, none.heads, none.of_kv_head);
+  expect(20, 4, 32, none.warps_log2, none.heads, none.of_kv_head);
+}
+
+TEST(CudaHeadTiles, OnlyWhereItIsCheaper) {
+  cuda::TaskCount count;
+  count.batches = 4, count.q_heads = 32, count.kv_heads = 8;
+  count.rows = 32, count.key_blocks = 8, count.multiprocessors = 132;
+  EXPECT_EQ(count.cost({}), 8) << "128 tasks, one round";
+  EXPECT_EQ(count.tiles().heads, 1) << "nothing to gain";
+  count.batches = 16;
+  EXPECT_EQ(count.tiles().heads, 4);
+  EXPECT_EQ(count.cost({}), 4 * 8);
+  EXPECT_EQ(count.cost(count.tiles()), 8);
+  // Fewer tasks have more parts of the keys.
+  count.batches = 1, count.key_blocks = 256;
+  EXPECT_EQ(count.parts({}), 4);
+  EXPECT_EQ(count.parts(count.tiles()), 16);
+  EXPECT_EQ(count.cost({}), 64 + 8 + 4);
+  EXPECT_EQ(count.cost(count.tiles()), 16 + 8 + 4);
+  count.may_share = false;
+  EXPECT_EQ(count.tiles().heads, 1);
+}
+
+#if !defined(OCTAVO_ON_A_CARD)
+// The same bits whether heads share tiles, as they do on a GPU of five multiprocessors, or not. Kernels by mma.sync
+// have no room for smooth_q's bias of several heads.
+TEST(CudaHeadTiles, ResultsHaveTheSameBits) {
+  for (const bool hopper : {false, true}) {
+    for (const char* recipe : {"int8", "int8_fast", "int_flash", "sage2_8b", "exact"}) {
+      for (const std::int64_t m : {1, 20, 40}) {
+        SCOPED_TRACE(std::string(recipe) + ", rows " + std::to_string(m) + (hopper ? ", Hopper" : ""));
+        Scenario scenario;
+        scenario.recipe = recipe, scenario.dtype = DType::f16;
+        scenario.batch = 2, scenario.kv_heads = 2, scenario.ratio = 4;
+        scenario.m = m, scenario.n = 200, scenario.d = scenario.dv = 64;
+        scenario.causal = Causal::bottom_right;
+        const Call call(scenario);
+        RunOptions options;
+        options.attention = &attention_on_device;
+        Outcome of[2];
+        for (const bool shares : {false, true}) {
+          Card card;
+          card.gpus.at(0).wgmma_kernels = hopper;
+          card.share_multiprocessors(shares ? 5 : 400);
+          of[shares] = call.run("", options);
+          ASSERT_TRUE(of[shares].status.ok()) << of[shares].status.message();
+          const auto attends = [](const std::string& kernel) { return kernel.starts_with("attend"); };
+          const auto at = std::find_if(card.launched.begin(), card.launched.end(), attends) - card.launched.begin();
+          const bool may = hopper || !recipe_of(recipe).smooth_q || spec::is_q16(recipe_of(recipe), m);
+          const std::int64_t tiles = !shares || !may ? 16 : m > 32 ? 8 : 4;  // of 16 heads
+          EXPECT_EQ(card.blocks.at(static_cast<std::size_t>(at)),
+                    hopper && shares ? std::min<std::int64_t>(tiles, 5) : tiles);
+        }
+        EXPECT_EQ(of[0].out, of[1].out);
+        EXPECT_EQ(of[0].lse, of[1].lse);
+      }
+    }
+  }
+}
+#endif
+
 struct SplitCall {
   const char* what;
   Scenario scenario;
@@ -74,8 +154,8 @@ std::vector<SplitCall> split_calls() {
   return calls;
 }
 
-void expect_the_oracles(const char* recipe, Card& card) {
-  for (SplitCall call : split_calls()) {
+void expect_the_oracles(const char* recipe, Card& card, const std::vector<SplitCall>& calls = split_calls()) {
+  for (SplitCall call : calls) {
     SCOPED_TRACE(std::string(recipe) + ", " + call.what);
     call.scenario.recipe = recipe;
     const Call of(call.scenario);
@@ -117,6 +197,22 @@ TEST_P(CudaSplitTest, IsTheOraclesOnHopper) {
 constexpr const char* kSplitRecipes[] = {"int8", "int8_fast", "int8_block", "sage1", "exact"};
 std::string name_of(const ::testing::TestParamInfo<const char*>& test) { return test.param; }
 INSTANTIATE_TEST_SUITE_P(Recipes, CudaSplitTest, ::testing::ValuesIn(kSplitRecipes), name_of);
+
+// Two tiles of eight heads, whose keys eight tasks share on a GPU of 16 multiprocessors; with a tile for each head
+// every multiprocessor would have one.
+TEST(CudaSplit, OfTilesThatHeadsShare) {
+  Scenario scenario;
+  scenario.kv_heads = 2, scenario.ratio = 8, scenario.m = 15, scenario.n = 2570;
+  scenario.d = scenario.dv = 64, scenario.dtype = DType::f16, scenario.causal = Causal::bottom_right;
+  for (const char* recipe : {"exact", "int8_fast", "int8"}) {
+    Card card;
+    card.share_multiprocessors(16);
+    expect_the_oracles(recipe, card, {{"mma.sync", scenario}});
+    Scenario longer = scenario;
+    longer.m = 16;
+    if (has_wgmma(card)) expect_the_oracles(recipe, card, {{"wgmma", longer}});
+  }
+}
 
 #if !defined(OCTAVO_ON_A_CARD)
 // Their weights' codes are relative to the maximum of all keys before.

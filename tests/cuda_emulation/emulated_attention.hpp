@@ -10,8 +10,9 @@ namespace octavo::test {
 template <class Shape>
 cuda::emulation::Grid attention_grid(const cuda::AttentionKernelParams& params) {
   const auto& chunk = params.chunk;
-  return {
-      {chunk.blocks * (cuda::kPackedRows / Shape::kRows), chunk.heads, chunk.batches}, Shape::kWarps, Shape::kBytes};
+  return {{chunk.blocks * (cuda::kPackedRows / Shape::kRows), cuda::head_tiles(params), chunk.batches},
+          Shape::kWarps,
+          Shape::kBytes};
 }
 
 // Every kernel there is; throws a Fault. False: no kernel for these operands.

@@ -29,7 +29,11 @@ ParamsSm90 params_sm90(const PackedProblem& packed, const std::vector<std::uint8
   params.attention.v.codes = const_cast<std::uint8_t*>(v_codes.data());
   if (Shape::kIntegerValues) params.attention.v.flip = cuda::kOffsetCodes;
   params.heads_at_once = 2;
-  params.q = {cuda::query_box<Shape>(packed.q_codes.data(), rows_of(packed.q_codes.size(), Shape::kScores))};
+  const cuda::SharedTiles& shared = packed.params().shared;
+  params.q = {cuda::query_box<Shape>(packed.q_codes.data(), rows_of(packed.q_codes.size(), Shape::kScores), shared)};
+  if (shared.heads > 1 && packed.params().smooth_q_bias.addend != nullptr) {
+    params.head_addend_bytes = Shape::kHeadAddendBytes;
+  }
   params.k = {cuda::key_box<Shape>(packed.k_codes.data(), rows_of(packed.k_codes.size(), Shape::kScores))};
   params.v = {cuda::value_box<Shape>(v_codes.data(), rows_of(v_codes.size(), Shape::kValues))};
   return params;

@@ -17,6 +17,10 @@ class PackedProblem {
   explicit PackedProblem(const Problem& problem, bool e4m3_codes = false);
 
   const cuda::AttentionKernelParams& params() const { return params_; }
+  void share_tiles(const cuda::SharedTiles& tiles) {
+    params_.shared = tiles;
+    params_.shared.of_chunk = static_cast<std::int32_t>(params_.keys.heads) * tiles.of_kv_head;
+  }
   int dim() const { return static_cast<int>(dim_); }
   cuda::PackedFormat scores() const { return scores_; }
   cuda::PackedFormat values() const { return values_; }

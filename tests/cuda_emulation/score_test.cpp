@@ -35,7 +35,7 @@ void expect_exact_scores() {
   cuda::emulation::launch({{1, 1, 1}, Shape::kWarps, Shape::kBytes}, {}, [&](Emulated& machine) {
     const cuda::AttentionTask task = cuda::find_task(machine, packed.params(), Shape::kRows);
     ASSERT_EQ(task.q16, wide);
-    cuda::load_queries<Shape>(machine, packed.params(), task, wide);
+    cuda::load_queries<Shape>(machine, packed.params(), task_of_warp(packed.params(), task, machine.warp()), wide);
     cuda::load_key_tile<Shape>(machine, packed.params(), task.first_slot, packed.params().k.addend + task.first_slot,
                                0);
     machine.commit_copies();

@@ -1,4 +1,5 @@
-// Copies tiles and vectors of packed operands from global into shared memory; all warps of a block take part.
+// Copies tiles and vectors of packed operands from global into shared memory; all warps of a block take part. Of Q each
+// warp copies its own rows.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace octavo::cuda {
 
 // `kTileRows` rows of kRowBytes, dense in global memory, into the tile at `to`. Unless all of them are there, rows from
-// `rows` on become zeros.
+// `rows` on become zeros. By all kWarps warps of the block, or by each one for itself.
 template <std::uint32_t kRowBytes, std::uint32_t kTileRows, int kWarps, bool all_there = true, class Machine>
 OCTAVO_DEVICE void load_tile(Machine& machine, std::uint32_t to, const void* from, std::uint32_t rows = kTileRows) {
   using Tile = SharedTile<kRowBytes>;
@@ -19,7 +20,7 @@ OCTAVO_DEVICE void load_tile(Machine& machine, std::uint32_t to, const void* fro
   // A lane keeps its chunk, and mostly its place in the swizzle, from step to step: its addresses differ by constants.
   static_assert(kStep % Tile::kChunks == 0);
   constexpr bool kSamePlace = kStep / Tile::kChunks % 8 == 0;
-  const auto first = static_cast<std::uint32_t>(machine.warp() * kLanes);
+  const auto first = static_cast<std::uint32_t>(kWarps == 1 ? 0 : machine.warp() * kLanes);
   OCTAVO_UNROLL
   for (std::uint32_t i = 0; i < kAll; i += kStep) {
     machine.copy16([&](int lane) {
@@ -53,28 +54,27 @@ OCTAVO_DEVICE void load_vector(Machine& machine, std::uint32_t to, const float* 
   }
 }
 
-// 16-bit Q has fewer than 16 rows: its low plane takes the place of rows 16 to 31.
+// 16-bit Q has fewer than 16 rows: its low plane takes the place of the 16 rows behind.
 constexpr std::uint32_t kQ16Rows = 16;
 template <class Shape>
 constexpr std::uint32_t kLowQueryAt = Shape::kQueryAt + kQ16Rows * Shape::kRowBytes;
 
+// The 16 rows of a warp, `task` its own.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void load_queries(Machine& machine, const AttentionKernelParams& p, const AttentionTask& task, bool q16) {
-  const auto rows = static_cast<std::uint32_t>(task.q_rows - task.first_row);
+  const std::int32_t left = task.q_rows - task.first_row;
+  const auto rows = static_cast<std::uint32_t>(left > 0 ? left : 0);
+  if (q16 && rows == 0) return;  // a low plane is there
   const std::int64_t first = row_of_plane<Shape::kPlanes>(task.packed_row, 0) * Shape::kRowBytes;
-  const auto* codes = static_cast<const std::uint8_t*>(p.q.codes) + first;
-  if (q16) {
-    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(machine, Shape::kQueryAt, codes, rows);
-    load_tile<Shape::kRowBytes, kQ16Rows, Shape::kWarps, false>(
-        machine, kLowQueryAt<Shape>, static_cast<const std::uint8_t*>(p.q.codes_low) + first, rows);
-  } else {
-    OCTAVO_UNROLL
-    for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
-      load_tile<Shape::kRowBytes, Shape::kRows, Shape::kWarps, false>(
-          machine, Shape::kQueryAt + plane * Shape::kQueryPlaneBytes, codes + plane * kPackedRows * Shape::kRowBytes,
-          rows);
-    }
+  const auto own = static_cast<std::uint32_t>(machine.warp()) * 16 * Shape::kRowBytes;
+  const auto load = [&](std::uint32_t to, const void* codes, std::int64_t at) {
+    load_tile<Shape::kRowBytes, 16, 1, false>(machine, to + own, static_cast<const std::uint8_t*>(codes) + at, rows);
+  };
+  OCTAVO_UNROLL
+  for (std::uint32_t plane = 0; plane < Shape::kPlanes; ++plane) {
+    load(Shape::kQueryAt + plane * Shape::kQueryPlaneBytes, p.q.codes, first + plane * kPackedRows * Shape::kRowBytes);
   }
+  if (q16) load(kLowQueryAt<Shape>, p.q.codes_low, first);
 }
 
 // K of the tile that begins at slot `slot` of the packed K into stage `stage`: its rows first..end - 1. The vectors of

@@ -19,6 +19,15 @@ struct Chunk {
   std::int64_t first_batch = 0, batches = 0;
 };
 
+// Query heads that share a tile of query rows, of one KV head: with few rows in a sequence the tile is filled with
+// those of several heads, whose keys are then multiplied once (host/head_tiles.hpp). Rows of a head take whole warps.
+struct SharedTiles {
+  std::int32_t warps_log2 = 3;  // warps of 16 rows that a head takes
+  std::int32_t heads = 1;       // of a tile; 1: heads share none
+  std::int32_t of_kv_head = 1;  // tiles for the query heads of a KV head, where they share
+  std::int32_t of_chunk = 0;    // tiles for all heads of the chunk; 0: heads share none
+};
+
 // smooth_q's bias joined with the keys' addend, f32 [batches][heads][blocks][keys], slots, for one chunk:
 //   addend[j] + logit_scale * mean_q . K'_j     (K' rotated, smoothed, not rounded; NaN and -infinity of the addend
 //   stay)
@@ -72,6 +81,7 @@ struct AttentionKernelParams {
   BlockOffsets block_offsets;
   DeviceSequences queries, keys;
   Chunk chunk;
+  SharedTiles shared;          // chunks begin and end with a KV head where heads share tiles
   std::int64_t value_dim = 0;  // channels of the output
 
   Causal causal = Causal::none;

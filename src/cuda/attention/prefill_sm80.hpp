@@ -1,8 +1,8 @@
 // Attention by mma.sync (compute capability 8.0 and later), FlashAttention's online softmax over packed operands:
 //   for each tile of keys:   T = score_mod(Q K^T),   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
-// A block takes 64 or 128 query rows of a head, a warp 16 of them with all keys of a tile. Tiles are
-// copied by cp.async during the work on the one before. Between the products no data moves: a lane's scores become the
-// weights it needs (packed_block.hpp).
+// A block takes 64 or 128 query rows of a head, or of several heads with few rows each; a warp takes 16 of them with
+// all keys of a tile. Tiles are copied by cp.async during the work on the one before. Between the products no data
+// moves: a lane's scores become the weights it needs (packed_block.hpp).
 #pragma once
 
 #include <cstdint>
@@ -80,7 +80,7 @@ struct AttentionWarp : WarpRows<Machine, Shape, variant> {
   // The task and the warp are found again: kept in registers through the loop, they would displace scores and O.
   OCTAVO_DEVICE void epilogue(Machine& machine) {
     machine.renew_warp();
-    Rows::epilogue(machine, find_task(machine, p, Shape::kRows));
+    Rows::epilogue(machine, task_of_warp(p, find_task(machine, p, Shape::kRows), machine.warp()));
   }
 };
 
@@ -210,11 +210,12 @@ OCTAVO_DEVICE void attend(Machine& machine, const AttentionKernelParams& p) {
   if (!task.present || task.q16 != p.short_queries) return;
   const Keys32 seen = keys_of_rows(p, task, task.first_row, Shape::kRows);
   const std::int32_t first = seen.begin / Shape::kKeys * Shape::kKeys;
+  const AttentionTask own = task_of_warp(p, task, machine.warp());
   if (first < seen.end) {
-    load_queries<Shape>(machine, p, task, takes_q16<Shape, variant> && p.short_queries);
+    load_queries<Shape>(machine, p, own, takes_q16<Shape, variant> && p.short_queries);
     load_first_tile<Shape, variant>(machine, p, task, first);
   }
-  AttentionWarp<Machine, Shape, variant> warp(machine, p, task);
+  AttentionWarp<Machine, Shape, variant> warp(machine, p, own);
   if constexpr (Shape::kSharesPlace) {
     walk_halves<Shape>(machine, warp, first, seen.end);
   } else if constexpr (Shape::kStages == 1) {

@@ -1,11 +1,12 @@
 // Attention on Hopper (compute capability 9.0a): FlashAttention's online softmax over packed operands, as in
 // prefill_sm80.hpp, by wgmma and the copy engine.
 //   for each tile of keys:   T = Q K^T scaled,   m = max(m, row maxima of T),   l, O rescaled,   O += 2^(T - m) V
-// A block takes 128 query rows of a head at a time, and tasks until none is left. Its last warpgroup is the producer:
-// one warp of it asks for the tiles of K and V ahead of their use, and for the next task. Each of the two consumer
-// warpgroups owns 64 rows. A tile's Q K^T runs with the P V of the tile before it, where registers hold the sums of
-// both; P stays in registers, where the scores were (packed_block.hpp). The warpgroups start their products in turn, so
-// that the tensor cores work for one while the other makes weights (FlashAttention-3's ping-pong).
+// A block takes 128 query rows at a time, of a head or of several with few rows each, and tasks until none is left. Its
+// last warpgroup is the producer: one warp of it asks for the tiles of K and V ahead of their use, and for the next
+// task. Each of the two consumer warpgroups owns 64 rows. A tile's Q K^T runs with the P V of the tile before it, where
+// registers hold the sums of both; P stays in registers, where the scores were (packed_block.hpp). The warpgroups start
+// their products in turn, so that the tensor cores work for one while the other makes weights (FlashAttention-3's
+// ping-pong).
 #pragma once
 
 #include <cstdint>
@@ -36,57 +37,72 @@ struct ProducerWarp {
   const Params& params;
   const AttentionKernelParams& p;
   StageRing<1> query;
-  StageRing<Shape::kStages> keys, values;
+  StageRing<Shape::kStages> tiles;  // of K and of V
 
   OCTAVO_DEVICE explicit ProducerWarp(const Params& its) : params(its), p(its.attention) {}
 
+  // Of each head its rows; where one is missing those of the last, which nobody uses. Likewise addends.
   OCTAVO_DEVICE void load_query(Machine& machine, const AttentionTask& task) {
     machine.wait_mbarrier("Q is done with", Shape::kQueryEmpty, query.parity ^ 1);
     machine.arrive_mbarrier(Shape::kQueryFull, Shape::QueryTile::kBytes);
-    Shape::QueryTile::copy(machine, params.q, Shape::kQueryAt, Shape::kQueryFull,
-                           static_cast<std::uint32_t>(task.packed_row));
+    const std::uint32_t rows = 16u << p.shared.warps_log2;
+    auto row = static_cast<std::uint32_t>(task.packed_row), to = Shape::kQueryAt;
+    OCTAVO_ROLLED
+    for (std::int32_t head = 1;; ++head) {
+      Shape::QueryTile::copy(machine, params.q, to, Shape::kQueryFull, row);
+      if (head == p.shared.heads) break;
+      if (head < task.heads) row += static_cast<std::uint32_t>(kPackedRows);
+      to += rows * Shape::QueryTile::kPanelRowBytes;
+    }
     query.next();
   }
 
   OCTAVO_DEVICE void load_keys(Machine& machine, const AttentionTask& task, std::int32_t key) {
     const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(key);
-    const std::uint32_t full = keys.barrier(Shape::kKeysFull), vector = keys.stage * Shape::kVectorBytes;
+    const std::uint32_t full = tiles.barrier(Shape::kKeysFull), vector = tiles.stage * Shape::kVectorBytes;
     const bool inverses = Shape::kIntegerValues && (folded || p.k.inverse != nullptr);
     const bool folds = Shape::kIntegerValues && score_mod && p.k.fold != nullptr;
-    machine.wait_mbarrier("K is done with", keys.barrier(Shape::kKeysEmpty), keys.parity ^ 1);
-    const std::uint32_t vectors = 1 + (Shape::kScaledScores ? 1 : 0) + (inverses ? 1 : 0) + (folds ? 1 : 0);
+    machine.wait_mbarrier("K is done with", tiles.barrier(Shape::kKeysEmpty), tiles.parity ^ 1);
+    const std::int32_t addends = Shape::kAddendVectors > 1 && params.head_addend_bytes != 0 ? p.shared.heads : 1;
+    const std::uint32_t vectors =
+        static_cast<std::uint32_t>(addends) + (Shape::kScaledScores ? 1 : 0) + (inverses ? 1 : 0) + (folds ? 1 : 0);
     machine.arrive_mbarrier(full, Shape::KeyTile::kBytes + vectors * Shape::kVectorBytes);
-    Shape::KeyTile::copy(machine, params.k, Shape::kKeysAt + keys.stage * Shape::KeyTile::kBytes, full, slot);
+    Shape::KeyTile::copy(machine, params.k, Shape::kKeysAt + tiles.stage * Shape::KeyTile::kBytes, full, slot);
     if (Shape::kScaledScores) {
       machine.copy_bytes(p.k.factor + slot, Shape::kFactorAt + vector, full, Shape::kVectorBytes);
     }
-    machine.copy_bytes(addends_of(p, false) + task.addend_at + key, Shape::kAddendAt + vector, full,
-                       Shape::kVectorBytes);
+    const float* from = addends_of(p, false) + task.addend_at + key;
+    machine.copy_bytes(from, Shape::kAddendAt + vector, full, Shape::kVectorBytes);
+    OCTAVO_ROLLED
+    for (std::int32_t head = 1; head < addends; ++head) {
+      if (head < task.heads) from += p.smooth_q_bias.keys;
+      machine.copy_bytes(from, Shape::kAddendAt + static_cast<std::uint32_t>(head) * Shape::kHeadAddendBytes + vector,
+                         full, Shape::kVectorBytes);
+    }
     if (inverses) machine.copy_bytes(p.k.inverse + slot, Shape::kInverseAt + vector, full, Shape::kVectorBytes);
     if (folds) machine.copy_bytes(p.k.fold + slot, Shape::kFoldAt + vector, full, Shape::kVectorBytes);
-    keys.next();
   }
 
   OCTAVO_DEVICE void load_values(Machine& machine, const AttentionTask& task, std::int32_t key) {
     const std::uint32_t slot = task.first_slot + static_cast<std::uint32_t>(key);
-    const std::uint32_t full = values.barrier(Shape::kValuesFull);
+    const std::uint32_t full = tiles.barrier(Shape::kValuesFull);
     const bool column_scales = Shape::kBlockScales && !folded && p.v.column_scale != nullptr;
-    machine.wait_mbarrier("V is done with", values.barrier(Shape::kValuesEmpty), values.parity ^ 1);
+    machine.wait_mbarrier("V is done with", tiles.barrier(Shape::kValuesEmpty), tiles.parity ^ 1);
     machine.arrive_mbarrier(full, Shape::ValueTile::kBytes + (column_scales ? Shape::kColumnBytes : 0));
-    Shape::ValueTile::copy(machine, params.v, Shape::kValuesAt + values.stage * Shape::ValueTile::kBytes, full,
+    Shape::ValueTile::copy(machine, params.v, Shape::kValuesAt + tiles.stage * Shape::ValueTile::kBytes, full,
                            static_cast<std::uint32_t>(value_row<Shape>(slot)));
     if (column_scales) {
       machine.copy_bytes(p.v.column_scale + std::int64_t{slot / kPackedRows} * Shape::kDim,
-                         Shape::kColumnScaleAt + values.stage * Shape::kColumnBytes, full, Shape::kColumnBytes);
+                         Shape::kColumnScaleAt + tiles.stage * Shape::kColumnBytes, full, Shape::kColumnBytes);
     }
-    values.next();
+    tiles.next();
   }
 
   OCTAVO_DEVICE void load_task(Machine& machine, const AttentionTask& task) {
-    const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
-    if (tiles.begin < tiles.end) load_query(machine, task);
+    const Keys32 seen = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
+    if (seen.begin < seen.end) load_query(machine, task);
     OCTAVO_ROLLED
-    for (std::int32_t key = tiles.begin; key < tiles.end; key += Shape::kKeys) {
+    for (std::int32_t key = seen.begin; key < seen.end; key += Shape::kKeys) {
       load_keys(machine, task, key);
       load_values(machine, task, key);
     }
@@ -109,19 +125,20 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
 
   ConsumerStages<Shape>& at;
   const Turns<Machine, Shape>& turns;
-  std::int32_t own_row;  // of the warpgroup, in the sequence
-  Keys32 all;            // keys that all its rows see
+  Keys32 all;  // keys that all its rows see
   QkSums<Machine, Shape> s;
   PvSums<Machine, Shape> tile_sums;  // of P V, unless they are O's or those of slices
   ExcessOfRows<Machine> excess;
 
-  OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
+  // `its`: the warp's task.
+  OCTAVO_DEVICE ConsumerWarp(Machine& machine, const AttentionParamsSm90<typename Machine::TensorMap>& of_call,
+                             const AttentionTask& its, std::int32_t warpgroup_row, std::int32_t end_of_tiles,
                              ConsumerStages<Shape>& stages, const Turns<Machine, Shape>& all_turns)
-      : Rows(machine, params, its),
+      : Rows(machine, of_call.attention, its, warpgroup_row, end_of_tiles,
+             static_cast<std::uint32_t>(head_of_warp(of_call.attention, machine.warp())) * of_call.head_addend_bytes),
         at(stages),
         turns(all_turns),
-        own_row(its.first_row + kWarpgroupRows * (machine.warp() / 4)),
-        all(keys_of_all_rows(params, its, own_row, kWarpgroupRows)) {
+        all(keys_of_all_rows(p, its, warpgroup_row, kWarpgroupRows)) {
     clear<Machine, float, 2>(machine, excess);
   }
 
@@ -223,16 +240,26 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
     machine.lanes([](int, float(&alpha)[2]) { alpha[0] = alpha[1] = 1; }, step.alpha);
   }
 
+  // Where the addends of the warp's head lie, from those of the first.
+  OCTAVO_DEVICE std::uint32_t own_addends(Machine& machine) const {
+    if constexpr (Shape::kAddendVectors == 1) return 0;
+    constexpr bool kHasRegister = Shape::kDim == 64 || (Shape::kDim == 128 && !Rows::may_keep);
+    return kHasRegister ? this->held_task.own_addends : this->warp_task(machine).own_addends;
+  }
   OCTAVO_DEVICE void take_scores(Machine& machine, Scores& scores) {
-    scale_scores<Shape>(machine, s, at.keys.stage, query_factor, scores);
+    scale_scores<Shape>(machine, s, at.keys.stage, own_addends(machine), query_factor, scores);
   }
 
   // Whether some row of the warpgroup does not see all keys of the tile as they are.
-  OCTAVO_DEVICE bool modifies(std::int32_t key) const {
+  OCTAVO_DEVICE bool modifies(Machine& machine, std::int32_t key) const {
     if constexpr (Rows::score_mod) return true;
-    if (key < all.begin || (all.end < key + Shape::kKeys && all.end < task.k_rows)) return true;
-    return Rows::may_keep &&
-           may_keep_keys<Shape>(p, task.q_rows, task.k_rows, hides_first_keys(p, false), own_row, kWarpgroupRows, key);
+    // The number of keys is looked up at the last tiles alone.
+    if (key < all.begin) return true;
+    if (all.end < key + Shape::kKeys && all.end < this->warp_task(machine).k_rows) return true;
+    if constexpr (!Rows::may_keep) return false;
+    const WarpTask own = this->warp_task(machine);
+    return may_keep_keys<Shape>(p, own.q_rows, own.k_rows, hides_first_keys(p, false), own.warpgroup_row,
+                                kWarpgroupRows, key);
   }
 
   // From the sums of Q K^T to weights.
@@ -289,7 +316,7 @@ struct ConsumerWarp : WarpRows<Machine, Shape, variant> {
       }
       const std::int32_t end = take_at < tiles.end ? take_at : tiles.end;
       OCTAVO_ROLLED
-      for (; key < end && !modifies(key); key += Shape::kKeys) turn<false>(machine, key);
+      for (; key < end && !modifies(machine, key); key += Shape::kKeys) turn<false>(machine, key);
       if (key >= end) continue;
       turn<true>(machine, key);
       key += Shape::kKeys;
@@ -320,14 +347,17 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
     const AttentionTask task = task_of_index(p, params.heads_at_once, tasks.number(machine));
     if (!task.present || task.q16) continue;
     const Keys32 tiles = keys_of_tiles<Shape>(p, task, task.first_row, Shape::kRows);
-    ConsumerWarp<Machine, Shape, variant> warp(machine, p, task, at, turns);
+    const AttentionTask own_task = task_of_warp(p, task, machine.warp());
+    const std::int32_t warpgroup_row = first_row_of_warp(p, task, machine.warp() / 4 * 4);
+    ConsumerWarp<Machine, Shape, variant> warp(machine, params, own_task, warpgroup_row, tiles.end, at, turns);
     if (tiles.begin < tiles.end) {
-      const Keys32 own = keys_of_tiles<Shape>(p, task, warp.own_row, kWarpgroupRows);
+      const Keys32 own = keys_of_tiles<Shape>(p, task, warpgroup_row, kWarpgroupRows);
       machine.wait_mbarrier("Q has come", Shape::kQueryFull, at.query.parity);
       if (own.begin < own.end) {
         warp.pass_tiles(machine, tiles.begin, own.begin);
         warp.walk(machine, own);
-        warp.pass_tiles(machine, (own.end + Shape::kKeys - 1) / Shape::kKeys * Shape::kKeys, tiles.end);
+        warp.pass_tiles(machine, (own.end + Shape::kKeys - 1) / Shape::kKeys * Shape::kKeys,
+                        warp.warp_task(machine).end_of_tiles);
       } else {
         warp.pass_tiles(machine, tiles.begin, tiles.end);
       }
@@ -335,7 +365,8 @@ OCTAVO_DEVICE void consume(Machine& machine, const AttentionParamsSm90<typename 
       at.query.next();
     }
     machine.renew_warp();
-    warp.epilogue(machine, task_of_index(p, params.heads_at_once, tasks.number(machine)));
+    const AttentionTask again = task_of_index(p, params.heads_at_once, tasks.number(machine));
+    warp.epilogue(machine, task_of_warp(p, again, machine.warp()));
   }
   turns.end(machine);
 }

@@ -80,7 +80,7 @@ OCTAVO_DEVICE void multiply_pv(Machine& machine, Registers<Machine, std::uint32_
 // T of a tile, as scale_16_keys() has it.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std::uint32_t stage,
-                                Registers<Machine, float, 2>& query_factor,
+                                std::uint32_t own_addends, Registers<Machine, float, 2>& query_factor,
                                 Registers<Machine, float, Shape::kKeys / 2>& scores) {
   OCTAVO_UNROLL
   for (int slot = 0; slot < Shape::kKeys; slot += 16) {
@@ -91,7 +91,7 @@ OCTAVO_DEVICE void scale_scores(Machine& machine, QkSums<Machine, Shape>& s, std
           for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(from[slot / 2 + i]);
         },
         s, sums);
-    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+    scale_16_keys<Shape>(machine, sums, slot, stage, own_addends, query_factor, scores);
     // As in qk_tile(): without it masked tiles spill more.
     if (Shape::kDim == 128 && slot == 48) machine.sync_warp();
   }

@@ -172,10 +172,10 @@ OCTAVO_INLINE float of_column(const FloatQuad& numbers, int i) {
   return i < 4 ? (i % 2 == 0 ? numbers.x : numbers.y) : (i % 2 == 0 ? numbers.z : numbers.w);
 }
 
-// Sums of 16 slots to scores.
+// Sums of 16 slots to scores. `own_addends`: how far the addends of the warp's head lie behind those of the first.
 template <class Shape, class Machine>
 OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>& sums, int slot, std::uint32_t stage,
-                                 Registers<Machine, float, 2>& query_factor,
+                                 std::uint32_t own_addends, Registers<Machine, float, 2>& query_factor,
                                  Registers<Machine, float, Shape::kKeys / 2>& scores) {
   const std::uint32_t vector = stage * Shape::kVectorBytes;
   machine.lanes(
@@ -184,7 +184,7 @@ OCTAVO_DEVICE void scale_16_keys(Machine& machine, Registers<Machine, float, 8>&
         if constexpr (Shape::kScaledScores) {
           factors = numbers_of_keys<Shape>(machine, Shape::kFactorAt + vector, slot, lane);
         }
-        const FloatQuad addends = numbers_of_keys<Shape>(machine, Shape::kAddendAt + vector, slot, lane);
+        const FloatQuad addends = numbers_of_keys<Shape>(machine, Shape::kAddendAt + vector + own_addends, slot, lane);
         OCTAVO_UNROLL
         for (int i = 0; i < 8; ++i) {
           to[slot / 2 + i] = __builtin_fmaf(sum[i], of_column(factors, i) * row[i / 2 % 2], of_column(addends, i));
@@ -212,7 +212,7 @@ OCTAVO_DEVICE void qk_tile(Machine& machine, Registers<Machine, std::uint32_t, k
       multiply_16_keys<Shape, Shape::kQueryInRegisters>(machine, q, Shape::kQueryAt, keys, slot, acc);
     }
     to_floats(machine, acc, sums);
-    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+    scale_16_keys<Shape>(machine, sums, slot, stage, 0, query_factor, scores);
     // The compiler moves no loads across: all at once they would take the place of scores, which would spill. Here,
     // because nvcc 13.0 then spills on none of 8.0, 9.0, 10.0 and 12.0.
     if (Shape::kDim == 128 && Shape::kQueryInRegisters && (slot == 48 || slot == 96)) machine.sync_warp();
@@ -241,7 +241,7 @@ OCTAVO_DEVICE void qk_tile_q16(Machine& machine, std::uint32_t low, std::uint32_
           for (int i = 0; i < 8; ++i) a[i] = __builtin_fmaf(a[i], 256.0f, b[i]);
         },
         sums, lower);
-    scale_16_keys<Shape>(machine, sums, slot, stage, query_factor, scores);
+    scale_16_keys<Shape>(machine, sums, slot, stage, 0, query_factor, scores);
   }
 }
 

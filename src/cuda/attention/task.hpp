@@ -19,6 +19,7 @@ struct Keys32 {
 struct AttentionTask {
   bool present = false;
   std::int32_t head = 0, kv_head = 0;
+  std::int32_t heads = 1;  // from `head` on, which share the tile
   std::int64_t batch = 0;
   std::int32_t q_rows = 0, k_rows = 0;
   std::int32_t first_row = 0;       // of the block, in the sequence
@@ -32,16 +33,28 @@ struct AttentionTask {
   Keys32 part{0, 0x7fffffff};       // of the sequence's keys; its ends are multiples of 128
 };
 
-// Tile `tile` of `rows` query rows, head and batch entry, all counted from the chunk's first.
+// How many heads the chunk has, those that share a tile counted as one.
+OCTAVO_INLINE std::int64_t head_tiles(const AttentionKernelParams& p) {
+  return p.shared.of_chunk == 0 ? p.chunk.heads : p.shared.of_chunk;
+}
+
+// Tile `tile` of `rows` query rows, head (of head_tiles()) and batch entry, all counted from the chunk's first.
 OCTAVO_DEVICE AttentionTask task_of_tile(const AttentionKernelParams& p, int rows, std::int64_t tile, std::int64_t head,
                                          std::int64_t batch) {
   AttentionTask task;
   const std::int64_t tiles = kPackedRows / rows;
   const std::int64_t block = p.chunk.first_block + tile / tiles;
+  // In 32 bits: grids hold no more heads, and a 64-bit division is a hundred instructions.
+  const auto group = static_cast<std::int32_t>(p.queries.heads) / static_cast<std::int32_t>(p.keys.heads);
+  if (p.shared.heads > 1) {
+    const auto index = static_cast<std::int32_t>(head);
+    const std::int32_t first = index % p.shared.of_kv_head * p.shared.heads, left = group - first;
+    head = index / p.shared.of_kv_head * group + first;
+    task.heads = left < p.shared.heads ? left : p.shared.heads;
+  }
   task.head = static_cast<std::int32_t>(p.chunk.first_head + head);
   task.batch = p.chunk.first_batch + batch;
-  // In 32 bits: grids hold no more heads, and a 64-bit division is a hundred instructions.
-  task.kv_head = task.head / (static_cast<std::int32_t>(p.queries.heads) / static_cast<std::int32_t>(p.keys.heads));
+  task.kv_head = task.head / group;
   SequenceRows q{0, p.queries.rows}, k{0, p.keys.rows};
   std::int64_t first_q_block = 0, first_k_block = 0;
   if (p.queries.varlen()) {
@@ -71,6 +84,32 @@ OCTAVO_DEVICE AttentionTask task_of_tile(const AttentionKernelParams& p, int row
     task.addend_at = static_cast<std::uint32_t>(row * p.smooth_q_bias.keys);
   }
   return task;
+}
+
+// Which of its task's heads a warp's rows belong to, and the first of its 16 rows in the sequence; warps that are left
+// over have none, like those behind the last row.
+OCTAVO_DEVICE std::int32_t head_of_warp(const AttentionKernelParams& p, std::int32_t warp) {
+  return warp >> p.shared.warps_log2;
+}
+OCTAVO_DEVICE std::int32_t first_row_of_warp(const AttentionKernelParams& p, const AttentionTask& task,
+                                             std::int32_t warp) {
+  const std::int32_t head = head_of_warp(p, warp);
+  return head < task.heads ? task.first_row + 16 * (warp - (head << p.shared.warps_log2)) : task.q_rows;
+}
+
+// The part of a thread block's task that is a warp's, whose rows begin at first_row.
+OCTAVO_DEVICE AttentionTask task_of_warp(const AttentionKernelParams& p, const AttentionTask& task, std::int32_t warp) {
+  AttentionTask own = task;
+  own.first_row = first_row_of_warp(p, task, warp);
+  const std::int32_t head = own.first_row < task.q_rows ? head_of_warp(p, warp) : 0;
+  own.head += head;
+  // Heads that share a tile have one block of rows each, one behind the other.
+  const std::int64_t rows = head * kPackedRows + (own.first_row - task.first_row);
+  own.packed_row += rows, own.chunk_row += rows, own.unfinished_row += rows;
+  if (p.smooth_q_bias.addend != nullptr && !task.q16) {
+    own.addend_at += static_cast<std::uint32_t>(head * p.smooth_q_bias.keys);
+  }
+  return own;
 }
 
 // The keys' own addends, or those with smooth_q's bias, which the size of a chunk keeps below 2^32 elements.

@@ -53,13 +53,15 @@ struct AttentionShapeSm90 {
   using KeyTile = PanelTile<kKeys, kRowBytes>;
   using ValueTile = PanelTile<kByteValues ? kDim : kKeys, kByteValues ? kKeys : 2 * kDim>;
   static constexpr std::uint32_t kVectorBytes = 4 * kKeys, kColumnBytes = kBlockScales ? 4 * kDim : 0;
+  // Addends of keys: heads that share a tile have their own where smooth_q's bias is in them, which floats do not have.
+  static constexpr std::uint32_t kAddendVectors = kScaledScores ? kWarps : 1;
   static constexpr int kStagedRows = kDim == 256 ? 4 : 8;  // of O on their way out, of a warp at a time
   static constexpr std::uint32_t kStagedBytes = kWarps * kStagedRows * 4 * (kDim + 8);
   static constexpr std::uint32_t kTaskBytes = 64, kNextTaskBytes = 16 + kWarps * 8;
 
   // Stages, each of K and of V: as many as fit, at most four. Vectors of keys share the stages of K, those of channels
   // the stages of V.
-  static constexpr std::uint32_t kVectors = 1 + (kScaledScores ? 1 : 0) + (kIntegerValues ? 2 : 0);
+  static constexpr std::uint32_t kVectors = kAddendVectors + (kScaledScores ? 1 : 0) + (kIntegerValues ? 2 : 0);
   static constexpr std::uint32_t kStageBytes =
       KeyTile::kBytes + ValueTile::kBytes + kVectors * kVectorBytes + kColumnBytes + 4 * kMbarrierBytes;
   static constexpr std::uint32_t kOtherBytes =
@@ -74,7 +76,8 @@ struct AttentionShapeSm90 {
   static constexpr std::uint32_t kValuesAt = kKeysAt + kStages * KeyTile::kBytes;
   static constexpr std::uint32_t kFactorAt = kValuesAt + kStages * ValueTile::kBytes;
   static constexpr std::uint32_t kAddendAt = kFactorAt + (kScaledScores ? kStages * kVectorBytes : 0);
-  static constexpr std::uint32_t kInverseAt = kAddendAt + kStages * kVectorBytes;
+  static constexpr std::uint32_t kHeadAddendBytes = kStages * kVectorBytes;  // of a head
+  static constexpr std::uint32_t kInverseAt = kAddendAt + kAddendVectors * kHeadAddendBytes;
   static constexpr std::uint32_t kFoldAt = kInverseAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kColumnScaleAt = kFoldAt + (kIntegerValues ? kStages * kVectorBytes : 0);
   static constexpr std::uint32_t kStagedAt = kColumnScaleAt + kStages * kColumnBytes;

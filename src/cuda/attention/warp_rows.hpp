@@ -23,9 +23,11 @@ struct alignas(16) WarpTask {
   Keys32 some, all;
   std::int32_t q_rows, k_rows, first_row;
   std::uint32_t first_slot, addend_at;
-  std::uint32_t block_means;  // K's means are those of blocks of keys: scores have offsets
-  std::uint32_t chunk_row;    // first_row among the rows of the chunk
-  std::uint32_t unused[5];
+  std::uint32_t block_means;                 // K's means are those of blocks of keys: scores have offsets
+  std::uint32_t chunk_row;                   // first_row among the rows of the chunk
+  std::int32_t warpgroup_row, end_of_tiles;  // Hopper's: its first row, and where the block's tiles end
+  std::uint32_t own_addends;
+  std::uint32_t unused[2];
 };
 
 // The state of a warp's rows during the loop over the keys.
@@ -41,9 +43,9 @@ struct WarpRows {
   using Weights = Registers<Machine, std::uint32_t, planes * kWeightRegisters<Shape>>;
 
   const AttentionKernelParams& p;
-  const AttentionTask& task;
-  std::int32_t first_row;  // of the warp, in the sequence
-  WarpTask held_task;      // unless it is in shared memory
+  const AttentionTask& task;  // of the warp
+  std::int32_t first_row;     // of it, in the sequence
+  WarpTask held_task;         // unless it is in shared memory
   Registers<Machine, float, 2> query_factor;
   RowTerms<Machine> terms;
   RowState<Machine> state;
@@ -51,8 +53,9 @@ struct WarpRows {
   TileStep<Machine> step;
   Weights weights;
 
-  OCTAVO_DEVICE WarpRows(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its)
-      : p(params), task(its), first_row(its.first_row + 16 * machine.warp()) {
+  OCTAVO_DEVICE WarpRows(Machine& machine, const AttentionKernelParams& params, const AttentionTask& its,
+                         std::int32_t warpgroup_row = 0, std::int32_t end_of_tiles = 0, std::uint32_t own_addends = 0)
+      : p(params), task(its), first_row(its.first_row) {
     held_task = {keys_of_rows(p, task, first_row, 16),
                  keys_of_all_rows(p, task, first_row, 16),
                  task.q_rows,
@@ -61,7 +64,10 @@ struct WarpRows {
                  task.first_slot,
                  task.addend_at,
                  has_block_offsets(p, task) ? 1u : 0u,
-                 static_cast<std::uint32_t>(task.chunk_row + 16 * machine.warp()),
+                 static_cast<std::uint32_t>(task.chunk_row),
+                 warpgroup_row,
+                 end_of_tiles,
+                 own_addends,
                  {}};
     if constexpr (Shape::kTaskInShared) {
       machine.store_shared(task_at(machine), held_task);
@@ -76,7 +82,7 @@ struct WarpRows {
       });
       machine.sync_warp();
     }
-    const float* factors = p.q.factor + task.packed_row + 16 * machine.warp();
+    const float* factors = p.q.factor + task.packed_row;
     machine.lanes(
         [&](int lane, float(&factor)[2]) {
           for (int half = 0; half < 2; ++half) {
@@ -207,12 +213,11 @@ struct WarpRows {
     add_row_sums(machine, state, sums, step);
   }
 
-  // `again`: the task, found anew. Kept in registers through the loop it would displace scores and O.
+  // `again`: the warp's task, found anew. Kept in registers through the loop it would displace scores and O.
   OCTAVO_DEVICE void epilogue(Machine& machine, const AttentionTask& again) {
     if constexpr (!score_mod) clear<Machine, float, 2>(machine, terms.lse_offset);
     if constexpr (may_keep && !score_mod) clear<Machine, float, 2>(machine, terms.row_max);
-    store_epilogue<Shape, may_keep>(machine, p, again, again.first_row + 16 * machine.warp(), keeps(), state, terms,
-                                    out);
+    store_epilogue<Shape, may_keep>(machine, p, again, again.first_row, keeps(), state, terms, out);
   }
 };
 

@@ -8,6 +8,7 @@
 #include "cuda/attention/block_offsets.hpp"
 #include "cuda/attention/kept_shape.hpp"
 #include "cuda/attention/merge_parts.hpp"
+#include "cuda/attention/task.hpp"
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/tile_config.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 // Thread blocks for all query rows of a chunk, and all parts of their keys.
 LaunchShape tasks_of(const AttentionLaunch& shape, const AttentionKernelParams& p) {
-  return {{p.chunk.blocks * (kPackedRows / shape.rows) * p.unfinished.parts, p.chunk.heads, p.chunk.batches},
+  return {{p.chunk.blocks * (kPackedRows / shape.rows) * p.unfinished.parts, head_tiles(p), p.chunk.batches},
           shape.threads / 32,
           shape.shared_bytes};
 }
@@ -47,6 +48,8 @@ class ChunkDriver {
           params.chunk = {block, std::min(step.blocks, plan_.query_blocks() - block),
                           h,     std::min(step.heads, problem_.q_heads - h),
                           b,     std::min(step.batches, plan_.batches() - b)};
+          params.shared = plan_.shared;
+          params.shared.of_chunk = static_cast<std::int32_t>(plan_.head_tiles(params.chunk.heads));
           finish_operands(params.chunk, folds);
           folds = false;
           if (plan_.keeps_heavy) find_heavy_keys(params.chunk);
@@ -131,7 +134,8 @@ class ChunkDriver {
 
   void merge_parts(const AttentionKernelParams& attention) {
     const Chunk& chunk = attention.chunk;
-    const MergePartsParams params{attention, plan_.dim, plan_.steps.keeps};
+    MergePartsParams params{attention, plan_.dim, plan_.steps.keeps};
+    params.attention.shared = {};
     launches_.add(KernelId::merge_parts,
                   {{chunk.blocks * (kPackedRows / kMergeRows), chunk.heads, chunk.batches}, kCodeWarps}, params);
   }
@@ -141,6 +145,7 @@ class ChunkDriver {
     KeptKeysParams params;
     params.attention = attention;
     params.attention.unfinished.parts = 1;
+    params.attention.shared = {};
     params.q = operands_.queries.x, params.k = operands_.keys.x, params.v = operands_.values.x;
     params.prescale_amax = scratch_.v_plain.amax;
     const DType q = problem_.q.dtype;

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "cuda/attention/tile_shape.hpp"
+#include "cuda/host/head_tiles.hpp"
 #include "cuda/host/scale_places.hpp"
-#include "cuda/host/split.hpp"
 #include "cuda/host/wgmma_attention.hpp"
 #include "cuda/operands/bf16_planes.hpp"
 #include "spec/format.hpp"
@@ -68,15 +68,11 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
   if (multiplies_s4(device) && has_s4_attention()) qk_format = PackedFormat::s4;
-  if (may_split()) {
-    const std::int64_t tasks_of_block = wgmma ? 1 : kPackedRows / (16 * attention_warps(qk_format, dim));
-    const std::int64_t tasks = batches() * problem.q_heads * query_blocks() * tasks_of_block;
-    parts = parts_of_keys(tasks, key_blocks(), dim, multiprocessors);
-  }
+  choose_tasks();
   choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
   const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||
                       problem.varlen() || problem.kv_lens.data != nullptr;
-  uneven_tasks = wgmma && uneven && chunk.batches * chunk.heads * chunk.blocks * parts > multiprocessors;
+  uneven_tasks = wgmma && uneven && head_tiles(chunk.heads) * chunk.batches * chunk.blocks * parts > multiprocessors;
   bytes = lay_out(*this, nullptr).bytes;
 }
 
@@ -115,6 +111,31 @@ bool AttentionPlan::has_s4_attention() const {
   return v_format == PackedFormat::s8 && (takes_every_option() || (folded() && !steps.keeps));
 }
 
+std::int64_t AttentionPlan::head_tiles(std::int64_t heads) const {
+  return shared.heads == 1 ? heads : heads / (problem.q_heads / problem.kv_heads) * shared.of_kv_head;
+}
+
+// Whether heads of a KV head may share tiles: sequences of packed batches have rows of their own number, and kernels by
+// mma.sync have room for the addends of one head, where smooth_q's bias is in them.
+bool AttentionPlan::may_share_tiles() const {
+  return !problem.varlen() && (!spec::has_smooth_q_bias(problem, problem.q_rows) || (wgmma && is_byte(qk_format)));
+}
+
+// Heads share tiles where the call then costs less, and tasks share keys.
+void AttentionPlan::choose_tasks() {
+  const bool short_queries = q16 && problem.q_rows < spec::kQ16Rows;  // never by wgmma
+  TaskCount count;
+  count.batches = batches(), count.q_heads = problem.q_heads, count.kv_heads = problem.kv_heads;
+  count.rows = problem.q_rows, count.blocks = query_blocks(), count.key_blocks = key_blocks();
+  count.dim = dim, count.multiprocessors = multiprocessors;
+  if (!wgmma || short_queries) count.tile_rows = 16 * attention_warps(qk_format, dim);
+  if (short_queries) count.least_rows = 2 * spec::kQ16Rows;  // of codes and their low plane
+  count.may_share = may_share_tiles();
+  count.may_split = may_split();
+  shared = count.tiles();
+  parts = count.parts(shared);
+}
+
 // Codes relative to the running maximum are defined by all keys before theirs: a part would have others.
 bool AttentionPlan::may_split() const {
   const WeightFormat p = recipe.p;
@@ -138,6 +159,8 @@ void AttentionPlan::choose_chunk(std::size_t most_bytes) {
   const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(most_bytes / block_bytes, 1));
   chunk.batches = std::min(chunk.batches, rows);
   chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
+  const std::int64_t group = problem.q_heads / problem.kv_heads;
+  if (shared.heads > 1) chunk.heads = std::max(chunk.heads / group, std::int64_t{1}) * group;
   chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
 }
 

@@ -35,6 +35,7 @@ struct AttentionPlan {
   bool wgmma = false;                             // attention by Hopper's kernels, where there is one
   bool uneven_tasks = false;                      // its tasks take different times: blocks ask for them
   int multiprocessors = 1;
+  SharedTiles shared;      // heads of a KV head in a tile of query rows
   std::int64_t parts = 1;  // tasks that share the keys of a block of query rows
   DeviceSequences queries, keys;
   Chunk chunk;            // the largest; `blocks`, `heads` and `batches` are its steps
@@ -50,12 +51,16 @@ struct AttentionPlan {
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }
   // Attention kernels leave rows to another one.
   bool leaves_rows() const { return steps.keeps || parts > 1; }
+  // Tiles of query rows for so many heads, whole groups of a KV head where heads share them.
+  std::int64_t head_tiles(std::int64_t heads) const;
   std::int64_t batches() const { return queries.varlen() ? 1 : problem.batch; }
 
  private:
   bool has_s4_attention() const;
   void choose_steps();
   void choose_chunk(std::size_t most_bytes);
+  void choose_tasks();
+  bool may_share_tiles() const;
   bool may_split() const;
   std::int64_t unfinished_bytes() const;
 };

@@ -30,8 +30,9 @@ std::uint32_t heads_at_once(const AttentionPlan& plan) {
   const std::int64_t key_bytes = packed_bytes(plan.qk_format, plan.dim) + packed_bytes(plan.v_format, plan.dim);
   const std::int64_t head_bytes = plan.key_blocks() * kPackedRows * key_bytes;
   const std::int64_t kv_heads = std::max<std::int64_t>(kCachedBytes / head_bytes, 1);
-  const std::int64_t heads = kv_heads * (plan.problem.q_heads / plan.problem.kv_heads);
-  return static_cast<std::uint32_t>(std::min(heads, plan.batches() * plan.problem.q_heads));
+  const std::int64_t group = plan.problem.q_heads / plan.problem.kv_heads;
+  const std::int64_t of_kv_head = plan.shared.heads > 1 ? plan.shared.of_kv_head : group;
+  return static_cast<std::uint32_t>(std::min(kv_heads, plan.batches() * plan.problem.kv_heads) * of_kv_head);
 }
 
 }  // namespace
@@ -49,9 +50,10 @@ WgmmaAttention::WgmmaAttention(int device, const AttentionPlan& plan, const Atte
     if (map.ok()) to = *map;
   };
   with_shape(plan.qk_format, plan.v_format, plan.f16_sums, plan.dim, [&]<class Shape>() {
-    make(query_box<Shape>(scratch.q.codes, packed_q_rows(plan)), params_.q);
+    make(query_box<Shape>(scratch.q.codes, packed_q_rows(plan), plan.shared), params_.q);
     make(key_box<Shape>(scratch.k.codes, packed_k_rows(plan)), params_.k);
     make(value_box<Shape>(scratch.v.codes, packed_k_rows(plan)), params_.v);
+    if (plan.shared.heads > 1 && plan.smooth_q_bias) params_.head_addend_bytes = Shape::kHeadAddendBytes;
   });
   params_.heads_at_once = heads_at_once(plan);
   params_.asked = scratch.asked_tasks;
