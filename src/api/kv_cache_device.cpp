@@ -31,6 +31,10 @@ Status check_device_options(const KVCacheOptions& o, std::int64_t value_dim) {
     return unimplemented("head_dim is ", o.head_dim, " and value_head_dim ", value_dim,
                          "; a key-value cache on a CUDA device supports 1 to ", kMostDeviceDim);
   }
+  constexpr std::int64_t kMostHeads = 32767;  // an append's blocks are of K and V of a head; a grid has up to 65535
+  if (o.kv_heads > kMostHeads) {
+    return unimplemented("kv_heads is ", o.kv_heads, "; a key-value cache on a CUDA device supports 1 to ", kMostHeads);
+  }
   constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;
   if (o.capacity > kMostTokens || o.page_size > kMostTokens) {
     return unimplemented("capacity is ", o.capacity, " and page_size ", o.page_size,

@@ -116,7 +116,8 @@ Status EmulatedRuntime::launch(int device, void* stream, const cuda::Launch& lau
   blocks.push_back(std::int64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2]);
   overlapping.push_back(launch.overlaps);
   if (launch.params_bytes != kernel.params_bytes || launch.shared_bytes > gpus.at(0).shared_bytes ||
-      launch.threads % 32 != 0 || launch.threads > 1024 || device >= static_cast<int>(gpus.size())) {
+      launch.grid[1] > 65535 || launch.grid[2] > 65535 || launch.threads % 32 != 0 || launch.threads > 1024 ||
+      device >= static_cast<int>(gpus.size())) {
     return Status(StatusCode::kInternal, text("a wrong launch of kernel ", kernel.name));
   }
   if (!runs_kernels) return {};

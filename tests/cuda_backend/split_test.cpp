@@ -88,6 +88,24 @@ TEST(CudaHeadTiles, OnlyWhereItIsCheaper) {
   EXPECT_EQ(count.tiles().heads, 1);
 }
 
+// 16 rows in tiles of 64 are one task of a head, not two: 24 tasks for 108 multiprocessors, of four parts each.
+TEST(CudaHeadTiles, TilesWithoutRowsAreNoTasks) {
+  cuda::TaskCount count;
+  count.q_heads = count.kv_heads = 24;
+  count.rows = 16, count.key_blocks = 256;
+  count.dim = 256, count.tile_rows = 64, count.multiprocessors = 108;
+  EXPECT_EQ(count.tasks({}), 24);
+  EXPECT_EQ(count.parts({}), 4);
+  count.rows = 65;
+  EXPECT_EQ(count.tasks({}), 48);
+  count.rows = 200, count.blocks = 2;
+  EXPECT_EQ(count.tasks({}), 96);
+  count.varlen = true;  // sequences of any lengths
+  EXPECT_EQ(count.tasks({}), 96);
+  count.blocks = 3;
+  EXPECT_EQ(count.tasks({}), 144);
+}
+
 #if !defined(OCTAVO_ON_A_CARD)
 // The same bits whether heads share tiles, as they do on a GPU of five multiprocessors, or not. Kernels by mma.sync
 // have no room for smooth_q's bias of several heads.

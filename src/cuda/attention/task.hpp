@@ -112,7 +112,8 @@ OCTAVO_DEVICE AttentionTask task_of_warp(const AttentionKernelParams& p, const A
   return own;
 }
 
-// The keys' own addends, or those with smooth_q's bias, which the size of a chunk keeps below 2^32 elements.
+// The keys' own addends, or those with smooth_q's bias. 32 bits count these: a chunk has at most 128 MiB of them, or
+// those of one query block (host/plan.cpp).
 OCTAVO_INLINE const float* addends_of(const AttentionKernelParams& p, bool q16) {
   return p.smooth_q_bias.addend != nullptr && !q16 ? p.smooth_q_bias.addend : p.k.addend;
 }

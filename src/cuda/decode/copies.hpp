@@ -43,15 +43,15 @@ OCTAVO_DEVICE void copy_cache_bytes(Machine& machine, const CacheCopyParams& p) 
   }
 }
 
-// Strip s goes where strip s - distance was read. One lane moves its 16 bytes of strips s, s + distance, s + 2
-// distance,
-// ... in this order, so no lane waits for another; of each step it reads some strips ahead.
+// Strip s goes where strip s - distance was read, of head y and array z. One lane moves its 16 bytes of strips s,
+// s + distance, s + 2 distance and so on in this order, so no lane waits for another; of each step it reads some strips
+// ahead.
 template <class Machine>
 OCTAVO_DEVICE void move_cache_strips(Machine& machine, const CacheMoveParams& p) {
   begin_kernel(machine);
   const CacheMove& move = p.move;
-  const std::int64_t head = machine.block(1) / p.array_count, units = p.arrays[machine.block(1) % p.array_count].units;
-  auto* const array = reinterpret_cast<SixteenBytes*>(p.arrays[machine.block(1) % p.array_count].data);
+  const std::int64_t head = machine.block(1), units = p.arrays[machine.block(2)].units;
+  auto* const array = reinterpret_cast<SixteenBytes*>(p.arrays[machine.block(2)].data);
   const auto strip_at = [&](const std::int32_t* pages, std::int64_t strip) {
     const auto page_strips = static_cast<std::uint32_t>(p.page_strips), index = static_cast<std::uint32_t>(strip);
     const std::int64_t page = pages[index / page_strips];

@@ -61,7 +61,7 @@ void add_move(Launches& launches, const CacheView& cache, const CacheMove& move)
   params.page_strips = cache.page_size / kCacheStrip;
   params.move = move;
   const std::int64_t blocks = copy_blocks(16 * most_units * std::min(move.distance, move.count));
-  launches.add(KernelId::move_cache_strips, {{blocks, params.array_count * cache.kv_heads, 1}, kCodeWarps, 0}, params);
+  launches.add(KernelId::move_cache_strips, {{blocks, cache.kv_heads, params.array_count}, kCodeWarps, 0}, params);
 }
 
 void add_changes(Launches& launches, const CacheView& cache, const CacheChanges& changes) {

@@ -1,7 +1,7 @@
 // Which query heads share tiles of query rows. A tile has 128 rows (some kernels: 32 or 64) of one KV head. A call of
 // few rows leaves most of it empty, and each query head of the KV head would multiply the same keys for a tile of its
 // own: their rows are put side by side instead, each head's in 16, 32 or 64 rows of the tile. Results have the same
-// bits.
+// bits for the same number of parts of the keys; fewer tasks may be split into more parts (host/split.hpp).
 #pragma once
 
 #include <algorithm>
@@ -34,11 +34,13 @@ struct TaskCount {
   std::int64_t dim = 128, multiprocessors = 1;
   std::int64_t tile_rows = kPackedRows, least_rows = 16;
   bool may_share = true, may_split = true;
+  bool varlen = false;  // `rows` are those of all sequences, whose own are not known: every tile of a block counts
 
   constexpr std::int64_t group() const { return q_heads / kv_heads; }
   constexpr std::int64_t tasks(const SharedTiles& tiles) const {
     const std::int64_t heads = tiles.heads == 1 ? q_heads : kv_heads * tiles.of_kv_head;
-    return batches * heads * blocks * (kPackedRows / tile_rows);
+    const std::int64_t of_head = varlen ? blocks * (kPackedRows / tile_rows) : (rows + tile_rows - 1) / tile_rows;
+    return batches * heads * of_head;
   }
   constexpr std::int64_t parts(const SharedTiles& tiles) const {
     return may_split ? parts_of_keys(tasks(tiles), key_blocks, dim, multiprocessors) : 1;

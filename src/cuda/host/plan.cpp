@@ -3,6 +3,7 @@
 #include "cuda/host/plan.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "cuda/attention/tile_shape.hpp"
 #include "cuda/host/head_tiles.hpp"
@@ -68,8 +69,9 @@ AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem
   wgmma = uses_wgmma && has_wgmma_attention(qk_format, v_format, f16_sums, dim);
   choose_steps();
   if (multiplies_s4(device) && has_s4_attention()) qk_format = PackedFormat::s4;
-  choose_tasks();
-  choose_chunk(std::min(kBiasBytes, device.memory_bytes / kBiasShare));
+  const std::size_t most_bytes = std::min(kBiasBytes, device.memory_bytes / kBiasShare);
+  choose_tasks(most_bytes);
+  choose_chunk(most_bytes);
   const bool uneven = problem.causal != Causal::none || problem.window_left >= 0 || problem.window_right >= 0 ||
                       problem.varlen() || problem.kv_lens.data != nullptr;
   uneven_tasks = wgmma && uneven && head_tiles(chunk.heads) * chunk.batches * chunk.blocks * parts > multiprocessors;
@@ -121,8 +123,9 @@ bool AttentionPlan::may_share_tiles() const {
   return !problem.varlen() && (!spec::has_smooth_q_bias(problem, problem.q_rows) || (wgmma && is_byte(qk_format)));
 }
 
-// Heads share tiles where the call then costs less, and tasks share keys.
-void AttentionPlan::choose_tasks() {
+// Heads share tiles where the call then costs less and those of a KV head have room in scratch memory at once; tasks
+// share keys.
+void AttentionPlan::choose_tasks(std::size_t most_bytes) {
   const bool short_queries = q16 && problem.q_rows < spec::kQ16Rows;  // never by wgmma
   TaskCount count;
   count.batches = batches(), count.q_heads = problem.q_heads, count.kv_heads = problem.kv_heads;
@@ -132,7 +135,11 @@ void AttentionPlan::choose_tasks() {
   if (short_queries) count.least_rows = 2 * spec::kQ16Rows;  // of codes and their low plane
   count.may_share = may_share_tiles();
   count.may_split = may_split();
+  count.varlen = problem.varlen();
   shared = count.tiles();
+  parts = count.parts(shared);
+  if (shared.heads == 1 || blocks_in(most_bytes) >= count.group()) return;
+  shared = {};
   parts = count.parts(shared);
 }
 
@@ -147,21 +154,23 @@ std::int64_t AttentionPlan::unfinished_bytes() const {
   return leaves_rows() ? parts * kPackedRows * (dim + 4) * 4 + (steps.keeps ? kHeavyList * 4 : 0) : 0;
 }
 
-// As many query blocks as there is memory for their bias and what they hand on: of all heads, else of some.
-void AttentionPlan::choose_chunk(std::size_t most_bytes) {
-  chunk.batches = batches();
-  chunk.heads = problem.q_heads;
-  chunk.blocks = query_blocks();
-  if (!smooth_q_bias && !leaves_rows() && !steps.block_means) return;
+// How many query blocks there is memory for: for their bias, their offsets and what they hand on.
+std::int64_t AttentionPlan::blocks_in(std::size_t most_bytes) const {
   const std::int64_t vectors = (smooth_q_bias ? 1 : 0) + (steps.block_means ? 1 : 0);
   const std::int64_t of_bias = vectors * std::max<std::int64_t>(key_blocks(), 1) * kPackedRows * 4;
-  const auto block_bytes = static_cast<std::size_t>(of_bias + unfinished_bytes());
-  const auto rows = static_cast<std::int64_t>(std::max<std::size_t>(most_bytes / block_bytes, 1));
-  chunk.batches = std::min(chunk.batches, rows);
-  chunk.heads = std::min(chunk.heads, std::max<std::int64_t>(rows / chunk.batches, 1));
-  const std::int64_t group = problem.q_heads / problem.kv_heads;
-  if (shared.heads > 1) chunk.heads = std::max(chunk.heads / group, std::int64_t{1}) * group;
-  chunk.blocks = std::min(chunk.blocks, std::max<std::int64_t>(rows / (chunk.batches * chunk.heads), 1));
+  const std::int64_t block_bytes = of_bias + unfinished_bytes();
+  return block_bytes == 0 ? std::numeric_limits<std::int64_t>::max()
+                          : static_cast<std::int64_t>(most_bytes) / block_bytes;
+}
+
+// As many query blocks as there is memory for, at least one: of all heads, else of some, but of whole groups where
+// those of a KV head share tiles.
+void AttentionPlan::choose_chunk(std::size_t most_bytes) {
+  const std::int64_t group = shared.heads == 1 ? 1 : problem.q_heads / problem.kv_heads;
+  const std::int64_t most = std::max<std::int64_t>(blocks_in(most_bytes), 1), groups = most / group;
+  chunk.batches = std::min(batches(), groups);
+  chunk.heads = std::min(problem.q_heads, groups / chunk.batches * group);
+  chunk.blocks = std::min(query_blocks(), most / (chunk.batches * chunk.heads));
 }
 
 AttentionScratch lay_out(const AttentionPlan& plan, std::byte* memory) {

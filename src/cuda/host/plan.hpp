@@ -59,10 +59,11 @@ struct AttentionPlan {
   bool has_s4_attention() const;
   void choose_steps();
   void choose_chunk(std::size_t most_bytes);
-  void choose_tasks();
+  void choose_tasks(std::size_t most_bytes);
   bool may_share_tiles() const;
   bool may_split() const;
   std::int64_t unfinished_bytes() const;
+  std::int64_t blocks_in(std::size_t most_bytes) const;
 };
 
 // The parts of a call's scratch memory. What must start at zero comes first.

@@ -161,7 +161,9 @@ OCTAVO_DEVICE void repeat_blocks(Machine& machine, const StatsParams& p, std::in
   const std::int64_t first = p.steps.sequences.varlen() ? first_varlen_block(rows.begin, b) : 0;
   OCTAVO_ROLLED
   for (std::int64_t i = 0; i < packed_blocks(rows.rows); ++i) {
-    stats_of_block<per_lane>(machine, p, block_of_rows(p.steps.sequences, first + i, head, b), limit);
+    // Not live where cu_seqlens is not ascending.
+    const BlockOfRows at = block_of_rows(p.steps.sequences, first + i, head, b);
+    if (at.live) stats_of_block<per_lane>(machine, p, at, limit);
   }
   machine.sync("statistics of all blocks");
 }
