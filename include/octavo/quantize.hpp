@@ -60,20 +60,27 @@ class OCTAVO_API QuantizedTensor {
 
 /// Quantizes x [B, N, H, D] or [B, H, N, D] (f32, f16, bf16; any strides; D 1 to 576) as `recipe` specifies for
 /// the operand: rotation, smoothing, scales and codes in f32, bit-equal on every implementation. Q has codes of the
-/// recipe's format and block means for any number of rows. With `cu_seqlens` (s32 or s64 [B + 1]) x has varlen
-/// sequences, [total, H, D] or [H, total, D], and each sequence has the codes and scales that it would have alone; the
-/// view's cu_seqlens is a copy. On a device their values are not checked.
+/// recipe's format and block means for any number of rows.
+///
+/// With `cu_seqlens` (s32 or s64 [B + 1]) x has varlen sequences, [total, H, D] or [H, total, D], and each sequence has
+/// the codes and scales that it would have alone; the view's cu_seqlens is a copy. On a device their values are not
+/// checked.
+///
 /// `kv_lens` (s32 or s64 [B], 0 to N) and `key_mask` (bool [B, N], false = the key does not exist) are those of
 /// attention(); for K and V, not together with cu_seqlens. Keys that they exclude take part in no mean, range or scale,
 /// whatever x holds there; their codes are 0, and a group that has no other rows has the scale of a group of zeros. On
-/// a device the values of kv_lens are not checked; they count as 0 to N. scale = max(amax, R FLT_MIN) / R, code = round
-/// to even of x * (R / amax), R = 127 (s8), 7 (s4), 448 (e4m3), 57344 (e5m2): INT-FlashAttention (arXiv 2409.16997,
-/// section 3); groups and smoothing of SageAttention2 (arXiv 2411.10958, sections 3.1 to 3.3). The result's memory is
-/// allocated. The size of scratch memory depends on the implementation and the threads; if the workspace is too small,
-/// the error names the required number of bytes. Errors: invalid_argument (shape, dtype, cu_seqlens, kv_lens, key_mask,
-/// workspace), unimplemented (the recipe keeps this operand in floats, or has channel_gains for V), unavailable
-/// (device, implementation), failed_precondition (the stream is being captured into a graph), resource_exhausted
-/// (memory).
+/// a device the values of kv_lens are not checked; they count as 0 to N.
+///
+/// scale = max(amax, R FLT_MIN) / R, code = round to even of x * (R / amax), R = 127 (s8), 7 (s4), 448 (e4m3), 57344
+/// (e5m2): INT-FlashAttention (arXiv 2409.16997, section 3); groups and smoothing of SageAttention2 (arXiv 2411.10958,
+/// sections 3.1 to 3.3).
+///
+/// The result's memory is allocated. The size of scratch memory depends on the implementation and the threads; if the
+/// workspace is too small, the error names the required number of bytes.
+///
+/// Errors: invalid_argument (shape, dtype, cu_seqlens, kv_lens, key_mask, workspace), unimplemented (the recipe keeps
+/// this operand in floats, or has channel_gains for V), unavailable (device, implementation), failed_precondition (the
+/// stream is being captured into a graph), resource_exhausted (memory).
 OCTAVO_API Result<QuantizedTensor> quantize(const TensorView& x, Role role, const Recipe& recipe,
                                             Layout layout = Layout::nhd, const Execution& execution = {},
                                             const TensorView& cu_seqlens = {}, const TensorView& kv_lens = {},

@@ -45,9 +45,8 @@ struct CacheProgress {
   std::int64_t copies = 0, moves = 0;  // the first ones of CacheChanges
   bool rows = false;                   // a kernel that writes rows of an append
 };
-// Of a call on a device: what the host has changed since the last call, copies and moves
-// first. `captured`: the call is recorded
-// into a graph, which runs later and with other lengths; there are no changes then.
+// Of a call on a device: what the host has changed since the last call, copies and moves first. `captured`: the call is
+// recorded into a graph, which runs later and with other lengths; there are no changes then.
 struct CacheChanges {
   const CacheCopy* copies = nullptr;
   std::int64_t copy_count = 0;

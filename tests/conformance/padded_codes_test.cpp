@@ -113,20 +113,13 @@ TEST(PaddedCodes, AttentionIsThatOnFloats) {
     recipe.smooth_q = false;
     for (int kind = 0; kind < 4; ++kind) {
       SCOPED_TRACE(std::string(text) + " kind " + std::to_string(kind));
-      std::mt19937 random(static_cast<std::uint32_t>(kind));
-      const Extents eq{2, 2, 20, 32}, ek{2, 1, 150, 32};
-      const Padding padding = padding_of(kind, 2, 150, random);
-      Tensor q(DType::f32, eq, {});
-      q.fill(normal_values(eq.elements(), random));
-      const std::vector<float> k_values = normal_values(ek.elements(), random);
-      const std::vector<float> v_values = normal_values(ek.elements(), random);
+      const PaddedOperands operands(kind);
+      const auto& [eq, ek, padding, q, k, v] = operands;
       std::vector<std::string> names = supported_implementations();
       names.emplace_back("reference");
       for (const std::string& name : names) {
         Execution execution;
         execution.implementation = name;
-        const Tensor k = padded_tensor(k_values, ek, DType::f32, {}, padding, 1e4f);
-        const Tensor v = padded_tensor(v_values, ek, DType::f32, {}, padding, std::numeric_limits<float>::quiet_NaN());
         AttentionInputs inputs;
         inputs.q = q.view(), inputs.k = k.view(), inputs.v = v.view();
         inputs.kv_lens = padding.kv_lens(), inputs.key_mask = padding.key_mask();

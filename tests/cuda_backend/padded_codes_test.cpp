@@ -91,14 +91,8 @@ TEST(CudaPaddedCodes, AttentionIsThatOnFloats) {
     params.recipe.smooth_q = false;
     for (int kind = 0; kind < 4; ++kind) {
       SCOPED_TRACE(std::string(text) + " kind " + std::to_string(kind));
-      std::mt19937 random(static_cast<std::uint32_t>(kind));
-      const Extents eq{2, 2, 20, 32}, ek{2, 1, 150, 32};
-      const Padding padding = padding_of(kind, 2, 150, random);
-      Tensor q(DType::f32, eq, {});
-      q.fill(normal_values(eq.elements(), random));
-      const Tensor k = padded_tensor(normal_values(ek.elements(), random), ek, DType::f32, {}, padding, 1e4f);
-      const Tensor v = padded_tensor(normal_values(ek.elements(), random), ek, DType::f32, {}, padding,
-                                     std::numeric_limits<float>::quiet_NaN());
+      const PaddedOperands operands(kind);
+      const auto& [eq, ek, padding, q, k, v] = operands;
       std::vector<float> out(static_cast<std::size_t>(eq.elements()), 7), lse(2 * 2 * 20, 7);
       DeviceTwins twins({DeviceType::cuda, 0}), written({DeviceType::cuda, 0});
       AttentionInputs inputs;

@@ -1,8 +1,8 @@
 // Second product of one warp: weights [16, kKeys] against a tile of V.
 //   O [16, kDim] = alpha O + beta (P V) * column_scale
 // Integer products of a tile are exact and are converted once; 16-bit ones accumulate in O itself. FP8 ones, multiplied
-// as E4M3 or in f16, have a sum of their own for each tile (SageAttention2's two levels); so do those with sums in f16,
-// which a tensor core rounds after every few products.
+// as E4M3 or in f16, have a sum of their own for each tile (SageAttention2's two levels), with 256 channels for each
+// half of it; so do those with sums in f16, which a tensor core rounds after every few products.
 #pragma once
 
 #include <cstdint>

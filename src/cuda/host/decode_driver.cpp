@@ -15,7 +15,6 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr std::int64_t kMostGrid = 65535;
 // Memory for the states of one launch: more sequences take further launches.
 constexpr std::int64_t kMostStateBytes = std::int64_t{64} << 20;
 
@@ -134,10 +133,14 @@ DecodePlan make_plan(const CacheAttentionProblem& problem) {
 
 Status check_supported(const CacheAttentionProblem& problem, const DecodePlan& plan) {
   const std::int64_t rows = problem.group() * plan.q_rows;
-  if (rows > std::int64_t{1} << 30 || problem.cache.kv_heads * plan.tiles > kMostGrid || problem.q_heads > kMostGrid) {
+  if (problem.q_heads > kMostGridYZ) {
+    return unimplemented(problem.q_heads, " query heads over a cache on a CUDA device; up to ", kMostGridYZ,
+                         " are supported");
+  }
+  if (rows > std::int64_t{1} << 30 || problem.cache.kv_heads * plan.tiles > kMostGridYZ) {
     return unimplemented(rows, " query rows of each of ", problem.cache.kv_heads,
                          " key-value heads over a cache on a CUDA device; up to ",
-                         kMostGrid / problem.cache.kv_heads * kDecodeRows, " are supported");
+                         kMostGridYZ / problem.cache.kv_heads * kDecodeRows, " are supported");
   }
   return {};
 }

@@ -1,5 +1,5 @@
 // Checks before a launch: whether an operand's rows can be read two channels at a time, and whether batch and heads fit
-// the grid axes whose limit is 65535.
+// their grid axes.
 #include "cuda/host/launch.hpp"
 
 #include <algorithm>
@@ -9,8 +9,6 @@
 
 namespace octavo::cuda {
 namespace {
-
-constexpr std::int64_t kMostBlocks = 65535;
 
 // Whether two neighbouring channels of every row are one aligned load.
 bool has_pairs(const Operand& x, std::int64_t dim) {
@@ -39,9 +37,9 @@ void Launches::add_stats(const StatsOfOperands& stats) {
 }
 
 Status check_grid(const char* implementation, std::int64_t batch, std::int64_t heads) {
-  if (batch <= kMostBlocks && heads <= kMostBlocks) return {};
+  if (batch <= kMostGridYZ && heads <= kMostGridYZ) return {};
   return unimplemented("implementation \"", implementation, "\" does not support batch ", batch, " with ", heads,
-                       " heads; it supports up to ", kMostBlocks, " of each");
+                       " heads; it supports up to ", kMostGridYZ, " of each");
 }
 
 }  // namespace octavo::cuda

@@ -19,6 +19,9 @@ struct DeviceCall {
   std::byte* workspace = nullptr;  // aligned to 256
 };
 
+// The most blocks along the y and z axes of a grid.
+inline constexpr std::int64_t kMostGridYZ = 65535;
+
 struct LaunchShape {
   std::array<std::int64_t, 3> grid{1, 1, 1};
   int warps = 1;

@@ -45,7 +45,7 @@ struct AttentionPlan {
   // Integer weights are relative to the key block's maximum, their sum is of the weights, and V's scales are folded
   // into them.
   bool folded() const;
-  // The kernel with every option serves the call: there is none for it alone.
+  // The call asks for what only the kernel with every option has.
   bool takes_every_option() const;
   std::int64_t query_blocks() const { return grid_of(queries)[0]; }
   std::int64_t key_blocks() const { return grid_of(keys)[0]; }

@@ -37,7 +37,7 @@ struct RowSteps {
   const float* gain = nullptr;
   std::int64_t heads_per_gain = 1;
 };
-// Whether each of `count` rows from `row` on exists, bit by bit.
+// Bit i: whether row i of `count` rows from `row` on exists.
 OCTAVO_INLINE std::uint32_t existing_rows(const RowSteps& steps, const BlockOfRows& at, std::int64_t row, int count) {
   std::uint32_t bits = 0;
   for (int i = 0; i < count; ++i) {

@@ -48,7 +48,7 @@ OCTAVO_DEVICE void clear_ranges(Machine& machine, Registers<Machine, float, per_
       amax, nonfinite);
 }
 
-// Ranges of the lane's channels over those of `count` rows that exist, bit by bit.
+// Ranges of the lane's channels over those of `count` rows that exist: row i does where bit i of `exists` is set.
 template <int per_lane, int count, class Machine>
 OCTAVO_DEVICE void grow_channel_ranges(Machine& machine, Registers<Machine, float, per_lane>& amax,
                                        Registers<Machine, std::uint32_t, per_lane>& nonfinite,

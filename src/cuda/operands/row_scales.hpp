@@ -66,7 +66,7 @@ OCTAVO_DEVICE void range_groups(Machine& machine, const RowSteps& steps, const s
   machine.sync("scales of groups");
 }
 
-// Zeros in place of rows that do not exist, bit by bit.
+// Zeros in place of rows that do not exist: row i does where bit i of `exists` is set.
 template <int per_lane, int count, class Machine>
 OCTAVO_DEVICE void clear_missing_rows(Machine& machine, Registers<Machine, float, per_lane * count>& x,
                                       std::uint32_t exists) {

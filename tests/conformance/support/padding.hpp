@@ -76,6 +76,25 @@ inline std::vector<float> normal_values(std::int64_t count, std::mt19937& random
   return values;
 }
 
+// Operands of 2 sequences of 150 keys, some of which do not exist: K then holds 1e4, V NaN. Q has 20 rows in 2 heads.
+struct PaddedOperands {
+  Extents q_extents{2, 2, 20, 32}, k_extents{2, 1, 150, 32};
+  Padding padding;
+  Tensor q, k, v;
+
+  explicit PaddedOperands(int kind) : PaddedOperands(kind, std::mt19937(static_cast<std::uint32_t>(kind))) {}
+
+ private:
+  PaddedOperands(int kind, std::mt19937 random)
+      : padding(padding_of(kind, k_extents.batch, k_extents.rows, random)),
+        q(DType::f32, q_extents, {}),
+        k(padded_tensor(normal_values(k_extents.elements(), random), k_extents, DType::f32, {}, padding, 1e4f)),
+        v(padded_tensor(normal_values(k_extents.elements(), random), k_extents, DType::f32, {}, padding,
+                        std::numeric_limits<float>::quiet_NaN())) {
+    q.fill(normal_values(q_extents.elements(), random));
+  }
+};
+
 inline constexpr float kJunk[] = {
     0, 1, 100, 1e20f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
 
