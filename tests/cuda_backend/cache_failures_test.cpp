@@ -1,5 +1,6 @@
 // What a cache on a device holds after a call that failed: a launch, an allocation of the device's, one of the host's.
 // It goes on as the CPU's cache does that never saw the failed call.
+#include <algorithm>
 #include <functional>
 
 #include "cache_twins.hpp"
@@ -26,8 +27,8 @@ class CudaCacheFailuresTest : public ::testing::Test {
   EmulatedRuntime runtime_;
   const Rows k{3, 400, 2, 40, 1, DType::f16, 3}, v{3, 400, 2, 40, 2, DType::f16}, q{3, 2, 4, 40, 3};
 
-  // A cache with copies and moves that no call has made yet, more than one launch of each. With pages of 32 the
-  // evictions renumber them, with pages of 80 rows move.
+  // A cache with copies that no call has made yet, more than one launch of them. With pages of 32 the evictions
+  // renumber them, with pages of 80 and without pages rows move, too.
   static void move(KVCache& cache) {
     ASSERT_TRUE(cache.fork(0, 1).ok());
     ASSERT_TRUE(cache.evict(0, 64, 64).ok());
@@ -82,6 +83,36 @@ TEST_F(CudaCacheFailuresTest, AttendBreaksOffAtEveryLaunch) {
       }
       EXPECT_NE(status.message().find("was not launched"), std::string::npos) << status.message();
     }
+  }
+}
+
+// One eviction that takes two launches, over more pages than fit in the parameters of one.
+TEST_F(CudaCacheFailuresTest, EvictionOverManyPagesBreaksOffAtEveryLaunch) {
+  constexpr std::int64_t kTokens = (kPagesOfMove + 40) * 32;
+  const Rows many_k(1, kTokens, 1, 8, 1, DType::f16), many_v(1, kTokens, 1, 8, 2, DType::f16);
+  KVCacheOptions options = options_of(1, 1, 8, kTokens);
+  options.format = DType::s4;
+  options.kept_keys = false;
+  options.page_size = 32;
+  for (int n = 0;; ++n) {
+    SCOPED_TRACE(n);
+    Twins twins(options);
+    twins.append(many_k.view(), many_v.view());
+    for (KVCache* cache : {&twins.host, &twins.device}) {
+      ASSERT_TRUE(cache->evict(0, 48, kTokens - 48 - 144).ok());
+    }
+    runtime_.launched.clear();
+    runtime_.failing_launch = runtime_.launches + n;
+    const Status status = append_to_device(twins, many_k.part(0, 3), many_v.part(0, 3));
+    runtime_.failing_launch = -1;
+    if (status.ok()) {
+      EXPECT_EQ(std::count(runtime_.launched.begin(), runtime_.launched.end(), "move_cache_strips"), 2);
+      EXPECT_GT(n, 2);
+      break;
+    }
+    twins.append(many_k.part(0, 3), many_v.part(0, 3));
+    twins.expect_same_contents();
+    EXPECT_TRUE(saved(twins.host) == saved(twins.device));
   }
 }
 

@@ -140,7 +140,8 @@ TEST_F(CudaDeviceTest, Hopper) {
   EXPECT_EQ(last_implementation(), "sm80");
   runtime_.launches = 0;
   execution_.implementation = "sm90";
-  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support", "these formats of Q, K and V"});
+  expect_refused(StatusCode::kUnimplemented,
+                 {"\"sm90\" does not support", "scores=e5m2 with p=e5m2 and values=e5m2", "e4m3 throughout"});
   runtime_.gpus[0].wgmma_kernels = false;
   expect_refused(StatusCode::kUnavailable, {"no kernels by wgmma"});
   runtime_.gpus[0].name = "Some B200";
@@ -232,24 +233,30 @@ TEST_F(CudaDeviceTest, LaunchesThatFail) {
 
 TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
   params_.recipe = recipe_of("sage2_8b,accumulator=sm89");
-  expect_refused(StatusCode::kUnimplemented,
-                 {"\"sm80\" does not support", "models of tensor cores", "f32 and f16", "accumulator=sm89"});
+  expect_refused(
+      StatusCode::kUnimplemented,
+      {"\"sm80\" does not support", "accumulator=sm89 (a model of tensor cores); it supports accumulator=f32 and f16"});
   params_.recipe = recipe_of("sage2pp,key_block=32");
-  expect_refused(StatusCode::kUnimplemented, {"key_block=32", "supports 64 with accumulator=f16"});
+  expect_refused(StatusCode::kUnimplemented, {"key_block=32 with accumulator=f16; it supports key_block=64 there"});
   params_.recipe = recipe_of("sage2pp,two_level=off");
-  expect_refused(StatusCode::kUnimplemented, {"two_level=off"});
+  expect_refused(StatusCode::kUnimplemented, {"two_level=off with accumulator=f16; it supports two_level=on there"});
   params_.recipe = recipe_of("fa3_fp8,key_block=64");
-  expect_refused(StatusCode::kUnimplemented, {"key_block=64", "supports 128"});
+  expect_refused(StatusCode::kUnimplemented,
+                 {"key_block=64 with values=e4m3 and scores=e4m3; it supports key_block=128 there"});
   params_.recipe = recipe_of("sage2_8b,key_block=128");
-  expect_refused(StatusCode::kUnimplemented, {"key_block=128", "supports 64"});
+  expect_refused(StatusCode::kUnimplemented,
+                 {"key_block=128 with values=e4m3 and scores=s8; it supports key_block=64 there"});
   params_.recipe = recipe_of("sage2_8b,v_scale=block_channel");
-  expect_refused(StatusCode::kUnimplemented, {"v_scale=block_channel", "v_scale=channel, tensor and none"});
+  expect_refused(StatusCode::kUnimplemented,
+                 {"v_scale=block_channel with values=e4m3 and scores=s8", "v_scale=channel, tensor and none there"});
   params_.recipe = recipe_of("exact,hadamard=on");
-  expect_refused(StatusCode::kUnimplemented, {"rotation and smoothing of operands that are not quantized"});
+  expect_refused(StatusCode::kUnimplemented, {"hadamard=on with scores=input; it supports hadamard=off there"});
   runtime_.gpus.at(0).wgmma_kernels = true;
   execution_.implementation = "sm90";
   params_.recipe = recipe_of("sage2_8b,keep_near=1");
-  expect_refused(StatusCode::kUnimplemented, {"\"sm90\" does not support kept keys beside these formats"});
+  expect_refused(StatusCode::kUnimplemented,
+                 {"\"sm90\" does not support keep_first=0 with keep_near=1 and keep_heavy=0 and values=e4m3",
+                  "kept keys beside scores and values of s8 or s4 alone"});
 }
 
 TEST_F(CudaDeviceTest, HeadsThatAreTooWide) {

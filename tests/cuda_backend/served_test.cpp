@@ -164,15 +164,24 @@ TEST_F(CudaServedTest, CachesOfEveryFormat) {
         Result<KVCache> made = KVCache::create(options);
         ASSERT_TRUE(made.ok()) << made.status().message();
         KVCache& cache = *made;
+        const auto expect_launched = [&](const char* kernel) {
+          EXPECT_TRUE(std::any_of(runtime_.launched.begin(), runtime_.launched.end(), [&](const std::string& name) {
+            return name.starts_with(kernel);
+          })) << kernel;
+          runtime_.launched.clear();
+        };
+        runtime_.launched.clear();
         const auto expect_ok = [](const Status& status) { EXPECT_TRUE(status.ok()) << status.message(); };
         for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
           DeviceTwins twins(gpu);
           const TensorView rows = twins.to_device({numbers.data(), dtype, {2, 96, 2, dim}});
           expect_ok(cache.append(rows, rows));
+          expect_launched("append_cache_rows");
           CacheQuery query;
           query.q = twins.to_device({numbers.data(), dtype, {2, 3, 4, dim}});
           query.out = twins.to_device({numbers.data(), dtype, {2, 3, 4, dim}});
           expect_ok(cache.attend(query));
+          expect_launched("attend_cache");
           const std::int64_t keys = cache.length(0);
           query.sinks = twins.to_device({numbers.data(), DType::f16, {4}});
           query.alibi_slopes = twins.to_device({numbers.data(), DType::f32, {2, 4}});
@@ -182,10 +191,12 @@ TEST_F(CudaServedTest, CachesOfEveryFormat) {
           CacheAttentionParams params;
           params.window_left = 50, params.softcap = 5;
           expect_ok(cache.attend(query, params));
+          expect_launched("attend_cache");
           query.q = twins.to_device({numbers.data(), dtype, {4, 4, dim}});
           query.out = twins.to_device({numbers.data(), dtype, {4, 4, dim}});
           query.cu_seqlens_q = {starts.data(), DType::s64, {3}};
           expect_ok(cache.attend(query, params));
+          expect_launched("attend_cache");
           expect_ok(cache.trim(0, 90));
           expect_ok(cache.fork(0, 1));
           expect_ok(cache.reorder(std::vector<std::int64_t>{1, 1}));
@@ -194,8 +205,10 @@ TEST_F(CudaServedTest, CachesOfEveryFormat) {
         const TensorView rows = twins.to_device({numbers.data(), DType::f32, {2, 96, 2, dim}});
         expect_ok(cache.append(rows, rows));
         expect_ok(cache.evict(0, 64, cache.length(0) - 64 - 64));
+        runtime_.launched.clear();
         std::vector<std::byte> bytes(cache.saved_size());
         expect_ok(cache.save(bytes));
+        if (page_size == 0) expect_launched("move_cache_strips");
         const Result<KVCache> loaded = KVCache::load(bytes, gpu);
         expect_ok(loaded.status());
       }
@@ -203,54 +216,85 @@ TEST_F(CudaServedTest, CachesOfEveryFormat) {
   }
 }
 
-// What the message says that is missing, up to the value.
-std::string missing_in(const std::string& message) {
+// The fields that the message names as missing, without their values.
+std::string fields_in(const std::string& message) {
   static const std::string kBefore = " does not support ";
   const std::size_t at = message.find(kBefore);
   if (at == std::string::npos) return message;
-  const std::string reason = message.substr(at + kBefore.size());
-  return reason.substr(0, std::min(reason.find(';'), reason.find(" (recipe")));
+  std::string fields;
+  bool in_value = false;
+  for (const char c : message.substr(at + kBefore.size(), message.find(';') - at - kBefore.size())) {
+    in_value = c == '=' || (in_value && c != ' ' && c != ',');
+    if (!in_value) fields += c;
+  }
+  return fields;
 }
 
-// Recipes that differ from a preset by one field.
-TEST_F(CudaServedTest, RefusedRecipes) {
+// Calls of recipes that differ from a preset by one field.
+struct Served {
   std::set<std::string> refused;
   int served = 0, refusals = 0;
-  for (const RecipeInfo& info : recipes()) {
-    for (const auto& [field, values] : values_of_fields()) {
-      for (const char* value : values) {
-        Recipe recipe = info.recipe;
-        if (!set_recipe_field(recipe, field, value).ok() || !check_recipe(recipe).ok()) continue;
-        const Call call(scenario_of(to_string(recipe), 64, kOptions[0]));
-        if (!call.accepts("").ok()) continue;
-        RunOptions on_device;
-        on_device.attention = &attention_on_device;
-        const Status status = call.run("", on_device).status;
-        ++(status.ok() ? served : refusals);
-        if (status.ok()) continue;
-        EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << status.message();
-        EXPECT_NE(status.message().find("; it supports "), std::string::npos) << status.message();
-        EXPECT_NE(status.message().find(to_string(recipe)), std::string::npos) << status.message();
-        refused.insert(missing_in(status.message()));
+
+  explicit Served(const char* implementation) {
+    RunOptions on_device;
+    on_device.attention = &attention_on_device;
+    for (const RecipeInfo& info : recipes()) {
+      for (const auto& [field, values] : values_of_fields()) {
+        for (const char* value : values) {
+          Recipe recipe = info.recipe;
+          if (!set_recipe_field(recipe, field, value).ok() || !check_recipe(recipe).ok()) continue;
+          const Call call(scenario_of(to_string(recipe), 64, kOptions[0]));
+          if (call.accepts("").ok()) run(call, implementation, recipe, on_device);
+        }
       }
     }
   }
-  // docs/cuda.md has the same list.
-  const std::set<std::string> expected = {"FP8 weights relative to the block's maximum",
-                                          "accumulator=f16 beside scores that are not s8 or s4",
-                                          "channel_gains=on",
-                                          "integer values beside float weights",
-                                          "key_block=128",
-                                          "key_block=256",
-                                          "key_block=512",
-                                          "key_block=64",
-                                          "rotation and smoothing of operands that are not quantized",
-                                          "this combination of formats",
-                                          "this granularity of FP8 values",
-                                          "v_scale=token",
-                                          "values of FP8 beside other weights"};
-  EXPECT_EQ(refused, expected);
-  EXPECT_GT(served, 2 * refusals);
+
+ private:
+  void run(const Call& call, const char* implementation, const Recipe& recipe, const RunOptions& on_device) {
+    const Status status = call.run(implementation, on_device).status;
+    ++(status.ok() ? served : refusals);
+    if (status.ok()) return;
+    EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << status.message();
+    EXPECT_NE(status.message().find("; it supports "), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find(to_string(recipe)), std::string::npos) << status.message();
+    refused.insert(fields_in(status.message()));
+  }
+};
+
+// docs/cuda.md has the same list.
+std::set<std::string> refused_everywhere() {
+  return {"accumulator with scores",
+          "channel_gains",
+          "hadamard with scores",
+          "hadamard_v with scores",
+          "key_block with values",
+          "key_block with values and scores",
+          "p with values",
+          "p_range with p",
+          "p_reference with p",
+          "scores with p and values",
+          "smooth_k with scores",
+          "smooth_q with scores",
+          "smooth_v with scores",
+          "v_scale with values",
+          "v_scale with values and scores"};
+}
+
+TEST_F(CudaServedTest, RefusedRecipes) {
+  const Served of("");
+  EXPECT_EQ(of.refused, refused_everywhere());
+  EXPECT_GT(of.served, 2 * of.refusals);
+}
+
+TEST_F(CudaServedTest, RecipesRefusedByHoppersKernels) {
+  be({90, true});
+  std::set<std::string> expected = refused_everywhere();
+  expected.insert("keep_first with keep_near and keep_heavy and values");
+  expected.insert("scores with p and values and accumulator, inputs of f16 and 64 channels");
+  const Served of("sm90");
+  EXPECT_EQ(of.refused, expected);
+  EXPECT_GT(of.served, of.refusals);
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // Which calls the attention kernels support. All others are refused here; the message names what is supported.
 #include <algorithm>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "core/text.hpp"
 #include "cuda/host/implementation.hpp"
@@ -16,24 +19,56 @@
 namespace octavo::cuda {
 namespace {
 
+// "v_scale=token with values=e4m3 and scores=s8"
+std::string given(const Recipe& recipe, std::initializer_list<std::string_view> fields) {
+  std::string to;
+  const char* link = "";
+  for (const std::string_view field : fields) {
+    to += text(link, field, "=", *recipe_field(recipe, field));
+    link = *link == 0 ? " with " : " and ";
+  }
+  return to;
+}
+
+// Recipes of integer scores and values.
+std::string missing_beside_integers(const Recipe& r) {
+  if (!spec::is_integer(r.p)) return given(r, {"p", "values"}) + "; it supports p=s8, u8 and u16 there";
+  if (r.v_scale != Granularity::token) return {};
+  return given(r, {"v_scale", "values"}) +
+         "; it supports v_scale=none, tensor, block, channel, block_channel and token_folded there";
+}
+
 // Recipes of FP8 values: their key block is a tile of the kernel.
 std::string missing_beside_float8(const Recipe& r) {
-  if (!spec::is_float8(r.p)) return "values of FP8 beside other weights; it supports p=e4m3 and e5m2 there";
+  if (!spec::is_float8(r.p)) return given(r, {"p", "values"}) + "; it supports p=e4m3 and e5m2 there";
   if (r.p_reference != MaximumReference::running) {
-    return "FP8 weights relative to the block's maximum; it supports p_reference=running there";
+    return given(r, {"p_reference", "p"}) + "; it supports p_reference=running there";
   }
   const bool whole =
       r.v_scale == Granularity::channel || r.v_scale == Granularity::tensor || r.v_scale == Granularity::none;
   const bool blocks = r.v_scale == Granularity::block || r.v_scale == Granularity::block_channel;
   if (whole || (blocks && spec::is_float8(r.scores))) return {};
-  return "this granularity of FP8 values; it supports v_scale=channel, tensor and none, beside FP8 scores also block "
-         "and block_channel";
+  return given(r, {"v_scale", "values", "scores"}) +
+         "; it supports v_scale=channel, tensor and none there, beside FP8 scores also block and block_channel";
 }
 
-constexpr const char* kOtherFormats =
-    "this combination of formats; it supports s8 and s4 throughout, s8 or s4 scores with f16 or FP8 weights and "
-    "values, "
-    "FP8 throughout, and unquantized inputs";
+// Recipes without codes of V.
+std::string missing_beside_floats(const Recipe& r, bool as_they_are) {
+  if (r.p_reference != MaximumReference::running) {
+    return given(r, {"p_reference", "p"}) + "; it supports p_reference=running there";
+  }
+  if (r.p_range != 1) return given(r, {"p_range", "p"}) + "; it supports p_range=1 there";
+  if (r.v_scale != Granularity::none) return given(r, {"v_scale", "values"}) + "; it supports v_scale=none there";
+  if (!as_they_are) return {};
+  for (const auto& [field, on] : {std::pair{"hadamard", r.hadamard},
+                                  {"smooth_q", r.smooth_q},
+                                  {"smooth_k", r.smooth_k},
+                                  {"hadamard_v", r.hadamard_v},
+                                  {"smooth_v", r.smooth_v}}) {
+    if (on) return text(given(r, {field, "scores"}), "; it supports ", field, "=off there");
+  }
+  return {};
+}
 
 // What the recipe needs and the mma.sync kernels lack; empty: nothing.
 std::string missing_in_recipe(const Problem& problem) {
@@ -42,61 +77,57 @@ std::string missing_in_recipe(const Problem& problem) {
   const bool float8_scores = spec::is_float8(r.scores), float8_values = spec::is_float8(r.values);
   const bool f16_sums = r.accumulator == Accumulator::f16;
   if (r.accumulator != Accumulator::f32 && !f16_sums) {
-    return "models of tensor cores; it supports accumulator=f32 and f16";
+    return given(r, {"accumulator"}) + " (a model of tensor cores); it supports accumulator=f32 and f16";
   }
-  if (f16_sums && !r.two_level) return "accumulator=f16 with two_level=off; it supports two_level=on there";
-  if (f16_sums && !integer_scores) {
-    return "accumulator=f16 beside scores that are not s8 or s4; it supports accumulator=f32 there";
-  }
+  if (f16_sums && !r.two_level) return given(r, {"two_level", "accumulator"}) + "; it supports two_level=on there";
+  if (f16_sums && !integer_scores) return given(r, {"accumulator", "scores"}) + "; it supports accumulator=f32 there";
   // Of operands as they are blocks of keys change nothing.
   const bool as_they_are = r.scores == Format::input && r.values == Format::input && r.p == WeightFormat::input;
   const std::int64_t key_block = f16_sums || (float8_values && !float8_scores) ? kFloat8Keys : kPackedRows;
   if (r.key_block != key_block && !as_they_are) {
-    return text("key_block=", r.key_block, "; it supports ", key_block,
-                f16_sums        ? " with accumulator=f16"
-                : float8_values ? " with these scores and values of FP8"
-                                : "");
+    return text(f16_sums        ? given(r, {"key_block", "accumulator"})
+                : float8_values ? given(r, {"key_block", "values", "scores"})
+                                : given(r, {"key_block", "values"}),
+                "; it supports key_block=", key_block, " there");
   }
-  if (r.channel_gains) return "channel_gains=on; it supports channel_gains=off";
-  if (integer_scores && integer_values) {
-    if (!spec::is_integer(r.p)) return "integer values beside float weights; it supports p=u8, s8 and u16 there";
-    if (r.v_scale == Granularity::token) return "v_scale=token; it supports token_folded";
-    return {};
-  }
+  if (r.channel_gains) return given(r, {"channel_gains"}) + "; it supports channel_gains=off";
+  if (integer_scores && integer_values) return missing_beside_integers(r);
   if (float8_values && (integer_scores || float8_scores)) return missing_beside_float8(r);
-  if (r.p_reference != MaximumReference::running || r.p_range != 1 || r.v_scale != Granularity::none) {
-    return kOtherFormats;
+  if (as_they_are || (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16)) {
+    return missing_beside_floats(r, as_they_are);
   }
-  if (integer_scores && r.values == Format::f16 && r.p == WeightFormat::f16) return {};
-  if (as_they_are) {
-    if (r.hadamard || r.smooth_q || r.smooth_k || r.hadamard_v || r.smooth_v) {
-      return "rotation and smoothing of operands that are not quantized; it supports hadamard, smooth_q, smooth_k, "
-             "hadamard_v and smooth_v beside quantized ones";
-    }
-    return {};
-  }
-  return kOtherFormats;
+  return given(r, {"scores", "p", "values"}) +
+         "; it supports s8 and s4 throughout, s8 or s4 scores with f16 or FP8 weights and values, FP8 throughout, and "
+         "inputs as they are";
 }
 
 // What the kernels by wgmma lack of what those of mma.sync have; empty: nothing.
 std::string missing_in_wgmma(const Problem& problem) {
+  const Recipe& r = problem.recipe;
   const std::int32_t dim = packed_dim(problem.head_dim, problem.value_dim);
   const OperandFormats formats = formats_of(problem, true, true);
-  const bool f16_sums = problem.recipe.accumulator == Accumulator::f16;
-  if (!has_wgmma_attention(formats.qk, formats.v, f16_sums, dim)) {
-    return text("these formats of Q, K and V with ", dim, " channels", f16_sums ? " and accumulator=f16" : "");
+  if (!has_wgmma_attention(formats.qk, formats.v, r.accumulator == Accumulator::f16, dim)) {
+    return text(given(r, {"scores", "p", "values", "accumulator"}), ", inputs of ", to_string(problem.q.dtype), " and ",
+                dim,
+                " channels; it supports s8 and s4 throughout, and inputs of f16 or bf16 as they are, up to 256 "
+                "channels; s8 or s4 scores with f16 or e4m3 weights and values (of e4m3 also accumulator=f16), and "
+                "e4m3 throughout, up to 128");
   }
-  if (problem.recipe.p == WeightFormat::u16) return "p=u16";
+  if (r.p == WeightFormat::u16) return given(r, {"p", "values"}) + "; it supports p=s8 and u8 there";
   if (spec::steps_of(problem).keeps && !(formats.qk == PackedFormat::s8 && formats.v == PackedFormat::s8)) {
-    return "kept keys beside these formats of Q, K and V";
+    return given(r, {"keep_first", "keep_near", "keep_heavy", "values"}) +
+           "; it supports kept keys beside scores and values of s8 or s4 alone";
   }
   if (problem.varlen()) {
     // Such sequences of a batch take kernels by mma.sync, which has no E4M3 there.
     const bool some_q16 = formats.v == PackedFormat::e4m3 && spec::takes_q16(problem, 1);
-    return some_q16 ? "values of E4M3 with this recipe's Q of varlen sequences" : "";
+    return some_q16 ? given(r, {"smooth_q", "q_scale", "values"}) +
+                          " of varlen sequences; it supports these with values=s8, s4 and f16"
+                    : "";
   }
   if (!spec::takes_q16(problem, problem.q_rows)) return {};
-  return text(problem.q_rows, " query rows with this recipe; it supports ", spec::kQ16Rows, " or more");
+  return text(problem.q_rows, " query rows of ", given(r, {"smooth_q", "q_scale"}), "; it supports ", spec::kQ16Rows,
+              " or more");
 }
 
 }  // namespace
