@@ -10,6 +10,7 @@
 
 #include "card.hpp"
 #include "compare.hpp"
+#include "core/text.hpp"
 #include "cuda/host/head_tiles.hpp"
 #include "device_twin.hpp"
 #include "scenario.hpp"
@@ -107,18 +108,26 @@ TEST(CudaHeadTiles, TilesWithoutRowsAreNoTasks) {
 }
 
 #if !defined(OCTAVO_ON_A_CARD)
+struct SharedCall {
+  const char* recipe;
+  std::int64_t dim = 64;
+  double softcap = 0;
+};
+constexpr SharedCall kSharedCalls[] = {{"int8"},      {"int8_fast"},    {"int_flash"},
+                                       {"sage2_8b"},  {"exact"},        {"int_flash,keep_first=1,keep_near=2"},
+                                       {"int8", 256}, {"int8", 256, 30}};
 // The same bits whether heads share tiles, as they do on a GPU of five multiprocessors, or not. Kernels by mma.sync
 // have no room for smooth_q's bias of several heads.
 TEST(CudaHeadTiles, ResultsHaveTheSameBits) {
   for (const bool hopper : {false, true}) {
-    for (const char* recipe : {"int8", "int8_fast", "int_flash", "sage2_8b", "exact"}) {
+    for (const auto& [recipe, dim, softcap] : kSharedCalls) {
       for (const std::int64_t m : {1, 20, 40}) {
-        SCOPED_TRACE(std::string(recipe) + ", rows " + std::to_string(m) + (hopper ? ", Hopper" : ""));
+        SCOPED_TRACE(text(recipe, ", channels ", dim, ", softcap ", softcap, ", rows ", m, hopper ? ", Hopper" : ""));
         Scenario scenario;
         scenario.recipe = recipe, scenario.dtype = DType::f16;
         scenario.batch = 2, scenario.kv_heads = 2, scenario.ratio = 4;
-        scenario.m = m, scenario.n = 200, scenario.d = scenario.dv = 64;
-        scenario.causal = Causal::bottom_right;
+        scenario.m = m, scenario.n = 200, scenario.d = scenario.dv = dim;
+        scenario.causal = Causal::bottom_right, scenario.softcap = softcap;
         const Call call(scenario);
         RunOptions options;
         options.attention = &attention_on_device;

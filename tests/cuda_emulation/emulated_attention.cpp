@@ -1,6 +1,21 @@
 #include "emulated_attention.hpp"
 
 namespace octavo::test {
+namespace {
+
+// Whether there is such a kernel.
+template <class Shape>
+constexpr bool exists(cuda::AttentionVariant wanted) {
+  bool found = false;
+#define OCTAVO_CUDA_ATTENTION_KERNEL(name, its_dim, its_scores, its_values, variant)                \
+  found = found || (Shape::kDim == (its_dim) && Shape::kScores == cuda::PackedFormat::its_scores && \
+                    Shape::kValues == cuda::PackedFormat::its_values && wanted == cuda::AttentionVariant::variant);
+#include "cuda/host/attention_kernels.inc"
+#undef OCTAVO_CUDA_ATTENTION_KERNEL
+  return found;
+}
+
+}  // namespace
 
 bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& options) {
   const cuda::AttentionKernelParams& params = packed.params();
@@ -22,12 +37,16 @@ bool run_emulated(const PackedProblem& packed, const cuda::emulation::Options& o
         return;
       }
     }
-    if (packed.modifies()) {
+    const bool folded =
+        params.k.inverse != nullptr && !params.running_maximum && !params.sum_codes && params.v.column_scale == nullptr;
+    constexpr bool kHasFolded = exists<Shape>(cuda::AttentionVariant::folded);
+    constexpr bool kHasPlain = exists<Shape>(cuda::AttentionVariant::plain);
+    // The one with every option serves all others.
+    if (packed.modifies() || !(folded ? kHasFolded : kHasPlain)) {
       launch.template operator()<cuda::AttentionVariant::score_mod>();
-    } else if (params.k.inverse != nullptr && !params.running_maximum && !params.sum_codes &&
-               params.v.column_scale == nullptr) {
-      launch.template operator()<cuda::AttentionVariant::folded>();
-    } else {
+    } else if (folded) {
+      if constexpr (kHasFolded) launch.template operator()<cuda::AttentionVariant::folded>();
+    } else if constexpr (kHasPlain) {
       launch.template operator()<cuda::AttentionVariant::plain>();
     }
     if constexpr (Shape::kIntegerScores) {

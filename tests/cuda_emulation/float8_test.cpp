@@ -22,7 +22,6 @@ TEST(Float8, NumbersAreThoseOfTheCodes) {
   for (const float inverse : {1.0f, 0.37f, 448.0f / 3, 0.0f}) {
     std::int64_t wrong = 0;
     for_each_number([&](float x) {
-      if (inverse == 0 && is_finite(x) && x != 0) return;  // the scale of zeros
       wrong += same_number(float8_number(false, x, inverse), e4m3_to_f32(spec::e4m3_code(x, inverse))) ? 0 : 1;
       wrong += same_number(float8_number(true, x, inverse), e5m2_to_f32(spec::e5m2_code(x, inverse))) ? 0 : 1;
     });

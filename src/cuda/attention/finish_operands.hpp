@@ -22,7 +22,7 @@ OCTAVO_DEVICE void finish_operands(Machine& machine, const FinishParams& p) {
   }
   const Chunk& chunk = part == FinishPart::bias ? p.bias.chunk : p.offset.chunk;
   if (machine.block(1) >= chunk.heads || machine.block(2) >= chunk.batches) return;
-  if (part == FinishPart::bias) return add_smooth_q_bias<per_lane>(machine, p.bias, own.block);
+  if (part == FinishPart::bias) return add_smooth_q_bias<per_lane>(machine, p.bias, p.fold, own.block);
   if (own.block < chunk.blocks) find_block_offsets(machine, p.offset, own.block);
 }
 

@@ -25,10 +25,10 @@ struct SharedTiles {
   std::int32_t warps_log2 = 3;  // warps of 16 rows that a head takes
   std::int32_t heads = 1;       // of a tile; 1: heads share none
   std::int32_t of_kv_head = 1;  // tiles for the query heads of a KV head, where they share
-  std::int32_t of_chunk = 0;    // tiles for all heads of the chunk; 0: heads share none
+  std::int32_t of_chunk = 0;    // tiles for all heads of the chunk; 0: one for each head
 };
 
-// smooth_q's bias joined with the keys' addend, f32 [batches][heads][blocks][keys], slots, for one chunk:
+// smooth_q's bias joined with the keys' addend, for one chunk f32 [batches][heads][blocks][keys], keys in order:
 //   addend[j] + logit_scale * mean_q . K'_j     (K' rotated, smoothed, not rounded; NaN and -infinity of the addend
 //   stay)
 // `keys` is 128 * the most blocks of a sequence (varlen: of the total). Sequences of 16-bit Q have none and use the
@@ -116,8 +116,6 @@ struct SmoothQBiasParams {
   DeviceSequences queries;
   const std::uint32_t* unrotated_means = nullptr;  // as UnrotateMeansParams has them
   const float* dot_key_mean = nullptr;
-  const float* presence = nullptr;  // [key blocks][128]: the keys' addend without the fold
-  FoldParams fold;                  // `addend` not set: not in the bias
   std::int64_t heads_per_kv_head = 1;
   float logit_scale = 1;
   Chunk chunk;
@@ -146,7 +144,7 @@ struct FinishParams {
   FinishPart parts[4]{};
   SmoothQBiasParams bias;
   BlockOffsetParams offset;
-  FoldParams fold;
+  FoldParams fold;  // `presence` also without the fold; the bias has the fold in it where `addend` is set
   ValueFactorParams factors;
 };
 static_assert(sizeof(FinishParams) <= 4096, "the most that a launch takes");

@@ -79,9 +79,10 @@ OCTAVO_DEVICE void load_mean_planes(Machine& machine, const std::uint32_t* means
 OCTAVO_INLINE int planes_of(DType dtype) { return dtype == DType::f32 ? 3 : dtype == DType::bf16 ? 1 : 2; }
 
 // Key block `block` of (head y, batch entry z) of the chunk, against all its query blocks. In a varlen batch key blocks
-// count over all sequences.
+// count over all sequences. The keys' addend has the fold where `fold` has an addend.
 template <int per_lane, class Machine>
-OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& p, std::int64_t block) {
+OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& p, const FoldParams& fold,
+                                     std::int64_t block) {
   constexpr int kTiles = per_lane > 4 ? 1 : 2, kSteps = 2 * per_lane;  // of 8 keys, of 16 channels
   const Chunk& chunk = p.chunk;
   const std::int64_t head = chunk.first_head + machine.block(1), kv_head = head / p.heads_per_kv_head;
@@ -101,8 +102,8 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
   const float* const scales = k.quantized ? scales_of(k, keys.b, kv_head) : nullptr;
   const std::int64_t entry = (machine.block(2) * chunk.heads + machine.block(1)) * chunk.blocks;
   const int planes = planes_of(k.dtype);
-  const bool folds = p.fold.addend != nullptr;
-  const float largest = folds ? largest_scale(machine, p.fold.largest, keys.b * p.keys.sequences.heads + kv_head) : 1;
+  const bool folds = fold.addend != nullptr;
+  const float largest = folds ? largest_scale(machine, fold.largest, keys.b * p.keys.sequences.heads + kv_head) : 1;
 
   OCTAVO_ROLLED
   for (std::int64_t key0 = machine.warp() * 8 * kTiles; key0 < kPackedRows; key0 += kCodeWarps * 8 * kTiles) {
@@ -149,7 +150,7 @@ OCTAVO_DEVICE void add_smooth_q_bias(Machine& machine, const SmoothQBiasParams& 
                                ? scales[spec::group_of_row(p.groups, keys.row + key + i)]
                                : 1.0f;
                 const std::int64_t at = keys.block * kPackedRows + key + i;
-                addend[i] = folds ? folded_addend<Machine>(p.fold, largest, at) : p.presence[at];
+                addend[i] = folds ? folded_addend<Machine>(fold, largest, at) : fold.presence[at];
               }
               OCTAVO_UNROLL
               for (int half = 0; half < 2; ++half) {

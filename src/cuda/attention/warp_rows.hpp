@@ -97,6 +97,7 @@ struct WarpRows {
   }
 
   OCTAVO_DEVICE static std::uint32_t task_at(Machine& machine) {
+    static_assert(sizeof(WarpTask) <= Shape::kTaskBytes);
     return Shape::kTaskAt + static_cast<std::uint32_t>(machine.warp()) * Shape::kTaskBytes;
   }
   // The near keys of each row, where rows of O are staged after the loop.

@@ -93,8 +93,6 @@ class ChunkDriver {
     params.queries = plan_.queries;
     params.unrotated_means = scratch_.unrotated_q_means;
     params.dot_key_mean = scratch_.dot_key_mean;
-    params.presence = scratch_.k_presence;
-    params.fold = operands_.fold;
     params.heads_per_kv_head = problem_.q_heads / problem_.kv_heads;
     params.logit_scale = logit_scale_;
     params.chunk = chunk;

@@ -1,6 +1,6 @@
 // The launches of an attention call once its operands are packed, for each chunk of query blocks:
 //   smooth_q's bias and offsets of K's block means | heavy keys | attention | kept keys
-// and the fold's vectors with V's factors, which need the codes of all keys, with the first of them.
+// and the fold's vectors with V's factors, which need the codes of all keys, with the first chunk.
 #pragma once
 
 #include "cuda/host/launch.hpp"

@@ -188,10 +188,7 @@ class AttentionDriver {
     if (plan_.steps.qk_gains) add_gains(params.gains);
     queries_.mean_of_block = true;
     queries_.mean = scratch_.q_mean;
-    const std::int64_t count = (params.k.mean != nullptr ? 1 : 0) + (params.v.mean != nullptr ? 1 : 0);
-    const std::uint32_t shared = params.repeats_k || params.repeats_v ? kStatsSharedBytes : kHeadSharedBytes;
-    launches_.add(row_kernel(KernelId::head_stats_64, plan_.dim),
-                  {{problem_.kv_heads, problem_.batch, count}, kCodeWarps, shared}, params);
+    launches_.add_head_stats(params, plan_.dim);
   }
   void add_gains(GainParams& params) {
     params.queries = plan_.queries;
@@ -340,11 +337,11 @@ class AttentionDriver {
 
   FoldParams fold() const {
     FoldParams params;
+    params.presence = scratch_.k_presence;
     if (!plan_.steps.fold) return params;
     params.sequences = plan_.keys;
     params.token_scale = scratch_.v_token_scale;
     params.largest = {scratch_.largest_v_scale, scratch_.v_by_exponent};
-    params.presence = scratch_.k_presence;
     params.fold = scratch_.k.fold;
     if (params.fold == nullptr) params.addend = scratch_.k.addend;
     params.inverse = scratch_.k.inverse;

@@ -36,6 +36,14 @@ void Launches::add_stats(const StatsOfOperands& stats) {
   add(row_kernel(KernelId::row_stats_64, dim), {grid, kCodeWarps, kStatsSharedBytes}, stats);
 }
 
+void Launches::add_head_stats(const HeadStatsParams& stats, std::int64_t dim) {
+  const bool of_k = stats.k.mean != nullptr, of_v = stats.v.mean != nullptr;
+  const DeviceSequences& sequences = of_k ? stats.k.sequences : stats.v.sequences;
+  const std::uint32_t shared = stats.repeats_k || stats.repeats_v ? kStatsSharedBytes : kHeadSharedBytes;
+  add(row_kernel(KernelId::head_stats_64, dim),
+      {{sequences.heads, sequences.count, of_k && of_v ? 2 : 1}, kCodeWarps, shared}, stats);
+}
+
 Status check_grid(const char* implementation, std::int64_t batch, std::int64_t heads) {
   if (batch <= kMostGridYZ && heads <= kMostGridYZ) return {};
   return unimplemented("implementation \"", implementation, "\" does not support batch ", batch, " with ", heads,

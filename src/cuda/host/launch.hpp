@@ -61,6 +61,8 @@ class Launches {
   }
   // Passes over the rows of several operands at once.
   void add_stats(const StatsOfOperands& stats);
+  // Of K, V, both or neither (no launch), with at most `dim` channels.
+  void add_head_stats(const HeadStatsParams& stats, std::int64_t dim);
   // Nothing more is launched.
   void fail(Status status) {
     if (status_.ok()) status_ = std::move(status);
@@ -73,6 +75,14 @@ class Launches {
   Status status_;
   bool follows_kernel_ = false;
 };
+
+// `cu_seqlens` and `lens` are null where not given.
+inline DeviceSequences device_sequences(std::int64_t count, std::int64_t heads, std::int64_t rows,
+                                        const IntegerArray& lens, const IntegerArray& cu_seqlens) {
+  DeviceSequences to{count, heads, rows, lens, cu_seqlens, {}};
+  to.grid = to.varlen() ? grid_of_varlen(count, rows) : grid_of_batch(heads, rows);
+  return to;
+}
 
 // Blocks of 128 rows of every head.
 inline std::array<std::int64_t, 3> grid_of(const DeviceSequences& rows) {

@@ -37,14 +37,6 @@ bool multiplies_e4m3(const DeviceProperties& device) { return device.capability(
 // Whether it multiplies codes of s4: from 9.0 on they are converted to s8 first.
 bool multiplies_s4(const DeviceProperties& device) { return device.major == 8; }
 
-// `cu_seqlens` and `lens` are null where not given.
-DeviceSequences sequences_of(std::int64_t count, std::int64_t heads, std::int64_t rows, const IntegerArray& lens,
-                             const IntegerArray& cu_seqlens) {
-  DeviceSequences to{count, heads, rows, lens, cu_seqlens, {}};
-  to.grid = to.varlen() ? grid_of_varlen(count, rows) : grid_of_batch(heads, rows);
-  return to;
-}
-
 }  // namespace
 
 OperandFormats formats_of(const Problem& problem, bool e4m3_values, bool e4m3_scores) {
@@ -60,8 +52,8 @@ OperandFormats formats_of(const Problem& problem, bool e4m3_values, bool e4m3_sc
 AttentionPlan::AttentionPlan(const Implementation& implementation, const Problem& its, const DeviceProperties& device)
     : problem(its), recipe(its.recipe), multiprocessors(device.multiprocessors) {
   dim = packed_dim(problem.head_dim, problem.value_dim);
-  queries = sequences_of(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
-  keys = sequences_of(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
+  queries = device_sequences(problem.batch, problem.q_heads, problem.q_rows, {}, problem.cu_seqlens_q);
+  keys = device_sequences(problem.batch, problem.kv_heads, problem.k_rows, problem.kv_lens, problem.cu_seqlens_k);
   const bool uses_wgmma = implementation.wgmma && key_blocks() > 0;
   const OperandFormats formats = formats_of(problem, uses_wgmma || multiplies_e4m3(device), uses_wgmma);
   qk_format = formats.qk, v_format = formats.v;

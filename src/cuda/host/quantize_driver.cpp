@@ -23,13 +23,8 @@ Status refuse_dim(const Implementation& implementation, std::int64_t dim) {
 template <class Problem>
 DeviceSequences sequences_of(const Problem& problem) {
   const bool varlen = problem.cu_seqlens.data != nullptr;
-  DeviceSequences to;
-  to.count = varlen ? problem.sequences : problem.batch;
-  to.heads = problem.heads;
-  to.rows = problem.rows;
-  to.cu_seqlens = problem.cu_seqlens;
-  to.grid = varlen ? grid_of_varlen(to.count, to.rows) : grid_of_batch(to.heads, to.rows);
-  return to;
+  return device_sequences(varlen ? problem.sequences : problem.batch, problem.heads, problem.rows, {},
+                          problem.cu_seqlens);
 }
 
 // Whether find_ranges must run before the codes are made.
@@ -176,8 +171,7 @@ Status quantize(const QuantizeProblem& problem, const Execution& execution) {
       HeadStatsParams mean;
       mean.k = {steps.sequences, problem.dim, scratch.sums, problem.mean};
       mean.repeats_k = repeats && few, mean.k_again = stats;
-      launches.add(row_kernel(KernelId::head_stats_64, problem.dim),
-                   {{problem.heads, plan.sequences.count, 1}, kCodeWarps, kStatsSharedBytes}, mean);
+      launches.add_head_stats(mean, problem.dim);
     }
     steps.mean = problem.mean;
     steps.mean_of_block = problem.role == Role::q;

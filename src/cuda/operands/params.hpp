@@ -293,7 +293,7 @@ struct FoldParams {
   DeviceSequences sequences;
   const float* token_scale = nullptr;  // null: no fold
   LargestScale largest;
-  const float* presence = nullptr;  // the addend without b, of PackParams
+  const float* presence = nullptr;  // the addend without b, of PackParams; also without the fold
   float* addend = nullptr;          // with it; null: b goes to `fold` alone
   float* inverse = nullptr;
   float* fold = nullptr;
