@@ -30,6 +30,14 @@ class CudaDeviceTest : public ::testing::Test {
     execution_.stream = this;  // some stream
   }
   Status run() { return attention(inputs_, params_, execution_); }
+  // The same rows as those of varlen sequences.
+  void pack() {
+    for (TensorView* x : {&inputs_.q, &inputs_.k, &inputs_.v, &inputs_.out}) {
+      x->rank = 3;
+      x->shape = {kRows, kHeads, kDim};
+      x->strides = {kHeads * kDim, kDim, 1};
+    }
+  }
   void expect_refused(StatusCode code, const std::vector<std::string>& words) {
     const int before = runtime_.held();
     const Status status = run();
@@ -257,17 +265,33 @@ TEST_F(CudaDeviceTest, WhatTheKernelsDoNotServe) {
   expect_refused(StatusCode::kUnimplemented,
                  {"\"sm90\" does not support keep_first=0 with keep_near=1 and keep_heavy=0 and values=e4m3",
                   "kept keys beside scores and values of s8 or s4 alone"});
+  params_.recipe = recipe_of("int8_p16");
+  expect_refused(StatusCode::kUnimplemented, {"p=u16 with values=s8; it supports p=s8 and u8 there"});
+  // Q in 16 bits: of fewer than 16 rows, or of sequences whose lengths the host does not know.
+  params_.recipe = recipe_of("sage2_8b,smooth_q=on,q_scale=token");
+  inputs_.q.shape[1] = inputs_.out.shape[1] = 15;
+  expect_refused(StatusCode::kUnimplemented,
+                 {"15 query rows of smooth_q=on with q_scale=token; it supports 16 or more"});
+  const std::vector<std::int64_t> borders = {0, 15, 40};
+  pack();
+  inputs_.cu_seqlens_q = inputs_.cu_seqlens_k = twins_.to_device(TensorView(borders.data(), DType::s64, {3}));
+  expect_refused(StatusCode::kUnimplemented,
+                 {"smooth_q=on with q_scale=token and values=e4m3 of varlen sequences; it supports these with "
+                  "values=s8, s4 and f16"});
 }
 
 TEST_F(CudaDeviceTest, HeadsThatAreTooWide) {
   std::vector<float> wide(257);
   DeviceTwins twins(kCard);
-  const auto expect_too_wide = [&](std::int64_t dim, const std::vector<std::string>& words) {
-    inputs_.q = inputs_.k = inputs_.v = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, dim}));
-    inputs_.out = twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, dim}));
-    expect_refused(StatusCode::kUnimplemented, words);
+  const auto rows_of = [&](std::int64_t dim) {
+    return twins.to_device(TensorView(wide.data(), DType::f32, {1, 1, 1, dim}));
   };
-  expect_too_wide(257, {"head_dim 257", "1 to 256"});
+  inputs_.q = inputs_.k = rows_of(16);
+  inputs_.v = rows_of(257), inputs_.out = rows_of(257);
+  expect_refused(StatusCode::kUnimplemented, {"head_dim 257 of v", "1 to 256"});
+  inputs_.q = inputs_.k = rows_of(257);
+  inputs_.v = rows_of(16), inputs_.out = rows_of(16);
+  expect_refused(StatusCode::kUnimplemented, {"head_dim 257 of q and k", "1 to 256"});
 }
 
 TEST_F(CudaDeviceTest, LengthsTheHostCannotRead) {
@@ -279,29 +303,19 @@ TEST_F(CudaDeviceTest, LengthsTheHostCannotRead) {
     EXPECT_TRUE(run().ok());
   }
   inputs_.kv_lens = {};
-  AttentionInputs packed = inputs_;
-  for (TensorView* x : {&packed.q, &packed.k, &packed.v, &packed.out}) {
-    x->rank = 3;
-    x->shape = {kRows, kHeads, kDim};
-    x->strides = {kHeads * kDim, kDim, 1};
-  }
+  pack();
   for (const std::vector<std::int64_t>& borders :
        {std::vector<std::int64_t>{0, 15, 15, 40}, std::vector<std::int64_t>{9, -3, 1 << 20, 2},
         std::vector<std::int64_t>{-100, -50, -20, -1}, std::vector<std::int64_t>{40, 30, 20, 10}}) {
-    packed.cu_seqlens_q = packed.cu_seqlens_k = twins_.to_device(TensorView(borders.data(), DType::s64, {4}));
-    const Status status = attention(packed, params_, execution_);
-    EXPECT_TRUE(status.ok()) << status.message();
+    inputs_.cu_seqlens_q = inputs_.cu_seqlens_k = twins_.to_device(TensorView(borders.data(), DType::s64, {4}));
+    EXPECT_TRUE(run().ok());
   }
 }
 
 TEST_F(CudaDeviceTest, PackedMasksOverRows) {
   const std::vector<std::int64_t> borders = {0, 15, 40};
   const bool mask[40] = {};
-  for (TensorView* x : {&inputs_.q, &inputs_.k, &inputs_.v, &inputs_.out}) {
-    x->rank = 3;
-    x->shape = {kRows, kHeads, kDim};
-    x->strides = {kHeads * kDim, kDim, 1};
-  }
+  pack();
   inputs_.cu_seqlens_q = inputs_.cu_seqlens_k = twins_.to_device(TensorView(borders.data(), DType::s64, {3}));
   inputs_.mask = twins_.to_device(TensorView(mask, DType::boolean, {25}));
   expect_refused(StatusCode::kUnimplemented, {"a mask over the rows or keys of varlen sequences", "kv_lens"});

@@ -4,7 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <regex>
 #include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "device_twin.hpp"
 #include "emulated_runtime.hpp"
@@ -216,51 +222,84 @@ TEST_F(CudaServedTest, CachesOfEveryFormat) {
   }
 }
 
-// The fields that the message names as missing, without their values.
-std::string fields_in(const std::string& message) {
+// "key_block=64 with values=s8" of "... does not support key_block=64 with values=s8; it supports ...".
+std::string missing_in(const std::string& message) {
   static const std::string kBefore = " does not support ";
   const std::size_t at = message.find(kBefore);
   if (at == std::string::npos) return message;
-  std::string fields;
-  bool in_value = false;
-  for (const char c : message.substr(at + kBefore.size(), message.find(';') - at - kBefore.size())) {
-    in_value = c == '=' || (in_value && c != ' ' && c != ',');
-    if (!in_value) fields += c;
-  }
-  return fields;
+  const std::size_t begin = at + kBefore.size();
+  return message.substr(begin, message.find(';') - begin);
+}
+
+// The fields that the message names as missing, without their values.
+std::string fields_in(const std::string& message) {
+  return std::regex_replace(missing_in(message), std::regex("=[^ ,]+"), "");
+}
+
+// What the message offers in the field's place: {"p", "s8", "u8"} of "it supports p=s8 and u8 there". Empty: a
+// sentence.
+std::vector<std::string> offer_of(const std::string& message) {
+  static const std::regex kOffer("; it supports ([a-z0-9_]+)=([a-z0-9_]+(?:(?:, | and )[a-z0-9_]+)*)");
+  std::smatch found;
+  if (!std::regex_search(message, found, kOffer)) return {};
+  std::vector<std::string> offer = {found[1]};
+  const std::string values = found[2];
+  static const std::regex kLink(", | and ");
+  offer.insert(offer.end(), std::sregex_token_iterator(values.begin(), values.end(), kLink, -1), {});
+  return offer;
 }
 
 // Calls of recipes that differ from a preset by one field.
 struct Served {
   std::set<std::string> refused;
+  std::map<std::string, bool> offers;  // whether some call that took the offer was not refused for that field again
   int served = 0, refusals = 0;
 
-  explicit Served(const char* implementation) {
-    RunOptions on_device;
-    on_device.attention = &attention_on_device;
+  explicit Served(const char* implementation) : implementation_(implementation) {
+    on_device_.attention = &attention_on_device;
     for (const RecipeInfo& info : recipes()) {
       for (const auto& [field, values] : values_of_fields()) {
-        for (const char* value : values) {
-          Recipe recipe = info.recipe;
-          if (!set_recipe_field(recipe, field, value).ok() || !check_recipe(recipe).ok()) continue;
-          const Call call(scenario_of(to_string(recipe), 64, kOptions[0]));
-          if (call.accepts("").ok()) run(call, implementation, recipe, on_device);
-        }
+        for (const char* value : values) try_recipe(info.recipe, field, value);
       }
     }
   }
 
  private:
-  void run(const Call& call, const char* implementation, const Recipe& recipe, const RunOptions& on_device) {
-    const Status status = call.run(implementation, on_device).status;
-    ++(status.ok() ? served : refusals);
-    if (status.ok()) return;
-    EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << status.message();
-    EXPECT_NE(status.message().find("; it supports "), std::string::npos) << status.message();
-    EXPECT_NE(status.message().find(to_string(recipe)), std::string::npos) << status.message();
-    refused.insert(fields_in(status.message()));
+  // Of a recipe with another value of a field, where a CPU has it.
+  std::optional<Status> status_with(Recipe recipe, std::string_view field, std::string_view value) const {
+    if (!set_recipe_field(recipe, field, value).ok() || !check_recipe(recipe).ok()) return {};
+    const Call call(scenario_of(to_string(recipe), 64, kOptions[0]));
+    if (!call.accepts("").ok()) return {};
+    return call.run(implementation_, on_device_).status;
   }
+  void try_recipe(Recipe recipe, std::string_view field, const char* value) {
+    const std::optional<Status> status = status_with(recipe, field, value);
+    if (!status) return;
+    ++(status->ok() ? served : refusals);
+    if (status->ok()) return;
+    const std::string message(status->message());
+    ASSERT_TRUE(set_recipe_field(recipe, field, value).ok());
+    EXPECT_EQ(status->code(), StatusCode::kUnimplemented) << message;
+    EXPECT_NE(message.find("; it supports "), std::string::npos) << message;
+    EXPECT_NE(message.find(to_string(recipe)), std::string::npos) << message;
+    refused.insert(fields_in(message));
+    const std::vector<std::string> offer = offer_of(message);
+    for (std::size_t i = 1; i < offer.size(); ++i) {
+      const std::optional<Status> taken = status_with(recipe, offer[0], offer[i]);
+      bool& kept = offers[fields_in(message) + ": " + offer[i]];
+      kept = kept || (taken && (taken->ok() || !missing_in(taken->message()).starts_with(offer[0] + "=")));
+    }
+  }
+
+  const char* implementation_;
+  RunOptions on_device_;
 };
+
+// The kernels take every value that a message offers.
+void expect_true_offers(const Served& of) {
+  EXPECT_GT(of.offers.size(), 15u);
+  for (const auto& [offer, kept] : of.offers) EXPECT_TRUE(kept) << offer;
+}
 
 // docs/cuda.md has the same list.
 std::set<std::string> refused_everywhere() {
@@ -284,16 +323,19 @@ std::set<std::string> refused_everywhere() {
 TEST_F(CudaServedTest, RefusedRecipes) {
   const Served of("");
   EXPECT_EQ(of.refused, refused_everywhere());
+  expect_true_offers(of);
   EXPECT_GT(of.served, 2 * of.refusals);
 }
 
 TEST_F(CudaServedTest, RecipesRefusedByHoppersKernels) {
   be({90, true});
   std::set<std::string> expected = refused_everywhere();
+  expected.erase("accumulator with scores");  // refused with all formats, below
   expected.insert("keep_first with keep_near and keep_heavy and values");
   expected.insert("scores with p and values and accumulator, inputs of f16 and 64 channels");
   const Served of("sm90");
   EXPECT_EQ(of.refused, expected);
+  expect_true_offers(of);
   EXPECT_GT(of.served, of.refusals);
 }
 
