@@ -100,8 +100,8 @@ def markdown(results: list[dict], name: str | None = None) -> str:
     bounds, lines = products(), []
     for result in results:
         peaks = f"Peaks: {peaks_line(result)}; " if result["peak"] else ""
-        lines += [f"### {title(result['shape'])}", "", f"{peaks}{result['rounds']} rounds, "
-                  f"{result.get('measured', 'now')}.{disturbed(result)}", "", *rows(result, bounds),
+        about = f"{peaks}{result['rounds']} rounds, {result.get('measured', 'now')}.{disturbed(result)}"
+        lines += [f"### {title(result['shape'])}", "", textwrap.fill(about, 120), "", *rows(result, bounds),
                   *port_line(result, name, bounds), ""]
     missing = absent(results)
     return "\n".join(lines + (["### Did not run", "", *missing, ""] if missing else []))

@@ -99,7 +99,9 @@ def test_who_did_not_run_is_listed_with_the_reason_and_where():
 def test_figures_of_a_busy_machine_are_called_so():
     quiet = result(problem.shape(), {"octavo int8": 10})
     assert "busy" not in report.markdown([quiet])
-    assert "up to 40% of the processors" in report.markdown([quiet | {"cpu_share": 0.6}])
+    text = report.markdown([quiet | {"cpu_share": 0.6}])
+    assert "up to 40% of the processors" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_charts_have_a_panel_for_each_series_of_lengths():
